@@ -1,0 +1,1 @@
+"""Measures what attention costs and what it buys, against a fair RNN."""
