@@ -1,0 +1,107 @@
+"""An experiment is one file that answers one question; it is found by being in experiments/."""
+
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from transformer_jax import rows
+from transformer_jax.config import Config, ConfigError, canonical_json, flatten, nearest, with_overrides
+from transformer_jax.sweep import only, pin
+
+PACKAGE = Path(__file__).resolve().parent
+FOLDER = PACKAGE.parent / "experiments"
+
+CONTRACT = ("BASE", "SWEEP", "cell", "report")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One configuration of a sweep."""
+
+    overrides: dict[str, Any]  # what the sweep sets
+    config: Config  # all of it
+    identity: str  # the config as text, without what only says how often it is measured
+
+
+def names() -> list[str]:
+    """The names of all experiments, sorted."""
+    return sorted(path.stem for path in FOLDER.glob("[a-z]*.py"))
+
+
+def find(name: str) -> Path:
+    """The file of the experiment of that name.
+
+    Raises:
+      ConfigError: no such experiment; a path is never one, so that a name cannot lead out of the folder.
+    """
+    if name not in names():
+        raise ConfigError(f"unknown experiment {name!r}{nearest(name, names())}")
+    return FOLDER / f"{name}.py"
+
+
+def load(path: Path) -> ModuleType:
+    """The experiment in that file, as a module: BASE, SWEEP, cell, report, perhaps predict and USES_JAX.
+
+    Raises:
+      ConfigError: a part of the contract is missing, or the file is not Python.
+    """
+    spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ConfigError(f"{path.name}, line {error.lineno}: {error.msg}") from None
+    missing = [name for name in CONTRACT if not hasattr(module, name)]
+    if missing:
+        raise ConfigError(f"{path.name} is not an experiment: it has no {' and no '.join(missing)}")
+    return module
+
+
+def plan(
+    module: ModuleType,
+    given: Mapping[str, Any] | None = None,
+    wanted: Mapping[str, Sequence[str]] | None = None,
+    limit: int | None = None,
+) -> list[Cell]:
+    """All cells, every config built and checked, before any is run.
+
+    Args:
+      module: the experiment.
+      given: overrides of the base; a swept key is pinned to its given value.
+      wanted: as `sweep.only` takes it.
+      limit: the first so many cells alone.
+
+    Raises:
+      ConfigError: an unknown key, axis or value, or a config that cannot be.
+    """
+    given = dict(given or {})
+    cells: dict[str, Cell] = {}
+    for overrides in only(pin(module.SWEEP, given), wanted or {})[:limit]:
+        try:
+            config = with_overrides(module.BASE, given | overrides)
+        except ConfigError as error:
+            where = " ".join(f"{key}={value}" for key, value in overrides.items())
+            raise ConfigError(f"{error} (in the cell {where})") from None
+        flat, identity = flatten(config), canonical_json(config, without=rows.NOT_IN_KEY)
+        cells.setdefault(identity, Cell({key: flat[key] for key in overrides}, config, identity))
+    if not cells:
+        raise ConfigError("the sweep is empty")
+    return list(cells.values())
+
+
+def code_version(path: Path) -> str:
+    """Twelve hex digits that change with the experiment's file or the package's sources.
+
+    The report room is left out: it draws rows and cannot change them.
+    """
+    digest = hashlib.sha256()
+    for source in [path, *sorted(PACKAGE.rglob("*.py"))]:
+        if PACKAGE / "report" not in source.parents:
+            digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]

@@ -1,0 +1,216 @@
+"""A worker process from outside: started in its own group, asked, timed out, and replaced when it dies."""
+
+import contextlib
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from transformer_jax import experiment
+from transformer_jax.config import Config, flatten
+from transformer_jax.worker import is_out_of_memory, requested_bytes
+
+START_SECONDS = 120.0
+POLL_SECONDS = 0.2
+
+
+class WorkerError(Exception):
+    """The worker could not be started: no cell can run."""
+
+
+class Stopped(Exception):
+    """The user asked the run to stop while the worker was at work."""
+
+
+class _Died(Exception):
+    """The worker ended without an answer."""
+
+
+class Worker:
+    """Runs cells one at a time in a process of their own.
+
+    Every `run` returns an outcome, whatever the cell does to its process; after a death, a timeout or an
+    out-of-memory the next `run` starts a new process, so that nothing of the old one touches the next cell.
+    """
+
+    def __init__(self, path: Path, stopping: Callable[[], bool] = lambda: False):
+        """Starts nothing yet. `stopping` is asked a few times a second; once True, waiting raises Stopped."""
+        self._path, self._stopping = path, stopping
+        self._process: subprocess.Popen | None = None
+        self.facts: dict | None = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+
+    def start(self) -> dict:
+        """Starts the process if there is none and returns what the worker says of its machine.
+
+        Raises:
+          WorkerError: it does not start, or came back on another device than before.
+          Stopped: see `stopping`.
+        """
+        if self._process is not None and self._has_exited():
+            self.kill()  # it died between two cells: no cell is to blame
+        if self._process is None:
+            self._spawn()
+            try:
+                facts = self._receive(START_SECONDS)
+            except (_Died, TimeoutError) as error:
+                log = self._log_tail()
+                self.kill()
+                raise WorkerError(f"the worker process did not start ({error}):\n{log}") from None
+            if self.facts is not None and facts != self.facts:
+                self.kill()
+                raise WorkerError(f"the new worker process finds another machine: {self.facts} then {facts}")
+            self.facts = facts
+        return self.facts
+
+    def run(self, config: Config, timeout: float) -> dict:
+        """One outcome: as `worker.attempt`, or status "timeout", "killed", or "oom" for a kill by the kernel.
+
+        Raises:
+          WorkerError, Stopped: as `start`.
+        """
+        self.start()
+        kills = oom_kills()
+        self._log_start = self._log.seek(0, os.SEEK_END)
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._requests, json.dumps(flatten(config)).encode() + b"\n")
+            outcome = self._receive(timeout)
+        except TimeoutError:
+            log = self._log_tail()
+            outcome = {"status": "timeout", "message": f"no answer within {timeout:g} s", "traceback": log}
+        except _Died as death:
+            outcome = self._post_mortem(str(death), oom_kills() - kills)
+        if outcome["status"] not in ("ok", "nan", "failed"):
+            self.kill()
+        return outcome
+
+    def kill(self) -> None:
+        """Ends the worker and every process that it started in its group; harmless when there is none."""
+        if self._process is None:
+            return
+        # The leader is not reaped before this, so its number cannot have passed to a stranger.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+        os.close(self._requests)
+        os.close(self._responses)
+        self._log.close()
+
+    def _spawn(self) -> None:
+        child_requests, self._requests = os.pipe()
+        self._responses, child_responses = os.pipe()
+        self._buffer = b""
+        self._log, self._log_start = tempfile.TemporaryFile(), 0
+        command = [sys.executable, "-P", "-m", "transformer_jax.worker", str(self._path)]
+        try:
+            self._process = subprocess.Popen(
+                [*command, str(child_requests), str(child_responses)],
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                pass_fds=(child_requests, child_responses),
+                start_new_session=True,
+                env=environment(),
+            )
+        finally:
+            os.close(child_requests)
+            os.close(child_responses)
+
+    def _receive(self, timeout: float) -> dict:
+        deadline = time.monotonic() + timeout
+        while b"\n" not in self._buffer:
+            if self._stopping():
+                raise Stopped
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError(f"no answer within {timeout:g} s")
+            if select.select([self._responses], [], [], min(remaining, POLL_SECONDS))[0]:
+                chunk = os.read(self._responses, 65536)
+                if not chunk:
+                    raise _Died(self._manner_of_death())
+                self._buffer += chunk
+            elif self._has_exited():  # a grandchild may still hold the pipe open
+                raise _Died(self._manner_of_death())
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return json.loads(line)
+
+    def _has_exited(self) -> os.waitid_result | None:
+        """How the process ended, if it has; leaves it unreaped."""
+        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+
+    def _manner_of_death(self) -> str:
+        deadline = time.monotonic() + 5.0
+        while not (end := self._has_exited()):
+            if time.monotonic() > deadline:
+                return "the worker closed its pipe"
+            time.sleep(0.01)
+        if end.si_code == os.CLD_EXITED:
+            return f"the worker exited with code {end.si_status}"
+        return f"the worker was killed by {signal.Signals(end.si_status).name}"
+
+    def _post_mortem(self, death: str, kernel_kills: int) -> dict:
+        """A death is an out-of-memory only on evidence: the kernel's counter or the worker's last words."""
+        log = self._log_tail()
+        outcome = {"status": "killed", "message": death, "traceback": log}
+        if "SIGKILL" in death and kernel_kills > 0:
+            return outcome | {
+                "status": "oom",
+                "message": f"{death} when memory ran out",
+                "requested_bytes": None,
+            }
+        if is_out_of_memory(log):
+            return outcome | {"status": "oom", "requested_bytes": requested_bytes(log)}
+        return outcome
+
+    def _log_tail(self) -> str:
+        """The end of what the process printed during this cell."""
+        size = self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(self._log_start, size - 4000))
+        return self._log.read().decode(errors="replace")
+
+
+def environment() -> dict[str, str]:
+    """The worker's environment: the project importable, XLA's compiled programs kept from run to run."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transformer_jax" / "xla"
+    paths = [str(experiment.PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
+    keep_all = {
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    return (
+        {"JAX_COMPILATION_CACHE_DIR": str(cache)}
+        | os.environ
+        | keep_all
+        | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    )
+
+
+def oom_kills() -> int:
+    """How many processes the kernel has killed for want of memory, on this machine or in this cgroup."""
+    counters = [Path("/proc/vmstat")]
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, group = line.split(":", 2)
+            if controllers == "":
+                counters.append(Path(f"/sys/fs/cgroup{group}/memory.events"))
+            elif controllers == "memory":
+                counters.append(Path(f"/sys/fs/cgroup/memory{group}/memory.oom_control"))
+    total = 0
+    for counter in counters:
+        with contextlib.suppress(OSError):
+            total += sum(int(n) for n in re.findall(r"^oom_kill (\d+)$", counter.read_text(), re.MULTILINE))
+    return total

@@ -1,0 +1,167 @@
+"""What a person sees of a run while it goes: a live table on a terminal, now and then a line elsewhere."""
+
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from transformer_jax.experiment import Cell
+
+SHOWN_ROWS = 10
+PLAIN_LINES = 20
+
+
+class Eta:
+    """How long the remaining calls will take, from what they took so far and what was predicted."""
+
+    def __init__(self, predicted: dict[str, float] | None = None):
+        """`predicted`: seconds by identity of the cell, right up to one common factor; None: nothing known."""
+        self._predicted = predicted or {}
+        self._last: dict[str, float] = {}
+        self._first: dict[str, float] = {}
+
+    def observe(self, identity: str, seconds: float) -> None:
+        self._first.setdefault(identity, seconds)
+        self._last[identity] = seconds
+
+    def remaining(self, identities: Iterable[str]) -> float | None:
+        """Seconds for one call of each; a cell with three rounds to go is there three times. None: unknown.
+
+        A cell that ran is expected to take what it took last; one that did not, its prediction scaled to what
+        the others' first calls took, or else their mean.
+        """
+        if not self._first:
+            return None
+        foretold = sum(self._predicted.get(identity, 0.0) for identity in self._first)
+        scale = sum(self._first.values()) / foretold if foretold else None
+        mean = sum(self._first.values()) / len(self._first)
+
+        def expected(identity: str) -> float:
+            if identity in self._last:
+                return self._last[identity]
+            return self._predicted[identity] * scale if scale and identity in self._predicted else mean
+
+        return sum(map(expected, identities))
+
+
+class View:
+    """Sees everything and shows nothing; the two below show it."""
+
+    def start(self, todo: int, notes: Sequence[str]) -> None:
+        """Before the first call: how many there are to make, and what the reader of the folder noted."""
+        self.todo, self.statuses = todo, Counter()
+
+    def done(self, cell: Cell, row: dict, seconds: float, left: int, eta: float | None) -> None:
+        """After each call, with how many are left and how long they will take.
+
+        It is called while the worker is idle, so that drawing disturbs no measurement.
+        """
+        self.statuses[row["status"]] += 1
+        self.todo = self.statuses.total() + left
+
+    def stop(self) -> None:
+        """After the last call, or when the run is stopped."""
+
+    def _sums(self, eta: float | None) -> str:
+        counts = "  ".join(f"{status} {count}" for status, count in self.statuses.most_common())
+        left = f"  about {duration(eta)} left" if eta else ""
+        return f"{self.statuses.total()}/{self.todo} measured  {counts}{left}"
+
+
+class PlainView(View):
+    """One line for every twentieth of the work, and one for every cell that does not end well."""
+
+    def __init__(self, console: Console):
+        self._console = console
+
+    def start(self, todo, notes):
+        super().start(todo, notes)
+        for line in [*notes, f"{todo} measurements to make"]:
+            self._line(line)
+
+    def done(self, cell, row, seconds, left, eta):
+        super().done(cell, row, seconds, left, eta)
+        if row["status"] != "ok":
+            self._line(f"{label(cell)}: {row['status']}  {_first_line(row)}")
+        count = self.statuses.total()
+        if count == self.todo or count % max(1, self.todo // PLAIN_LINES) == 0:
+            self._line(self._sums(eta))
+
+    def _line(self, text: str) -> None:
+        self._console.print(Text(text), soft_wrap=True)
+
+
+class TableView(View):
+    """The last rows and a bar, redrawn in place after each call."""
+
+    def __init__(self, console: Console):
+        self._console, self._rows = console, deque(maxlen=SHOWN_ROWS)
+
+    def start(self, todo, notes):
+        super().start(todo, notes)
+        for note in notes:
+            self._console.print(Text(note))
+        self._live = Live(console=self._console, auto_refresh=False)
+        self._live.start()
+        self._draw(None)
+
+    def done(self, cell, row, seconds, left, eta):
+        super().done(cell, row, seconds, left, eta)
+        self._rows.append((cell, row, seconds))
+        self._draw(eta)
+
+    def stop(self):
+        self._live.stop()
+
+    def _draw(self, eta: float | None) -> None:
+        table = Table(box=None, header_style="dim")
+        for heading, justify in (("cell", "left"), ("round", "right"), ("status", "left"), ("took", "right")):
+            table.add_column(heading, justify=justify, no_wrap=True)
+        for cell, row, seconds in self._rows:
+            status = Text(row["status"], style="green" if row["status"] == "ok" else "bold red")
+            table.add_row(Text(label(cell)), str(row["round"] + 1), status, f"{seconds:.2f} s")
+        bar = ProgressBar(total=max(1, self.todo), completed=self.statuses.total(), width=40)
+        self._live.update(Group(table, bar, Text(self._sums(eta))), refresh=True)
+
+
+def view_for(console: Console) -> View:
+    """A live table on a terminal, plain lines elsewhere."""
+    return TableView(console) if console.is_terminal else PlainView(console)
+
+
+def dry_table(cells: Sequence[Cell], predictions: Sequence[dict] | None) -> Table:
+    """The cells of a plan, with whatever the experiment predicts of each."""
+    axes = list(dict.fromkeys(key for cell in cells for key in cell.overrides))
+    columns = list(dict.fromkeys(name for prediction in predictions or () for name in prediction))
+    table = Table(box=None, header_style="bold")
+    for name in axes:
+        table.add_column(name.rsplit(".", 1)[-1], no_wrap=True)
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    for cell, prediction in zip(cells, predictions or [{}] * len(cells), strict=True):
+        predicted = (prediction.get(name) for name in columns)
+        table.add_row(
+            *(Text(str(cell.overrides.get(key, ""))) for key in axes),
+            *(f"{value:.3g}" if isinstance(value, (int, float)) else str(value or "") for value in predicted),
+        )
+    return table
+
+
+def label(cell: Cell) -> str:
+    """What tells a cell from its neighbours: "mixer=lstm seq_len=128"."""
+    return " ".join(f"{key.rsplit('.', 1)[-1]}={value}" for key, value in cell.overrides.items()) or "base"
+
+
+def duration(seconds: float) -> str:
+    """40 s, 3 min, 2.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _first_line(row: dict) -> str:
+    return (row.get("message") or "").partition("\n")[0][:200]
