@@ -1,0 +1,19 @@
+"""The position-wise MLP: what a block does to each time step alone."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+ACTIVATION = {"gelu": nn.gelu, "relu": nn.relu}
+
+
+class MLP(nn.Module):
+    """Dense(mlp_dim), activation, Dense(D); Vaswani et al. 2017, section 3.3. x_BxLxD -> y_BxLxD."""
+
+    mlp_dim: int
+    activation: str = "gelu"
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x_BxLxD):
+        h_BxLxF = ACTIVATION[self.activation](nn.Dense(self.mlp_dim, dtype=self.dtype)(x_BxLxD))
+        return nn.Dense(x_BxLxD.shape[-1], dtype=self.dtype)(h_BxLxF)

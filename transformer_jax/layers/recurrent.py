@@ -1,0 +1,68 @@
+"""A recurrence as a sequence mixer: one large input projection, the scan over time, set up as an expert would."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from transformer_jax.ops.recurrence import NUM_GATES, RECURRENCE, initial_carry
+
+# B batch, L time steps, D d_model, R width of the state, G = gates x R
+
+
+class Recurrent(nn.Module):
+    """rnn, gru, lstm or min_gru over time, behind the call signature of attention.
+
+    Recurrent matrices start orthogonal gate by gate (Saxe et al. 2014) and the LSTM's forget bias at 1
+    (Jozefowicz et al. 2015): a baseline that cannot remember at the start would prove nothing.
+    """
+
+    recurrence: str
+    width: int
+    project_out: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x_BxLxD, positions_L=None, state=None, *, mask=None):
+        """Mixes time steps from left to right; the order of time is the order of the array.
+
+        Args:
+          state: the carry to continue from (a tuple of BxR arrays), or None for zeros.
+          mask: must be None: a recurrence sees every earlier step.
+
+        Returns:
+          y_BxLxD and the last carry (None if none was given).
+
+        Raises:
+          ValueError: a mask was given.
+        """
+        if mask is not None:
+            raise ValueError(f"{self.recurrence} reads every earlier step and cannot honour an attention mask")
+        gates = NUM_GATES[self.recurrence]
+        x_BxLxG = nn.Dense(gates * self.width, dtype=self.dtype, bias_init=self._bias_init, name="input")(x_BxLxD)
+        carry = self.initial_state(x_BxLxD.shape[0]) if state is None else state
+        h_BxLxR, carry = RECURRENCE[self.recurrence](x_BxLxG, self._weights(gates), carry)
+        if self.project_out:
+            h_BxLxR = nn.Dense(x_BxLxD.shape[-1], dtype=self.dtype, name="out")(h_BxLxR)
+        return h_BxLxR, None if state is None else carry
+
+    def _weights(self, gates):
+        if self.recurrence == "min_gru":  # its gates read the input only: that is what makes it parallel
+            return ()
+
+        def orthogonal_gates(key, shape, dtype):
+            blocks = nn.initializers.orthogonal()(key, (gates, self.width, self.width), dtype)
+            return jnp.moveaxis(blocks, 0, 1).reshape(shape)
+
+        kernel = self.param("kernel", orthogonal_gates, (self.width, gates * self.width), jnp.float32)
+        if self.recurrence != "gru":
+            return (kernel.astype(self.dtype),)
+        bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
+        return kernel.astype(self.dtype), bias.astype(self.dtype)
+
+    def _bias_init(self, key, shape, dtype):
+        del key
+        forget = jnp.arange(shape[0]) // self.width == 1  # gate order i, f, g, o
+        return jnp.where(forget & (self.recurrence == "lstm"), 1.0, 0.0).astype(dtype)
+
+    def initial_state(self, batch_size, max_len=None):
+        """A carry of zeros; its size does not depend on max_len."""
+        return initial_carry(self.recurrence, batch_size, self.width, self.dtype)

@@ -1,0 +1,87 @@
+"""Matrix-multiplication FLOPs and parameter counts written from the formulas, without running or tracing anything.
+
+A multiply-add is two FLOPs; element-wise work (softmax, gates, norms) is not counted here. One block over T steps of
+width D with an MLP of 4 D costs 24 T D^2 + 4 T^2 D forward (Kaplan et al. 2020, arXiv 2001.08361, with attention's
+own term kept), an LSTM layer 16 T D^2 where attention has 8 T D^2 + 4 T^2 D.
+"""
+
+from transformer_jax.config import Config, ModelConfig
+from transformer_jax.ops.attention import scores_computed
+from transformer_jax.ops.recurrence import NUM_GATES
+
+
+def matmul_flops(config: Config) -> int:
+    """FLOPs of one step of `config.measure` (its level and phase) over the whole batch.
+
+    Training counts the backward pass: twice the forward of every matmul, plus what the attention implementation
+    recomputes. A decoding step reads one token with `task.seq_len` steps of context.
+    """
+    level, phase = config.measure.level, config.measure.phase
+    forward, backward = _flops(config, level, 1 if phase == "decode" else config.task.seq_len)
+    total = forward + (backward if phase == "train" else 0)
+    if phase == "train" and config.model.remat and level == "model":
+        total += config.model.num_layers * _flops(config, "block", config.task.seq_len)[0]
+    return total * config.task.batch_size
+
+
+def _flops(config: Config, level: str, steps: int) -> tuple[int, int]:
+    """Forward and backward FLOPs of one sequence, of which `steps` steps are computed."""
+    model = config.model
+    op, op_backward = _mixer_op(model, steps, config.task.seq_len)
+    if level == "op":
+        return op, op_backward
+    dense = 2 * steps * (_projection_weights(model) + 2 * model.d_model * model.mlp_width)
+    block, block_backward = op + dense, op_backward + 2 * dense
+    if level == "block":
+        return block, block_backward
+    head = 2 * steps * model.d_model * model.vocab_size
+    return model.num_layers * block + head, model.num_layers * block_backward + 2 * head
+
+
+def _mixer_op(model: ModelConfig, steps: int, context: int) -> tuple[int, int]:
+    """What touches more than one time step: QKᵀ and PV, or the recurrent matmul of every step."""
+    if model.mixer == "attention":
+        one_pass = 2 * model.num_heads * model.width_per_head
+        # decoding masks the cache and passes no causal flag: every cached position is scored
+        forward, backward = scores_computed(model.attention, steps, context, causal=steps > 1)
+        return 2 * one_pass * forward, one_pass * backward
+    recurrent = 0 if model.mixer == "min_gru" else 2 * steps * model.state_width**2 * NUM_GATES[model.mixer]
+    return recurrent, 2 * recurrent
+
+
+def _projection_weights(model: ModelConfig) -> int:
+    """Entries of the matrices that a mixer applies to each step alone."""
+    if model.mixer == "attention":
+        queries_and_output = 2 * model.d_model * model.num_heads * model.width_per_head
+        return queries_and_output + 2 * model.d_model * model.kv_heads * model.width_per_head
+    out = 0 if model.recurrent_dim is None else model.state_width * model.d_model
+    return model.d_model * NUM_GATES[model.mixer] * model.state_width + out
+
+
+def num_params(model: ModelConfig, level: str = "model") -> int:
+    """Parameters of the whole model or of one block; the op alone has only a recurrence's own weights."""
+    recurrent = _recurrent_params(model)
+    if level == "op":
+        return recurrent
+    if model.mixer == "attention":
+        biases = (model.num_heads + 2 * model.kv_heads) * model.width_per_head + model.d_model
+    else:
+        out_bias = 0 if model.recurrent_dim is None else model.d_model
+        biases = NUM_GATES[model.mixer] * model.state_width + out_bias
+    mlp = 2 * model.d_model * model.mlp_width + model.mlp_width + model.d_model
+    norms = 4 * model.d_model
+    block = _projection_weights(model) + biases + recurrent + mlp + norms
+    if level == "block":
+        return block
+    embedding = model.vocab_size * model.d_model
+    positions = model.max_len * model.d_model if model.position == "learned" else 0
+    norm_out = 2 * model.d_model if model.norm == "pre" else 0
+    head = 0 if model.tie_embeddings else (model.d_model + 1) * model.vocab_size
+    return embedding + positions + model.num_layers * block + norm_out + head
+
+
+def _recurrent_params(model: ModelConfig) -> int:
+    if model.mixer in ("attention", "min_gru"):
+        return 0
+    bias = model.state_width if model.mixer == "gru" else 0
+    return NUM_GATES[model.mixer] * model.state_width**2 + bias

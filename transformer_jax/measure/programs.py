@@ -1,0 +1,145 @@
+"""What is measured: a config's op, block or model, forward, in training or decoding, as one function of arrays."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from transformer_jax import models
+from transformer_jax.config import Config
+from transformer_jax.measure.matching import matched
+from transformer_jax.ops.attention import ATTENTION
+from transformer_jax.ops.losses import cross_entropy
+from transformer_jax.ops.recurrence import NUM_GATES, RECURRENCE, initial_carry
+from transformer_jax.train.optimizer import make_optimizer
+from transformer_jax.train.state import create
+from transformer_jax.train.step import train_step
+
+
+class Program(NamedTuple):
+    """fn(*args) is one step. Everything that it reads is an argument, so that nothing can be folded away."""
+
+    fn: Callable[..., Any]
+    make_args: Callable[[], tuple]
+    tokens: int
+    """Tokens that one step reads."""
+
+
+def build(config: Config) -> Program:
+    """The program of `config.measure`, with a recurrence's width matched to attention as it says.
+
+    op: what touches more than one time step, on random inputs; training is forward and backward.
+    block: one block on random vectors; training is forward, backward (inputs too) and the AdamW update.
+    model: the language model on random tokens; training is forward, cross-entropy, backward and AdamW.
+    decode: one token for every sequence of the batch, with `task.seq_len` steps of context already read.
+    """
+    config = matched(config)
+    make = {"op": _op, "block": _block, "model": _model}[config.measure.level]
+    if config.measure.phase == "decode":
+        make = _decode
+    fn, make_args = make(config)
+    steps = 1 if config.measure.phase == "decode" else config.task.seq_len
+    return Program(fn, jax.jit(make_args), config.task.batch_size * steps)
+
+
+def _op(config: Config):
+    model, (B, T) = config.model, (config.task.batch_size, config.task.seq_len)
+    dtype = jnp.dtype(model.dtype)
+
+    def attention_args():
+        keys = jax.random.split(jax.random.key(config.train.seed), 4)
+        heads = [model.num_heads, model.kv_heads, model.kv_heads, model.num_heads]
+        q, k, v, weight = (
+            jax.random.normal(key, (B, T, n, model.width_per_head), dtype)
+            for key, n in zip(keys, heads, strict=True)
+        )
+        return (q, k, v), weight
+
+    def recurrence_args():
+        R, G = model.state_width, NUM_GATES[model.mixer] * model.state_width
+        keys = jax.random.split(jax.random.key(config.train.seed), 3)
+        w = jax.random.normal(keys[1], (R, G), dtype) / R**0.5
+        weights = {"min_gru": (), "gru": (w, jnp.zeros(R, dtype))}.get(model.mixer, (w,))
+        x = jax.random.normal(keys[0], (B, T, G), dtype)
+        weight = jax.random.normal(keys[2], (B, T, R), dtype)
+        return (x, weights, initial_carry(model.mixer, B, R, dtype)), weight
+
+    if model.mixer == "attention":
+        make_args, op = attention_args, partial(ATTENTION[model.attention], causal=True)
+    else:
+        make_args = recurrence_args
+
+        def op(*inputs):
+            return RECURRENCE[model.mixer](*inputs)[0]
+
+    def forward(inputs, weight):
+        return op(*inputs)
+
+    def train(inputs, weight):
+        # a random linear functional of the output: its gradient is `weight`, which no compiler can foresee
+        return jax.value_and_grad(lambda inputs: jnp.vdot(op(*inputs), weight))(inputs)
+
+    return (train if config.measure.phase == "train" else forward), make_args
+
+
+def _block(config: Config):
+    block, tx = models.build_block(config.model), make_optimizer(config.train)
+    shape = (config.task.batch_size, config.task.seq_len, config.model.d_model)
+
+    def make_args():
+        keys = jax.random.split(jax.random.key(config.train.seed), 4)
+        params = block.init(keys[0])
+        x, weight = (jax.random.normal(key, shape, jnp.dtype(config.model.dtype)) for key in keys[1:3])
+        return create(params, tx, keys[3]), x, weight
+
+    def forward(state, x, weight):
+        return block.apply(state.params, x)
+
+    def train(state, x, weight):
+        # as inside a model, the gradient with respect to the block's input is computed as well
+        def loss(params, x):
+            return jnp.vdot(block.apply(params, x), weight)
+
+        value, (grads, grad_x) = jax.value_and_grad(loss, argnums=(0, 1))(state.params, x)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params = jax.tree.map(jnp.add, state.params, updates)
+        return value, grad_x, state.replace(params=params, opt_state=opt_state, step=state.step + 1)
+
+    return (train if config.measure.phase == "train" else forward), make_args
+
+
+def _model(config: Config):
+    model, tx = models.build(config.model), make_optimizer(config.train)
+
+    def make_args():
+        keys = jax.random.split(jax.random.key(config.train.seed), 3)
+        shape = (config.task.batch_size, config.task.seq_len + 1)
+        tokens = jax.random.randint(keys[1], shape, 0, config.model.vocab_size)
+        return create(model.init(keys[0]), tx, keys[2]), tokens
+
+    def loss_fn(params, tokens, key):
+        loss_sum, weight = cross_entropy(model.apply(params, tokens[:, :-1]), tokens[:, 1:])
+        return loss_sum / weight, {"loss": (loss_sum, weight)}
+
+    def forward(state, tokens):
+        return model.apply(state.params, tokens[:, :-1])
+
+    def train(state, tokens):
+        return train_step(state, tokens, loss_fn=loss_fn, tx=tx)
+
+    return (train if config.measure.phase == "train" else forward), make_args
+
+
+def _decode(config: Config):
+    model = models.build(config.model)
+    B, T = config.task.batch_size, config.task.seq_len
+
+    def make_args():
+        keys = jax.random.split(jax.random.key(config.train.seed), 2)
+        tokens = jax.random.randint(keys[1], (B, 1), 0, config.model.vocab_size)
+        state = model.initial_state(B, T)._replace(index=jnp.int32(T - 1))  # the cache has one place left
+        return model.init(keys[0]), tokens, state
+
+    return model.extend, make_args

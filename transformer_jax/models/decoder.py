@@ -1,0 +1,169 @@
+"""The causal language model: embedding, N blocks, head; and the same blocks one at a time for decoding."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from transformer_jax.config import ModelConfig
+from transformer_jax.layers.attention import Attention
+from transformer_jax.layers.block import Block
+from transformer_jax.layers.embedding import Embedding
+from transformer_jax.layers.recurrent import Recurrent
+
+
+class Model(NamedTuple):
+    """A network as pure functions: the one fence between Flax and the rest.
+
+    init(key) -> params
+    apply(params, tokens_BxL, *, mask=None, train=False, key=None) -> logits_BxLxV, float32
+    initial_state(batch_size, max_len) -> state of a sequence of which nothing was read yet
+    extend(params, tokens_BxL, state) -> (logits_BxLxV, state): reads L more tokens (decoding: L = 1)
+    """
+
+    init: Callable[..., Any]
+    apply: Callable[..., jax.Array]
+    initial_state: Callable[..., Any]
+    extend: Callable[..., tuple[jax.Array, Any]]
+
+
+class State(NamedTuple):
+    """How much was read, and what every block remembers of it (stacked over depth)."""
+
+    index: jax.Array
+    blocks: Any
+
+
+def make_mixer(config: ModelConfig) -> Callable[..., nn.Module]:
+    """The constructor of the config's sequence mixer; `name=` is left to the caller."""
+    dtype = jnp.dtype(config.dtype)
+    if config.mixer == "attention":
+        return partial(
+            Attention,
+            num_heads=config.num_heads,
+            num_kv_heads=config.kv_heads,
+            head_dim=config.width_per_head,
+            attention=config.attention,
+            rotary=config.position == "rotary",
+            dtype=dtype,
+        )
+    return partial(
+        Recurrent,
+        recurrence=config.mixer,
+        width=config.state_width,
+        project_out=config.recurrent_dim is not None,
+        dtype=dtype,
+    )
+
+
+def make_block(config: ModelConfig) -> Callable[..., nn.Module]:
+    """The constructor of one block; `train=` and `name=` are left to the caller."""
+    return partial(
+        Block,
+        make_mixer=make_mixer(config),
+        mlp_dim=config.mlp_width,
+        norm=config.norm,
+        activation=config.activation,
+        dropout_rate=config.dropout_rate,
+        dtype=jnp.dtype(config.dtype),
+    )
+
+
+class Decoder(nn.Module):
+    """tokens_BxL -> logits_BxLxV."""
+
+    config: ModelConfig
+    train: bool = False
+
+    @nn.compact
+    def __call__(self, tokens_BxL, state: State | None = None, *, mask=None):
+        config = self.config
+        dtype = jnp.dtype(config.dtype)
+        index = 0 if state is None else state.index
+        positions_L = index + jnp.arange(tokens_BxL.shape[1], dtype=jnp.int32)
+        embedding = Embedding(
+            config.vocab_size, config.d_model, config.max_len, config.position, dtype, name="embedding"
+        )
+        x_BxLxD = embedding(tokens_BxL, positions_L)
+        x_BxLxD = nn.Dropout(config.dropout_rate, deterministic=not self.train)(x_BxLxD)
+        x_BxLxD, blocks = self._blocks(x_BxLxD, None if state is None else state.blocks, positions_L, mask)
+        if config.norm == "pre":
+            x_BxLxD = nn.LayerNorm(epsilon=1e-6, dtype=dtype, name="norm_out")(x_BxLxD)
+        if config.tie_embeddings:
+            logits = embedding.attend(x_BxLxD)
+        else:
+            logits = nn.Dense(config.vocab_size, dtype=dtype, name="head")(x_BxLxD)
+        new_state = None if state is None else State(index + tokens_BxL.shape[1], blocks)
+        return logits.astype(jnp.float32), new_state
+
+    def _blocks(self, x_BxLxD, states, positions_L, mask):
+        config = self.config
+        block = make_block(config)
+        # nn.scan and nn.remat transform a class; the partial's fields are given when it is called
+        module = nn.remat(block.func, prevent_cse=not config.scan_layers) if config.remat else block.func
+        if config.scan_layers:
+            scanned = nn.scan(
+                module,
+                variable_axes={"params": 0},
+                split_rngs={"params": True, "dropout": True},
+                in_axes=(0, nn.broadcast, nn.broadcast),
+                length=config.num_layers,
+            )
+            layers = scanned(**block.keywords, train=self.train, name="blocks")
+            return layers(x_BxLxD, states, positions_L, mask)
+        after = []
+        for i in range(config.num_layers):
+            layer = module(**block.keywords, train=self.train, name=f"block_{i}")
+            before = None if states is None else jax.tree.map(lambda s, i=i: s[i], states)
+            x_BxLxD, new = layer(x_BxLxD, before, positions_L, mask)
+            after.append(new)
+        return x_BxLxD, None if states is None else jax.tree.map(lambda *s: jnp.stack(s), *after)
+
+
+def build(config: ModelConfig) -> Model:
+    """The language model of a config as pure functions."""
+
+    def init(key):
+        return Decoder(config).init(key, jnp.zeros((1, 1), jnp.int32))["params"]
+
+    def apply(params, tokens_BxL, *, mask=None, train=False, key=None):
+        _check_length(tokens_BxL.shape[1], config)
+        keys = None if key is None else {"dropout": key}
+        return Decoder(config, train).apply({"params": params}, tokens_BxL, mask=mask, rngs=keys)[0]
+
+    def initial_state(batch_size, max_len):
+        _check_length(max_len, config)
+        one = make_mixer(config)().initial_state(batch_size, max_len)
+        stacked = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (config.num_layers, *leaf.shape)), one)
+        return State(jnp.zeros((), jnp.int32), stacked)
+
+    def extend(params, tokens_BxL, state):
+        return Decoder(config).apply({"params": params}, tokens_BxL, state)
+
+    return Model(init, apply, initial_state, extend)
+
+
+def build_block(config: ModelConfig) -> Model:
+    """One block of the model alone, on vectors in place of tokens: x_BxLxD -> x_BxLxD."""
+
+    def positions(x_BxLxD):
+        return jnp.arange(x_BxLxD.shape[1], dtype=jnp.int32)
+
+    def init(key):
+        x_BxLxD = jnp.zeros((1, 1, config.d_model), jnp.dtype(config.dtype))
+        return make_block(config)().init(key, x_BxLxD, None, positions(x_BxLxD))["params"]
+
+    def apply(params, x_BxLxD, *, mask=None, train=False, key=None):
+        keys = None if key is None else {"dropout": key}
+        block = make_block(config)(train=train)
+        return block.apply({"params": params}, x_BxLxD, None, positions(x_BxLxD), mask, rngs=keys)[0]
+
+    return Model(init, apply, None, None)
+
+
+def _check_length(length: int, config: ModelConfig) -> None:
+    if not 1 <= length <= config.max_len:
+        raise ValueError(f"a sequence of {length} steps: model.max_len={config.max_len} allows 1 to {config.max_len}")
