@@ -1,0 +1,142 @@
+"""Finds the curves in a sweep: cells that differ along one axis and agree in everything else."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+LEVEL, PHASE, MATCHING = "measure.level", "measure.phase", "measure.matching"
+LENGTH, HEADS, DEPTH, HOLD = "task.seq_len", "model.num_heads", "model.num_layers", "measure.heads_hold"
+NAMED = (LEVEL, PHASE, MATCHING, HOLD, "model.mixer", "model.attention")
+"""Axes that name a curve; every other config column must be equal along it."""
+
+MIXERS = ("attention", "rnn", "gru", "lstm", "min_gru")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What one contender costs along one axis.
+
+    `cells` succeeded and `failed` did not; both are in the order of the axis. `held` is what they all share.
+    """
+
+    axis: str
+    contender: str
+    level: str
+    phase: str
+    matching: str
+    held: dict
+    cells: tuple[dict, ...]
+    failed: tuple[dict, ...]
+
+    @property
+    def is_attention(self) -> bool:
+        return self.contender.startswith("attention")
+
+    def values(self, quantity: str) -> tuple[list, list[list[float]]]:
+        """Axis values and, for each, the samples of `quantity`; cells without it are left out."""
+        found = [(cell[self.axis], _samples(cell.get(quantity))) for cell in self.cells]
+        found = [(x, samples) for x, samples in found if samples]
+        return [x for x, _ in found], [samples for _, samples in found]
+
+    def at(self, x) -> dict | None:
+        """The cell that succeeded at one value of the axis."""
+        return next((cell for cell in self.cells if cell[self.axis] == x), None)
+
+
+def contender(cell: dict) -> str:
+    """`lstm`, or `attention (reference)`: which implementation matters to attention alone."""
+    mixer = cell.get("model.mixer", "unknown")
+    return f"attention ({cell.get('model.attention', 'auto')})" if mixer == "attention" else mixer
+
+
+def heads_hold(cell: dict) -> str:
+    """What stays fixed as heads are added: `d_model` (heads share it) or `head_dim` (each brings its own)."""
+    return cell.get(HOLD) or ("d_model" if cell.get("model.head_dim") is None else "head_dim")
+
+
+def find(cells: Iterable[dict], axis: str, apart: tuple[str, ...] = ()) -> list[Curve]:
+    """All curves along `axis` with at least two points (failed cells count as points).
+
+    A sweep that is a chain of grids crosses its other axes only in places. So, within each (level, phase,
+    *apart), the curves are taken where most points lie: at the most frequent combination of the other axes,
+    and at no other. Columns in `apart` are kept apart instead: each of their values gets curves of its own.
+    """
+    groups = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
+    for cell in cells:
+        if axis not in cell:
+            continue
+        cell = cell | {HOLD: heads_hold(cell)}
+        place = tuple(cell.get(column) for column in (LEVEL, PHASE, *apart))
+        who = (contender(cell), cell.get(MATCHING))
+        groups[place][_others(cell, axis, apart)][who][cell[axis]] = (
+            cell  # a later cell replaces an older one
+        )
+    curves = []
+    for combinations in groups.values():
+        most = max(combinations, key=lambda others: sum(map(len, combinations[others].values())))
+        curves += [_curve(axis, points) for points in combinations[most].values() if len(points) > 1]
+    return sorted(curves, key=_order)
+
+
+def _others(cell: dict, axis: str, apart: tuple[str, ...]) -> tuple:
+    """Everything that must agree along the curve: a heads sweep frees the width which it does not hold."""
+    free = {axis, "measure.rounds", *apart, *NAMED}
+    if axis == HEADS:
+        free.add("model.d_model" if cell[HOLD] == "head_dim" else "model.head_dim")
+    return tuple(sorted((k, repr(v)) for k, v in cell.items() if "." in k and k not in free))
+
+
+def _curve(axis: str, points: dict) -> Curve:
+    cells = [points[x] for x in sorted(points)]
+    first = cells[0]
+    held = {k: v for k, v in first.items() if "." in k and k != axis and all(c.get(k) == v for c in cells)}
+    return Curve(
+        axis=axis,
+        contender=contender(first),
+        level=first.get(LEVEL),
+        phase=first.get(PHASE),
+        matching=first.get(MATCHING),
+        held=held,
+        cells=tuple(c for c in cells if c["status"] == "ok"),
+        failed=tuple(c for c in cells if c["status"] != "ok"),
+    )
+
+
+def _order(curve: Curve) -> tuple:
+    levels, phases = ("op", "block", "model"), ("forward", "train", "decode")
+    mixer = curve.contender.split(" ")[0]
+    place = [
+        options.index(value) if value in options else len(options)
+        for value, options in ((curve.level, levels), (curve.phase, phases), (mixer, MIXERS))
+    ]
+    return (
+        *place,
+        curve.contender,
+        curve.matching != "width",
+        str(curve.matching),
+        str(curve.held.get(LENGTH)),
+    )
+
+
+def best_attention(curves: Iterable[Curve]) -> dict[tuple, Curve]:
+    """The attention curve to compare with, by (level, phase): what the library picks (`auto`) if measured,
+    else the implementation with the longest curve."""
+    best: dict[tuple, Curve] = {}
+    for curve in curves:
+        if curve.is_attention:
+            place = (curve.level, curve.phase)
+            rank = ("(auto)" in curve.contender, len(curve.cells))
+            if place not in best or rank > best[place][0]:
+                best[place] = (rank, curve)
+    return {place: curve for place, (_, curve) in best.items()}
+
+
+def statuses(cells: Iterable[dict]) -> Counter:
+    """How many cells ended how."""
+    return Counter(cell["status"] for cell in cells)
+
+
+def _samples(value) -> list[float]:
+    if isinstance(value, list):
+        return value
+    return [value] if isinstance(value, (int, float)) else []
