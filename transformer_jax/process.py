@@ -56,7 +56,7 @@ class Worker:
         """Starts the process if there is none and returns what the worker says of its machine.
 
         Raises:
-          WorkerError: it does not start, or came back on another device than before.
+          WorkerError: it does not start, or with other code or another device than before.
           Stopped: see `stopping`.
         """
         if self._process is not None and self._has_exited():
@@ -71,7 +71,8 @@ class Worker:
                 raise WorkerError(f"the worker process did not start ({error}):\n{log}") from None
             if self.facts is not None and facts != self.facts:
                 self.kill()
-                raise WorkerError(f"the new worker process finds another machine: {self.facts} then {facts}")
+                changed = ", ".join(key for key in facts if facts[key] != self.facts[key])
+                raise WorkerError(f"{changed} changed while cells were run: start the run again")
             self.facts = facts
         return self.facts
 

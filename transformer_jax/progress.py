@@ -19,7 +19,7 @@ class Eta:
     """How long the remaining calls will take, from what they took so far and what was predicted."""
 
     def __init__(self, predicted: dict[str, float] | None = None):
-        """`predicted`: seconds by identity of the cell, right up to one common factor; None: nothing known."""
+        """`predicted`: seconds by identity of the cell, right up to one common factor."""
         self._predicted = predicted or {}
         self._last: dict[str, float] = {}
         self._first: dict[str, float] = {}

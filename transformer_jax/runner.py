@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from transformer_jax import rows
 from transformer_jax.config import content_key, flatten
-from transformer_jax.experiment import PACKAGE, Cell, code_version
+from transformer_jax.experiment import PACKAGE, Cell
 from transformer_jax.process import Stopped, Worker
 from transformer_jax.progress import Eta, View
 
@@ -46,7 +46,7 @@ def run(
 ) -> Summary:
     """Runs whatever of the cells is missing in the folder and appends a row for each (cell, round).
 
-    A cell that does not end well is not attempted in later rounds, nor by later launches without `retry_failed`.
+    A cell that does not end well is not attempted again, but by a later launch with `retry_failed`.
 
     Args:
       path, module, cells: the experiment's file, what is in it, and the plan (`experiment.plan`).
@@ -84,7 +84,7 @@ def run(
 
 
 def _measure(calls, worker, folder, header, timeout, view, eta) -> list[tuple[str, int, str]]:
-    """Makes the calls, in order, until all are made or the user stops; returns (identity, round, status) of each."""
+    """Makes the calls, in order, until all are made or the user stops; (identity, round, status) of each."""
     added, bad = [], set()
     for index, (round_, cell) in enumerate(calls):
         if cell.identity in bad:
@@ -140,7 +140,7 @@ def make_row(cell: Cell, round_: int, outcome: dict, header: dict) -> dict:
 def make_header(
     path: Path, module: ModuleType, cells: Sequence[Cell], given: Mapping, facts: dict, accept_stale: bool
 ) -> dict:
-    """All that the rows of a launch have in common; two launches that have all of it in common share the header."""
+    """All that the rows of a launch have in common, and an id made from it."""
     first = flatten(cells[0].config)
     base = flatten(module.BASE) | {key: first[key] for key in given}
     header = {
@@ -149,7 +149,6 @@ def make_header(
         "base": base,
         "sweep": [cell.overrides for cell in cells],
         **_commit(),
-        "code": code_version(path),
         "accept_stale": accept_stale,
         **facts,
         "dtype": base["model.dtype"],
@@ -209,7 +208,7 @@ def _commit() -> dict:
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Yields a question, "has the user asked to stop?"; the second Ctrl-C or SIGTERM ends this process at once."""
+    """Yields a question: has the user asked to stop? A second Ctrl-C or SIGTERM ends the process at once."""
     received = []
 
     def handle(number, frame):

@@ -1,4 +1,4 @@
-"""A sweep is a list of overrides, plain dicts of dotted config keys, made by three functions and cut by two."""
+"""A sweep is a list of overrides, plain dicts of dotted config keys: three functions make it, two cut it."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence

@@ -32,13 +32,13 @@ _SCALED = re.compile(r"([\d.]+) ?([KMGTP])(?:i?B)?\b")
 
 
 def main(path: str, request_fd: str, response_fd: str) -> None:
-    """Says hello (what this machine is), then answers one outcome for each config, until the parent is gone."""
+    """Says hello (what this machine is), then answers configs with outcomes, until the parent is gone."""
     faulthandler.enable()
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(int(request_fd), requests), daemon=True).start()
     with os.fdopen(int(response_fd), "w") as responses:
         module = experiment.load(Path(path))
-        _say(responses, describe(module))
+        _say(responses, describe(Path(path), module))
         while True:
             _say(responses, attempt(module.cell, from_flat(json.loads(requests.get()))))
 
@@ -68,9 +68,7 @@ def attempt(cell: Callable[[Config], dict], config: Config) -> dict:
     try:
         row = cell(config)
         values = plain(row)
-    except (
-        BaseException
-    ) as error:  # SystemExit and KeyboardInterrupt raised inside a cell are its failure too
+    except BaseException as error:  # a SystemExit inside a cell is its failure too
         return failure(error)
     finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
     return {"status": "ok" if finite == values else "nan", "row": finite}
@@ -120,7 +118,7 @@ def is_out_of_memory(text: str) -> bool:
 
 
 def requested_bytes(text: str) -> int | None:
-    """The bytes that an out-of-memory message says were asked for: exact where it has them, else from its MiB."""
+    """The bytes that an out-of-memory message says were asked for; rounded where it says GiB; or None."""
     if exact := _BYTES.search(text):
         return int(exact[1])
     if scaled := _SCALED.search(text):
@@ -133,12 +131,13 @@ def _traceback(error: BaseException) -> str:
     return text if len(text) <= MAX_TEXT else "...\n" + text[-MAX_TEXT:]
 
 
-def describe(module: ModuleType) -> dict:
-    """What the numbers depend on besides the code: versions, device, processor, threads, flags.
+def describe(path: Path, module: ModuleType) -> dict:
+    """What the numbers depend on besides the config: code, versions, device, processor, threads, flags.
 
     An experiment with USES_JAX = False is spared the import of jax and reports the device "none".
     """
     facts = {
+        "code": experiment.code_version(path),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _LIBRARIES},
         "platform": platform.platform(),
         "cpu_model": _cpu_model(),

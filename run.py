@@ -1,0 +1,197 @@
+"""The only entry: reads the command line, hands over to the package, turns what happens into an exit code.
+
+With no command it runs the main job, `experiment attention_cost`.
+
+Exit codes: 0 done; 1 a cell failed or was killed, or the machine let the run down; 2 a mistake in the
+command; 75 stopped by Ctrl-C or SIGTERM, and the same command goes on from there.
+"""
+
+import dataclasses
+import pkgutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, Union, get_args
+
+import tyro
+from rich.console import Console
+
+import configs
+from transformer_jax import experiment, progress, rows, runner, sweep
+from transformer_jax.config import Config, ConfigError, Mixer, flatten
+from transformer_jax.process import WorkerError
+
+MAIN_JOB = "attention_cost"
+
+
+@dataclass(frozen=True)
+class List:
+    """Show what there is: experiments, configs, tasks, mixers, attention implementations."""
+
+    def run(self, words: Sequence[str]) -> int:
+        from transformer_jax import tasks
+        from transformer_jax.ops.attention import ATTENTION
+
+        kinds = {
+            "experiments": experiment.names(),
+            "configs": configs.names(),
+            "tasks": sorted(module.name for module in pkgutil.iter_modules(tasks.__path__)),
+            "mixers": get_args(Mixer),
+            "attention": ATTENTION,
+        }
+        for kind, names in kinds.items():
+            print(f"{kind}: {' '.join(names)}")
+        return 0
+
+
+def _unchecked(section: type) -> type:
+    """A section of the config without its rules: only whole configs, those of the cells, must obey them."""
+    body = {"__post_init__": lambda self: None, "__doc__": section.__doc__}
+    return dataclass(frozen=True)(type(section.__name__, (section,), body))
+
+
+SECTIONS = {section.name: _unchecked(section.default_factory) for section in dataclasses.fields(Config)}
+Overrides = dataclasses.make_dataclass(
+    "Overrides", [(name, kind, field(default=kind())) for name, kind in SECTIONS.items()], frozen=True
+)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Measure what is missing of an experiment, then draw its report.
+
+    Options like --model.num-heads change the experiment's base config. They win over the sweep: an axis that
+    the sweep varies is pinned to the given value, and cells that become equal are measured once. A command
+    that was stopped goes on when it is repeated; more --measure.rounds only add rounds.
+    """
+
+    name: tyro.conf.Positional[str] = MAIN_JOB
+    """A file in experiments/, without its ending."""
+    only: tuple[str, ...] = ()
+    """Keep the cells with these values: axis=value,value ... (seq_len=64,128 mixer=lstm)."""
+    limit: int | None = None
+    """Keep the first so many cells."""
+    out: Path | None = None
+    """The folder of the results; None: runs/NAME."""
+    dry_run: bool = False
+    """Show the cells and what they are predicted to cost; measure nothing."""
+    retry_failed: bool = False
+    """Attempt those cells again that did not end well: oom, timeout, nan, killed, failed."""
+    accept_stale: bool = False
+    """Keep rows that other code than today's measured."""
+    timeout: float = runner.TIMEOUT_SECONDS
+    """Seconds that one measurement of one cell may take, compilation included."""
+    config: Annotated[Overrides, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = Overrides()
+
+    def run(self, words: Sequence[str]) -> int:
+        path = experiment.find(self.name)
+        module = experiment.load(path)
+        given = given_on(words, self.config)
+        cells = experiment.plan(module, given, sweep.parse_only(self.only), self.limit)
+        if self.dry_run:
+            return _show_plan(module, cells)
+        folder = self.out or Path("runs") / self.name
+        summary = runner.run(
+            path,
+            module,
+            cells,
+            folder,
+            given=given,
+            timeout=self.timeout,
+            retry_failed=self.retry_failed,
+            accept_stale=self.accept_stale,
+            view=progress.view_for(Console(stderr=True)),
+        )
+        whole = f"{summary.cells['ok']} of {len(cells)} cells are whole"
+        if summary.interrupted:
+            print(f"stopped: {whole}; repeat the command to go on", file=sys.stderr)
+            return runner.RESUMABLE
+        print(whole, *(f"{n} {status}" for status, n in summary.cells.items() if status != "ok"), sep=", ")
+        _draw(folder)
+        return 1 if summary.cells["failed"] or summary.cells["killed"] else 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """Draw a folder's report again, from its rows alone."""
+
+    folder: tyro.conf.Positional[Path]
+    """Where an experiment wrote its rows."""
+
+    def run(self, words: Sequence[str]) -> int:
+        _draw(self.folder)
+        return 0
+
+
+COMMANDS = {"list": List, "experiment": Experiment, "report": Report}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command that the words say; returns the exit code."""
+    words = list(argv)
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
+        words = ["experiment", MAIN_JOB, *words]
+    try:
+        return _parse(words).run(words)
+    except (ConfigError, rows.FolderError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (WorkerError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; repeat the command to go on", file=sys.stderr)
+        return runner.RESUMABLE
+
+
+def _parse(words: list[str]):
+    """The command as one of COMMANDS; a wrong option ends the process with exit code 2 and a message."""
+    defaults = {"experiment": Experiment(config=_shown_base(words))}
+    commands = [
+        Annotated[kind, tyro.conf.subcommand(name, default=defaults.get(name, tyro.MISSING))]
+        for name, kind in COMMANDS.items()
+    ]
+    flags = (tyro.conf.FlagCreatePairsOff,)
+    return tyro.cli(Union[*commands], args=words, prog="run.py", description=__doc__, config=flags)
+
+
+def _shown_base(words: list[str]) -> Overrides:
+    """The defaults that a help text shows: those of the experiment that it is asked about."""
+    asked = {"-h", "--help"} & set(words) and words[0] == "experiment" and words[1] in experiment.names()
+    base = experiment.load(experiment.find(words[1])).BASE if asked else Config()
+    return Overrides(**{name: kind(**vars(getattr(base, name))) for name, kind in SECTIONS.items()})
+
+
+def given_on(words: Sequence[str], sections: Any) -> dict[str, Any]:
+    """The config keys that the words name, with the values read for them: {"model.num_heads": 8}."""
+    named = {
+        word.partition("=")[0].removeprefix("--").replace("-", "_") for word in words if word.startswith("--")
+    }
+    return {key: value for key, value in flatten(sections).items() if key in named}
+
+
+def _show_plan(module: ModuleType, cells: Sequence[experiment.Cell]) -> int:
+    predict = getattr(module, "predict", None)
+    predictions = [predict(cell.config) for cell in cells] if predict else None
+    Console().print(progress.dry_table(cells, predictions))
+    print(f"{len(cells)} cells, {sum(cell.config.measure.rounds for cell in cells)} measurements")
+    return 0
+
+
+def _draw(folder: Path) -> None:
+    from transformer_jax import report
+
+    results = rows.current(rows.read(folder))
+    for note in results.notes:
+        print(note, file=sys.stderr)
+    if not results.rows:
+        raise rows.FolderError(f"{folder} holds no rows to report on")
+    module = experiment.load(experiment.find(results.headers[-1]["experiment"]))
+    report.write(folder, module.report(results.rows), results.headers, results.rows)
+    print(folder / "report.html")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
