@@ -76,13 +76,12 @@ def read(folder: Path) -> Results:
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH)
-            lines = file.read().split(b"\n")
+            *lines, torn = file.read().split(b"\n")
     except FileNotFoundError:
         raise FolderError(f"{folder} holds no results ({FILE} is not there)") from None
-    headers, rows, notes = {}, {}, []
+    headers, rows = {}, {}
+    bad_lines = [len(lines) + 1] if torn else []
     for number, line in enumerate(lines, 1):
-        if not line and number == len(lines):
-            continue  # the newline at the end
         try:
             entry = json.loads(line)
             if entry["kind"] == "header":
@@ -92,7 +91,10 @@ def read(folder: Path) -> Results:
                 filled = headers[entry["header"]]["base"] | entry
                 rows[entry["key"], entry["round"]] = filled
         except (ValueError, KeyError, TypeError):
-            notes.append(f"{path.name} line {number} is torn or damaged and was dropped; a re-run fills it")
+            bad_lines.append(number)
+    notes = [
+        f"{FILE} line {n} is torn or damaged and was dropped; a re-run fills it" for n in sorted(bad_lines)
+    ]
     return Results(list(headers.values()), list(rows.values()), notes)
 
 
