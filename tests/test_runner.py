@@ -1,0 +1,414 @@
+"""Faults injected into real worker processes, and what the folder then holds."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from transformer_jax import experiment, process, progress, rows, runner
+from transformer_jax.config import ConfigError
+
+ROOT = Path(__file__).parent.parent
+
+# Three cells of two rounds; the one with seq_len 13 misbehaves. No jax: a worker starts in 0.1 s.
+EXPERIMENT = '''"""A tiny experiment."""
+import os, signal, subprocess, sys, time
+from transformer_jax.config import Config, MeasureConfig
+from transformer_jax.sweep import grid
+
+USES_JAX = False
+BASE = Config(measure=MeasureConfig(rounds=2))
+SWEEP = grid({"task.seq_len": [11, 13, 17]})
+
+def cell(config):
+    seq_len = config.task.seq_len
+    if seq_len == 13:
+        FAULT
+    return {"doubled": 2 * seq_len}
+
+def report(rows):
+    raise AssertionError("the runner draws nothing")
+'''
+
+
+def write_experiment(folder: Path, fault: str = "pass") -> Path:
+    path = folder / "tiny.py"
+    path.write_text(EXPERIMENT.replace("FAULT", fault.replace("\n", "\n        ")))
+    return path
+
+
+def run(path: Path, folder: Path, given=None, **options) -> runner.Summary:
+    module = experiment.load(path)
+    return runner.run(path, module, experiment.plan(module, given), folder, given=given, **options)
+
+
+def rows_by_cell(folder: Path) -> dict[int, list[dict]]:
+    by_cell = {}
+    for row in rows.read(folder).rows:
+        by_cell.setdefault(row["task.seq_len"], []).append(row)
+    return by_cell
+
+
+def sorted_lines(folder: Path) -> list[str]:
+    return sorted((folder / rows.FILE).read_text().splitlines())
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(condition, seconds: float = 20.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "said"),
+    [
+        ("raise MemoryError('Unable to allocate 2.00 KiB')", "oom", {"requested_bytes": 2048}),
+        (
+            "raise RuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 123456 bytes.')",
+            "oom",
+            {"requested_bytes": 123456},
+        ),
+        (
+            "os.write(2, b'what():  std::bad_alloc'); os.abort()",
+            "oom",
+            {"message": "the worker was killed by SIGABRT", "requested_bytes": None},
+        ),
+        ("os.kill(os.getpid(), 9)", "killed", {"message": "the worker was killed by SIGKILL"}),
+        ("os._exit(3)", "killed", {"message": "the worker exited with code 3"}),
+        ("os.closerange(3, 100); os._exit(4)", "killed", {"message": "the worker exited with code 4"}),
+        ("raise ValueError('no <such> thing')", "failed", {"message": "ValueError: no <such> thing"}),
+        ("sys.exit('enough')", "failed", {"message": "SystemExit: enough"}),
+        ("return {'doubled': float('nan'), 'kept': 1}", "nan", {"doubled": None, "kept": 1}),
+        ("return {'doubled': -float('inf')}", "nan", {"doubled": None}),
+        ("return [1]", "failed", {"message": "TypeError: cell must return a dict, not list"}),
+        ("time.sleep(60)", "timeout", {"message": "no answer within 0.6 s"}),
+    ],
+)
+def test_a_fault_is_a_row_and_no_other_cell_notices(tmp_path, fault, status, said):
+    """F10, F11: the cell's status says what happened, once; the others have all their rounds."""
+    summary = run(write_experiment(tmp_path, fault), tmp_path / "out", timeout=0.6)
+    cells = rows_by_cell(tmp_path / "out")
+    assert [(row["status"], row.get("doubled")) for n in (11, 17) for row in cells[n]] == [
+        ("ok", 2 * n) for n in (11, 17) for _ in range(2)
+    ]
+    (row,) = cells[13]
+    assert row["status"] == status and {name: row[name] for name in said} == said
+    assert summary.cells == {"ok": 2, status: 1} and summary.added == {"ok": 4, status: 1}
+    if status == "failed":
+        assert "Traceback" in row["traceback"]
+    assert "NaN" not in (tmp_path / "out" / rows.FILE).read_text()
+
+
+def test_prints_of_a_cell_do_not_garble_the_protocol(tmp_path):
+    path = write_experiment(tmp_path, "print('{}'); os.write(1, b'\\n[]\\n'); os.write(2, b'x' * 300000)")
+    assert run(path, tmp_path / "out").cells == {"ok": 3}
+
+
+def test_a_timeout_ends_the_whole_process_group(tmp_path):
+    """F11: no grandchild is left to hold the device."""
+    fault = f"""child = subprocess.Popen(["sleep", "600"])
+open({str(tmp_path / "pid")!r}, "w").write(str(child.pid))
+time.sleep(600)"""
+    assert run(write_experiment(tmp_path, fault), tmp_path / "out", timeout=0.5).cells["timeout"] == 1
+    wait_until(lambda: not is_alive(int((tmp_path / "pid").read_text())))
+
+
+def test_a_grandchild_that_holds_the_pipe_does_not_hide_a_death(tmp_path):
+    fault = f"""pid = os.fork()
+if pid == 0:
+    time.sleep(600)
+open({str(tmp_path / "pid")!r}, "w").write(str(pid))
+os.kill(os.getpid(), 9)"""
+    began = time.monotonic()
+    assert run(write_experiment(tmp_path, fault), tmp_path / "out", timeout=60).cells["killed"] == 1
+    assert time.monotonic() - began < 30
+    wait_until(lambda: not is_alive(int((tmp_path / "pid").read_text())))
+
+
+def test_a_kill_is_out_of_memory_only_where_the_kernel_says_so(tmp_path, monkeypatch):
+    counts = iter(range(100))
+    monkeypatch.setattr(process, "oom_kills", lambda: next(counts))
+    assert run(write_experiment(tmp_path, "os.kill(os.getpid(), 9)"), tmp_path / "out").cells["oom"] == 1
+    (row,) = rows_by_cell(tmp_path / "out")[13]
+    assert row["message"] == "the worker was killed by SIGKILL when memory ran out"
+
+
+def test_the_kernels_counter_is_read():
+    assert process.oom_kills() >= 0
+
+
+def test_a_worker_that_died_between_cells_blames_none(tmp_path):
+    path = write_experiment(tmp_path)
+    config = experiment.load(path).BASE
+    with process.Worker(path) as worker:
+        assert worker.run(config, 10)["status"] == "ok"
+        os.kill(worker._process.pid, signal.SIGKILL)
+        wait_until(worker._has_exited)
+        assert worker.run(config, 10)["status"] == "ok"
+
+
+def test_a_worker_that_cannot_start_says_why(tmp_path):
+    path = write_experiment(tmp_path)
+    module = experiment.load(path)
+    path.write_text("raise RuntimeError('no device here')")
+    with pytest.raises(process.WorkerError, match="no device here"):
+        runner.run(path, module, experiment.plan(module), tmp_path / "out")
+    assert not (tmp_path / "out" / rows.FILE).exists()
+
+
+def test_code_that_changes_under_a_run_ends_it(tmp_path):
+    path = write_experiment(tmp_path)
+    with process.Worker(path) as worker:
+        worker.start()
+        worker.kill()
+        path.write_text(path.read_text() + "# edited\n")
+        with pytest.raises(process.WorkerError, match="code changed while cells were run"):
+            worker.start()
+
+
+def test_a_rerun_adds_nothing_and_more_rounds_only_add(tmp_path):
+    path = write_experiment(tmp_path)
+    assert run(path, tmp_path / "out").added == {"ok": 6}
+    before = (tmp_path / "out" / rows.FILE).read_bytes()
+    assert run(path, tmp_path / "out").added == {}
+    assert (tmp_path / "out" / rows.FILE).read_bytes() == before
+    assert run(path, tmp_path / "out", given={"measure.rounds": 5}).added == {"ok": 9}
+    assert {n: len(of) for n, of in rows_by_cell(tmp_path / "out").items()} == {11: 5, 13: 5, 17: 5}
+
+
+def test_retry_failed_tries_again_and_goes_on_when_it_works(tmp_path):
+    fault = f"if not os.path.exists({str(tmp_path / 'mended')!r}): raise ValueError"
+    path, out = write_experiment(tmp_path, fault), tmp_path / "out"
+    assert run(path, out).cells == {"ok": 2, "failed": 1}
+    assert run(path, out).added == {}
+    assert run(path, out, retry_failed=True).added == {"failed": 1}
+    (tmp_path / "mended").touch()
+    assert run(path, out, retry_failed=True).added == {"ok": 2}
+    assert run(path, out).cells == {"ok": 3}
+
+
+def test_rounds_are_interleaved_in_an_order_of_their_own(tmp_path):
+    path = write_experiment(tmp_path)
+    module = experiment.load(path)
+    module.SWEEP = [{"task.seq_len": n} for n in range(1, 41)]
+    orders = []
+    for seed in (0, 0, 1):
+        calls = list(runner._calls(experiment.plan(module), {}, seed))
+        assert [round_ for round_, _ in calls] == [0] * 40 + [1] * 40
+        orders.append([[c.config.task.seq_len for r, c in calls if r == n] for n in (0, 1)])
+    assert orders[0] == orders[1] != orders[2]
+    first, second = orders[0]
+    assert sorted(first) == sorted(second) == list(range(1, 41)) and first != second != sorted(second)
+
+
+def test_rows_torn_anywhere_are_refilled_to_the_same_file(tmp_path):
+    """F12, F15: whatever a kill leaves of the file, the resumed run ends with the rows of an unbroken one."""
+    path = write_experiment(tmp_path, "raise ValueError('always')")
+    run(path, tmp_path / "whole")
+    whole = (tmp_path / "whole" / rows.FILE).read_bytes()
+    for cut in [0, 50, *random.Random(0).sample(range(len(whole)), 4), len(whole) - 1]:
+        out = tmp_path / f"cut{cut}"
+        out.mkdir()
+        (out / rows.FILE).write_bytes(whole[:cut])
+        run(path, out)
+        assert sorted_lines(out) == sorted_lines(tmp_path / "whole"), f"cut at byte {cut}"
+
+
+DRIVER = """if True:
+    import sys
+    from pathlib import Path
+    from transformer_jax import experiment, runner
+    path = Path(sys.argv[1])
+    module = experiment.load(path)
+    summary = runner.run(path, module, experiment.plan(module), Path(sys.argv[2]))
+    sys.exit(runner.RESUMABLE if summary.interrupted else 0)
+"""
+
+
+def start_runner(path: Path, folder: Path) -> subprocess.Popen:
+    command = [sys.executable, "-c", DRIVER, str(path), str(folder)]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+def lines_in(folder: Path) -> int:
+    file = folder / rows.FILE
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def test_a_runner_killed_again_and_again_ends_with_the_rows_of_an_unbroken_run(tmp_path):
+    """F12; its workers do not outlive it, even in the middle of a cell."""
+    pids = tmp_path / "pids"
+    path = write_experiment(
+        tmp_path, f"open({str(pids)!r}, 'a').write(f'{{os.getpid()}}\\n')\ntime.sleep(0.3)"
+    )
+    run(path, tmp_path / "whole")
+    broken = tmp_path / "broken"
+    for _ in range(3):
+        lines = lines_in(broken)
+        runner_process = start_runner(path, broken)
+        wait_until(lambda before=lines: lines_in(broken) > before)
+        runner_process.kill()
+        runner_process.communicate()
+    assert lines_in(broken) < 7
+    run(path, broken)
+    assert sorted_lines(broken) == sorted_lines(tmp_path / "whole")
+    wait_until(lambda: not any(is_alive(int(pid)) for pid in pids.read_text().split()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_cleanly_with_code_75_and_the_run_can_go_on(tmp_path, number):
+    """F4 for sweeps: the worker is gone, the folder is whole, the next launch ends what this one began."""
+    pid = tmp_path / "pid"
+    path = write_experiment(tmp_path, f"open({str(pid)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)")
+    stopped = start_runner(path, tmp_path / "out")
+    wait_until(lambda: pid.exists() and pid.read_text())
+    began = time.monotonic()
+    stopped.send_signal(number)
+    _, said = stopped.communicate(timeout=20)
+    assert (stopped.returncode, time.monotonic() - began < 5) == (75, True)
+    assert "Traceback" not in said and "stopping" in said
+    assert not is_alive(int(pid.read_text()))
+    assert rows.read(tmp_path / "out").notes == []
+    path.write_text(path.read_text().replace("time.sleep(600)", "pass"))
+    assert run(path, tmp_path / "out", accept_stale=True).cells == {"ok": 3}
+
+
+def test_the_second_signal_ends_the_process_at_once():
+    code = """if True:
+        import os, signal, time
+        from transformer_jax import runner
+        with runner._stop_signals() as stopping:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stopping()
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+    """
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=20)
+    assert ran.returncode == 75
+
+
+def test_two_runners_on_one_folder(tmp_path):
+    """F13: the second is refused while the first works, and only then."""
+    path, out = write_experiment(tmp_path, "time.sleep(600)"), tmp_path / "out"
+    first = start_runner(path, out)
+    wait_until(lambda: lines_in(out) > 0)
+    with pytest.raises(rows.FolderError, match=f"in use by process {first.pid}"):
+        run(path, out)
+    first.kill()
+    first.communicate()
+    assert run(path, out, timeout=0.3).cells == {"ok": 2, "timeout": 1}
+
+
+def test_edited_code_is_measured_again_unless_stale_rows_are_accepted(tmp_path):
+    """F26."""
+    path, out = write_experiment(tmp_path), tmp_path / "out"
+    run(path, out)
+    path.write_text(path.read_text().replace("2 * seq_len", "3 * seq_len"))
+    assert run(path, out, accept_stale=True).added == {}
+    assert [
+        r["doubled"] for r in rows.current(rows.read(out)).rows if r["round"] == 0 and r["task.seq_len"] == 11
+    ] == [22]
+    assert run(path, out).added == {"ok": 6}
+    kept = rows.current(rows.read(out))
+    assert {(r["task.seq_len"], r["doubled"]) for r in kept.rows} == {(11, 33), (13, 39), (17, 51)}
+    assert kept.notes == ["6 rows of other code or another jax were left out"]
+
+
+def test_a_folder_holds_one_experiment_one_base_and_one_kind_of_machine(tmp_path, monkeypatch):
+    """F24: what must not be compared is not put together."""
+    path, out = write_experiment(tmp_path), tmp_path / "out"
+    run(path, out)
+    before = (out / rows.FILE).read_bytes()
+    with pytest.raises(
+        rows.FolderError, match="cells with model.d_model=128, this run has 64: choose another --out"
+    ):
+        run(path, out, given={"model.d_model": 64})
+    other = tmp_path / "other.py"
+    other.write_text(path.read_text())
+    with pytest.raises(rows.FolderError, match="holds the experiment tiny"):
+        run(other, out)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_use_thunk_runtime=false")
+    with pytest.raises(rows.FolderError, match="differ in xla_flags"):
+        run(path, out)
+    assert (out / rows.FILE).read_bytes() == before
+
+
+def test_another_value_of_a_swept_axis_joins_the_folder(tmp_path):
+    path, out = write_experiment(tmp_path), tmp_path / "out"
+    run(path, out)
+    assert run(path, out, given={"task.seq_len": 19}).added == {"ok": 2}
+    assert sorted(rows_by_cell(out)) == [11, 13, 17, 19]
+
+
+def test_a_config_that_cannot_be_is_found_before_anything_runs(tmp_path):
+    """F16, F30: all configs are built first."""
+    path = write_experiment(tmp_path)
+    path.write_text(path.read_text().replace("[11, 13, 17]", "[11, 13, 0]"))
+    with pytest.raises(
+        ConfigError, match=r"task.seq_len=0: must be at least 1 \(in the cell task.seq_len=0\)"
+    ):
+        run(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_header_says_what_the_rows_rest_on_and_no_home(tmp_path, monkeypatch):
+    """F29: the home directory is ~ and the environment is not listed."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PRIVATE_NOTE", "do not print me")
+    path, out = write_experiment(tmp_path, "raise ValueError(__file__)"), tmp_path / "out"
+    run(path, out)
+    (header,) = rows.read(out).headers
+    names = (
+        "experiment base sweep commit dirty code versions platform cpu_model threads xla_flags dtype".split()
+    )
+    assert set(names) < set(header) and header["dtype"] == "float32"
+    text = (out / rows.FILE).read_text()
+    assert str(tmp_path) not in text and "do not print me" not in text
+    assert rows_by_cell(out)[13][0]["message"] == "ValueError: ~/tiny.py"
+
+
+def test_the_worker_is_told_to_keep_every_compiled_program(tmp_path, monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    made = process.environment()
+    assert made["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "transformer_jax" / "xla")
+    assert made["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] == "0"
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/elsewhere")
+    assert process.environment()["JAX_COMPILATION_CACHE_DIR"] == "/elsewhere"
+
+
+def test_the_runner_costs_less_than_50_ms_a_measurement(tmp_path):
+    path = write_experiment(tmp_path)
+    module = experiment.load(path)
+    module.SWEEP = [{"task.seq_len": n} for n in range(1, 51)]
+    took = []
+
+    class Stopwatch(progress.View):
+        def done(self, cell, row, seconds, left, eta):
+            took.append(time.monotonic())
+
+    runner.run(path, module, experiment.plan(module), tmp_path / "out", view=Stopwatch())
+    assert len(took) == 100 and (took[-1] - took[0]) / 99 < 0.05
+
+
+def test_rows_are_json_with_the_columns_of_the_contract(tmp_path):
+    run(write_experiment(tmp_path), tmp_path / "out")
+    header, *lines = map(json.loads, (tmp_path / "out" / rows.FILE).read_text().splitlines())
+    for line in lines:
+        assert list(line) == ["kind", "key", "round", "status", "header", "task.seq_len", "doubled"]
+        assert line["header"] == header["id"]
+    assert len({line["key"] for line in lines}) == 3
