@@ -8,6 +8,7 @@ command; 75 stopped by Ctrl-C or SIGTERM, and the same command goes on from ther
 
 import dataclasses
 import pkgutil
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -194,4 +195,5 @@ def _draw(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # outside a run, too, SIGTERM is like Ctrl-C
     sys.exit(main(sys.argv[1:]))

@@ -180,14 +180,21 @@ def locked(folder: Path) -> Iterator[None]:
 
 def without_private(value):
     """The same with the home directory as ~ and values of secret-looking environment variables as ***."""
-    if isinstance(value, dict):
-        return {key: without_private(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_private(item) for item in value]
-    if not isinstance(value, str):
-        return value
-    for name, secret in os.environ.items():
-        if len(secret) >= 8 and re.search("KEY|TOKEN|SECRET|PASSW|CREDENTIAL", name.upper()):
-            value = value.replace(secret, "***")
+    secrets = [v for name, v in os.environ.items() if len(v) >= 8 and _SECRET.search(name.upper())]
     home = str(Path.home())
-    return value if home == "/" else re.sub(re.escape(home) + r"(?![\w.-])", "~", value)
+
+    def clean(value):
+        if isinstance(value, dict):
+            return {key: clean(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [clean(item) for item in value]
+        if not isinstance(value, str):
+            return value
+        for secret in secrets:
+            value = value.replace(secret, "***")
+        return value if home == "/" else re.sub(re.escape(home) + r"(?![\w.-])", "~", value)
+
+    return clean(value)
+
+
+_SECRET = re.compile("KEY|TOKEN|SECRET|PASSW|CREDENTIAL")
