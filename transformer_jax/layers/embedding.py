@@ -23,9 +23,7 @@ class Embedding(nn.Module):
             embedding_init=nn.initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0),
         )
         if self.position == "learned":
-            self.learned = nn.Embed(
-                self.max_len, self.d_model, embedding_init=nn.initializers.normal(1.0)
-            )
+            self.learned = nn.Embed(self.max_len, self.d_model, embedding_init=nn.initializers.normal(1.0))
 
     def __call__(self, tokens_BxL, positions_L):
         """tokens_BxL int, positions_L int -> x_BxLxD. The factor sqrt(D) is Vaswani et al. 2017, section 3.4."""

@@ -1,6 +1,9 @@
 """A recurrence as a sequence mixer: one large input projection, the scan over time, set up as an expert would."""
 
+from functools import partial
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from transformer_jax.ops.recurrence import NUM_GATES, RECURRENCE, initial_carry
@@ -35,9 +38,13 @@ class Recurrent(nn.Module):
           ValueError: a mask was given.
         """
         if mask is not None:
-            raise ValueError(f"{self.recurrence} reads every earlier step and cannot honour an attention mask")
+            raise ValueError(
+                f"{self.recurrence} reads every earlier step and cannot honour an attention mask"
+            )
         gates = NUM_GATES[self.recurrence]
-        x_BxLxG = nn.Dense(gates * self.width, dtype=self.dtype, bias_init=self._bias_init, name="input")(x_BxLxD)
+        x_BxLxG = nn.Dense(gates * self.width, dtype=self.dtype, bias_init=self._bias_init, name="input")(
+            x_BxLxD
+        )
         carry = self.initial_state(x_BxLxD.shape[0]) if state is None else state
         h_BxLxR, carry = RECURRENCE[self.recurrence](x_BxLxG, self._weights(gates), carry)
         if self.project_out:
@@ -48,9 +55,9 @@ class Recurrent(nn.Module):
         if self.recurrence == "min_gru":  # its gates read the input only: that is what makes it parallel
             return ()
 
-        def orthogonal_gates(key, shape, dtype):
-            blocks = nn.initializers.orthogonal()(key, (gates, self.width, self.width), dtype)
-            return jnp.moveaxis(blocks, 0, 1).reshape(shape)
+        def orthogonal_gates(key, _, dtype):
+            one_gate = partial(nn.initializers.orthogonal(), shape=(self.width, self.width), dtype=dtype)
+            return jnp.concatenate([one_gate(k) for k in jax.random.split(key, gates)], axis=1)
 
         kernel = self.param("kernel", orthogonal_gates, (self.width, gates * self.width), jnp.float32)
         if self.recurrence != "gru":

@@ -1,0 +1,208 @@
+"""Layers against formulas in NumPy float64; causality by Jacobian; decoding against the whole pass."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from transformer_jax.layers.attention import Attention
+from transformer_jax.layers.block import Block
+from transformer_jax.layers.embedding import Embedding
+from transformer_jax.layers.mlp import MLP
+from transformer_jax.layers.recurrent import Recurrent
+
+B, L, D, H, Dh, F = 2, 5, 6, 3, 4, 7  # all different: a swapped axis cannot pass
+MIXERS = {
+    "attention": partial(Attention, num_heads=H, num_kv_heads=H, head_dim=Dh),
+    "grouped rotary": partial(Attention, num_heads=4, num_kv_heads=2, head_dim=Dh, rotary=True),
+    **{name: partial(Recurrent, recurrence=name, width=D) for name in ("rnn", "gru", "lstm", "min_gru")},
+    "wide lstm": partial(Recurrent, recurrence="lstm", width=9, project_out=True),
+}
+ONLY_ATTENTION = partial(Attention, num_heads=H, num_kv_heads=H, head_dim=Dh)
+
+
+@pytest.fixture
+def x():
+    return jax.random.normal(jax.random.key(0), (B, L, D))
+
+
+def positions(length=L):
+    return jnp.arange(length)
+
+
+def random_params(module, *args, key=7):
+    """Parameters with random biases and scales too: zeros would hide a missing one."""
+    params = jax.jit(module.init)(jax.random.key(key), *args)["params"]
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(key + 1), len(leaves))
+    moved = [p + 0.3 * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(tree, moved)
+
+
+def f64(tree):
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
+
+
+def softmax(scores):
+    e = np.exp(scores - scores.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def oracle_attention(p, x, source=None, causal=True):
+    """Head by head, row by row: softmax(q k / sqrt(Dh)) v, concatenated, projected."""
+    source = x if source is None else source
+    out = np.zeros_like(x)
+    for b in range(x.shape[0]):
+        for h in range(p["query"]["kernel"].shape[1]):
+            q = x[b] @ p["query"]["kernel"][:, h] + p["query"]["bias"][h]
+            k = source[b] @ p["key"]["kernel"][:, h] + p["key"]["bias"][h]
+            v = source[b] @ p["value"]["kernel"][:, h] + p["value"]["bias"][h]
+            for i in range(len(q)):
+                seen = slice(0, i + 1) if causal else slice(None)
+                weights = softmax(q[i] @ k[seen].T / np.sqrt(k.shape[1]))
+                out[b, i] += weights @ v[seen] @ p["out"]["kernel"][h]
+        out[b] += p["out"]["bias"]
+    return out
+
+
+def oracle_norm(p, x):
+    mean, var = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+    return (x - mean) / np.sqrt(var + 1e-6) * p["scale"] + p["bias"]
+
+
+def oracle_mlp(p, x):
+    return (
+        np.maximum(x @ p["Dense_0"]["kernel"] + p["Dense_0"]["bias"], 0) @ p["Dense_1"]["kernel"]
+        + p["Dense_1"]["bias"]
+    )
+
+
+def test_attention_is_the_formula(x):
+    module = ONLY_ATTENTION()
+    params = random_params(module, x, positions())
+    got, state = module.apply({"params": params}, x, positions())
+    assert state is None
+    np.testing.assert_allclose(got, oracle_attention(f64(params), f64(x)), atol=1e-5)
+
+
+def test_attention_reads_another_source(x):
+    source = jax.random.normal(jax.random.key(3), (B, L + 2, D))
+    module = ONLY_ATTENTION(causal=False)
+    params = module.init(jax.random.key(0), x, positions(), source_BxSxD=source)["params"]
+    got, _ = module.apply({"params": params}, x, positions(), source_BxSxD=source)
+    np.testing.assert_allclose(
+        got, oracle_attention(f64(params), f64(x), f64(source), causal=False), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_block_is_the_formula(x, norm):
+    """Post-norm is the encoder block of Vaswani et al. 2017 (ReLU, epsilon 1e-6); pre-norm the option."""
+    module = Block(ONLY_ATTENTION, mlp_dim=F, norm=norm, activation="relu", dropout_rate=0.4)
+    params = random_params(module, x, None, positions())
+    got, _ = module.apply({"params": params}, x, None, positions())
+    p, y = f64(params), f64(x)
+    for name, f in (("mixer", oracle_attention), ("mlp", oracle_mlp)):
+        if norm == "pre":
+            y = y + f(p[name], oracle_norm(p[f"norm_{name}"], y))
+        else:
+            y = oracle_norm(p[f"norm_{name}"], y + f(p[name], y))
+    np.testing.assert_allclose(got, y, atol=2e-5)
+
+
+def test_dropout_acts_in_training_alone(x):
+    module = Block(ONLY_ATTENTION, mlp_dim=F, dropout_rate=0.5)
+    params = module.init(jax.random.key(0), x, None, positions())["params"]
+
+    def run(train, seed):
+        block = module.clone(train=train)
+        return block.apply({"params": params}, x, None, positions(), rngs={"dropout": jax.random.key(seed)})[
+            0
+        ]
+
+    assert np.array_equal(run(False, 1), run(False, 2))
+    assert np.array_equal(run(True, 1), run(True, 1))
+    assert not np.allclose(run(True, 1), run(True, 2))
+
+
+def test_the_mlp_treats_each_step_alone(x):
+    """d y_t / d x_s = 0 for s != t, by Jacobian."""
+    module = MLP(F)
+    params = random_params(module, x)
+    jacobian = jax.jacobian(lambda x: module.apply({"params": params}, x))(x)  # B L D B L D
+    between = np.abs(jacobian).sum((2, 5)).transpose(0, 2, 1, 3).reshape(B * B, L, L)
+    own = between.reshape(B, B, L, L)
+    for b in range(B):
+        for c in range(B):
+            off = own[b, c] if b != c else own[b, c] - np.diag(np.diag(own[b, c]))
+            assert np.all(off == 0)
+        assert np.all(np.diag(own[b, b]) > 0)
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_a_block_never_looks_ahead(x, mixer):
+    """Causality by Jacobian; a well-known Keras tutorial's decoder passes no mask at all."""
+    module = Block(MIXERS[mixer], mlp_dim=F)
+    params = random_params(module, x[:1], None, positions())
+    jacobian = jax.jit(jax.jacobian(lambda x: module.apply({"params": params}, x, None, positions())[0]))(
+        x[:1]
+    )
+    reads = np.abs(jacobian[0, :, :, 0]).sum((1, 3))  # output step, input step
+    assert np.all(reads[np.triu_indices(L, 1)] == 0)
+    assert np.all(reads[np.tril_indices(L)] > 0)
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_reading_in_pieces_is_reading_at_once(x, mixer):
+    module = MIXERS[mixer]()
+    params = random_params(module, x, positions())
+    whole, _ = jax.jit(module.apply)({"params": params}, x, positions())
+    state = module.initial_state(B, L + 3)
+    pieces = []
+    for piece in (slice(0, 2), slice(2, 3), slice(3, L)):
+        y, state = jax.jit(module.apply)({"params": params}, x[:, piece], positions()[piece], state)
+        pieces.append(y)
+    np.testing.assert_allclose(np.concatenate(pieces, 1), whole, atol=1e-5)
+
+
+def test_recurrences_start_as_an_expert_sets_them_up(x):
+    for name, gates in (("rnn", 1), ("gru", 3), ("lstm", 4)):
+        params = Recurrent(name, width=8).init(jax.random.key(0), x)["params"]
+        for w in np.split(np.asarray(params["kernel"]), gates, axis=1):
+            np.testing.assert_allclose(w @ w.T, np.eye(8), atol=1e-5)
+        bias = np.asarray(params["input"]["bias"]).reshape(gates, 8)
+        assert np.array_equal(bias.sum(1), [0, 8, 0, 0] if name == "lstm" else [0] * gates)
+
+
+def test_a_recurrence_refuses_a_mask(x):
+    module = Recurrent("gru", width=D)
+    with pytest.raises(ValueError, match="gru reads every earlier step and cannot honour an attention mask"):
+        module.init(jax.random.key(0), x, mask=jnp.ones((L, L), bool))
+
+
+@pytest.mark.parametrize("position", ["sinusoidal", "learned", "none", "rotary"])
+def test_embedding_adds_order_as_asked(position):
+    tokens = jnp.array([[3, 1, 3, 0]])
+    module = Embedding(vocab_size=5, d_model=7, max_len=9, position=position)
+    params = module.init(jax.random.key(0), tokens, positions(4))["params"]
+    got = f64(module.apply({"params": params}, tokens, positions(4) + 2))
+    table = f64(params["token"]["embedding"])
+    order = got - table[np.asarray(tokens)] * np.sqrt(7)
+    if position == "learned":
+        expected = f64(params["learned"]["embedding"])[2:6]
+    elif position == "sinusoidal":
+        angle = [[t / 10000 ** (2 * (i // 2) / 7) for i in range(7)] for t in range(2, 6)]
+        expected = np.where(np.arange(7) % 2 == 0, np.sin(angle), np.cos(angle))
+    else:
+        expected = np.zeros((4, 7))
+        assert set(params) == {"token"}
+    np.testing.assert_allclose(order[0], expected, atol=1e-5)
+
+
+def test_token_vectors_have_unit_variance_after_scaling():
+    module = Embedding(vocab_size=500, d_model=32, max_len=4, position="none")
+    params = module.init(jax.random.key(0), jnp.zeros((1, 1), int), positions(1))["params"]
+    x = module.apply({"params": params}, jnp.arange(500)[None], positions(1))
+    assert abs(float(jnp.std(x)) - 1) < 0.05

@@ -1,0 +1,103 @@
+"""The language model: causal, the same scanned or unrolled, read in pieces or whole; its limits are said."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from transformer_jax import models
+from transformer_jax.config import ModelConfig
+from transformer_jax.layers.attention import KVCache
+
+SMALL = dict(d_model=12, num_heads=3, num_layers=2, vocab_size=11, max_len=16)
+VARIANTS = {
+    "attention": dict(),
+    "post-norm, learned": dict(norm="post", position="learned"),
+    "rotary, grouped, tied": dict(position="rotary", num_kv_heads=1, tie_embeddings=True),
+    "heads of a fixed width": dict(head_dim=6),
+    **{name: dict(mixer=name) for name in ("rnn", "gru", "lstm", "min_gru")},
+    "matched gru": dict(mixer="gru", recurrent_dim=7),
+}
+
+
+@pytest.fixture
+def tokens():
+    return jax.random.randint(jax.random.key(1), (2, 9), 0, 11)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_decoding_is_the_forward_pass(variant, tokens):
+    model = models.build(ModelConfig(**SMALL, **VARIANTS[variant]))
+    params = jax.jit(model.init)(jax.random.key(0))
+    whole = jax.jit(model.apply)(params, tokens)
+    assert whole.shape == (2, 9, 11) and whole.dtype == jnp.float32
+    state, pieces = model.initial_state(2, 9), []
+    for piece in (slice(0, 4), slice(4, 5), slice(5, 9)):
+        logits, state = jax.jit(model.extend)(params, tokens[:, piece], state)
+        pieces.append(logits)
+    np.testing.assert_allclose(np.concatenate(pieces, 1), whole, atol=1e-5)
+    assert int(state.index) == 9
+
+
+@pytest.mark.parametrize("variant", ["attention", "lstm"])
+def test_depth_scanned_is_depth_unrolled(variant, tokens):
+    """The same parameters, restacked, give the same logits and gradients; remat changes neither."""
+    scanned = models.build(ModelConfig(**SMALL, **VARIANTS[variant], remat=True))
+    unrolled = models.build(ModelConfig(**SMALL, **VARIANTS[variant], scan_layers=False))
+    params = jax.jit(scanned.init)(jax.random.key(0))
+    blocks = params["blocks"]
+    apart = {name: leaf for name, leaf in params.items() if name != "blocks"}
+    apart |= {f"block_{i}": jax.tree.map(lambda leaf, i=i: leaf[i], blocks) for i in range(2)}
+
+    def loss(model, params):
+        return jnp.sum(model.apply(params, tokens) ** 2)
+
+    one, grads = jax.jit(jax.value_and_grad(partial(loss, scanned)))(params)
+    other, grads_apart = jax.jit(jax.value_and_grad(partial(loss, unrolled)))(apart)
+    np.testing.assert_allclose(one, other, rtol=1e-6)
+    restacked = jax.tree.map(
+        lambda *leaves: jnp.stack(leaves), *(grads_apart[f"block_{i}"] for i in range(2))
+    )
+    for a, b in zip(jax.tree.leaves(grads["blocks"]), jax.tree.leaves(restacked), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("variant", ["attention", "gru", "min_gru"])
+def test_the_model_never_looks_ahead(variant, tokens):
+    model = models.build(ModelConfig(**SMALL, **VARIANTS[variant]))
+    params = jax.jit(model.init)(jax.random.key(0))
+    apply = jax.jit(model.apply)
+    before = apply(params, tokens)
+    after = apply(params, tokens.at[:, 5].add(1) % 11)
+    assert np.array_equal(before[:, :5], after[:, :5])
+    assert not np.allclose(before[:, 5:], after[:, 5:])
+
+
+def test_what_decoding_keeps():
+    """Attention keeps every key and value, a recurrence a state of one size."""
+    for length in (8, 16):
+        cache = models.build(ModelConfig(**SMALL)).initial_state(3, length).blocks
+        assert isinstance(cache, KVCache) and cache.k_BxSxKxDh.shape == (2, 3, length, 3, 4)
+        h, c = models.build(ModelConfig(**SMALL, mixer="lstm")).initial_state(3, length).blocks
+        assert h.shape == c.shape == (2, 3, 12)
+
+
+@pytest.mark.parametrize("length", [0, 17])
+def test_a_length_that_the_model_cannot_address(length):
+    model = models.build(ModelConfig(**SMALL))
+    params = jax.jit(model.init)(jax.random.key(0))
+    with pytest.raises(ValueError, match=f"a sequence of {length} steps: model.max_len=16"):
+        model.apply(params, jnp.zeros((1, length), jnp.int32))
+    with pytest.raises(ValueError, match="max_len=16"):
+        model.initial_state(1, length)
+
+
+def test_bfloat16_computes_low_and_stores_high(tokens):
+    model = models.build(ModelConfig(**SMALL, dtype="bfloat16"))
+    params = jax.jit(model.init)(jax.random.key(0))
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    exact = jax.jit(models.build(ModelConfig(**SMALL)).apply)(params, tokens)
+    np.testing.assert_allclose(jax.jit(model.apply)(params, tokens), exact, atol=0.1)
+    assert model.initial_state(1, 4).blocks.k_BxSxKxDh.dtype == jnp.bfloat16
