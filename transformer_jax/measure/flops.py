@@ -1,0 +1,171 @@
+"""What a function costs by its jaxpr: FLOPs, bytes and sequential depth, with trip counts multiplied in.
+
+XLA's own count takes the body of a loop once, however often it runs: a tanh-RNN would cost the same at T=16
+and at T=256. Here each body is multiplied by its trips; what one primitive costs (`primitives.py`) follows
+XLA, so that both counts of one unrolled program agree.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+from jax.extend import core
+from jax.interpreters import partial_eval
+
+from transformer_jax.measure import primitives
+from transformer_jax.measure.primitives import Cost, UnknownPrimitive
+
+__all__ = ["Count", "UnknownPrimitive", "UnknownTripCount", "count"]
+
+
+class UnknownTripCount(ValueError):
+    """A while loop whose number of trips depends on run-time values."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """The cost of one call of a function.
+
+    flops: all FLOPs, those of matrix products (`matmul_flops`) included, transcendentals excluded.
+    bytes: operand plus result bytes of every primitive, as if nothing were fused: an upper bound on traffic.
+        A primitive that selects (slice, gather, scatter, ...) touches only what it selects.
+    sequential_depth: trips of scan and while loops on the longest path through the data flow: nested loops
+        multiply, a chain of loops adds, independent loops count once (the longest). A loop's trips are
+        taken to be sequential even where its body ignores the carry. Straight-line code adds nothing.
+    by_primitive: name of the primitive to its summed Cost.
+    """
+
+    matmul_flops: int
+    flops: int
+    transcendentals: int
+    bytes: int
+    sequential_depth: int
+    by_primitive: Mapping[str, Cost] = field(repr=False)
+
+
+def count(fn: Callable, *args: Any) -> Count:
+    """Counts one call of `fn(*args)`; `args`: pytrees of arrays or `jax.ShapeDtypeStruct`. Nothing is run.
+
+    Equations whose results nobody uses are left out, as XLA leaves them out. Of the branches of a `cond`
+    the one with the most FLOPs counts, as in XLA. Under `shard_map` the work of all devices is summed.
+
+    Raises UnknownPrimitive for a primitive without a rule and UnknownTripCount for a data-dependent while
+    loop; both name the place in the source.
+    """
+    closed = jax.make_jaxpr(fn)(*args)
+    known = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+    jaxpr, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars), instantiate=True)
+    costs, depths = _walk(jaxpr, [0] * len(jaxpr.invars), known)
+    total = Cost()
+    for cost in costs.values():
+        total = total.plus(cost)
+    return Count(
+        matmul_flops=costs.get("dot_general", Cost()).flops,
+        flops=total.flops,
+        transcendentals=total.transcendentals,
+        bytes=total.bytes,
+        sequential_depth=max(depths, default=0),
+        by_primitive=dict(sorted(costs.items())),
+    )
+
+
+Costs = dict[str, Cost]
+_CALLS = frozenset("jit closed_call remat2 custom_jvp_call custom_vjp_call".split())
+
+
+def _walk(jaxpr: core.Jaxpr, depths: Sequence[int], known: dict) -> tuple[Costs, list[int]]:
+    """Costs of the equations and the depth of each output, given each input's depth and the known values."""
+    costs: Costs = {}
+    depth = dict(zip(jaxpr.invars, depths, strict=True))
+
+    def depth_of(atoms: Sequence[Any]) -> list[int]:
+        return [0 if isinstance(atom, core.Literal) else depth.get(atom, 0) for atom in atoms]
+
+    for eqn in jaxpr.eqns:
+        part, writes = _equation(eqn, depth_of(eqn.invars), known)
+        depth.update(zip(eqn.outvars, writes, strict=True))
+        for name, cost in part.items():
+            costs[name] = costs.get(name, Cost()).plus(cost)
+    return costs, depth_of(jaxpr.outvars)
+
+
+def _equation(eqn: core.JaxprEqn, reads: list[int], known: dict) -> tuple[Costs, list[int]]:
+    name, params, start = eqn.primitive.name, eqn.params, max(reads, default=0)
+    if name in _CALLS:
+        inner = params["jaxpr"] if "jaxpr" in params else params["call_jaxpr"]
+        jaxpr, values = _open(inner), [_value(atom, known) for atom in eqn.invars]
+        return _walk(jaxpr, reads, _constants(inner) | dict(zip(jaxpr.invars, values, strict=True)))
+    if name == "scan":
+        costs, depth = _body(params["jaxpr"], times=params["length"])
+        depth = params["length"] * max(1, depth)
+    elif name == "while":
+        trips = _trip_count(eqn, known)
+        costs, depth = _body(params["body_jaxpr"], times=trips)
+        depth = trips * max(1, depth)
+        for key, cost in _body(params["cond_jaxpr"], times=trips + 1)[0].items():
+            costs[key] = costs.get(key, Cost()).plus(cost)
+    elif name == "cond":
+        branches = [_body(branch) for branch in params["branches"]]
+        costs, _ = max(branches, key=lambda branch: sum(cost.flops for cost in branch[0].values()))
+        depth = max(depth for _, depth in branches)
+    elif name == "shard_map":
+        devices = math.prod(params["mesh"].shape[axis] for axis in params["newly_manual_axes"])
+        costs, depth = _body(params["jaxpr"], times=devices)
+    else:
+        costs, depth = {name: primitives.cost(eqn)}, 0
+    return costs, [start + depth] * len(eqn.outvars)
+
+
+def _body(closed: Any, times: int = 1) -> tuple[Costs, int]:
+    """Costs of a loop's or branch's body, repeated, and the depth of one execution."""
+    jaxpr = _open(closed)
+    costs, depths = _walk(jaxpr, [0] * len(jaxpr.invars), _constants(closed))
+    return {name: cost.times(times) for name, cost in costs.items()}, max(depths, default=0)
+
+
+def _open(closed: Any) -> core.Jaxpr:
+    return getattr(closed, "jaxpr", closed)  # remat holds an open jaxpr; jax 0.12 has one type for both
+
+
+def _constants(closed: Any) -> dict:
+    return dict(zip(_open(closed).constvars, getattr(closed, "consts", ()), strict=True))
+
+
+def _value(atom: Any, known: dict) -> Any:
+    return atom.val if isinstance(atom, core.Literal) else known.get(atom)
+
+
+def _trip_count(eqn: core.JaxprEqn, known: dict) -> int:
+    """Trips of `while counter < limit: counter += step`, as fori_loop makes it, with all three known."""
+    cond, body = _open(eqn.params["cond_jaxpr"]), _open(eqn.params["body_jaxpr"])
+    num_cond, num_body = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
+    values = [_value(atom, known) for atom in eqn.invars]
+    carry, before, after = cond.invars[num_cond:], body.invars[num_body:], body.outvars
+    entry = dict(zip(cond.invars, values[:num_cond] + values[num_cond + num_body :], strict=True))
+    changing = {var for var, old, new in zip(carry, before, after, strict=True) if old is not new}
+
+    if [test.primitive.name for test in cond.eqns] == ["lt"]:
+        counter, limit = cond.eqns[0].invars
+        start = entry.get(counter) if counter in changing else None
+        stop = None if limit in changing else _value(limit, entry)
+        step = (
+            _step(body, before[carry.index(counter)], after[carry.index(counter)])
+            if counter in changing
+            else None
+        )
+        if None not in (start, stop, step) and step > 0:
+            return max(0, math.ceil((stop - start) / step))
+    raise UnknownTripCount(
+        f"the number of trips of the while loop at {primitives.where(eqn)} cannot be told before it runs; "
+        "use lax.scan, or fori_loop with bounds that are Python integers"
+    )
+
+
+def _step(body: core.Jaxpr, before: core.Var, after: Any) -> Any:
+    """The literal that the body adds to a variable, or None."""
+    for eqn in body.eqns:
+        if eqn.primitive.name == "add" and eqn.outvars[0] is after and eqn.invars[0] is before:
+            return _value(eqn.invars[1], {})
+    return None
