@@ -148,15 +148,12 @@ def _trip_count(eqn: core.JaxprEqn, known: dict) -> int:
 
     if [test.primitive.name for test in cond.eqns] == ["lt"]:
         counter, limit = cond.eqns[0].invars
-        start = entry.get(counter) if counter in changing else None
-        stop = None if limit in changing else _value(limit, entry)
-        step = (
-            _step(body, before[carry.index(counter)], after[carry.index(counter)])
-            if counter in changing
-            else None
-        )
-        if None not in (start, stop, step) and step > 0:
-            return max(0, math.ceil((stop - start) / step))
+        if not isinstance(counter, core.Literal) and counter in changing:
+            index = carry.index(counter)
+            start, step = entry[counter], _step(body, before[index], after[index])
+            stop = _value(limit, {var: entry[var] for var in entry.keys() - changing})
+            if None not in (start, step, stop) and step > 0:
+                return max(0, math.ceil((stop - start) / step))
     raise UnknownTripCount(
         f"the number of trips of the while loop at {primitives.where(eqn)} cannot be told before it runs; "
         "use lax.scan, or fori_loop with bounds that are Python integers"
