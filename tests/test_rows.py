@@ -1,7 +1,6 @@
 """Rows on disk: whole lines from many writers, torn ends, the lock, what must not be written or mixed."""
 
 import json
-import multiprocessing
 import os
 import resource
 import subprocess
@@ -53,19 +52,21 @@ def test_a_retried_row_replaces_the_first_try(tmp_path):
     assert [(r["round"], r["status"]) for r in rows.read(tmp_path).rows] == [(0, "ok"), (1, "ok")]
 
 
-def _append_many(path, writer):
+WRITER = """if True:
+    import sys
+    from pathlib import Path
+    from transformer_jax import rows
     for number in range(500):
-        rows.append(path, row(f"{writer}", number, text="x" * (number % 200)))
+        entry = {"kind": "row", "key": sys.argv[2], "round": number, "text": "x" * (number % 200)}
+        rows.append(Path(sys.argv[1]), entry)
+"""
 
 
 def test_eight_writers_lose_duplicate_and_tear_nothing(tmp_path):
     write(tmp_path, header())
-    context = multiprocessing.get_context("spawn")  # a fork of a process with jax's threads may deadlock
-    writers = [context.Process(target=_append_many, args=(tmp_path / rows.FILE, n)) for n in range(8)]
-    for process in writers:
-        process.start()
-    for process in writers:
-        process.join()
+    command = [sys.executable, "-c", WRITER, tmp_path / rows.FILE]
+    writers = [subprocess.Popen([*command, str(n)], cwd=ROOT) for n in range(8)]
+    assert [writer.wait() for writer in writers] == [0] * 8
     lines = (tmp_path / rows.FILE).read_text().splitlines()
     seen = {(r["key"], r["round"]) for r in map(json.loads, lines[1:])}
     assert len(lines) == 1 + 8 * 500

@@ -153,7 +153,8 @@ def make_header(
         **facts,
         "dtype": base["model.dtype"],
     }
-    return {"id": content_key(json.dumps(header))} | header
+    text = json.dumps(header)
+    return {"id": content_key(text)} | json.loads(text)  # as it will be read back: tuples are lists
 
 
 def _open(folder: Path, header: dict) -> tuple[Statuses, list[str]]:

@@ -1,0 +1,84 @@
+"""The estimate of the time left, and what is shown of a run."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from transformer_jax import progress
+from transformer_jax.config import Config
+from transformer_jax.experiment import Cell
+
+
+def cell(**overrides):
+    return Cell({f"model.{name}": value for name, value in overrides.items()}, Config(), str(overrides))
+
+
+def drawn(view_type, **options):
+    console = Console(file=io.StringIO(), width=90, **options)
+    view = view_type(console)
+    view.start(40, ["line 3 is torn"])
+    for n in range(40):
+        row = {"status": "ok" if n else "oom", "round": 0, "message": "want [bold]9[/bold] bytes\nmore"}
+        view.done(cell(mixer="lstm", num_heads=n), row, 0.25, 39 - n, 30.0 * (39 - n) or None)
+    view.stop()
+    return console.file.getvalue()
+
+
+def test_nothing_is_foretold_before_the_first_measurement():
+    assert progress.Eta({"a": 3.0}).remaining(["a"]) is None
+
+
+def test_predictions_are_scaled_to_what_was_measured():
+    eta = progress.Eta({"a": 1.0, "b": 2.0, "c": 10.0})
+    eta.observe("a", 3.0)
+    eta.observe("b", 6.0)
+    assert eta.remaining(["c"]) == pytest.approx(30.0)
+    assert eta.remaining(["a", "a", "c"]) == pytest.approx(36.0)
+    eta.observe("a", 0.5)  # compiled by now: what it took last counts, the scale of first calls stays
+    assert eta.remaining(["a", "c"]) == pytest.approx(30.5)
+    assert eta.remaining([]) == 0
+
+
+def test_without_predictions_the_mean_counts():
+    eta = progress.Eta()
+    eta.observe("a", 1.0)
+    eta.observe("b", 3.0)
+    assert eta.remaining(["c", "d"]) == pytest.approx(4.0)
+
+
+def test_plain_lines_are_few_and_name_what_went_wrong():
+    lines = drawn(progress.PlainView).splitlines()
+    assert lines[0] == "line 3 is torn"
+    assert "mixer=lstm num_heads=0: oom  want [bold]9[/bold] bytes" in lines
+    assert lines[-1] == "40/40 measured  ok 39  oom 1"
+    assert 20 <= len(lines) <= 25
+    assert "about 10 min left" in lines[-2 - 9]
+
+
+def test_the_table_shows_the_last_rows():
+    text = drawn(progress.TableView, force_terminal=True)
+    assert "line 3 is torn" in text and "mixer=lstm num_heads=39" in text and "40/40 measured" in text
+
+
+def test_a_live_table_is_for_terminals_alone():
+    assert isinstance(progress.view_for(Console(file=io.StringIO())), progress.PlainView)
+    assert isinstance(progress.view_for(Console(file=io.StringIO(), force_terminal=True)), progress.TableView)
+
+
+def test_the_dry_table_has_axes_and_predictions():
+    console = Console(file=io.StringIO(), width=90)
+    cells = [cell(mixer="lstm"), cell(mixer="attention", num_heads=4)]
+    console.print(
+        progress.dry_table(cells, [{"flops": 1.5e9, "seconds": 0.25}, {"flops": 2e12, "seconds": 10}])
+    )
+    assert [line.split() for line in console.file.getvalue().splitlines()] == [
+        ["mixer", "num_heads", "flops", "seconds"],
+        ["lstm", "1.5e+09", "0.25"],
+        ["attention", "4", "2e+12", "10"],
+    ]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(40, "40 s"), (200, "3 min"), (9000, "2.5 h")])
+def test_durations(seconds, text):
+    assert progress.duration(seconds) == text

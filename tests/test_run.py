@@ -1,0 +1,182 @@
+"""The command line: what it does, and how mistakes end."""
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import run
+from transformer_jax import experiment, rows
+
+ROOT = Path(__file__).parent.parent
+
+SOURCE = '''"""Tiny."""
+from transformer_jax.config import Config, MeasureConfig
+from transformer_jax.report import Report, Table
+from transformer_jax.sweep import grid
+
+USES_JAX = False
+BASE = Config(measure=MeasureConfig(rounds=2))
+SWEEP = grid({"model.num_heads": [1, 2], "task.seq_len": [16, 32]})
+
+def predict(config):
+    return {"flops": 2.5e9 * config.task.seq_len, "seconds": 0.5}
+
+def cell(config):
+    if config.model.d_model == 96:
+        raise ValueError("ninety-six")
+    return {"tokens": config.task.seq_len * config.task.batch_size}
+
+def report(rows):
+    table = Table("Tokens", ("tokens",), tuple((row.get("tokens"),) for row in rows))
+    return Report("Tiny", ("It counts tokens.",), tables=(table,))
+'''
+
+
+@pytest.fixture(autouse=True)
+def experiments(tmp_path, monkeypatch):
+    folder = tmp_path / "experiments"
+    folder.mkdir()
+    (folder / "tiny.py").write_text(SOURCE)
+    monkeypatch.setattr(experiment, "FOLDER", folder)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def command(*words: str) -> int:
+    try:
+        return run.main(words)
+    except SystemExit as end:  # how the option parser ends
+        return end.code
+
+
+def words_of(text: str) -> str:
+    """Without the boxes and line breaks of a terminal's width."""
+    return " ".join(text.replace("│", " ").replace("|", " ").split())
+
+
+def test_help_is_quick_and_needs_no_jax():
+    code = "import sys, run\ntry: run.main(['--help'])\nfinally: sys.exit('jax' in sys.modules)"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    after = resource.getrusage(
+        resource.RUSAGE_CHILDREN
+    )  # seconds of work, which a busy machine does not add to
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.5
+    assert ran.returncode == 0 and "experiment" in ran.stdout
+
+
+def test_an_experiment_runs_resumes_and_is_drawn_again_from_its_rows(tmp_path, capsys):
+    assert command("experiment", "tiny") == 0
+    out = tmp_path / "runs" / "tiny"
+    assert "4 of 4 cells are whole" in capsys.readouterr().out
+    lines = (out / rows.FILE).read_bytes()
+    page = (out / "report.html").read_text()
+    assert "It counts tokens." in page
+    assert command("experiment", "tiny") == 0
+    assert (out / rows.FILE).read_bytes() == lines
+    (out / "report.html").unlink()
+    assert command("report", "runs/tiny") == 0
+    assert (out / "report.html").read_text() == page
+
+
+def test_overrides_are_spelled_one_way_and_pin_a_swept_axis(tmp_path):
+    words = "--model.num-heads 8 --model.d-model=64 --only seq_len=32 --out small --measure.rounds 1".split()
+    assert command("experiment", "tiny", *words) == 0
+    header, row = map(json.loads, (tmp_path / "small" / rows.FILE).read_text().splitlines())
+    assert header["base"]["model.d_model"] == 64 and header["base"]["measure.rounds"] == 1
+    assert (row["model.num_heads"], row["task.seq_len"], row["tokens"]) == (8, 32, 128)
+
+
+def test_the_default_value_given_by_hand_pins_too(tmp_path):
+    assert command("experiment", "tiny", "--task.seq_len=16", "--out", "o", "--limit", "1") == 0
+    assert {r["task.seq_len"] for r in rows.read(tmp_path / "o").rows} == {16}
+
+
+def test_a_dry_run_shows_the_cells_and_touches_nothing(tmp_path, capsys):
+    assert command("experiment", "tiny", "--dry-run", "--only", "num_heads=2") == 0
+    shown = capsys.readouterr().out
+    assert "flops" in shown and "8e+10" in shown and "2 cells, 4 measurements" in shown
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
+    assert command("experiment", "tiny", "--model.d-model", "96") == 1
+    assert "4 failed" in capsys.readouterr().out
+    assert "ninety-six" in (tmp_path / "runs" / "tiny" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("experiment tiny --model.num-heds 8", "--model.num-heads"),
+        ("experiment tiny --model.num-heads many", "--model.num-heads"),
+        ("experiment tiny --model.mixer rnm", "'rnn'"),
+        ("experiment tiny --model.d-model 3", "model.d_model=3 is not divisible by model.num_heads=2"),
+        ("experiment tiny --model.num-layers -1", "model.num_layers=-1: must be at least 1"),
+        ("experiment tiny --task.seq-len 0", "task.seq_len=0: must be at least 1"),
+        ("experiment tiny --only seq_length=16", "did you mean task.seq_len"),
+        ("experiment tiny --only seq_len=17", "task.seq_len takes 16, 32"),
+        ("experiment tiny --only seq_len", "--only takes axis=value"),
+        ("experiment tinny", "did you mean tiny"),
+        ("experiment ../../x", "unknown experiment '../../x'"),
+        ("experiment os.system", "unknown experiment 'os.system'"),
+        ("experimint tiny", "experiment"),
+        ("report nowhere", "nowhere holds no results"),
+        ("experiment tiny --out experiments/tiny.py/x", "cannot be written: Not a directory"),
+    ],
+)
+def test_mistakes_end_with_code_2_one_message_and_nothing_written(tmp_path, capsys, words, says):
+    """F16, F17."""
+    assert command(*words.split()) == 2
+    captured = capsys.readouterr()
+    assert says in words_of(captured.err)
+    assert "Traceback" not in captured.err and captured.out == ""
+    assert not (tmp_path / "runs").exists()
+
+
+def test_no_command_is_the_main_job(capsys):
+    assert command("--dry-run") == 2  # the test's folder does not have it
+    assert "unknown experiment 'attention_cost'" in capsys.readouterr().err
+
+
+def test_list_names_what_there_is(capsys):
+    assert command("list") == 0
+    shown = capsys.readouterr().out
+    for line in ("experiments: tiny", "mixers: attention rnn gru lstm min_gru", "attention: ", "configs: "):
+        assert line in shown
+
+
+def test_help_on_an_experiment_shows_its_own_defaults(capsys):
+    assert command("experiment", "tiny", "--help") == 0
+    shown = words_of(capsys.readouterr().out)
+    assert "(default: 2)" in shown.partition("--measure.rounds INT")[2][:200]
+
+
+def test_a_disk_that_fills_up_is_one_message(tmp_path, capsys, monkeypatch):
+    """F14: exit code 1, the rows so far kept."""
+    append, calls = rows.append, []
+
+    def failing(path, entry):
+        calls.append(entry)
+        if len(calls) > 3:
+            raise OSError(28, "No space left on device", str(path))
+        append(path, entry)
+
+    monkeypatch.setattr(rows, "append", failing)
+    assert command("experiment", "tiny") == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert len(rows.read(tmp_path / "runs" / "tiny").rows) == 2
+
+
+def test_ctrl_c_while_the_report_is_drawn_keeps_the_rows(tmp_path, capsys, monkeypatch):
+    """F27."""
+    (tmp_path / "experiments" / "tiny.py").write_text(
+        SOURCE.replace("    table =", "    raise KeyboardInterrupt\n    table =")
+    )
+    assert command("experiment", "tiny") == 75
+    assert "repeat the command" in capsys.readouterr().err
+    assert len(rows.read(tmp_path / "runs" / "tiny").rows) == 8
