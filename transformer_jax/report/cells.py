@@ -19,8 +19,10 @@ def merge(rows: Iterable[dict]) -> list[dict]:
 
     The columns in SAMPLED become lists with one number per successful round; `rounds` and `rounds_failed`
     count them and `rounds_noisy` those that the harness marked. The status is `ok` only if no round failed.
-    A cell is its config, not its key: rounds that another version of the code measured (`--accept-stale`) join
-    it. Of two rows for the same cell and round the later one counts, since it is a retry.
+    `sampled_rounds` says which round each of `step_seconds` comes from.
+
+    A cell is its config, not its key: rounds that another version of the code measured (`--accept-stale`)
+    join it. Of two rows for the same cell and round the later one counts, since it is a retry.
     """
     by_cell: dict[str, dict[int, dict]] = {}
     for row in rows:
@@ -50,6 +52,7 @@ def _merge_rounds(rounds: list[dict]) -> dict:
         if numbers := _numbers(rounds, column):
             cell[column] = max(numbers)
     cell["status"] = failed[0]["status"] if failed else "ok"
+    cell["sampled_rounds"] = [row.get("round", 0) for row in good if _numbers([row], "step_seconds")]
     cell["rounds"] = len(good)
     cell["rounds_failed"] = len(failed)
     cell["rounds_noisy"] = sum(bool(row.get("noisy")) for row in good)
@@ -90,6 +93,8 @@ def flat(cell: dict) -> dict:
             names = ("min", "q25", "median", "q75")
             line |= {f"step_seconds_{n}": q for n, q in zip(names, quantiles, strict=True)}
             line["step_seconds_n"] = len(value)
+        elif column == "sampled_rounds":
+            continue
         elif column in SAMPLED:
             line[column] = median(value) if value else None
         else:

@@ -1,8 +1,9 @@
 """Finds the curves in a sweep: cells that differ along one axis and agree in everything else."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import median
 
 LEVEL, PHASE, MATCHING = "measure.level", "measure.phase", "measure.matching"
 LENGTH, HEADS, DEPTH, HOLD = "task.seq_len", "model.num_heads", "model.num_layers", "measure.heads_hold"
@@ -32,11 +33,18 @@ class Curve:
     def is_attention(self) -> bool:
         return self.contender.startswith("attention")
 
-    def values(self, quantity: str) -> tuple[list, list[list[float]]]:
-        """Axis values and, for each, the samples of `quantity`; cells without it are left out."""
-        found = [(cell[self.axis], _samples(cell.get(quantity))) for cell in self.cells]
-        found = [(x, samples) for x, samples in found if samples]
-        return [x for x, _ in found], [samples for _, samples in found]
+    def samples(self, quantity: str) -> dict[int, dict[int, float]]:
+        """By axis value, by round: one number a round for times, one in round 0 for what is counted once.
+
+        Cells without the quantity, or with a value that is not positive, are left out.
+        """
+        found = {cell[self.axis]: _samples(cell, quantity) for cell in self.cells}
+        return {x: samples for x, samples in found.items() if samples and min(samples.values()) > 0}
+
+    def medians(self, quantity: str) -> tuple[list, list[float]]:
+        """Axis values and the median of the quantity at each."""
+        found = self.samples(quantity)
+        return list(found), [median(samples.values()) for samples in found.values()]
 
     def at(self, x) -> dict | None:
         """The cell that succeeded at one value of the axis."""
@@ -131,12 +139,8 @@ def best_attention(curves: Iterable[Curve]) -> dict[tuple, Curve]:
     return {place: curve for place, (_, curve) in best.items()}
 
 
-def statuses(cells: Iterable[dict]) -> Counter:
-    """How many cells ended how."""
-    return Counter(cell["status"] for cell in cells)
-
-
-def _samples(value) -> list[float]:
+def _samples(cell: dict, quantity: str) -> dict[int, float]:
+    value = cell.get(quantity)
     if isinstance(value, list):
-        return value
-    return [value] if isinstance(value, (int, float)) else []
+        return dict(zip(cell["sampled_rounds"], value, strict=True))
+    return {0: value} if isinstance(value, (int, float)) else {}

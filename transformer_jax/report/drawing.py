@@ -45,12 +45,10 @@ def render(figure: Figure) -> tuple[str, bytes]:
         if isinstance(figure.draw, Canvas):
             canvas = figure.draw
         else:
-            canvas = Canvas(figsize=figure.size, layout="constrained")
+            canvas = Canvas(figsize=figure.size)
             figure.draw(canvas)
         svg, png = io.StringIO(), io.BytesIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        canvas.savefig(svg, format="svg", metadata=nothing)
-        canvas.set_layout_engine("none")  # the layout is found: finding it again costs as much as drawing
+        canvas.savefig(svg, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
         canvas.savefig(png, format="png", dpi=130, metadata={"Software": None})
     return svg.getvalue(), png.getvalue()
 
@@ -66,30 +64,3 @@ def inline(svg: str, name: str, title: str) -> str:
     view = re.search(r'viewBox="[^"]*"', head).group()
     body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", body)
     return f'<svg {view} role="img" aria-label="{title}">{body}'
-
-
-def seconds_axis(axis) -> None:
-    """Labels such as `1 ms` on a matplotlib axis that counts seconds."""
-    _engineering(axis, "s")
-
-
-def count_axis(axis, unit: str = "") -> None:
-    """Labels such as `1 M` on a matplotlib axis that counts `unit`."""
-    _engineering(axis, unit)
-
-
-def _engineering(axis, unit: str) -> None:
-    from matplotlib.ticker import EngFormatter, NullFormatter
-
-    axis.set_major_formatter(EngFormatter(unit=unit))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def doubling_axis(axis, values) -> None:
-    """A matplotlib axis labelled at `values` themselves (64, 128, ...), at every other one if they are many."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-    values = sorted(set(values))
-    axis.set_major_locator(FixedLocator(values[:: 1 + len(values) // 9]))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -1,0 +1,346 @@
+"""The figures of the attention-cost report, drawn from a `growth.Study`."""
+
+from functools import partial
+from statistics import median
+
+import numpy as np
+
+from transformer_jax.report import panels
+from transformer_jax.report.content import Figure
+from transformer_jax.report.curves import HOLD, LENGTH, LEVEL, Curve, contender
+from transformer_jax.report.drawing import PALETTE
+from transformer_jax.report.growth import QUANTITIES, Crossing, Share, Study, Versus
+from transformer_jax.report.panels import LOOKS, OTHER_LOOK
+
+LEVELS = ("op", "block", "model")
+T_LABEL = "sequence length T (tokens)"
+
+
+def figures(study: Study) -> tuple[Figure, ...]:
+    """Every figure for which there is at least one curve."""
+    makers = (_time, _amounts, _matchings, _heads, _depth, _split, _speed, _predicted)
+    return tuple(figure for make in makers if (figure := make(study)) is not None)
+
+
+def _time(study: Study) -> Figure | None:
+    curves = [c for c in study.lengths if c.matching == "width" and c.phase != "decode"]
+    phases = [p for p in ("forward", "train") if any(c.phase == p for c in curves)]
+    return (
+        phases
+        and Figure(
+            "time_by_length",
+            "Time against sequence length",
+            "Markers: median over rounds. Lines: fits of a + bT + cT² with no negative coefficient. Rings and the list"
+            " of T*: where attention's step becomes as long as the recurrence's of the same width (bar: 95 % interval)."
+            " Crosses at the top: cells that did not succeed.",
+            partial(_draw_growth, study=study, rows=[("step_seconds", p) for p in phases], curves=curves),
+            (10, 0.8 + 3 * len(phases)),
+        )
+        or None
+    )
+
+
+def _amounts(study: Study) -> Figure | None:
+    phase = study.headline_phase
+    curves = [c for c in study.lengths if c.matching == "width" and c.phase == phase]
+    quantities = [q for q in ("flops", "memory_bytes") if any(c.samples(q) for c in curves)]
+    return (
+        quantities
+        and Figure(
+            "flops_and_memory_by_length",
+            f"FLOPs and memory against sequence length ({phase})",
+            "FLOPs: all operations, counted in the jaxpr with loops multiplied out. Memory: what XLA plans for"
+            " arguments, outputs and temporaries, less what they share. Both are properties of the compiled program,"
+            " without noise. Rings: where attention's amount becomes equal to the recurrence's of the same width.",
+            partial(_draw_growth, study=study, rows=[(q, phase) for q in quantities], curves=curves),
+            (10, 0.8 + 3 * len(quantities)),
+        )
+        or None
+    )
+
+
+def _draw_growth(canvas, study: Study, rows: list[tuple[str, str]], curves: list[Curve]) -> None:
+    """One row of panels for each (quantity, phase), one column for each level."""
+    from matplotlib.lines import Line2D
+
+    levels = [level for level in LEVELS if any(c.level == level for c in curves)]
+    axes = panels.grid(canvas, len(rows), len(levels), T_LABEL, sharey="row")
+    for (quantity, phase), line in zip(rows, axes, strict=True):
+        for level, one in zip(levels, line, strict=True):
+            one.set_title(f"{level}, {phase}")
+            here = [c for c in curves if (c.level, c.phase) == (level, phase)]
+            for curve in here:
+                _points_and_fit(one, study, curve, quantity)
+            crossings = [x for x in study.crossings if x.place == (level, phase, "width", quantity)]
+            _mark_crossings(one, crossings, quantity)
+            panels.walls(one, here)
+        panels.y_ticks(line[0], *QUANTITIES[quantity])
+    panels.doubling_ticks(axes, _lengths(curves))
+    ring = Line2D(
+        [], [], marker="o", markersize=10, markerfacecolor="none", color="#444444", linestyle="none"
+    )
+    panels.legend(canvas, axes, [c.contender for c in curves], {"crossover": ring})
+
+
+def _lengths(curves: list[Curve]) -> set[int]:
+    return {cell[c.axis] for c in curves for cell in (*c.cells, *c.failed)}
+
+
+def _points_and_fit(axes, study: Study, curve: Curve, quantity: str) -> None:
+    lengths, medians = curve.medians(quantity)
+    if not lengths:
+        return
+    look = panels.look(curve.contender)
+    growth = study.growth(curve, quantity)
+    if growth is None or growth.fitted is None:
+        axes.plot(lengths, medians, **look)
+        return
+    fine = np.geomspace(lengths[0], lengths[-1], 40)
+    axes.plot(fine, growth.fitted(fine), color=look["color"], linestyle=look["linestyle"])
+    axes.plot(lengths, medians, **look | {"linestyle": "none"})
+
+
+def _mark_crossings(axes, crossings: list[Crossing], quantity: str) -> None:
+    """A ring at each crossing, and in the empty corner the lengths as numbers."""
+    noted = []
+    for crossing in crossings:
+        name, found = crossing.recurrence.contender, crossing.found
+        noted.append(f"{name} {'none' if found.length is None else f'{found.length:.0f}'}")
+        if found.length is None:
+            continue
+        lengths, medians = crossing.recurrence.medians(quantity)
+        height = np.exp(np.interp(np.log(found.length), np.log(lengths), np.log(medians)))
+        color = LOOKS.get(name, OTHER_LOOK)[0]
+        axes.plot([found.length], [height], marker="o", markersize=10, markerfacecolor="none", color=color)
+        axes.plot([found.low, found.high], [height, height], color=color, linewidth=3, alpha=0.5)
+    if noted:
+        axes.text(
+            0.03,
+            0.97,
+            "\n".join(["T*", *noted]),
+            transform=axes.transAxes,
+            va="top",
+            fontsize=7.5,
+            color="#333333",
+        )
+
+
+def _matchings(study: Study) -> Figure | None:
+    place = ("model", study.headline_phase)
+    versus = [v for v in study.versus if (v.level, v.phase) == place]
+    return (
+        versus
+        and Figure(
+            "attention_over_recurrence",
+            f"Attention's step over the recurrence's, by what the two share ({', '.join(place)})",
+            "Below 1 attention's step is the shorter one. Bars: 95 % intervals over rounds. Equal width, equal number of"
+            " parameters and equal training FLOPs are three questions: where a line crosses 1 depends on which is asked.",
+            partial(_draw_matchings, versus=versus),
+            (10, 3.6),
+        )
+        or None
+    )
+
+
+def _draw_matchings(canvas, versus: list[Versus]) -> None:
+    looks = {
+        "width": ("same width", PALETTE["black"], "o", "-"),
+        "params": ("same number of parameters", PALETTE["vermilion"], "s", (0, (5, 2))),
+        "flops": ("same training FLOPs", PALETTE["blue"], "^", (0, (1, 1.5))),
+    }
+    names = list(dict.fromkeys(v.recurrence for v in versus))
+    axes = panels.grid(canvas, 1, len(names), T_LABEL)
+    for name, one in zip(names, axes[0], strict=True):
+        one.set_title(f"against {name}")
+        one.axhline(1, color="#444444", linewidth=0.8)
+        for matching, (label, color, marker, dashes) in looks.items():
+            mine = [v for v in versus if (v.recurrence, v.matching) == (name, matching)]
+            if mine:
+                value = np.array([v.ratio.value for v in mine])
+                error = np.abs(np.array([(v.ratio.low, v.ratio.high) for v in mine]).T - value)
+                one.errorbar(
+                    [v.length for v in mine], value, error, color=color, marker=marker, linestyle=dashes,
+                    capsize=2, label=label,
+                )  # fmt: skip
+    panels.y_ticks(axes[0, 0], "time with attention / with recurrence")
+    panels.doubling_ticks(axes, {v.length for v in versus})
+    panels.legend(canvas, axes)
+
+
+def _heads(study: Study) -> Figure | None:
+    return _relative(
+        study.heads,
+        "heads_by_length",
+        "Heads and sequence length",
+        "Time over the time with the fewest heads. Holding d_model, the heads share it; holding head_dim, each"
+        " head brings its own width. Thin grey: the same ratio of FLOPs.",
+        "number of heads",
+        lambda c: f"{c.contender.removeprefix('attention ')} {c.level}, {c.phase}\nholding {c.held[HOLD]}",
+    )
+
+
+def _depth(study: Study) -> Figure | None:
+    return _relative(
+        study.depths,
+        "depth_by_length",
+        "Depth and sequence length",
+        "Time over the time with the fewest blocks. Thin grey: the same ratio of FLOPs.",
+        "number of blocks",
+        lambda c: f"{c.contender}\n{c.level}, {c.phase}",
+    )
+
+
+def _relative(curves: list[Curve], name: str, title: str, caption: str, x_label: str, panel) -> Figure | None:
+    curves = [c for c in curves if c.samples("step_seconds")]
+    draw = partial(_draw_relative, curves=curves, x_label=x_label, panel=panel)
+    return Figure(name, title, caption, draw, (10, 3.7)) if curves else None
+
+
+def _draw_relative(canvas, curves: list[Curve], x_label: str, panel) -> None:
+    """Time over the time at the first point: one panel for each group of curves, one line for each length."""
+    names = list(dict.fromkeys(map(panel, curves)))
+    lengths = sorted({c.held[LENGTH] for c in curves})
+    looks = [
+        (PALETTE["black"], "o", "-"),
+        (PALETTE["blue"], "s", (0, (5, 2))),
+        (PALETTE["vermilion"], "^", ":"),
+    ]
+    axes = panels.grid(canvas, 1, len(names), x_label)
+    for name, one in zip(names, axes[0], strict=True):
+        one.set_title(name, fontsize=9)
+        mine = sorted((c for c in curves if panel(c) == name), key=lambda c: c.held[LENGTH])
+        for curve in mine:
+            color, marker, dashes = looks[lengths.index(curve.held[LENGTH]) % len(looks)]
+            points, medians = curve.medians("step_seconds")
+            label = f"T = {curve.held[LENGTH]}"
+            one.plot(
+                points,
+                np.divide(medians, medians[0]),
+                color=color,
+                marker=marker,
+                linestyle=dashes,
+                label=label,
+            )
+            points, flops = curve.medians("flops")
+            if points:
+                one.plot(points, np.divide(flops, flops[0]), color="#999999", linewidth=0.9, zorder=1)
+        panels.walls(one, mine)
+    low, high = axes[0, 0].get_ylim()
+    axes[0, 0].set_ylim(min(low, 0.5), max(high, 2))
+    panels.y_ticks(axes[0, 0], "time / time at the first point")
+    panels.doubling_ticks(axes, _lengths(curves))
+    panels.legend(canvas, axes)
+
+
+def _split(study: Study) -> Figure | None:
+    return (
+        study.shares
+        and Figure(
+            "time_split",
+            f"How much of the model's step is the mixer ({study.headline_phase})",
+            "The mixer's op and the whole block, each timed alone and multiplied by the number of blocks, over the"
+            " model's step at the same length. Between the lines: projections, MLP, norms. Above the upper line:"
+            " embedding, head, loss, update. Parts timed alone can add up to more than the whole.",
+            partial(_draw_split, shares=study.shares),
+            (10, 3.4),
+        )
+        or None
+    )
+
+
+def _draw_split(canvas, shares: list[Share]) -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    names = list(dict.fromkeys(s.contender for s in shares))
+    axes = panels.grid(canvas, 1, len(names), T_LABEL)
+    for name, one in zip(names, axes[0], strict=True):
+        one.set_yscale("linear")
+        one.set_title(name, fontsize=9)
+        one.axhline(1, color="#444444", linewidth=0.8)
+        mine = [s for s in shares if s.contender == name]
+        one.fill_between([s.length for s in mine], [s.op for s in mine], color="#cccccc", linewidth=0)
+        one.plot(
+            [s.length for s in mine], [s.op for s in mine], color="black", marker="o", label="mixer's op"
+        )
+        blocks = [(s.length, s.block) for s in mine if s.block is not None]
+        if blocks:
+            look = {"color": PALETTE["blue"], "linestyle": (0, (5, 2)), "markerfacecolor": "white"}
+            one.plot(*zip(*blocks, strict=True), marker="s", label="whole block", **look)
+    axes[0, 0].set_ylim(bottom=0)
+    axes[0, 0].yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    axes[0, 0].set_ylabel("share of the model's step")
+    panels.doubling_ticks(axes, {s.length for s in shares})
+    panels.legend(canvas, axes)
+
+
+def _speed(study: Study) -> Figure | None:
+    curves = [c for c in study.lengths if c.level == "model" and c.matching == "width" and c.cells]
+    return (
+        curves
+        and Figure(
+            "speed_and_decoding",
+            "Tokens per second, and the cost of a new token",
+            "Whole model. Forward and train: tokens per second, higher is faster. Decode: time of one step, which adds"
+            " one token to each sequence of the batch, against the tokens that are already there.",
+            partial(_draw_speed, curves=curves),
+            (10, 3.6),
+        )
+        or None
+    )
+
+
+def _draw_speed(canvas, curves: list[Curve]) -> None:
+    phases = [p for p in ("forward", "train", "decode") if any(c.phase == p for c in curves)]
+    axes = panels.grid(
+        canvas, 1, len(phases), "sequence length T, or context when decoding (tokens)", sharey=False
+    )
+    for phase, one in zip(phases, axes[0], strict=True):
+        one.set_title(phase)
+        here = [c for c in curves if c.phase == phase]
+        for curve in here:
+            one.plot(
+                *curve.medians("step_seconds" if phase == "decode" else "tokens_per_second"),
+                **panels.look(curve.contender),
+            )
+        panels.walls(one, here)
+        panels.y_ticks(one, *(("time of a step", "s") if phase == "decode" else ("tokens per second", "")))
+    panels.doubling_ticks(axes, _lengths(curves))
+    panels.legend(canvas, axes, [c.contender for c in curves])
+
+
+def _predicted(study: Study) -> Figure | None:
+    cells = [c for c in study.cells if c.get("peak_share") and c["status"] == "ok"]
+    return (
+        cells
+        and Figure(
+            "predicted_and_measured",
+            "Predicted against measured time",
+            "Predicted: closed-form matmul FLOPs over the matmul peak measured on this machine. On the diagonal a cell"
+            " runs at that peak; ten times above it, at a tenth. Every cell that succeeded and has matmul FLOPs.",
+            partial(_draw_predicted, cells=cells),
+            (10, 4.0),
+        )
+        or None
+    )
+
+
+def _draw_predicted(canvas, cells: list[dict]) -> None:
+    from matplotlib.ticker import EngFormatter, LogLocator
+
+    levels = [level for level in LEVELS if any(c.get(LEVEL) == level for c in cells)]
+    names = sorted({contender(c) for c in cells}, key=lambda name: ([*LOOKS, name].index(name), name))
+    axes = panels.grid(canvas, 1, len(levels), "predicted time of a step")
+    for level, one in zip(levels, axes[0], strict=True):
+        one.set_title(level)
+        for name in names:
+            mine = [c for c in cells if c.get(LEVEL) == level and contender(c) == name]
+            measured = np.array([median(c["step_seconds"]) for c in mine])
+            shares = [c["peak_share"] for c in mine]
+            one.plot(measured * shares, measured, **panels.look(name) | {"linestyle": "none"}, alpha=0.75)
+    ends = axes[0, 0].get_xlim()
+    for one in axes[0]:
+        one.plot(ends, ends, color="#444444", linewidth=0.8, zorder=0, label="at the measured peak")
+    axes[0, 0].xaxis.set_major_locator(LogLocator())
+    axes[0, 0].xaxis.set_major_formatter(EngFormatter(unit="s"))
+    panels.y_ticks(axes[0, 0], "measured time of a step", "s")
+    panels.legend(canvas, axes, names)

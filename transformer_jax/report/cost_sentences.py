@@ -1,0 +1,269 @@
+"""What a `growth.Study` says, in sentences made from its numbers and from nothing else."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from statistics import median
+
+from transformer_jax.measure import fits
+from transformer_jax.report.curves import HOLD, LENGTH, LEVEL, PHASE, contender
+from transformer_jax.report.growth import Change, Crossing, Growth, Study
+
+PHASES = {"forward": "forward pass", "train": "training step", "decode": "decoding step"}
+LEVELS = {"op": "the op alone", "block": "one block", "model": "the whole model"}
+MATCHINGS = {"width": "width", "params": "number of parameters", "flops": "training FLOPs"}
+STATUSES = {"ok": "succeeded", "oom": "ran out of memory", "timeout": "timed out", "nan": "gave NaN"}
+NAMES = {"step_seconds": "time", "flops": "FLOPs", "memory_bytes": "memory"}
+COSTS = {
+    "slower": "attention costs more",
+    "faster": "attention costs less",
+    "not distinguishable": "the two are not distinguishable",
+}
+GROW = {"step_seconds": "grows", "flops": "grow", "memory_bytes": "grows"}
+
+
+def sentences(study: Study) -> tuple[str, ...]:
+    """The findings in the order in which a reader asks for them; what was not measured is said last."""
+    found = (
+        _attention_growth(study) + _recurrence_growth(study) + _crossings(study) + _at_the_longest(study)
+        + _split(study) + _heads(study) + _depth(study) + _decoding(study) + _peak(study)
+    )  # fmt: skip
+    brackets = "Square brackets hold 95 % intervals over rounds; FLOPs and memory are counted and have none."
+    return (*([brackets] if found else []), *found, *_conditions(study))
+
+
+def number(value: float) -> str:
+    """Three significant digits, whole numbers from 100 on."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def seconds(value: float) -> str:
+    """A time in the unit that keeps it between 1 and 1000."""
+    unit, size = next(((u, s) for u, s in (("s", 1), ("ms", 1e-3), ("µs", 1e-6)) if value >= s), ("ns", 1e-9))
+    return f"{number(value / size)} {unit}"
+
+
+def listed(parts: Iterable[str], last: str = ", ") -> str:
+    """`a, b, c`, or with `last=" and "` `a, b and c`."""
+    *start, end = parts
+    return f"{', '.join(start)}{last}{end}" if start else end
+
+
+def times(ratio: fits.Ratio) -> str:
+    """`2.1 [1.9, 2.3] times the time`, or that the two times cannot be told apart."""
+    value = f"{number(ratio.value)} [{number(ratio.low)}, {number(ratio.high)}]"
+    told_apart = ratio.verdict != "not distinguishable"
+    return f"{value} times the time" if told_apart else f"a time that is not distinguishable (ratio {value})"
+
+
+def _exponent(growth: Growth) -> str:
+    e = growth.exponent
+    interval = "" if growth.exact else f" [{e.low:.2f}, {e.high:.2f}]"
+    return f"T^{e.value:.2f}{interval}" + (" (quadratic)" if fits.claim_quadratic(e) else "")
+
+
+def _grows(growths: list[Growth], who: Callable[[Growth], str]) -> str:
+    """`a as T^1.9 [1.8, 2.0], b and c as T^1.0 over T = 1024–4096`, the range once if all share it."""
+    ranges = {(g.exponent.first, g.exponent.last) for g in growths}
+    groups = defaultdict(list)
+    for g in growths:
+        own_range = f" over T = {g.exponent.first:g}–{g.exponent.last:g}" if len(ranges) > 1 else ""
+        groups[_exponent(g) + own_range].append(who(g))
+    first, last = next(iter(ranges))
+    parts = listed(f"{listed(names, ' and ')} as {exponent}" for exponent, names in groups.items())
+    return parts + (f", over T = {first:g}–{last:g}" if len(ranges) == 1 else "")
+
+
+def _attention_growth(study: Study) -> list[str]:
+    """Time in each phase; FLOPs in one; memory of every implementation, since that is where they differ."""
+    groups = defaultdict(list)
+    for g in study.growths:
+        curve, everywhere = g.curve, g.quantity == "step_seconds"
+        wanted = curve.phase in ("forward", "train") if everywhere else curve.phase == study.headline_phase
+        if curve.is_attention and wanted and (g.quantity == "memory_bytes" or study.is_best(curve)):
+            groups[g.quantity, curve.phase, curve.contender].append(g)
+    return [
+        f"With {name}, the {NAMES[quantity]} of a {PHASES[phase]} {GROW[quantity]}:"
+        f" {_grows(growths, lambda g: LEVELS[g.curve.level])}."
+        for (quantity, phase, name), growths in sorted(
+            groups.items(), key=lambda item: list(NAMES).index(item[0][0])
+        )
+    ]
+
+
+def _recurrence_growth(study: Study) -> list[str]:
+    said = []
+    phase = study.headline_phase
+    for quantity, level in (
+        ("step_seconds", "op"), ("step_seconds", "model"), ("flops", "model"), ("memory_bytes", "model")
+    ):  # fmt: skip
+        place = (quantity, level, phase, "width", False)
+        growths = [
+            g for g in study.growths
+            if (g.quantity, g.curve.level, g.curve.phase, g.curve.matching, g.curve.is_attention) == place
+        ]  # fmt: skip
+        if growths:
+            clauses = _grows(growths, lambda g: g.curve.contender)
+            said.append(
+                f"With a recurrence, the {NAMES[quantity]} of a {PHASES[phase]} of {LEVELS[level]} {GROW[quantity]}: {clauses}."
+            )
+    return said
+
+
+def _crossings(study: Study) -> list[str]:
+    """Time for the op's forward pass and for the model under each matching, FLOPs for the model at equal width."""
+    headline = study.headline_phase
+    wanted = [("op", "forward", "width", "step_seconds")]
+    wanted += [("model", headline, matching, "step_seconds") for matching in MATCHINGS]
+    wanted += [("model", headline, "width", "flops")]
+    said = []
+    for level, phase, matching, quantity in wanted:
+        crossings = [c for c in study.crossings if c.place == (level, phase, matching, quantity)]
+        groups = defaultdict(list)
+        for c in crossings:
+            groups[_after(c)].append(_where(c))
+        if crossings:
+            said.append(
+                f"Crossover of {crossings[0].attention.contender} with a recurrence in {NAMES[quantity]},"
+                f" {PHASES[phase]} of {LEVELS[level]}, same {MATCHINGS[matching]}: "
+                + "; ".join(f"{listed(names)}, {after}" for after, names in groups.items())
+                + "."
+            )
+    return said
+
+
+def _where(crossing: Crossing) -> str:
+    name, found = crossing.recurrence.contender, crossing.found
+    if found.length is None:
+        return name
+    interval = f" [{found.low:.0f}, {found.high:.0f}]" if crossing.quantity == "step_seconds" else ""
+    several = f" (the first of {found.count})" if found.count > 1 else ""
+    return f"{name} at T* = {found.length:.0f}{interval}{several}"
+
+
+def _after(crossing: Crossing) -> str:
+    """What the measured lengths say beyond T*, or at all lengths where there is no T*."""
+    lengths, verdicts = crossing.lengths, crossing.verdicts
+    if crossing.found.length is None:
+        parts = (f"{COSTS[v]} at {verdicts.count(v)}" for v in COSTS if v in verdicts)
+        span = f"{lengths[0]}–{lengths[-1]}"
+        return f"none in the measured range T = {span} ({listed(parts)} of {len(lengths)} lengths)"
+    beyond = {v for t, v in zip(lengths, verdicts, strict=True) if t > crossing.found.length}
+    if len(beyond) == 1:
+        return f"with longer sequences {COSTS[beyond.pop()]}"
+    return f"at T = {lengths[-1]} {COSTS[verdicts[-1]]}"
+
+
+def _at_the_longest(study: Study) -> list[str]:
+    """Attention's step over each recurrence's at the greatest common length, one sentence for each matching."""
+    said = []
+    for matching, shared in MATCHINGS.items():
+        place = ("model", study.headline_phase, matching)
+        here = [v for v in study.versus if (v.level, v.phase, v.matching) == place]
+        longest = max((v.length for v in here), default=None)
+        here = [v for v in here if v.length == longest]
+        if here:
+            parts = "; ".join(f"against {v.recurrence}, {times(v.ratio)}" for v in here)
+            said.append(
+                f"At T = {longest} a {PHASES[study.headline_phase]} of the whole model with {here[0].attention} takes,"
+                f" at the same {shared}: {parts}."
+            )
+    return said
+
+
+def _split(study: Study) -> list[str]:
+    """The op's share at the ends of each attention curve, and at the greatest length of the recurrences."""
+    by_name = defaultdict(list)
+    for share in study.shares:
+        by_name[share.contender].append(share)
+    parts = []
+    for name, shares in by_name.items():
+        ends = [shares[0], shares[-1]] if name.startswith("attention") and len(shares) > 1 else shares[-1:]
+        parts.append(f"with {name}, {listed((f'{s.op:.0%} at T = {s.length}' for s in ends), ' and ')}")
+    return parts and [
+        f"The mixer's op, timed alone and multiplied by the number of blocks, over the {PHASES[study.headline_phase]} of"
+        f" the whole model is: {'; '.join(parts)}."
+    ]
+
+
+def _heads(study: Study) -> list[str]:
+    """What more heads do at the greatest length, for the innermost level at which they were swept."""
+    longest = max((c.curve.held[LENGTH] for c in study.head_changes), default=None)
+    here = [c for c in study.head_changes if c.curve.held[LENGTH] == longest]
+    return [
+        f"From {c.first} to {c.last} heads, {c.curve.held[HOLD]} held fixed, a {PHASES[c.curve.phase]} of"
+        f" {LEVELS[c.curve.level]} with {c.curve.contender} at T = {longest} takes {times(c.ratio)}{_counted(c)}."
+        for c in here
+        if c.curve.level == here[0].curve.level
+    ]
+
+
+def _counted(change: Change) -> str:
+    parts = [
+        f"{'the same' if value == 1 else f'{value:.3g} times the'} {NAMES[quantity]}"
+        for quantity, value in change.counts.items()
+    ]
+    return f", with {listed(parts, ' and ')}" if parts else ""
+
+
+def _depth(study: Study) -> list[str]:
+    """What more blocks do at the greatest length at which depth was swept."""
+    longest = max((c.curve.held[LENGTH] for c in study.depth_changes), default=None)
+    groups = defaultdict(list)
+    for c in study.depth_changes:
+        if c.curve.held[LENGTH] == longest:
+            groups[c.curve.level, c.curve.phase, c.first, c.last].append(c)
+    return [
+        f"From {first} to {last} blocks, a {PHASES[phase]} of {LEVELS[level]} at T = {longest} takes: "
+        + "; ".join(f"with {c.curve.contender}, {times(c.ratio)}" for c in changes)
+        + f". In proportion to depth would be {number(last / first)} times."
+        for (level, phase, first, last), changes in groups.items()
+    ]
+
+
+def _decoding(study: Study) -> list[str]:
+    parts = [f"with {c.curve.contender}, {_ends(c)}, {times(c.ratio)}" for c in study.decode_changes]
+    return parts and [f"One decoding step (a new token for each sequence): {'; '.join(parts)}."]
+
+
+def _ends(change: Change) -> str:
+    low, high = (median(change.curve.at(x)["step_seconds"]) for x in (change.first, change.last))
+    return f"{seconds(low)} at context {change.first} and {seconds(high)} at {change.last}"
+
+
+def _peak(study: Study) -> list[str]:
+    shares = defaultdict(list)
+    for cell in study.cells:
+        if cell["status"] == "ok" and cell.get("peak_share") and cell.get(PHASE) == study.headline_phase:
+            shares[contender(cell)].append(cell["peak_share"])
+    parts = (f"{name} {min(v):.1%} to {max(v):.1%}" for name, v in shares.items())
+    return (
+        shares
+        and [
+            f"Of this machine's measured matmul peak, the matmul FLOPs of a {PHASES[study.headline_phase]} reach, over all"
+            f" cells: {listed(parts)}."
+        ]
+        or []
+    )
+
+
+def _conditions(study: Study) -> list[str]:
+    said = []
+    if study.held:
+        fixed = (f"{key} = {value}" for key, value in study.held.items() if value is not None)
+        said.append(f"Every curve over sequence length has {listed(fixed, ' and ')}.")
+    counts = Counter(cell["status"] for cell in study.cells)
+    if counts:
+        parts = (f"{n} {STATUSES.get(status, status)}" for status, n in counts.most_common())
+        walls = [
+            f"{contender(c)}, {c.get(PHASE)} of {LEVELS.get(c.get(LEVEL))} at T = {c.get(LENGTH)}"
+            for c in study.cells
+            if c["status"] == "oom"
+        ]
+        where = f" Out of memory: {'; '.join(walls)}." if walls else ""
+        said.append(f"Of {sum(counts.values())} cells {listed(parts, ' and ')}.{where}")
+    rounds, noisy = (sum(cell[column] for cell in study.cells) for column in ("rounds", "rounds_noisy"))
+    if noisy:
+        said.append(f"Of {rounds} samples {noisy} were taken while the machine was noisy; they are included.")
+    if study.missing:
+        said.append(f"Not measured in these rows: {listed(study.missing)}.")
+    return said

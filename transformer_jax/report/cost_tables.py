@@ -1,0 +1,97 @@
+"""The tables of the attention-cost report: exponents, crossovers, heads and depth, and FLOPs counted three ways."""
+
+from statistics import median
+
+from transformer_jax.measure import fits
+from transformer_jax.report.content import Table
+from transformer_jax.report.cost_sentences import NAMES
+from transformer_jax.report.curves import HOLD, LENGTH, LEVEL, MATCHING, PHASE, contender
+from transformer_jax.report.growth import Study
+
+
+def tables(study: Study) -> tuple[Table, ...]:
+    """Every table that has a row."""
+    made = (_growths(study), _crossings(study), _changes(study), _three_ways(study))
+    return tuple(table for table in made if table.rows)
+
+
+def _growths(study: Study) -> Table:
+    rows = []
+    for g in study.growths:
+        e = g.exponent
+        slopes = " ".join(f"{slope.value:.2f}" for slope in g.local)
+        interval = (None, None) if g.exact else (e.low, e.high)
+        place = (NAMES[g.quantity], g.curve.level, g.curve.phase, g.curve.contender, g.curve.matching)
+        rows.append((*place, e.value, *interval, f"{e.first:g}–{e.last:g}", fits.claim_quadratic(e), slopes))
+    return Table(
+        "Exponents in T",
+        ("quantity", "level", "phase", "contender", "matching", "exponent", "low", "high", "over T",
+         "quadratic", "local slopes, from each length to the next"),
+        tuple(sorted(rows, key=lambda row: list(NAMES.values()).index(row[0]))),
+        f"Log-log slopes with 95 % intervals over rounds; FLOPs and memory are counted and have none. Quadratic is"
+        f" claimed only where the interval lies above {fits.QUADRATIC_SLOPE}.",
+    )  # fmt: skip
+
+
+def _crossings(study: Study) -> Table:
+    rows = [
+        (
+            NAMES[x.quantity], x.recurrence.level, x.recurrence.phase, x.recurrence.matching, x.attention.contender,
+            x.recurrence.contender, x.found.length, *((x.found.low, x.found.high) if x.quantity == "step_seconds" else (None, None)),
+            f"{x.lengths[0]}–{x.lengths[-1]}", *map(x.verdicts.count, ("faster", "not distinguishable", "slower")),
+        )
+        for x in study.crossings
+    ]  # fmt: skip
+    return Table(
+        "Crossovers",
+        ("quantity", "level", "phase", "matching", "attention", "recurrence", "T*", "low", "high", "over T",
+         "lengths where attention costs less", "not distinguishable", "more"),
+        tuple(rows),
+        "T* is where attention's cost becomes equal to the recurrence's; a dash: none in the measured range.",
+    )  # fmt: skip
+
+
+def _changes(study: Study) -> Table:
+    rows = [
+        (
+            axis, c.curve.level, c.curve.phase, c.curve.contender, c.curve.held.get(LENGTH),
+            c.curve.held.get(HOLD) if axis == "heads" else None, c.first, c.last, c.ratio.value, c.ratio.low,
+            c.ratio.high, c.ratio.verdict != "not distinguishable", c.counts.get("flops"), c.counts.get("memory_bytes"),
+        )
+        for axis, changes in (
+            ("heads", study.head_changes), ("blocks", study.depth_changes), ("context", study.decode_changes)
+        )
+        for c in changes
+    ]  # fmt: skip
+    return Table(
+        "Heads, depth and decoding: the last point over the first",
+        ("axis", "level", "phase", "contender", "T", "holding", "from", "to", "times the time", "low", "high",
+         "distinguishable from 1", "times the FLOPs", "times the memory"),
+        tuple(rows),
+        "A ratio whose 95 % interval contains 1 is not distinguishable from no change.",
+    )  # fmt: skip
+
+
+def _three_ways(study: Study) -> Table:
+    seen: dict[int, dict] = {id(cell): cell for curve in study.lengths for cell in curve.cells}
+    rows = []
+    for cell in seen.values():
+        closed, walked = cell.get("closed_form_flops"), cell.get("jaxpr_matmul_flops")
+        xla, everything = cell.get("xla_flops"), cell.get("jaxpr_flops")
+        rows.append(
+            (
+                cell.get(LEVEL), cell.get(PHASE), contender(cell), cell.get(MATCHING), cell[LENGTH], closed, walked,
+                walked / closed if walked and closed else None, everything, xla,
+                xla / everything if xla and everything else None,
+                median(cell["step_seconds"]) if cell.get("step_seconds") else None,
+                cell.get("achieved_flops_per_second"), cell.get("peak_share"),
+            )
+        )  # fmt: skip
+    return Table(
+        "FLOPs three ways, and measured",
+        ("level", "phase", "contender", "matching", "T", "closed form (matmul)", "jaxpr (matmul)", "jaxpr / closed form",
+         "jaxpr (all)", "XLA (all)", "XLA / jaxpr", "measured seconds", "achieved FLOP/s (matmul)", "share of matmul peak"),
+        tuple(rows),
+        "XLA's own figure counts the body of a loop once, so it falls behind the jaxpr's wherever a program loops:"
+        " over time steps, over blocks of keys, over layers.",
+    )  # fmt: skip

@@ -1,0 +1,263 @@
+"""Analyses the cells of an attention-cost run: how each cost grows, where two costs cross, what heads and depth do."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from transformer_jax.measure import fits
+from transformer_jax.report import curves
+from transformer_jax.report.curves import DEPTH, HEADS, HOLD, LENGTH, LEVEL, MATCHING, PHASE, Curve
+
+QUANTITIES = {
+    "step_seconds": ("time of a step", "s"),
+    "flops": ("FLOPs of a step", "FLOP"),
+    "memory_bytes": ("memory", "B"),
+}
+"""Column: what it is called on an axis, and its unit. All but the time are counted and carry no noise."""
+
+ASYMPTOTIC = 1024
+"""Exponents are fitted from this length on, if at least three lengths reach it; else over all lengths."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How one quantity grows along one curve: quantity ~ T^exponent over the exponent's own range."""
+
+    curve: Curve
+    quantity: str
+    exponent: fits.Exponent
+    local: tuple[fits.Exponent, ...]
+    """From each length to the next."""
+    fitted: fits.Polynomial | None
+    """a + bT + cT², for times at four lengths or more."""
+
+    @property
+    def exact(self) -> bool:
+        return self.quantity != "step_seconds"
+
+
+@dataclass(frozen=True)
+class Versus:
+    """Attention's step over a recurrence's at one length."""
+
+    level: str
+    phase: str
+    matching: str
+    attention: str
+    recurrence: str
+    length: int
+    ratio: fits.Ratio
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Where attention's cost passes a recurrence's, over the lengths at which both have it."""
+
+    quantity: str
+    attention: Curve
+    recurrence: Curve
+    found: fits.Crossover
+    lengths: tuple[int, ...]
+    verdicts: tuple[str, ...]
+    """At each of the lengths: attention is `slower` (costs more), `faster` or `not distinguishable`."""
+
+    @property
+    def place(self) -> tuple[str, str, str, str]:
+        return self.recurrence.level, self.recurrence.phase, self.recurrence.matching, self.quantity
+
+
+@dataclass(frozen=True)
+class Change:
+    """Time at the last point of a curve over time at its first, and the same for what is counted."""
+
+    curve: Curve
+    first: int
+    last: int
+    ratio: fits.Ratio
+    counts: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Share:
+    """Op and block, timed alone and multiplied by the number of blocks, as shares of the model's step."""
+
+    contender: str
+    length: int
+    op: float
+    block: float | None
+
+
+@dataclass(frozen=True)
+class Study:
+    """All that the rows give; every part may be empty."""
+
+    cells: list[dict]
+    lengths: list[Curve]
+    heads: list[Curve]
+    depths: list[Curve]
+    headline_phase: str
+    growths: list[Growth]
+    crossings: list[Crossing]
+    versus: list[Versus]
+    shares: list[Share]
+    head_changes: list[Change]
+    depth_changes: list[Change]
+    decode_changes: list[Change]
+    missing: tuple[str, ...]
+
+    def growth(self, curve: Curve, quantity: str) -> Growth | None:
+        """The growth of that quantity along that curve, if it was found."""
+        return next((g for g in self.growths if g.curve is curve and g.quantity == quantity), None)
+
+    def is_best(self, curve: Curve) -> bool:
+        """Whether recurrences are compared with this attention curve, and not with another implementation's."""
+        return curves.best_attention(self.lengths).get((curve.level, curve.phase)) is curve
+
+    @property
+    def held(self) -> dict:
+        """What every curve along the lengths has in common."""
+        held = [c.held for c in self.lengths]
+        names = ("model.d_model", HEADS, DEPTH, "task.batch_size", "model.dtype")
+        return {
+            k: held[0][k]
+            for k in names
+            if held and k in held[0] and all(h.get(k) == held[0][k] for h in held)
+        }
+
+
+def study(cells: Iterable[dict]) -> Study:
+    """Everything that merged cells give about cost; what they do not give is named in `missing`."""
+    cells = [cell | {"flops": cell.get("jaxpr_flops") or cell.get("closed_form_flops")} for cell in cells]
+    lengths = curves.find(cells, LENGTH)
+    heads = [c for c in curves.find(cells, HEADS, apart=(LENGTH, HOLD)) if c.is_attention]
+    depths = curves.find(cells, DEPTH, apart=(LENGTH,))
+    best = curves.best_attention(lengths)
+    phases = {c.phase for c in lengths if c.level == "model"} or {c.phase for c in lengths}
+    headline = next((p for p in ("train", "forward", *sorted(map(str, phases))) if p in phases), "train")
+    against = [
+        (best[c.level, c.phase], c) for c in lengths if not c.is_attention and (c.level, c.phase) in best
+    ]
+    decoding = [c for c in lengths if c.phase == "decode" and c.matching == "width"]
+    return Study(
+        cells=cells,
+        lengths=lengths,
+        heads=heads,
+        depths=depths,
+        headline_phase=headline,
+        growths=[g for c in lengths for q in QUANTITIES if (g := growth(c, q)) is not None],
+        crossings=[
+            x for q in ("step_seconds", "flops") for a, r in against if (x := crossing(a, r, q)) is not None
+        ],
+        versus=[v for a, r in against for v in versus(a, r)],
+        shares=[s for c in lengths for s in _shares(c, lengths, headline)],
+        head_changes=[x for c in heads if (x := change(c)) is not None],
+        depth_changes=[x for c in depths if (x := change(c)) is not None],
+        decode_changes=[x for c in decoding if (x := change(c)) is not None],
+        missing=_missing(cells, lengths, heads, depths),
+    )
+
+
+def growth(curve: Curve, quantity: str) -> Growth | None:
+    """The exponent of one quantity, or None where fewer than three lengths have it in a common round."""
+    lengths, samples = together(curve.samples(quantity))
+    if len(lengths) < 3:
+        return None
+    far = sum(t >= ASYMPTOTIC for t in lengths) >= 3
+    timed = quantity == "step_seconds" and len(lengths) > 3
+    return Growth(
+        curve=curve,
+        quantity=quantity,
+        exponent=fits.fit_exponent(lengths, samples, first=ASYMPTOTIC if far else 0),
+        local=tuple(fits.local_slopes(lengths, samples)),
+        fitted=fits.fit_polynomial(lengths, samples) if timed else None,
+    )
+
+
+def crossing(attention: Curve, recurrence: Curve, quantity: str) -> Crossing | None:
+    """Where attention's cost passes the recurrence's, or None with fewer than two common lengths."""
+    lengths, mine, theirs = together(attention.samples(quantity), recurrence.samples(quantity))
+    if len(lengths) < 2:
+        return None
+    found = fits.crossover(lengths, mine, theirs)
+    verdicts = tuple(fits.compare(theirs[:, i], mine[:, i]).verdict for i in range(len(lengths)))
+    return Crossing(quantity, attention, recurrence, found, tuple(lengths), verdicts)
+
+
+def versus(attention: Curve, recurrence: Curve) -> list[Versus]:
+    """Attention's step over the recurrence's at every length that both have."""
+    place = (
+        recurrence.level,
+        recurrence.phase,
+        recurrence.matching,
+        attention.contender,
+        recurrence.contender,
+    )
+    lengths, mine, theirs = together(attention.samples("step_seconds"), recurrence.samples("step_seconds"))
+    return [Versus(*place, t, fits.compare(theirs[:, i], mine[:, i])) for i, t in enumerate(lengths)]
+
+
+def change(curve: Curve) -> Change | None:
+    """The last point of the curve over its first, or None where no two points were timed together."""
+    points, samples = together(curve.samples("step_seconds"))
+    if len(points) < 2:
+        return None
+    first, last = curve.at(points[0]), curve.at(points[-1])
+    counts = {q: last[q] / first[q] for q in ("flops", "memory_bytes") if first.get(q) and last.get(q)}
+    return Change(curve, points[0], points[-1], fits.compare(samples[:, 0], samples[:, -1]), counts)
+
+
+def together(*series: dict[int, dict[int, float]]) -> tuple:
+    """What several series have in common: the points of all, and for each an array of rounds x points.
+
+    A drift of the machine cancels only between samples of the same round, so only rounds count in which every
+    point was measured; without one such round there are no points.
+    """
+    points = sorted(set.intersection(*map(set, series)))
+    rounds = sorted(set.intersection(*(set(one[x]) for one in series for x in points))) if points else []
+    if not rounds:
+        points = []
+    return points, *(np.array([[one[x][r] for x in points] for r in rounds]) for one in series)
+
+
+def _shares(curve: Curve, lengths: list[Curve], phase: str) -> list[Share]:
+    """The parts of a model's step, for the curves of the whole model in that phase."""
+    if (curve.level, curve.phase, curve.matching) != ("model", phase, "width"):
+        return []
+    parts = {
+        c.level: c for c in lengths if (c.contender, c.phase, c.matching) == (curve.contender, phase, "width")
+    }
+    if "op" not in parts:
+        return []
+    found = []
+    for cell in curve.cells:
+        t, blocks = cell[LENGTH], cell.get(DEPTH) or 1
+        times = [_median_time(parts[level].at(t)) if level in parts else None for level in ("op", "block")]
+        whole = _median_time(cell)
+        if whole and times[0]:
+            op, block = (None if time is None else blocks * time / whole for time in times)
+            found.append(Share(curve.contender, t, op, block))
+    return found
+
+
+def _median_time(cell: dict | None) -> float | None:
+    return median(cell["step_seconds"]) if cell and cell.get("step_seconds") else None
+
+
+def _missing(cells, lengths, heads, depths) -> tuple[str, ...]:
+    """In words, what the main job measures and these cells do not."""
+    have = {column: {cell.get(column) for cell in cells} for column in (LEVEL, PHASE, MATCHING)}
+    attention = [c for c in lengths if c.is_attention]
+    absent = {
+        "any sweep over sequence length": not lengths,
+        "attention over sequence length": bool(lengths) and not attention,
+        "a recurrence over sequence length": bool(lengths) and len(attention) == len(lengths),
+        "a sweep over heads": not heads,
+        "a sweep over depth": not depths,
+        "memory": not any("memory_bytes" in cell for cell in cells),
+    }
+    absent |= {f"the level {level}": level not in have[LEVEL] for level in ("op", "block", "model")}
+    absent |= {f"the phase {phase}": phase not in have[PHASE] for phase in ("forward", "train", "decode")}
+    absent |= {f"equal {m}": m not in have[MATCHING] for m in ("width", "params", "flops")}
+    return tuple(name for name, is_absent in absent.items() if is_absent)
