@@ -22,7 +22,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A causal language model: embedding, `num_layers` x block(mixer, MLP), head."""
+    """Embedding (of tokens or vectors), `num_layers` x block(mixer, MLP), head (per position or pooled)."""
 
     mixer: Mixer = "attention"
     """What mixes time steps: attention or one of the recurrences."""
@@ -41,6 +41,10 @@ class ModelConfig:
     mlp_dim: int | None = None
     """Width of the MLP; None: 4 * d_model."""
     vocab_size: int = 256
+    input_dim: int | None = None
+    """Width of one input vector (a flattened patch, say); None: inputs are tokens."""
+    num_classes: int | None = None
+    """One answer per sequence among so many, attention not causal; None: the next token at every position."""
     max_len: int = 65536
     """The longest sequence that the model can address."""
     position: Literal["sinusoidal", "learned", "rotary", "none"] = "sinusoidal"
@@ -62,12 +66,17 @@ class ModelConfig:
         _check_types(self, "model")
         for name in ("num_layers", "d_model", "num_heads", "vocab_size", "max_len"):
             _at_least(self, "model", name, 1)
-        for name in ("num_kv_heads", "head_dim", "recurrent_dim", "mlp_dim"):
+        for name in ("num_kv_heads", "head_dim", "recurrent_dim", "mlp_dim", "input_dim", "num_classes"):
             if getattr(self, name) is not None:
                 _at_least(self, "model", name, 1)
         _require(
             0.0 <= self.dropout_rate < 1.0,
             f"model.dropout_rate={self.dropout_rate}: must lie in [0, 1)",
+        )
+        _require(
+            self.input_dim is None or self.num_classes is not None,
+            "model.input_dim is set, so inputs are vectors: set model.num_classes as well (only tokens are"
+            " predicted position by position)",
         )
         if self.mixer != "attention":
             return
@@ -82,7 +91,7 @@ class ModelConfig:
         )
         _require(
             self.position != "rotary" or self.width_per_head % 2 == 0,
-            f"model.position=rotary turns pairs of numbers: the head's width {self.width_per_head} must be even",
+            f"model.position=rotary turns pairs: the head's width {self.width_per_head} must be even",
         )
 
     @property
@@ -109,29 +118,97 @@ class TaskConfig:
     seq_len: int = 256
     """Time steps of a sequence."""
     batch_size: int = 4
+    """Examples of a step, over all processes together."""
+    name: str = "random_tokens"
+    """Which data: a key of transformer_jax.tasks.TASKS."""
+    vocab_size: int = 256
+    """Symbols of a generated task, or the most words that a text's vocabulary may hold."""
+    num_items: int = 8
+    """What a generated task asks to remember: symbols to copy, pairs to recall."""
+    patch_size: int | None = None
+    """Side of the square patches that an image is cut into, read as a sequence; None: whole images."""
+    bucket_lengths: tuple[int, ...] = ()
+    """Texts are padded to the smallest of these that holds them (one compiled program each), or to seq_len."""
+    data_dir: str | None = None
+    """Folder of prepared sets; None: $TFDS_DATA_DIR, or ~/.cache/transformer_jax/data."""
+    workers: int = 0
+    """Processes that prepare batches ahead; the order of the data does not depend on them."""
 
     def __post_init__(self):
         _check_types(self, "task")
-        for name in ("seq_len", "batch_size"):
+        for name in ("seq_len", "batch_size", "vocab_size", "num_items"):
             _at_least(self, "task", name, 1)
+        _at_least(self, "task", "workers", 0)
+        if self.patch_size is not None:
+            _at_least(self, "task", "patch_size", 1)
+        object.__setattr__(self, "bucket_lengths", tuple(self.bucket_lengths))
+        rising = all(a < b for a, b in zip((0, *self.bucket_lengths), self.bucket_lengths, strict=False))
+        _require(
+            rising and all(length < self.seq_len for length in self.bucket_lengths),
+            f"task.bucket_lengths={self.bucket_lengths}: must rise from above 0 to below task.seq_len={self.seq_len}",
+        )
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How the parameters are updated (AdamW)."""
+    """How the parameters are updated (AdamW), for how long, and what is kept on the way."""
 
+    num_steps: int = 1000
     peak_lr: float = 3e-4
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises from zero to its peak."""
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    """The learning rate after the warm-up."""
+    final_lr_fraction: float = 0.0
+    """Where cosine and linear end, as a fraction of the peak."""
+    beta2: float = 0.999
+    """How slowly Adam forgets squared gradients."""
     weight_decay: float = 0.1
     clip_norm: float = 1.0
+    """Gradients are scaled down to this global norm."""
+    label_smoothing: float = 0.0
+    micro_batches: int = 1
+    """A batch is worked through in so many parts, whose gradients are added: memory for time."""
     seed: int = 0
+    lanes: int = 1
+    """So many runs, with seeds seed, seed + 1, ..., trained side by side in one compiled step."""
+    lane_lrs: tuple[float, ...] = ()
+    """The peak learning rate of each lane; empty: peak_lr for all."""
+    chunk_steps: int = 20
+    """Steps that run on the device between two looks at them; the training log has a row for each chunk."""
+    eval_every: int = 200
+    """Steps between evaluations on the validation split."""
+    checkpoint_every: int = 200
+    nan_policy: Literal["stop", "skip", "rollback"] = "stop"
+    """A loss or gradient that is not finite: end the run; leave that update out; or go back to the newest
+    checkpoint and on with later data."""
 
     def __post_init__(self):
         _check_types(self, "train")
+        for name in ("num_steps", "micro_batches", "lanes", "chunk_steps", "eval_every", "checkpoint_every"):
+            _at_least(self, "train", name, 1)
+        for name in ("seed", "warmup_steps"):
+            _at_least(self, "train", name, 0)
         for name in ("peak_lr", "clip_norm"):
             value = getattr(self, name)
             _require(value > 0 and math.isfinite(value), f"train.{name}={value}: must be positive")
+        for name in ("final_lr_fraction", "label_smoothing", "beta2"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, f"train.{name}={value}: must lie in [0, 1)")
         _require(self.weight_decay >= 0, f"train.weight_decay={self.weight_decay}: must not be negative")
-        _at_least(self, "train", "seed", 0)
+        _require(
+            self.warmup_steps < self.num_steps,
+            f"train.warmup_steps={self.warmup_steps}: must be fewer than train.num_steps={self.num_steps}",
+        )
+        _require(
+            self.checkpoint_every % self.eval_every == 0,
+            f"train.checkpoint_every={self.checkpoint_every} is not a multiple of"
+            f" train.eval_every={self.eval_every}: a checkpoint is evaluated, so that the best one is known",
+        )
+        _require(
+            len(self.lane_lrs) in (0, self.lanes) and all(0 < lr < math.inf for lr in self.lane_lrs),
+            f"train.lane_lrs={list(self.lane_lrs)}: one positive number for each of train.lanes={self.lanes}",
+        )
 
 
 @dataclass(frozen=True)
@@ -176,6 +253,11 @@ class Config:
             self.task.seq_len <= self.model.max_len,
             f"task.seq_len={self.task.seq_len} is longer than model.max_len={self.model.max_len},"
             " the longest sequence that the model can address",
+        )
+        _require(
+            self.task.batch_size % self.train.micro_batches == 0,
+            f"train.micro_batches={self.train.micro_batches} does not divide"
+            f" task.batch_size={self.task.batch_size}",
         )
 
 
@@ -249,9 +331,13 @@ def _check_types(section, section_name: str) -> None:
     for name, hint in get_type_hints(type(section)).items():
         value = getattr(section, name)
         if not _fits(value, hint):
-            raise ConfigError(f"{section_name}.{name}={value!r}: must be {_describe(hint)}{_hint(value, hint)}")
+            raise ConfigError(
+                f"{section_name}.{name}={value!r}: must be {_describe(hint)}{_hint(value, hint)}"
+            )
         if hint is float:
             object.__setattr__(section, name, float(value))
+        if get_origin(hint) is tuple:  # JSON gives lists
+            object.__setattr__(section, name, tuple(value))
 
 
 def _fits(value, hint) -> bool:

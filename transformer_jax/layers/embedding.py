@@ -1,4 +1,4 @@
-"""Tokens and their order as vectors."""
+"""Tokens or vectors, and their order, as vectors of the model's width."""
 
 import flax.linen as nn
 import jax
@@ -8,26 +8,39 @@ from transformer_jax.ops.positions import sinusoidal
 
 
 class Embedding(nn.Module):
-    """Token vectors of unit variance, plus sinusoidal or learned positions (none and rotary add nothing here)."""
+    """Token vectors of unit variance, plus sinusoidal or learned positions (none and rotary add nothing).
 
-    vocab_size: int
+    With `vocab_size=None` the inputs are vectors (flattened patches, say) and are projected instead of
+    looked up (Dosovitskiy et al. 2021, arXiv 2010.11929, equation 1).
+    """
+
+    vocab_size: int | None
     d_model: int
     max_len: int
     position: str
     dtype: jnp.dtype = jnp.float32
 
     def setup(self):
-        self.token = nn.Embed(
-            self.vocab_size,
-            self.d_model,
-            embedding_init=nn.initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0),
-        )
+        if self.vocab_size is None:
+            self.vector = nn.Dense(self.d_model, dtype=self.dtype)
+        else:
+            self.token = nn.Embed(
+                self.vocab_size,
+                self.d_model,
+                embedding_init=nn.initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0),
+            )
         if self.position == "learned":
             self.learned = nn.Embed(self.max_len, self.d_model, embedding_init=nn.initializers.normal(1.0))
 
-    def __call__(self, tokens_BxL, positions_L):
-        """tokens_BxL int, positions_L int -> x_BxLxD. The factor sqrt(D) is Vaswani et al. 2017, section 3.4."""
-        x_BxLxD = self.token(tokens_BxL) * jnp.sqrt(float(self.d_model))
+    def __call__(self, inputs, positions_L):
+        """inputs tokens_BxL (int) or vectors_BxLxF, positions_L int -> x_BxLxD.
+
+        Tokens are scaled by sqrt(D): Vaswani et al. 2017, section 3.4.
+        """
+        if self.vocab_size is None:
+            x_BxLxD = self.vector(inputs)
+        else:
+            x_BxLxD = self.token(inputs) * jnp.sqrt(float(self.d_model))
         if self.position == "sinusoidal":
             x_BxLxD += sinusoidal(positions_L, self.d_model)
         elif self.position == "learned":

@@ -1,5 +1,5 @@
 """Whole networks: `build(config) -> Model`."""
 
-from transformer_jax.models.decoder import Model, State, build, build_block
+from transformer_jax.models.network import Model, State, build, build_block
 
 __all__ = ["Model", "State", "build", "build_block"]

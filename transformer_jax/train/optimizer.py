@@ -1,16 +1,47 @@
-"""The optimizer of a config."""
+"""The optimizer of a config and its learning rate."""
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from transformer_jax.config import TrainConfig
 
 
-def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """AdamW (Loshchilov & Hutter 2019) behind clipping by the global norm; matrices decay, biases and norms do not."""
+def learning_rate(config: TrainConfig, peak_lr: float | jax.Array | None = None) -> optax.Schedule:
+    """step -> learning rate: linear warm-up to the peak, then the config's schedule until `num_steps`.
+
+    `peak_lr` takes the place of the config's and may be traced, so that lanes can differ in it.
+    """
+    peak_lr = config.peak_lr if peak_lr is None else peak_lr
+    last = config.final_lr_fraction
+
+    def at(step):
+        # step 0 already moves: a warm-up of n steps takes the rates 1/n, 2/n, ..., 1
+        warm = (step + 1) / config.warmup_steps if config.warmup_steps else 1.0
+        left = 1 - (step - config.warmup_steps) / (config.num_steps - config.warmup_steps)
+        left = jnp.clip(left, 0, 1)
+        shape = {
+            "constant": 1.0,
+            "linear": last + (1 - last) * left,
+            "cosine": last + (1 - last) * (1 - jnp.cos(jnp.pi * left)) / 2,
+        }[config.schedule]
+        return peak_lr * jnp.minimum(warm, shape) if config.warmup_steps else peak_lr * shape
+
+    return at
+
+
+def make_optimizer(
+    config: TrainConfig, peak_lr: float | jax.Array | None = None
+) -> optax.GradientTransformation:
+    """AdamW (Loshchilov & Hutter 2019) behind clipping by the global norm.
+
+    Matrices decay, biases and norms do not. `peak_lr` as in `learning_rate`.
+    """
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(config.peak_lr, weight_decay=config.weight_decay, mask=_decays),
+        optax.adamw(
+            learning_rate(config, peak_lr), b2=config.beta2, weight_decay=config.weight_decay, mask=_decays
+        ),
     )
 
 

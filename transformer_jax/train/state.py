@@ -9,7 +9,7 @@ from flax import struct
 
 @struct.dataclass
 class TrainState:
-    """Parameters, optimizer state, the number of updates done, and the key from which each step's key is folded."""
+    """Parameters, optimizer state, the steps done, and the key from which each step's key is folded."""
 
     params: Any
     opt_state: Any

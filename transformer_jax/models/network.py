@@ -1,4 +1,4 @@
-"""The causal language model: embedding, N blocks, head; and the same blocks one at a time for decoding."""
+"""A network: embedding (of tokens or vectors), N identical blocks, a head (per position or pooled)."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,9 +19,12 @@ class Model(NamedTuple):
     """A network as pure functions: the one fence between Flax and the rest.
 
     init(key) -> params
-    apply(params, tokens_BxL, *, mask=None, train=False, key=None) -> logits_BxLxV, float32
+    apply(params, inputs, *, mask=None, train=False, key=None) -> float32 logits_BxLxV (logits_BxC: classes)
     initial_state(batch_size, max_len) -> state of a sequence of which nothing was read yet
     extend(params, tokens_BxL, state) -> (logits_BxLxV, state): reads L more tokens (decoding: L = 1)
+
+    inputs are tokens_BxL, or vectors_BxLxF where the config has an input_dim. What classifies cannot be
+    extended: its answer depends on the whole sequence.
     """
 
     init: Callable[..., Any]
@@ -47,6 +50,7 @@ def make_mixer(config: ModelConfig) -> Callable[..., nn.Module]:
             num_kv_heads=config.kv_heads,
             head_dim=config.width_per_head,
             attention=config.attention,
+            causal=config.num_classes is None,
             rotary=config.position == "rotary",
             dtype=dtype,
         )
@@ -72,31 +76,34 @@ def make_block(config: ModelConfig) -> Callable[..., nn.Module]:
     )
 
 
-class Decoder(nn.Module):
-    """tokens_BxL -> logits_BxLxV."""
+class Network(nn.Module):
+    """inputs -> logits_BxLxV of the next token, causally; or logits_BxC from the mean over positions."""
 
     config: ModelConfig
     train: bool = False
 
     @nn.compact
-    def __call__(self, tokens_BxL, state: State | None = None, *, mask=None):
+    def __call__(self, inputs, state: State | None = None, *, mask=None):
         config = self.config
         dtype = jnp.dtype(config.dtype)
         index = 0 if state is None else state.index
-        positions_L = index + jnp.arange(tokens_BxL.shape[1], dtype=jnp.int32)
+        positions_L = index + jnp.arange(inputs.shape[1], dtype=jnp.int32)
+        vocab_size = config.vocab_size if config.input_dim is None else None
         embedding = Embedding(
-            config.vocab_size, config.d_model, config.max_len, config.position, dtype, name="embedding"
+            vocab_size, config.d_model, config.max_len, config.position, dtype, name="embedding"
         )
-        x_BxLxD = embedding(tokens_BxL, positions_L)
+        x_BxLxD = embedding(inputs, positions_L)
         x_BxLxD = nn.Dropout(config.dropout_rate, deterministic=not self.train)(x_BxLxD)
         x_BxLxD, blocks = self._blocks(x_BxLxD, None if state is None else state.blocks, positions_L, mask)
         if config.norm == "pre":
             x_BxLxD = nn.LayerNorm(epsilon=1e-6, dtype=dtype, name="norm_out")(x_BxLxD)
-        if config.tie_embeddings:
+        if config.num_classes is not None:
+            logits = nn.Dense(config.num_classes, dtype=dtype, name="head")(x_BxLxD.mean(1))
+        elif config.tie_embeddings:
             logits = embedding.attend(x_BxLxD)
         else:
             logits = nn.Dense(config.vocab_size, dtype=dtype, name="head")(x_BxLxD)
-        new_state = None if state is None else State(index + tokens_BxL.shape[1], blocks)
+        new_state = None if state is None else State(index + inputs.shape[1], blocks)
         return logits.astype(jnp.float32), new_state
 
     def _blocks(self, x_BxLxD, states, positions_L, mask):
@@ -124,15 +131,17 @@ class Decoder(nn.Module):
 
 
 def build(config: ModelConfig) -> Model:
-    """The language model of a config as pure functions."""
+    """The network of a config as pure functions; what classifies has no `initial_state` and no `extend`."""
 
     def init(key):
-        return Decoder(config).init(key, jnp.zeros((1, 1), jnp.int32))["params"]
+        vectors = config.input_dim is not None
+        inputs = jnp.zeros((1, 1, config.input_dim)) if vectors else jnp.zeros((1, 1), jnp.int32)
+        return Network(config).init(key, inputs)["params"]
 
-    def apply(params, tokens_BxL, *, mask=None, train=False, key=None):
-        _check_length(tokens_BxL.shape[1], config)
+    def apply(params, inputs, *, mask=None, train=False, key=None):
+        _check_length(inputs.shape[1], config)
         keys = None if key is None else {"dropout": key}
-        return Decoder(config, train).apply({"params": params}, tokens_BxL, mask=mask, rngs=keys)[0]
+        return Network(config, train).apply({"params": params}, inputs, mask=mask, rngs=keys)[0]
 
     def initial_state(batch_size, max_len):
         _check_length(max_len, config)
@@ -141,8 +150,10 @@ def build(config: ModelConfig) -> Model:
         return State(jnp.zeros((), jnp.int32), stacked)
 
     def extend(params, tokens_BxL, state):
-        return Decoder(config).apply({"params": params}, tokens_BxL, state)
+        return Network(config).apply({"params": params}, tokens_BxL, state)
 
+    if config.num_classes is not None:
+        return Model(init, apply, None, None)
     return Model(init, apply, initial_state, extend)
 
 
@@ -166,4 +177,6 @@ def build_block(config: ModelConfig) -> Model:
 
 def _check_length(length: int, config: ModelConfig) -> None:
     if not 1 <= length <= config.max_len:
-        raise ValueError(f"a sequence of {length} steps: model.max_len={config.max_len} allows 1 to {config.max_len}")
+        raise ValueError(
+            f"a sequence of {length} steps: model.max_len={config.max_len} allows 1 to {config.max_len}"
+        )

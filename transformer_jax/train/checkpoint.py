@@ -1,0 +1,252 @@
+"""Checkpoints: Orbax writes and commits them; a SHA-256 manifest in the commit says whether they are whole.
+
+checkpoints/STEP/state          Orbax: parameters, optimizer state, step, key
+checkpoints/STEP/meta           config, versions, position in the data, leaves, metrics (JSON)
+checkpoints/STEP/manifest.json  the SHA-256 of every file; written before the rename that commits the step,
+                                because Orbax restores flipped bytes without a word
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import warnings
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+_TEMPORARY = ".orbax-checkpoint-tmp"
+# Besides the manifest, what Orbax writes once more or first while it commits; nothing here reads them.
+_WRITTEN_LATER = {MANIFEST, "_CHECKPOINT_METADATA", "commit_success.txt"}
+
+
+class CheckpointError(OSError):
+    """A checkpoint that is damaged, missing, or of another model: the message names step, file or leaf."""
+
+
+class Checkpoints:
+    """The checkpoints of one run: saved in the background, newest and best kept, verified when read."""
+
+    def __init__(self, folder: Path):
+        """Opens the folder, making it; what a killed save left behind is removed."""
+        self.folder = folder.absolute()
+        for leftover in self.folder.glob(f"*{_TEMPORARY}*"):
+            shutil.rmtree(leftover)
+        self._manager: ocp.CheckpointManager | None = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if self._manager is not None:
+            try:
+                self._manager.close()
+            except Exception:  # an earlier error is on its way up: that one is to be seen
+                if kind is None:
+                    raise
+
+    def steps(self) -> list[int]:
+        """The committed steps, oldest first."""
+        return sorted(int(path.name) for path in self.folder.glob("[0-9]*") if path.name.isdigit())
+
+    def best(self) -> int | None:
+        """The step with the lowest validation loss, None if none has one."""
+        losses = {step: self.meta(step)["metrics"].get("loss") for step in self.steps()}
+        known = {step: loss for step, loss in losses.items() if loss is not None}
+        return min(known, key=known.get) if known else None
+
+    def find(self, which: str) -> int:
+        """The step that "latest", "best" or a number names; without a best one "best" is the latest.
+
+        Raises:
+          CheckpointError: there is no such step.
+        """
+        steps = self.steps()
+        if not steps:
+            raise CheckpointError(f"{self.folder} holds no checkpoint")
+        if which.isdigit() and int(which) in steps:
+            return int(which)
+        if which not in ("latest", "best"):
+            held = ", ".join(map(str, steps))
+            raise CheckpointError(
+                f"{self.folder} holds no checkpoint {which!r}: latest, best or one of {held}"
+            )
+        best = self.best() if which == "best" else None
+        return steps[-1] if best is None else best
+
+    def save(self, step: int, state: Any, *, meta: dict, loss: float | None) -> None:
+        """Starts to save; returns when the state is copied. A step that is there already is left alone.
+
+        `loss` decides which one is best; None, NaN and infinity never are. An error of the save before this
+        one is raised here, or by `wait`.
+        """
+        if step in self.steps():
+            return
+        finite = loss is not None and math.isfinite(loss)
+        meta = meta | {
+            "format": FORMAT,
+            "versions": versions(),
+            "leaves": describe_leaves(state),
+            "metrics": {"loss": loss} if finite else {},
+        }
+        state = jax.tree.map(jnp.copy, state)  # the next step takes the buffers of the one that was given
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+        self._open().save(step, args=items, metrics=meta["metrics"] or None)
+
+    def wait(self) -> None:
+        """Returns when the last save is committed; raises what went wrong with it."""
+        if self._manager is not None:
+            self._manager.wait_until_finished()
+
+    def restore(self, step: int, target: Any) -> tuple[Any, dict]:
+        """(state, meta) of a step. `target` has the leaves' shapes, dtypes and, for other devices, shardings.
+
+        Raises:
+          CheckpointError: a file is missing or changed, or the leaves are not those of `target`; nothing is
+            restored then.
+        """
+        self._verify(step)
+        meta = self.meta(step)
+        if meta["format"] != FORMAT:
+            raise CheckpointError(f"checkpoint {step} has format {meta['format']}, this code reads {FORMAT}")
+        if differences := _differences(meta["leaves"], describe_leaves(target)):
+            raise CheckpointError(f"checkpoint {step} is of another model: {'; '.join(differences)}")
+        changed = [
+            f"{k} {v} (now {versions()[k]})" for k, v in meta["versions"].items() if v != versions()[k]
+        ]
+        if changed:
+            warnings.warn(
+                f"checkpoint {step} was written with {', '.join(changed)}: what follows need not be"
+                " bit-identical to an unbroken run",
+                stacklevel=2,
+            )
+        with ocp.StandardCheckpointer() as checkpointer:
+            try:
+                state = checkpointer.restore(self.folder / str(step) / "state", _placed(target))
+            except Exception as error:
+                reason = str(error).partition("\n")[0][:300]
+                raise CheckpointError(f"checkpoint {step} cannot be restored: {reason}") from error
+        return state, meta
+
+    def restore_newest(self, target: Any, allow_fallback: bool = False) -> tuple[Any, dict] | None:
+        """The newest step's (state, meta), or None; with `allow_fallback` a damaged step is put aside.
+
+        Raises:
+          CheckpointError: as `restore`; without `allow_fallback`, or when no step is left.
+        """
+        failure = None
+        for step in reversed(self.steps()):
+            try:
+                return self.restore(step, target)
+            except CheckpointError as error:
+                if not allow_fallback:
+                    raise CheckpointError(f"{error} (--allow-fallback takes an older one, if any)") from error
+                failure = error
+                aside = self.folder.with_name(f"damaged-checkpoint-{step}")
+                warnings.warn(f"{error}; it is now {aside.name}, and an older one is used", stacklevel=2)
+                shutil.rmtree(aside, ignore_errors=True)
+                (self.folder / str(step)).rename(aside)
+        if failure is not None:
+            raise CheckpointError(f"{self.folder} holds no other checkpoint: {failure}")
+        return None
+
+    def meta(self, step: int) -> dict:
+        """What was recorded beside the state."""
+        try:
+            return json.loads((self.folder / str(step) / "meta" / "metadata").read_text())
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"checkpoint {step}: meta/metadata cannot be read ({error})") from None
+
+    def _open(self) -> ocp.CheckpointManager:
+        if self._manager is None:
+
+            def score(metrics):
+                return -metrics["loss"]
+
+            keep = [LatestN(1), BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)]
+            options = ocp.CheckpointManagerOptions(
+                preservation_policy=AnyPreservationPolicy(keep),
+                best_fn=score,  # without it the metrics are not written, and forgotten by the next process
+                async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
+            )
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
+        return self._manager
+
+    def _write_manifest(self) -> None:
+        """Called by Orbax when all files of a step are written, and before it renames their folder."""
+        (folder,) = self.folder.glob(f"*{_TEMPORARY}*")
+        with open(folder / MANIFEST, "w") as file:
+            json.dump({name: _sha256(folder / name) for name in _files(folder)}, file)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _verify(self, step: int) -> None:
+        folder = self.folder / str(step)
+        try:
+            expected = json.loads((folder / MANIFEST).read_text())
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"checkpoint {step}: {MANIFEST} cannot be read ({error})") from None
+        missing = [name for name in expected if not (folder / name).is_file()]
+        changed = [
+            name for name in expected if name not in missing and _sha256(folder / name) != expected[name]
+        ]
+        if missing or changed:
+            said = [f"{name} is missing" for name in missing] + [f"{name} was changed" for name in changed]
+            raise CheckpointError(f"checkpoint {step} is damaged: {', '.join(said)}")
+
+
+def versions() -> dict[str, str]:
+    """The installed versions of what a checkpoint's meaning depends on."""
+    return {name: metadata.version(name) for name in LIBRARIES}
+
+
+def describe_leaves(tree: Any) -> dict[str, str]:
+    """{"params/head/kernel": "float32[128, 65]", ...} of arrays or their shapes."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _differences(found: dict[str, str], wanted: dict[str, str]) -> list[str]:
+    said = {
+        "missing": [name for name in wanted if name not in found],
+        "not in the model": [name for name in found if name not in wanted],
+        "of another shape": [
+            f"{name} {found[name]}, the model has {wanted[name]}"
+            for name in wanted
+            if name in found and found[name] != wanted[name]
+        ],
+    }
+    return [f"{kind}: {', '.join(names)}" for kind, names in said.items() if names]
+
+
+def _placed(target: Any) -> Any:
+    """The target with every leaf on a device of this process, where it does not say where."""
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+
+    def place(leaf):
+        sharding = getattr(leaf, "sharding", None) or here
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    return jax.tree.map(place, target)
+
+
+def _files(folder: Path) -> list[str]:
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return [name for path in paths if (name := path.relative_to(folder).as_posix()) not in _WRITTEN_LATER]
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

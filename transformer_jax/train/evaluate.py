@@ -1,0 +1,37 @@
+"""Metrics of a whole split: sums and weights added over its batches, divided once."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def evaluate(program: Callable, params: Any, batches: Iterable[Mapping]) -> list[dict[str, float]]:
+    """The metrics of each lane. The same parameters and batches give the same bits in every process.
+
+    Raises:
+      ValueError: there are no batches.
+    """
+    sums = jax.device_get([program(params, batch) for batch in batches])
+    if not sums:
+        raise ValueError("there is nothing to evaluate on: the split has no batches")
+    return divide(jax.tree.map(lambda *leaves: np.stack(leaves), *sums))
+
+
+def divide(metrics: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> list[dict[str, float]]:
+    """(sum, weight) pairs with a leading axis of batches, and perhaps one of lanes after it -> means by lane.
+
+    A weight of zero gives NaN: nothing was counted.
+    """
+    means = {}
+    for name, pair in metrics.items():
+        total, weight = (np.atleast_1d(np.asarray(part, np.float64).sum(0)) for part in pair)
+        means[name] = np.where(weight == 0, np.nan, total / np.where(weight == 0, 1, weight))
+    lanes = len(next(iter(means.values())))
+    return [{name: float(values[lane]) for name, values in means.items()} for lane in range(lanes)]
+
+
+def mean_loss(lanes: list[dict[str, float]]) -> float:
+    """What the best checkpoint is chosen by: the validation loss, its mean over lanes."""
+    return float(np.mean([lane["loss"] for lane in lanes]))

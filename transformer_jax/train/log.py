@@ -1,0 +1,138 @@
+"""The run folder: config.json, metrics.jsonl, TensorBoard events, launches.jsonl and run.html.
+
+metrics.jsonl holds nothing that differs between two runs of one config: no clock, no speed. What differs is
+in launches.jsonl, one object for the start and one for the end of every launch.
+"""
+
+import json
+import math
+import os
+import platform
+import time
+from pathlib import Path
+
+import jax
+
+from transformer_jax.config import Config, ConfigError, flatten, from_flat
+from transformer_jax.train.checkpoint import versions
+
+# What may differ between two launches of one run: where the data lie, and what only experiments read.
+FREE = ("task.data_dir", "measure.")
+
+
+class Log:
+    """Writes the metrics of a run, in a form for programs and in one for TensorBoard."""
+
+    def __init__(self, folder: Path, step: int):
+        """Continues after `step`: later rows, and a torn last one, were not part of the checkpoint."""
+        self._folder, self._path = folder, folder / "metrics.jsonl"
+        self._tensorboard, self._purge_step = None, step
+        self.rewind(step)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+
+    def rewind(self, step: int) -> None:
+        """Leaves the rows up to `step`; the file is replaced whole or not at all."""
+        rows = [row for row in read_metrics(self._path) if row["step"] <= step]
+        part = self._path.with_suffix(".part")
+        part.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        part.rename(self._path)
+
+    def write(self, split: str, step: int, lanes: list[dict[str, float]]) -> None:
+        """One row for each lane; a number that is not finite becomes null."""
+        with open(self._path, "a") as file:
+            for lane, metrics in enumerate(lanes):
+                values = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
+                file.write(json.dumps({"step": step, "split": split, "lane": lane} | values) + "\n")
+        for lane, metrics in enumerate(lanes):
+            suffix = f"/lane_{lane}" if len(lanes) > 1 else ""
+            for name, value in metrics.items():
+                self._events().add_scalar(f"{split}/{name}{suffix}", value, step)
+
+    def event(self, step: int, what: str, **details) -> None:
+        """A row that is no measurement: "nan" or "rollback"."""
+        with open(self._path, "a") as file:
+            file.write(json.dumps({"step": step, "event": what} | details) + "\n")
+
+    def _events(self):
+        if self._tensorboard is None:
+            from tensorboardX import SummaryWriter
+
+            self._tensorboard = SummaryWriter(str(self._folder), purge_step=self._purge_step)
+        return self._tensorboard
+
+
+def read_metrics(path: Path) -> list[dict]:
+    """The rows of a metrics.jsonl, without a last one that a killed process left torn."""
+    if not path.exists():
+        return []
+    lines = path.read_text().split("\n")[:-1]  # what does not end in a newline is torn
+    return [json.loads(line) for line in lines]
+
+
+def claim(folder: Path, config: Config) -> None:
+    """Makes the folder this config's, or finds that it is.
+
+    Raises:
+      ConfigError: it belongs to another config; every difference is named.
+      OSError: it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "config.json"
+    if path.exists():
+        before, now = flatten(read_config(folder)), flatten(config)
+        differences = [
+            f"{key} {before[key]} there, {now[key]} here"
+            for key in now
+            if before[key] != now[key] and not key.startswith(FREE)
+        ]
+        if differences:
+            raise ConfigError(
+                f"{folder} holds a run of another config ({'; '.join(differences)}): choose"
+                " another --out, or repeat the command that began it"
+            )
+        return
+    part = folder / "config.json.part"
+    part.write_text(json.dumps(flatten(config), indent=1) + "\n")
+    part.rename(path)
+
+
+def read_config(folder: Path) -> Config:
+    """The config of a run.
+
+    Raises:
+      ConfigError: the folder holds no run, or one that this code cannot read.
+    """
+    try:
+        return from_flat(json.loads((folder / "config.json").read_text()))
+    except OSError:
+        raise ConfigError(f"{folder} holds no run: it has no config.json") from None
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{folder / 'config.json'} is not JSON: {error}") from None
+
+
+def record(folder: Path, kind: str, **facts) -> None:
+    """Adds one line to launches.jsonl."""
+    with open(folder / "launches.jsonl", "a") as file:
+        file.write(json.dumps({"kind": kind, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")} | facts) + "\n")
+
+
+def environment() -> dict:
+    """What the speed and the last bits of a run depend on besides its config."""
+    return {
+        "versions": versions() | {"python": platform.python_version()},
+        "platform": platform.platform(),
+        "device": jax.devices()[0].device_kind,
+        "device_count": jax.device_count(),
+        "process_count": jax.process_count(),
+        "cpu_count": os.cpu_count(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "matmul_precision": jax.config.jax_default_matmul_precision or "default",
+    }

@@ -1,0 +1,153 @@
+"""Trains: one flat loop over chunks of steps that run on the device."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from transformer_jax.config import Config, TrainConfig, flatten
+from transformer_jax.train import log as run_folder
+from transformer_jax.train import page, programs
+from transformer_jax.train.checkpoint import Checkpoints
+from transformer_jax.train.evaluate import divide, evaluate, mean_loss
+from transformer_jax.train.progress import Progress
+
+MAX_ROLLBACKS = 3  # from one checkpoint; data that differ three times and fail three times are not to blame
+
+
+class Outcome(NamedTuple):
+    """How a launch ended: "done", "stopped" (the same command goes on from there) or "nan"."""
+
+    status: str
+    step: int
+    metrics: list[dict[str, float]]
+    """The last evaluation on the validation split, by lane; empty if this launch made none."""
+
+
+def fit(
+    model,
+    task,
+    config: Config,
+    folder: Path,
+    *,
+    stopping: Callable[[], bool] = lambda: False,
+    progress: Progress | None = None,
+    allow_fallback: bool = False,
+) -> Outcome:
+    """Trains a model on a task until `num_steps`, from the newest checkpoint of the folder if it has one.
+
+    However often it is stopped or killed, what it leaves is what an unbroken run leaves, bit for bit.
+
+    Args:
+      model: `init(key) -> params` and `apply(params, inputs, *, train, key) -> logits`.
+      task: `train(seed)`, an iterator with get_state and set_state, and `evaluate("validation")`, batches.
+      stopping: asked after every chunk; once True, the state is saved and the launch ends.
+      progress: shows how it goes.
+      allow_fallback: take an older checkpoint where the newest is damaged.
+
+    Raises:
+      ConfigError: the folder holds a run of another config.
+      CheckpointError: the newest checkpoint is damaged or of another model.
+      OSError: something could not be written; what was committed before is intact.
+    """
+    train, progress = config.train, progress or Progress()
+    run_folder.claim(folder, config)
+    run = programs.build(model, train)
+    streams = [task.train(seed) for seed in programs.lane_seeds(train)]
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        state, step, positions = _begin(checkpoints, run, allow_fallback)
+        for stream, position in zip(streams, positions or [], strict=bool(positions)):
+            stream.set_state(position)
+        run_folder.record(folder, "start", step=step, **run_folder.environment(), data=task.describe())
+        status, metrics, rollbacks = "stopped", [], 0
+        with run_folder.Log(folder, step) as log, progress.showing(step, train.num_steps):
+            positions = [stream.get_state() for stream in streams]
+            chunk = _draw(streams, next_stop(step, train) - step)
+            while step < train.num_steps and not stopping():
+                state, sums = _run(run, state, chunk)
+                step = next_stop(step, train)
+                positions = [stream.get_state() for stream in streams]
+                chunk = _draw(streams, next_stop(step, train) - step)  # while the device is at work
+                sums = _wait(sums)
+                if not _all_finite(sums):
+                    if train.nan_policy != "rollback" or rollbacks == MAX_ROLLBACKS:
+                        log.event(step, "nan")
+                        status = "nan"
+                        break
+                    checkpoints.wait()
+                    failed, (state, step, _) = step, _begin(checkpoints, run, allow_fallback)
+                    chunk = _draw(streams, next_stop(step, train) - step)  # the data go on
+                    rollbacks += 1
+                    log.rewind(step)
+                    log.event(failed, "rollback", to=step)
+                    continue
+                log.write("train", step, divide(sums))
+                progress.advance(step, divide(sums))
+                if step % train.eval_every == 0 or step == train.num_steps:
+                    metrics = evaluate(run.evaluate, state.params, task.evaluate("validation"))
+                    log.write("validation", step, metrics)
+                    progress.evaluated(step, metrics)
+                if step % train.checkpoint_every == 0 or step == train.num_steps:
+                    meta = {"config": flatten(config), "data": positions}
+                    checkpoints.save(step, state, meta=meta, loss=mean_loss(metrics))
+                    rollbacks = 0
+        if step == train.num_steps and status != "nan":
+            status = "done"
+        if status == "stopped":
+            checkpoints.save(step, state, meta={"config": flatten(config), "data": positions}, loss=None)
+        checkpoints.wait()
+    run_folder.record(folder, "end", status=status, step=step, step_seconds=progress.step_seconds)
+    page.write(folder)
+    return Outcome(status, step, metrics)
+
+
+def next_stop(step: int, train: TrainConfig) -> int:
+    """Where the chunk that begins at `step` ends; it depends on nothing else, so that a resumed run's chunks
+    are those of an unbroken one."""
+    every = (train.chunk_steps, train.eval_every, train.checkpoint_every)
+    return min(train.num_steps, *((step // n + 1) * n for n in every))
+
+
+def _begin(checkpoints: Checkpoints, run: programs.Programs, allow_fallback: bool):
+    """(state, step, positions in the data) of the newest checkpoint, or of the start (positions None)."""
+    saved = checkpoints.restore_newest(jax.eval_shape(run.init), allow_fallback)
+    if saved is None:
+        return run.init(), 0, None
+    state, meta = saved
+    return state, int(np.max(jax.device_get(state.step))), meta["data"]
+
+
+def _draw(streams: Sequence[Any], steps: int) -> list[dict[str, np.ndarray]]:
+    """The next batches, stacked: [(steps, B, ...)], or [(steps, lanes, B, ...)] for several streams.
+
+    Batches of different shapes (texts bucketed by length) cannot be stacked: each is then a chunk of its own.
+    """
+    drawn = [[next(stream) for stream in streams] for _ in range(steps)]
+    lanes = [_stack(batches) if len(streams) > 1 else batches[0] for batches in drawn]
+    if len({batch["inputs"].shape for batch in lanes}) == 1:
+        return [_stack(lanes)]
+    return [_stack([batch]) for batch in lanes]
+
+
+def _stack(batches: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _run(run: programs.Programs, state, chunk: list[dict[str, np.ndarray]]):
+    """(state, metrics) after the steps of a chunk, whose results are not waited for."""
+    parts = []
+    for batches in chunk:
+        state, sums = run.run_chunk(state, batches)
+        parts.append(sums)
+    return state, parts
+
+
+def _wait(parts: list[programs.Metrics]) -> dict:
+    """The metrics of a chunk on the host, with one leading axis of steps."""
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *jax.device_get(parts))
+
+
+def _all_finite(sums: programs.Metrics) -> bool:
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(sums))

@@ -1,0 +1,69 @@
+"""What a run compiles: the first state, a chunk of training steps, the metrics of one evaluation batch."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from transformer_jax.config import TrainConfig
+from transformer_jax.train.optimizer import make_optimizer
+from transformer_jax.train.state import TrainState, create
+from transformer_jax.train.step import Metrics, cross_entropy_loss, train_step
+
+
+class Programs(NamedTuple):
+    """With more than one lane every leaf of the state, and every metric, has a leading axis of lanes.
+
+    init() -> state
+    run_chunk(state, batches) -> (state, metrics): batches and metrics have a leading axis of steps, batches
+      one of lanes after it; the state given is donated
+    evaluate(params, batch) -> metrics: all lanes see the same batch
+    """
+
+    init: Callable[[], TrainState]
+    run_chunk: Callable[[TrainState, Any], tuple[TrainState, Metrics]]
+    evaluate: Callable[[Any, Any], Metrics]
+
+
+def build(model, config: TrainConfig) -> Programs:
+    """The jitted programs of a model; a lane computes what a run with its seed and rate alone computes."""
+    lrs = jnp.asarray(config.lane_lrs or (config.peak_lr,) * config.lanes, jnp.float32)
+    seeds = jnp.asarray(lane_seeds(config), jnp.uint32)
+    loss_fn = cross_entropy_loss(model, config.label_smoothing)
+    metrics_fn = cross_entropy_loss(model)
+
+    def init(seed, lr):
+        params_key, step_key = jax.random.split(jax.random.key(seed))
+        return create(model.init(params_key), make_optimizer(config, lr), step_key)
+
+    def step(state, batch, lr):
+        return train_step(
+            state,
+            batch,
+            loss_fn=loss_fn,
+            tx=make_optimizer(config, lr),
+            micro_batches=config.micro_batches,
+            skip_nonfinite=config.nan_policy == "skip",
+        )
+
+    def evaluate(params, batch):
+        return metrics_fn(params, batch, None)[1]
+
+    if config.lanes > 1:
+        init, step, evaluate = jax.vmap(init), jax.vmap(step), jax.vmap(evaluate, in_axes=(0, None))
+    else:
+        seeds, lrs = seeds[0], lrs[0]
+
+    def run_chunk(state, batches):
+        return jax.lax.scan(lambda state, batch: step(state, batch, lrs), state, batches)
+
+    return Programs(
+        partial(jax.jit(init), seeds, lrs), jax.jit(run_chunk, donate_argnums=0), jax.jit(evaluate)
+    )
+
+
+def lane_seeds(config: TrainConfig) -> list[int]:
+    """The seed of each lane."""
+    return [config.seed + lane for lane in range(config.lanes)]
