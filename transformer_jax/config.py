@@ -128,7 +128,7 @@ class TaskConfig:
     patch_size: int | None = None
     """Side of the square patches that an image is cut into, read as a sequence; None: whole images."""
     bucket_lengths: tuple[int, ...] = ()
-    """Texts are padded to the smallest of these that holds them (one compiled program each), or to seq_len."""
+    """Texts are padded to the smallest of these that holds them, or to seq_len; one compiled program each."""
     data_dir: str | None = None
     """Folder of prepared sets; None: $TFDS_DATA_DIR, or ~/.cache/transformer_jax/data."""
     workers: int = 0
@@ -145,7 +145,8 @@ class TaskConfig:
         rising = all(a < b for a, b in zip((0, *self.bucket_lengths), self.bucket_lengths, strict=False))
         _require(
             rising and all(length < self.seq_len for length in self.bucket_lengths),
-            f"task.bucket_lengths={self.bucket_lengths}: must rise from above 0 to below task.seq_len={self.seq_len}",
+            f"task.bucket_lengths={self.bucket_lengths}: must rise from above 0"
+            f" to below task.seq_len={self.seq_len}",
         )
 
 
