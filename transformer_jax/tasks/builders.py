@@ -25,9 +25,7 @@ class Cifar10JpgSmall(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )
 
     def _split_generators(self, dl_manager):
-        raise NotImplementedError(
-            "made from local files only: python run.py prepare cifar10_jpg_small --from FOLDER"
-        )
+        raise NotImplementedError("made from local files only: python run.py prepare cifar10_jpg_small --from FOLDER")
 
     def _generate_examples(self):
         raise NotImplementedError

@@ -31,9 +31,7 @@ def copy_memory(random: np.random.Generator, config: TaskConfig) -> Batch:
     if length < 2 * n:
         raise ConfigError(f"task.seq_len={length}: copying task.num_items={n} symbols takes at least {2 * n}")
     if config.vocab_size < 4:
-        raise ConfigError(
-            f"task.vocab_size={config.vocab_size}: a blank, a signal and two symbols make at least 4"
-        )
+        raise ConfigError(f"task.vocab_size={config.vocab_size}: a blank, a signal and two symbols make at least 4")
     symbols_BxN = random.integers(2, config.vocab_size, (size, n), np.int32)
     inputs_BxT, targets_BxT = np.zeros((2, size, length), np.int32)
     weights_BxT = np.zeros((size, length), np.float32)
@@ -55,9 +53,7 @@ def associative_recall(random: np.random.Generator, config: TaskConfig) -> Batch
     if length < 4 * n:
         raise ConfigError(f"task.seq_len={length}: recalling task.num_items={n} pairs takes at least {4 * n}")
     if half < n:
-        raise ConfigError(
-            f"task.vocab_size={config.vocab_size}: {n} distinct keys and values take at least {2 * n}"
-        )
+        raise ConfigError(f"task.vocab_size={config.vocab_size}: {n} distinct keys and values take at least {2 * n}")
     keys_BxN = _distinct(random, np.zeros(half), size, n)
     values_BxN = half + _distinct(random, np.zeros(config.vocab_size - half), size, n)
     space = (length - 2 * n) // 2  # every other token after the pairs may be a query
@@ -86,16 +82,17 @@ def build(make_batch: Callable[[np.random.Generator, TaskConfig], Batch], config
     """
     task = config.task
 
-    def batch(split: int, seed: int, step: int) -> Batch:
-        return make_batch(np.random.default_rng((seed, split, step)), task)
+    rows = stream.process_rows(task.batch_size)
+
+    def batch(split: str, seed: int, step: int) -> Batch:
+        made = make_batch(np.random.default_rng((seed, SPLITS.index(split), step)), task)
+        return {name: array[rows] for name, array in made.items()}
 
     def evaluate(split: str) -> Iterator[Batch]:
         check_split(task.name, split)
-        rows = stream.process_rows()
-        number = SPLITS.index(split)
-        return (stream.take_rows(batch(number, EVALUATE_SEED, s), rows) for s in range(EVALUATE_BATCHES))
+        return (batch(split, EVALUATE_SEED, step) for step in range(EVALUATE_BATCHES))
 
-    batch(0, 0, 0)
+    batch("train", 0, 0)
     return Task(
         name=task.name,
         kind="language_model",
@@ -103,7 +100,7 @@ def build(make_batch: Callable[[np.random.Generator, TaskConfig], Batch], config
         num_classes=None,
         input_shape=(task.seq_len,),
         dtype=np.int32,
-        train=lambda seed: stream.steps(partial(batch, 0), seed, task.workers),
+        train=lambda seed: stream.steps(partial(batch, "train", seed), task.workers),
         evaluate=evaluate,
         describe=lambda: {"source": make_batch.__doc__.splitlines()[0], "generated": True},
     )

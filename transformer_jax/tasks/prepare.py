@@ -32,9 +32,7 @@ ORIGINALS = {
     ),
     "mnist": Original(
         raw.mnist,
-        tuple(
-            f"{part}-ubyte.gz" for s in ("train", "t10k") for part in (f"{s}-images-idx3", f"{s}-labels-idx1")
-        ),
+        tuple(f"{part}-ubyte.gz" for s in ("train", "t10k") for part in (f"{s}-images-idx3", f"{s}-labels-idx1")),
         {"train": 60_000, "test": 10_000},
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
     ),
@@ -101,9 +99,7 @@ def counted(name: str, split: str, records: Iterable[raw.Record], expected: int)
         number += 1
         yield record
     if number != expected:
-        raise raw.BadSource(
-            f"{name}: the {split} split has {number} examples in these files; it must have {expected}"
-        )
+        raise raw.BadSource(f"{name}: the {split} split has {number} examples in these files; it must have {expected}")
 
 
 def _same_or_refuse(builder, goal: Path, sha256: dict[str, str]) -> Path:

@@ -35,9 +35,7 @@ def shakespeare(folder: Path) -> Splits:
 def mnist(folder: Path) -> Splits:
     """The four IDX files, gzipped."""
     return {
-        split: _mnist_split(
-            folder / f"{prefix}-images-idx3-ubyte.gz", folder / f"{prefix}-labels-idx1-ubyte.gz"
-        )
+        split: _mnist_split(folder / f"{prefix}-images-idx3-ubyte.gz", folder / f"{prefix}-labels-idx1-ubyte.gz")
         for split, prefix in (("train", "train"), ("test", "t10k"))
     }
 
@@ -51,10 +49,7 @@ def imdb(folder: Path) -> Splits:
 def cifar10(folder: Path) -> Splits:
     """cifar-10-binary.tar.gz: records of one label byte and 3,072 pixel bytes, channels first."""
     batches = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
-    return {
-        split: _cifar_binary(folder / "cifar-10-binary.tar.gz", names, split)
-        for split, names in batches.items()
-    }
+    return {split: _cifar_binary(folder / "cifar-10-binary.tar.gz", names, split) for split, names in batches.items()}
 
 
 def cifar10_jpg_small(folder: Path) -> Splits:
@@ -102,9 +97,7 @@ def members(path: Path, max_bytes: int) -> Iterator[tuple[str, bytes]]:
                 if not member.isreg():
                     raise BadSource(f"{path.name}: {member.name!r} is neither a file nor a folder")
                 if member.size > max_bytes:
-                    raise BadSource(
-                        f"{path.name}: {member.name!r} has {member.size} bytes, more than {max_bytes}"
-                    )
+                    raise BadSource(f"{path.name}: {member.name!r} has {member.size} bytes, more than {max_bytes}")
                 yield str(name), archive.extractfile(member).read()
     except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
         raise BadSource(f"{path.name} is cut short or damaged: {error}") from error

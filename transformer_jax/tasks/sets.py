@@ -52,9 +52,7 @@ def open_split(builder, split: str, **options) -> Sequence:
     try:
         source = builder.as_data_source(split=split, **options)
         source[0], source[len(source) - 1]
-    except (
-        Exception
-    ) as error:  # array_record raises by the kind of damage: RuntimeError, ValueError, IndexError
+    except Exception as error:  # array_record raises by the kind of damage: RuntimeError, ValueError, IndexError
         what = f"{builder.name!r} cannot be read in {builder.data_path}, split {split}: {error}"
         raise MissingData(_how_to_get(builder.name, what)) from error
     return source

@@ -1,6 +1,7 @@
 """Characters of tiny Shakespeare: random windows to train on, the last tenth of the text to validate on."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -31,19 +32,17 @@ def build(config: Config) -> Task:
         if len(found) <= task.seq_len:
             raise ConfigError(f"task.seq_len={task.seq_len}: the {name} text has {len(found)} characters")
 
+    rows = stream.process_rows(task.batch_size)
+
     def batch(seed: int, step: int) -> Batch:
-        starts = np.random.default_rng((seed, step)).integers(
-            0, len(ids["train"]) - task.seq_len, task.batch_size
-        )
-        return windows(ids["train"], starts, task.seq_len)
+        starts = np.random.default_rng((seed, step)).integers(0, len(ids["train"]) - task.seq_len, task.batch_size)
+        return windows(ids["train"], starts[rows], task.seq_len)
 
     def evaluate(split: str) -> Iterator[Batch]:
+        """Windows side by side: every character but the first is a target once."""
         check_split(task.name, split, PARTS)
-        rows = stream.process_rows()
-        starts = np.arange(0, len(ids[split]) - 1, task.seq_len)
-        for first in range(0, len(starts), task.batch_size):
-            found = windows(ids[split], starts[first : first + task.batch_size], task.seq_len)
-            yield stream.take_rows(stream.pad_batch(found, task.batch_size), rows)
+        count = -(-(len(ids[split]) - 1) // task.seq_len)
+        return stream.one_pass(count, lambda i: windows(ids[split], i * task.seq_len, task.seq_len), task.batch_size)
 
     return Task(
         name=task.name,
@@ -52,7 +51,7 @@ def build(config: Config) -> Task:
         num_classes=None,
         input_shape=(task.seq_len,),
         dtype=np.int32,
-        train=lambda seed: stream.steps(batch, seed, task.workers),
+        train=lambda seed: stream.steps(partial(batch, seed), task.workers),
         evaluate=evaluate,
         encode=encode,
         decode=lambda found: "".join(symbols[i] for i in found),

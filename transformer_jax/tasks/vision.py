@@ -1,0 +1,49 @@
+"""Image sets on disk: MNIST, CIFAR-10, and a small lossy copy of CIFAR-10's training images."""
+
+import io
+
+import numpy as np
+
+from transformer_jax.config import Config
+from transformer_jax.tasks import images, sets
+from transformer_jax.tasks.task import SPLITS, Task
+
+# Set -> what of it trains, validates and tests; the order on disk is a fixed shuffle.
+PARTS = {
+    "mnist": ("train[:55000]", "train[55000:]", "test"),
+    "cifar10": ("train[:45000]", "train[45000:]", "test"),
+    "cifar10_jpg_small": ("train[:4000]", "train[4000:4500]", "train[4500:]"),
+}
+
+
+def build(config: Config) -> Task:
+    """Images (H, W, C), or a sequence of patches where `task.patch_size` is set; ten classes.
+
+    Raises:
+      MissingData: the set that `task.name` names is not prepared.
+    """
+    name, parts = config.task.name, dict(zip(SPLITS, PARTS[config.task.name], strict=True))
+    builder = sets.open_set(name, sets.data_dir(config.task))
+
+    def load(split: str, at_most: int | None) -> tuple[np.ndarray, np.ndarray]:
+        import tensorflow_datasets as tfds
+
+        # Its own decoding of the images takes three times as long.
+        undecoded = {"image": tfds.decode.SkipDecoding()}
+        source = sets.open_split(builder, parts[split], decoders=undecoded)
+        records = source.__getitems__(list(range(len(source)))[:at_most])
+        pixels = np.stack([_decode(record["image"]) for record in records])
+        return pixels, np.array([record["label"] for record in records], np.int32)
+
+    def describe() -> dict:
+        counts = {split: builder.info.splits[part].num_examples for split, part in parts.items()}
+        return sets.describe(builder, counts)
+
+    return images.build(config.task, load, num_classes=10, describe=describe)
+
+
+def _decode(png: bytes) -> np.ndarray:
+    from PIL import Image
+
+    pixels = np.asarray(Image.open(io.BytesIO(png)))
+    return pixels[..., None] if pixels.ndim == 2 else pixels
