@@ -42,15 +42,7 @@ def law(c):
         temp = 4 * batch * length * (heads * t if c["model.attention"] == "reference" else 4 * d)
         depth = 1
     else:
-        flops = (
-            2
-            * batch
-            * length
-            * d
-            * d
-            * GATES[mixer]
-            * {"params": 1.2, "flops": 1.6}.get(c["measure.matching"], 1)
-        )
+        flops = 2 * batch * length * d * d * GATES[mixer] * {"params": 1.2, "flops": 1.6}.get(c["measure.matching"], 1)
         step = LSTM_STEP * GATES[mixer] / 4 if mixer != "min_gru" else 1e-6
         seconds, temp, depth = step * length, 4 * batch * length * d * 6, length if mixer != "min_gru" else 12
         seconds *= {"params": 1.2, "flops": 1.6}.get(c["measure.matching"], 1)
@@ -77,9 +69,7 @@ def sweep():
         yield who | {"task.seq_len": t, "measure.level": level, "measure.phase": phase}
     for t, matching, mixer in itertools.product(LENGTHS, ("params", "flops"), ("gru", "lstm")):
         yield {"model.mixer": mixer, "task.seq_len": t, "measure.matching": matching}
-    for t, level, heads, hold in itertools.product(
-        (256, 1024), ("op", "block"), (1, 2, 4, 8, 16), (None, 16)
-    ):
+    for t, level, heads, hold in itertools.product((256, 1024), ("op", "block"), (1, 2, 4, 8, 16), (None, 16)):
         yield {
             "task.seq_len": t, "measure.level": level, "measure.phase": "forward", "model.num_heads": heads,
             "model.head_dim": hold,
@@ -112,9 +102,7 @@ def make_rows(overrides=None, rounds=5, noise=0.03, fail=lambda config: None, la
                     rows.append(row | failure | {"requested_bytes": 2**34 if status == "oom" else None})
                 continue
             seconds, flops, temp, depth = law(config)
-            tokens = config["task.batch_size"] * (
-                1 if config["measure.phase"] == "decode" else config["task.seq_len"]
-            )
+            tokens = config["task.batch_size"] * (1 if config["measure.phase"] == "decode" else config["task.seq_len"])
             rows.append(
                 row
                 | {

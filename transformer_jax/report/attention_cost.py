@@ -1,4 +1,4 @@
-"""The report of the experiment attention_cost: what attention costs against recurrences, from whatever rows there are."""
+"""The report of the experiment attention_cost: what attention costs against a recurrence."""
 
 from collections.abc import Iterable
 

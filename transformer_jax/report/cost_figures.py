@@ -1,5 +1,6 @@
 """The figures of the attention-cost report, drawn from a `growth.Study`."""
 
+from collections import defaultdict
 from functools import partial
 from statistics import median
 
@@ -25,18 +26,16 @@ def figures(study: Study) -> tuple[Figure, ...]:
 def _time(study: Study) -> Figure | None:
     curves = [c for c in study.lengths if c.matching == "width" and c.phase != "decode"]
     phases = [p for p in ("forward", "train") if any(c.phase == p for c in curves)]
-    return (
-        phases
-        and Figure(
-            "time_by_length",
-            "Time against sequence length",
-            "Markers: median over rounds. Lines: fits of a + bT + cT² with no negative coefficient. Rings and the list"
-            " of T*: where attention's step becomes as long as the recurrence's of the same width (bar: 95 % interval)."
-            " Crosses at the top: cells that did not succeed.",
-            partial(_draw_growth, study=study, rows=[("step_seconds", p) for p in phases], curves=curves),
-            (10, 0.8 + 3 * len(phases)),
-        )
-        or None
+    if not phases:
+        return None
+    return Figure(
+        "time_by_length",
+        "Time against sequence length",
+        "Markers: median over rounds. Lines: fits of a + bT + cT² with no negative coefficient. Rings and the"
+        " lists of T*: where attention's step becomes as long as the recurrence's of the same width (bar:"
+        " 95 % interval). Crosses at the top: cells that did not succeed.",
+        partial(_draw_growth, study=study, rows=[("step_seconds", p) for p in phases], curves=curves),
+        (10, 0.8 + 3 * len(phases)),
     )
 
 
@@ -44,18 +43,16 @@ def _amounts(study: Study) -> Figure | None:
     phase = study.headline_phase
     curves = [c for c in study.lengths if c.matching == "width" and c.phase == phase]
     quantities = [q for q in ("flops", "memory_bytes") if any(c.samples(q) for c in curves)]
-    return (
-        quantities
-        and Figure(
-            "flops_and_memory_by_length",
-            f"FLOPs and memory against sequence length ({phase})",
-            "FLOPs: all operations, counted in the jaxpr with loops multiplied out. Memory: what XLA plans for"
-            " arguments, outputs and temporaries, less what they share. Both are properties of the compiled program,"
-            " without noise. Rings: where attention's amount becomes equal to the recurrence's of the same width.",
-            partial(_draw_growth, study=study, rows=[(q, phase) for q in quantities], curves=curves),
-            (10, 0.8 + 3 * len(quantities)),
-        )
-        or None
+    if not quantities:
+        return None
+    return Figure(
+        "flops_and_memory_by_length",
+        f"FLOPs and memory against sequence length ({phase})",
+        "FLOPs: all operations, counted in the jaxpr with loops multiplied out. Memory: what XLA plans"
+        " for arguments, outputs and temporaries, less what they share. Both are properties of the program,"
+        " without noise. Rings: where attention's amount equals the recurrence's of the same width.",
+        partial(_draw_growth, study=study, rows=[(q, phase) for q in quantities], curves=curves),
+        (10, 0.8 + 3 * len(quantities)),
     )
 
 
@@ -74,6 +71,7 @@ def _draw_growth(canvas, study: Study, rows: list[tuple[str, str]], curves: list
             crossings = [x for x in study.crossings if x.place == (level, phase, "width", quantity)]
             _mark_crossings(one, crossings, quantity)
             panels.walls(one, here)
+        panels.headroom(line[0])
         panels.y_ticks(line[0], *QUANTITIES[quantity])
     panels.doubling_ticks(axes, _lengths(curves))
     ring = Line2D(
@@ -128,17 +126,16 @@ def _mark_crossings(axes, crossings: list[Crossing], quantity: str) -> None:
 def _matchings(study: Study) -> Figure | None:
     place = ("model", study.headline_phase)
     versus = [v for v in study.versus if (v.level, v.phase) == place]
-    return (
-        versus
-        and Figure(
-            "attention_over_recurrence",
-            f"Attention's step over the recurrence's, by what the two share ({', '.join(place)})",
-            "Below 1 attention's step is the shorter one. Bars: 95 % intervals over rounds. Equal width, equal number of"
-            " parameters and equal training FLOPs are three questions: where a line crosses 1 depends on which is asked.",
-            partial(_draw_matchings, versus=versus),
-            (10, 3.6),
-        )
-        or None
+    if not versus:
+        return None
+    return Figure(
+        "attention_over_recurrence",
+        f"Attention's step over the recurrence's, by what the two share ({', '.join(place)})",
+        "Below 1 attention's step is the shorter one. Bars: 95 % intervals over rounds. Equal width, equal"
+        " number of parameters and equal training FLOPs are three questions: where a line crosses 1 depends"
+        " on which is asked.",
+        partial(_draw_matchings, versus=versus),
+        (10, 3.6),
     )
 
 
@@ -172,10 +169,10 @@ def _heads(study: Study) -> Figure | None:
         study.heads,
         "heads_by_length",
         "Heads and sequence length",
-        "Time over the time with the fewest heads. Holding d_model, the heads share it; holding head_dim, each"
-        " head brings its own width. Thin grey: the same ratio of FLOPs.",
+        "Time over the time with the fewest heads. Holding d_model, the heads share it; holding head_dim,"
+        " each head brings its own width. Thin grey: the same ratio of FLOPs.",
         "number of heads",
-        lambda c: f"{c.contender.removeprefix('attention ')} {c.level}, {c.phase}\nholding {c.held[HOLD]}",
+        lambda c: f"{c.contender}, {c.level}, {c.phase}\nholding {c.held[HOLD]}",
     )
 
 
@@ -191,60 +188,62 @@ def _depth(study: Study) -> Figure | None:
 
 
 def _relative(curves: list[Curve], name: str, title: str, caption: str, x_label: str, panel) -> Figure | None:
-    curves = [c for c in curves if c.samples("step_seconds")]
-    draw = partial(_draw_relative, curves=curves, x_label=x_label, panel=panel)
-    return Figure(name, title, caption, draw, (10, 3.7)) if curves else None
+    groups = defaultdict(list)
+    for curve in curves:
+        if curve.samples("step_seconds"):
+            groups[panel(curve)].append(curve)
+    rows = -(-len(groups) // 6)
+    draw = partial(_draw_relative, groups=groups, rows=rows, x_label=x_label)
+    return Figure(name, title, caption, draw, (10, 0.8 + 2.9 * rows)) if groups else None
 
 
-def _draw_relative(canvas, curves: list[Curve], x_label: str, panel) -> None:
+def _draw_relative(canvas, groups: dict[str, list[Curve]], rows: int, x_label: str) -> None:
     """Time over the time at the first point: one panel for each group of curves, one line for each length."""
-    names = list(dict.fromkeys(map(panel, curves)))
+    curves = [curve for group in groups.values() for curve in group]
     lengths = sorted({c.held[LENGTH] for c in curves})
     looks = [
         (PALETTE["black"], "o", "-"),
         (PALETTE["blue"], "s", (0, (5, 2))),
         (PALETTE["vermilion"], "^", ":"),
     ]
-    axes = panels.grid(canvas, 1, len(names), x_label)
-    for name, one in zip(names, axes[0], strict=True):
+    axes = panels.grid(canvas, rows, -(-len(groups) // rows), x_label)
+    for empty in axes.flat[len(groups) :]:
+        empty.set_visible(False)
+    for one, (name, group) in zip(axes.flat, groups.items(), strict=False):
         one.set_title(name, fontsize=9)
-        mine = sorted((c for c in curves if panel(c) == name), key=lambda c: c.held[LENGTH])
-        for curve in mine:
+        for curve in sorted(group, key=lambda c: c.held[LENGTH]):
             color, marker, dashes = looks[lengths.index(curve.held[LENGTH]) % len(looks)]
+            look = {
+                "color": color,
+                "marker": marker,
+                "linestyle": dashes,
+                "label": f"T = {curve.held[LENGTH]}",
+            }
             points, medians = curve.medians("step_seconds")
-            label = f"T = {curve.held[LENGTH]}"
-            one.plot(
-                points,
-                np.divide(medians, medians[0]),
-                color=color,
-                marker=marker,
-                linestyle=dashes,
-                label=label,
-            )
+            one.plot(points, np.divide(medians, medians[0]), **look)
             points, flops = curve.medians("flops")
             if points:
                 one.plot(points, np.divide(flops, flops[0]), color="#999999", linewidth=0.9, zorder=1)
-        panels.walls(one, mine)
+        panels.walls(one, group)
     low, high = axes[0, 0].get_ylim()
     axes[0, 0].set_ylim(min(low, 0.5), max(high, 2))
-    panels.y_ticks(axes[0, 0], "time / time at the first point")
+    for one in axes[:, 0]:
+        panels.y_ticks(one, "time / time at the first point")
     panels.doubling_ticks(axes, _lengths(curves))
     panels.legend(canvas, axes)
 
 
 def _split(study: Study) -> Figure | None:
-    return (
-        study.shares
-        and Figure(
-            "time_split",
-            f"How much of the model's step is the mixer ({study.headline_phase})",
-            "The mixer's op and the whole block, each timed alone and multiplied by the number of blocks, over the"
-            " model's step at the same length. Between the lines: projections, MLP, norms. Above the upper line:"
-            " embedding, head, loss, update. Parts timed alone can add up to more than the whole.",
-            partial(_draw_split, shares=study.shares),
-            (10, 3.4),
-        )
-        or None
+    if not study.shares:
+        return None
+    return Figure(
+        "time_split",
+        f"How much of the model's step is the mixer ({study.headline_phase})",
+        "The mixer's op and the whole block, each timed alone and multiplied by the number of blocks, over"
+        " the model's step at the same length. Between the lines: projections, MLP, norms. Above the upper"
+        " line: embedding, head, loss, update. Parts timed alone can add up to more than the whole.",
+        partial(_draw_split, shares=study.shares),
+        (10, 3.4),
     )
 
 
@@ -275,17 +274,15 @@ def _draw_split(canvas, shares: list[Share]) -> None:
 
 def _speed(study: Study) -> Figure | None:
     curves = [c for c in study.lengths if c.level == "model" and c.matching == "width" and c.cells]
-    return (
-        curves
-        and Figure(
-            "speed_and_decoding",
-            "Tokens per second, and the cost of a new token",
-            "Whole model. Forward and train: tokens per second, higher is faster. Decode: time of one step, which adds"
-            " one token to each sequence of the batch, against the tokens that are already there.",
-            partial(_draw_speed, curves=curves),
-            (10, 3.6),
-        )
-        or None
+    if not curves:
+        return None
+    return Figure(
+        "speed_and_decoding",
+        "Tokens per second, and the cost of a new token",
+        "Whole model. Forward and train: tokens per second, higher is faster. Decode: time of one step,"
+        " which adds one token to each sequence of the batch, against the tokens that are already there.",
+        partial(_draw_speed, curves=curves),
+        (10, 3.6),
     )
 
 
@@ -303,6 +300,7 @@ def _draw_speed(canvas, curves: list[Curve]) -> None:
                 **panels.look(curve.contender),
             )
         panels.walls(one, here)
+        panels.headroom(one)
         panels.y_ticks(one, *(("time of a step", "s") if phase == "decode" else ("tokens per second", "")))
     panels.doubling_ticks(axes, _lengths(curves))
     panels.legend(canvas, axes, [c.contender for c in curves])
@@ -310,17 +308,16 @@ def _draw_speed(canvas, curves: list[Curve]) -> None:
 
 def _predicted(study: Study) -> Figure | None:
     cells = [c for c in study.cells if c.get("peak_share") and c["status"] == "ok"]
-    return (
-        cells
-        and Figure(
-            "predicted_and_measured",
-            "Predicted against measured time",
-            "Predicted: closed-form matmul FLOPs over the matmul peak measured on this machine. On the diagonal a cell"
-            " runs at that peak; ten times above it, at a tenth. Every cell that succeeded and has matmul FLOPs.",
-            partial(_draw_predicted, cells=cells),
-            (10, 4.0),
-        )
-        or None
+    if not cells:
+        return None
+    return Figure(
+        "predicted_and_measured",
+        "Predicted against measured time",
+        "Predicted: closed-form matmul FLOPs over the matmul peak measured on this machine. On the diagonal"
+        " a cell runs at that peak; ten times above it, at a tenth. Every cell that succeeded and has matmul"
+        " FLOPs.",
+        partial(_draw_predicted, cells=cells),
+        (10, 4.0),
     )
 
 

@@ -33,13 +33,18 @@ def sentences(study: Study) -> tuple[str, ...]:
 
 def number(value: float) -> str:
     """Three significant digits, whole numbers from 100 on."""
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:.0f}" if abs(value) >= 99.95 else f"{value:#.3g}"
 
 
 def seconds(value: float) -> str:
     """A time in the unit that keeps it between 1 and 1000."""
     unit, size = next(((u, s) for u, s in (("s", 1), ("ms", 1e-3), ("µs", 1e-6)) if value >= s), ("ns", 1e-9))
     return f"{number(value / size)} {unit}"
+
+
+def percent(share: float) -> str:
+    """Whole per cent, tenths below ten."""
+    return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.1f} %"
 
 
 def listed(parts: Iterable[str], last: str = ", ") -> str:
@@ -51,8 +56,9 @@ def listed(parts: Iterable[str], last: str = ", ") -> str:
 def times(ratio: fits.Ratio) -> str:
     """`2.1 [1.9, 2.3] times the time`, or that the two times cannot be told apart."""
     value = f"{number(ratio.value)} [{number(ratio.low)}, {number(ratio.high)}]"
-    told_apart = ratio.verdict != "not distinguishable"
-    return f"{value} times the time" if told_apart else f"a time that is not distinguishable (ratio {value})"
+    if ratio.verdict == "not distinguishable":
+        return f"a time that is not distinguishable (ratio {value})"
+    return f"{value} times the time"
 
 
 def _exponent(growth: Growth) -> str:
@@ -104,13 +110,14 @@ def _recurrence_growth(study: Study) -> list[str]:
         if growths:
             clauses = _grows(growths, lambda g: g.curve.contender)
             said.append(
-                f"With a recurrence, the {NAMES[quantity]} of a {PHASES[phase]} of {LEVELS[level]} {GROW[quantity]}: {clauses}."
+                f"With a recurrence, the {NAMES[quantity]} of a {PHASES[phase]} of {LEVELS[level]}"
+                f" {GROW[quantity]}: {clauses}."
             )
     return said
 
 
 def _crossings(study: Study) -> list[str]:
-    """Time for the op's forward pass and for the model under each matching, FLOPs for the model at equal width."""
+    """Time of the op forward and of the model under each matching; FLOPs of the model at equal width."""
     headline = study.headline_phase
     wanted = [("op", "forward", "width", "step_seconds")]
     wanted += [("model", headline, matching, "step_seconds") for matching in MATCHINGS]
@@ -143,18 +150,19 @@ def _where(crossing: Crossing) -> str:
 def _after(crossing: Crossing) -> str:
     """What the measured lengths say beyond T*, or at all lengths where there is no T*."""
     lengths, verdicts = crossing.lengths, crossing.verdicts
+    costs = COSTS if crossing.quantity == "step_seconds" else COSTS | {"not distinguishable": "both cost the same"}
     if crossing.found.length is None:
-        parts = (f"{COSTS[v]} at {verdicts.count(v)}" for v in COSTS if v in verdicts)
+        parts = (f"{costs[v]} at {verdicts.count(v)}" for v in costs if v in verdicts)
         span = f"{lengths[0]}–{lengths[-1]}"
         return f"none in the measured range T = {span} ({listed(parts)} of {len(lengths)} lengths)"
     beyond = {v for t, v in zip(lengths, verdicts, strict=True) if t > crossing.found.length}
     if len(beyond) == 1:
-        return f"with longer sequences {COSTS[beyond.pop()]}"
-    return f"at T = {lengths[-1]} {COSTS[verdicts[-1]]}"
+        return f"with longer sequences {costs[beyond.pop()]}"
+    return f"at T = {lengths[-1]} {costs[verdicts[-1]]}"
 
 
 def _at_the_longest(study: Study) -> list[str]:
-    """Attention's step over each recurrence's at the greatest common length, one sentence for each matching."""
+    """Attention's step over each recurrence's at the greatest common length, a sentence for each matching."""
     said = []
     for matching, shared in MATCHINGS.items():
         place = ("model", study.headline_phase, matching)
@@ -164,8 +172,8 @@ def _at_the_longest(study: Study) -> list[str]:
         if here:
             parts = "; ".join(f"against {v.recurrence}, {times(v.ratio)}" for v in here)
             said.append(
-                f"At T = {longest} a {PHASES[study.headline_phase]} of the whole model with {here[0].attention} takes,"
-                f" at the same {shared}: {parts}."
+                f"At T = {longest} a {PHASES[study.headline_phase]} of the whole model with"
+                f" {here[0].attention} takes, at the same {shared}: {parts}."
             )
     return said
 
@@ -178,10 +186,10 @@ def _split(study: Study) -> list[str]:
     parts = []
     for name, shares in by_name.items():
         ends = [shares[0], shares[-1]] if name.startswith("attention") and len(shares) > 1 else shares[-1:]
-        parts.append(f"with {name}, {listed((f'{s.op:.0%} at T = {s.length}' for s in ends), ' and ')}")
+        parts.append(f"with {name}, {listed((f'{percent(s.op)} at T = {s.length}' for s in ends), ' and ')}")
     return parts and [
-        f"The mixer's op, timed alone and multiplied by the number of blocks, over the {PHASES[study.headline_phase]} of"
-        f" the whole model is: {'; '.join(parts)}."
+        "The mixer's op, timed alone and multiplied by the number of blocks, over the"
+        f" {PHASES[study.headline_phase]} of the whole model is: {'; '.join(parts)}."
     ]
 
 
@@ -190,8 +198,9 @@ def _heads(study: Study) -> list[str]:
     longest = max((c.curve.held[LENGTH] for c in study.head_changes), default=None)
     here = [c for c in study.head_changes if c.curve.held[LENGTH] == longest]
     return [
-        f"From {c.first} to {c.last} heads, {c.curve.held[HOLD]} held fixed, a {PHASES[c.curve.phase]} of"
-        f" {LEVELS[c.curve.level]} with {c.curve.contender} at T = {longest} takes {times(c.ratio)}{_counted(c)}."
+        f"From {c.first} to {c.last} heads, {c.curve.held[HOLD]} held fixed, a {PHASES[c.curve.phase]}"
+        f" of {LEVELS[c.curve.level]} with {c.curve.contender} at T = {longest} takes {times(c.ratio)}"
+        f"{_counted(c)}."
         for c in here
         if c.curve.level == here[0].curve.level
     ]
@@ -235,15 +244,11 @@ def _peak(study: Study) -> list[str]:
     for cell in study.cells:
         if cell["status"] == "ok" and cell.get("peak_share") and cell.get(PHASE) == study.headline_phase:
             shares[contender(cell)].append(cell["peak_share"])
-    parts = (f"{name} {min(v):.1%} to {max(v):.1%}" for name, v in shares.items())
-    return (
-        shares
-        and [
-            f"Of this machine's measured matmul peak, the matmul FLOPs of a {PHASES[study.headline_phase]} reach, over all"
-            f" cells: {listed(parts)}."
-        ]
-        or []
-    )
+    parts = [f"{name} {percent(min(v))} to {percent(max(v))}" for name, v in shares.items()]
+    return parts and [
+        f"Of this machine's measured matmul peak, the matmul FLOPs of a {PHASES[study.headline_phase]} reach,"
+        f" over all cells: {listed(parts)}."
+    ]
 
 
 def _conditions(study: Study) -> list[str]:

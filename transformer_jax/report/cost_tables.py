@@ -1,4 +1,4 @@
-"""The tables of the attention-cost report: exponents, crossovers, heads and depth, and FLOPs counted three ways."""
+"""The tables of the attention-cost report: exponents, crossovers, changes, FLOPs counted three ways."""
 
 from statistics import median
 
@@ -28,17 +28,19 @@ def _growths(study: Study) -> Table:
         ("quantity", "level", "phase", "contender", "matching", "exponent", "low", "high", "over T",
          "quadratic", "local slopes, from each length to the next"),
         tuple(sorted(rows, key=lambda row: list(NAMES.values()).index(row[0]))),
-        f"Log-log slopes with 95 % intervals over rounds; FLOPs and memory are counted and have none. Quadratic is"
-        f" claimed only where the interval lies above {fits.QUADRATIC_SLOPE}.",
+        "Log-log slopes with 95 % intervals over rounds; FLOPs and memory are counted and have none."
+        f" Quadratic is claimed only where the interval lies above {fits.QUADRATIC_SLOPE}.",
     )  # fmt: skip
 
 
 def _crossings(study: Study) -> Table:
     rows = [
         (
-            NAMES[x.quantity], x.recurrence.level, x.recurrence.phase, x.recurrence.matching, x.attention.contender,
-            x.recurrence.contender, x.found.length, *((x.found.low, x.found.high) if x.quantity == "step_seconds" else (None, None)),
-            f"{x.lengths[0]}–{x.lengths[-1]}", *map(x.verdicts.count, ("faster", "not distinguishable", "slower")),
+            NAMES[x.quantity], x.recurrence.level, x.recurrence.phase, x.recurrence.matching,
+            x.attention.contender, x.recurrence.contender, x.found.length,
+            *((x.found.low, x.found.high) if x.quantity == "step_seconds" else (None, None)),
+            f"{x.lengths[0]}–{x.lengths[-1]}",
+            *(x.verdicts.count(verdict) for verdict in ("faster", "not distinguishable", "slower")),
         )
         for x in study.crossings
     ]  # fmt: skip
@@ -55,8 +57,9 @@ def _changes(study: Study) -> Table:
     rows = [
         (
             axis, c.curve.level, c.curve.phase, c.curve.contender, c.curve.held.get(LENGTH),
-            c.curve.held.get(HOLD) if axis == "heads" else None, c.first, c.last, c.ratio.value, c.ratio.low,
-            c.ratio.high, c.ratio.verdict != "not distinguishable", c.counts.get("flops"), c.counts.get("memory_bytes"),
+            c.curve.held.get(HOLD) if axis == "heads" else None, c.first, c.last,
+            c.ratio.value, c.ratio.low, c.ratio.high, c.ratio.verdict != "not distinguishable",
+            c.counts.get("flops"), c.counts.get("memory_bytes"),
         )
         for axis, changes in (
             ("heads", study.head_changes), ("blocks", study.depth_changes), ("context", study.decode_changes)
@@ -80,8 +83,8 @@ def _three_ways(study: Study) -> Table:
         xla, everything = cell.get("xla_flops"), cell.get("jaxpr_flops")
         rows.append(
             (
-                cell.get(LEVEL), cell.get(PHASE), contender(cell), cell.get(MATCHING), cell[LENGTH], closed, walked,
-                walked / closed if walked and closed else None, everything, xla,
+                cell.get(LEVEL), cell.get(PHASE), contender(cell), cell.get(MATCHING), cell[LENGTH],
+                closed, walked, walked / closed if walked and closed else None, everything, xla,
                 xla / everything if xla and everything else None,
                 median(cell["step_seconds"]) if cell.get("step_seconds") else None,
                 cell.get("achieved_flops_per_second"), cell.get("peak_share"),
@@ -89,9 +92,10 @@ def _three_ways(study: Study) -> Table:
         )  # fmt: skip
     return Table(
         "FLOPs three ways, and measured",
-        ("level", "phase", "contender", "matching", "T", "closed form (matmul)", "jaxpr (matmul)", "jaxpr / closed form",
-         "jaxpr (all)", "XLA (all)", "XLA / jaxpr", "measured seconds", "achieved FLOP/s (matmul)", "share of matmul peak"),
+        ("level", "phase", "contender", "matching", "T", "closed form (matmul)", "jaxpr (matmul)",
+         "jaxpr / closed form", "jaxpr (all)", "XLA (all)", "XLA / jaxpr", "measured seconds",
+         "achieved FLOP/s (matmul)", "share of matmul peak"),
         tuple(rows),
-        "XLA's own figure counts the body of a loop once, so it falls behind the jaxpr's wherever a program loops:"
-        " over time steps, over blocks of keys, over layers.",
+        "XLA's own figure counts the body of a loop once, so it falls behind the jaxpr's wherever a program"
+        " loops: over time steps, over blocks of keys, over layers.",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Analyses the cells of an attention-cost run: how each cost grows, where two costs cross, what heads and depth do."""
+"""Analyses the cells of an attention-cost run: how costs grow, where two cross, what heads and depth do."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -112,7 +112,7 @@ class Study:
         return next((g for g in self.growths if g.curve is curve and g.quantity == quantity), None)
 
     def is_best(self, curve: Curve) -> bool:
-        """Whether recurrences are compared with this attention curve, and not with another implementation's."""
+        """Whether recurrences are compared with this curve, not with another attention implementation's."""
         return curves.best_attention(self.lengths).get((curve.level, curve.phase)) is curve
 
     @property

@@ -91,7 +91,9 @@ def shown(value) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
-        return f"{value:,}".replace(",", "\u202f") if abs(value) < 10**7 else f"{value:.4g}"
+        if abs(value) >= 10**7:
+            return f"{value:.4g}"
+        return f"{value:,}".replace(",", "\u202f") if abs(value) >= 10**4 else str(value)
     if isinstance(value, float):
         return f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -1,4 +1,4 @@
-"""Rows and columns of logarithmic panels: margins, axes with units, one legend, the walls that cells ran into."""
+"""Rows and columns of logarithmic panels: margins, axes with units, one legend, cells that hit a wall."""
 
 from collections.abc import Iterable
 
@@ -26,7 +26,7 @@ LEFT, RIGHT, BOTTOM, TITLE, LEGEND, BETWEEN = 0.8, 0.15, 0.5, 0.32, 0.3, 0.16
 
 
 def grid(canvas, rows: int, columns: int, x_label: str, sharey: bool | str = True):
-    """Axes of shape (rows, columns), logarithmic both ways, below room for a legend, above a common x label."""
+    """Axes of shape (rows, columns), logarithmic both ways, between a legend and a common x label."""
     width, height = canvas.get_size_inches()
     across = BETWEEN if sharey else LEFT
     axes_width = (width - LEFT - RIGHT - across * (columns - 1)) / columns
@@ -65,8 +65,8 @@ def legend(canvas, axes, names: Iterable[str] = (), extra: dict | None = None) -
     handles |= extra or {}
     if handles:
         canvas.legend(
-            handles.values(), handles.keys(), loc="upper center", bbox_to_anchor=(0.5, 1.0), ncols=len(handles),
-            borderaxespad=0.2, columnspacing=1.4, handlelength=2.6,
+            handles.values(), handles.keys(), loc="upper center", bbox_to_anchor=(0.5, 1.0),
+            ncols=len(handles), borderaxespad=0.2, columnspacing=1.4, handlelength=2.6,
         )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def doubling_ticks(axes, values: Iterable) -> None:
     values = sorted(set(values))
     first = axes.flat[0]
     inches = first.get_position().width * first.figure.get_size_inches()[0]
-    every = int(np.ceil(0.42 * len(values) / inches))
+    every = int(np.ceil(0.38 * len(values) / inches))
     first.xaxis.set_major_locator(FixedLocator(values[::-every][::-1]))
     first.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
@@ -93,13 +93,15 @@ def y_ticks(axes, label: str, unit: str | None = None) -> None:
     axes.set_ylabel(label)
 
 
-def walls(axes, curves: Iterable[Curve]) -> None:
-    """Cells that failed: a cross in the contender's colour above all data, and in words what happened there."""
-    failed = [(cell[c.axis], cell["status"], c.contender) for c in curves for cell in c.failed]
-    if not failed:
-        return
+def headroom(axes) -> None:
+    """Room above the data of axes that share a y axis, where walls and notes can stand."""
     low, high = axes.get_ylim()
-    axes.set_ylim(low, high * (high / low) ** 0.12)
+    axes.set_ylim(low, high * (high / low) ** 0.1)
+
+
+def walls(axes, curves: Iterable[Curve]) -> None:
+    """Cells that failed: a cross in the contender's colour near the top, and in words what happened there."""
+    failed = [(cell[c.axis], cell["status"], c.contender) for c in curves for cell in c.failed]
     height = {x: 0 for x, _, _ in failed}
     for x, status, contender in failed:
         y, at = 0.96 - 0.07 * height[x], axes.get_xaxis_transform()

@@ -1,0 +1,144 @@
+"""The written folder: one escaped page that asks the network for nothing, a CSV, figures, all or none of each."""
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure as Canvas
+
+from transformer_jax.report import Figure, Report, Table, write
+from transformer_jax.rows import FolderError
+
+EVIL = '<script>alert("x")</script>'
+
+
+def draw(canvas):
+    axes = canvas.subplots()
+    axes.plot([1, 2], [3, 4], marker="o", label=EVIL)
+    axes.set_title(f"{EVIL} costs $5 & $6")
+    axes.legend()
+
+
+def evil_report():
+    figure = Figure("evil", EVIL, EVIL, draw, size=(3, 2))
+    table = Table(EVIL, (EVIL, "number"), ((EVIL, 1.0), (None, 2)), note=EVIL)
+    return Report(EVIL, (EVIL,), (figure,), (table,))
+
+
+def evil_rows():
+    row = {"key": EVIL, "round": 0, "header": "h1", "model.mixer": EVIL, "step_seconds": 1.0, "status": "ok"}
+    return [
+        row,
+        row | {"status": "failed", "model.mixer": "lstm", "message": EVIL, "traceback": EVIL, "step_seconds": None},
+    ]
+
+
+@pytest.fixture(scope="module")
+def evil_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evil")
+    header = {"kind": "header", "id": "h1", "note": EVIL, "versions": {EVIL: EVIL}, "base": {"model.mixer": EVIL}}
+    write(folder, evil_report(), [header], evil_rows())
+    return folder
+
+
+def test_markup_in_names_messages_and_figures_stays_text(evil_folder):
+    page = (evil_folder / "report.html").read_text()
+    assert "<script" not in page.lower()
+    assert page.count("&lt;script&gt;") > 10
+    assert "costs $5 &amp; $6" in page
+
+
+def test_the_page_refers_to_nothing_outside_itself(evil_folder):
+    page = (evil_folder / "report.html").read_text()
+    assert not re.search(r"https?:|//\w|\bsrc=|@import|<link|<iframe", page)
+    assert all(target.startswith("#") for target in re.findall(r'href="([^"]*)"', page))
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
+
+
+def test_ids_are_unique_and_every_reference_has_its_target(tmp_path):
+    figures = tuple(Figure(name, name, "", draw, size=(3, 2)) for name in ("one", "two"))
+    write(tmp_path, Report("t", figures=figures), [], [])
+    page = (tmp_path / "report.html").read_text()
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#([^"]*)"|url\(#([^)]*)\)', page)) <= {(i, "") for i in ids} | {("", i) for i in ids}
+
+
+def test_the_csv_has_a_line_for_each_cell_failures_included(evil_folder):
+    with (evil_folder / "rows.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["status"] for line in lines] == ["ok", "failed"]
+    assert lines[0]["step_seconds_median"] == "1.0" and lines[1]["message"] == EVIL
+
+
+def test_figures_are_written_as_svg_and_png_and_nothing_is_left_over(evil_folder):
+    names = sorted(str(path.relative_to(evil_folder)) for path in evil_folder.rglob("*") if path.is_file())
+    assert names == ["figures/evil.png", "figures/evil.svg", "report.html", "rows.csv"]
+    assert (evil_folder / "figures/evil.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (evil_folder / "figures/evil.svg").read_text()
+
+
+def test_writing_again_gives_the_same_bytes_and_drops_figures_that_are_no_longer_drawn(tmp_path):
+    write(tmp_path, evil_report(), [], evil_rows())
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    write(tmp_path, evil_report(), [], evil_rows())
+    assert {path: path.read_bytes() for path in before} == before
+    write(tmp_path, Report("t"), [], evil_rows())
+    assert not list((tmp_path / "figures").iterdir())
+
+
+def test_a_failure_while_drawing_leaves_the_old_report_whole(tmp_path):
+    write(tmp_path, evil_report(), [], evil_rows())
+    before = (tmp_path / "report.html").read_bytes()
+
+    def interrupted(canvas):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path, Report("t", figures=(Figure("new", "", "", interrupted),)), [], [])
+    assert (tmp_path / "report.html").read_bytes() == before
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["evil.png", "evil.svg"]
+
+
+def test_the_home_folder_and_secret_values_do_not_appear(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOME_API_TOKEN", "hunter2hunter2")
+    secret = f"File {Path.home()}/project/x.py: hunter2hunter2"
+    row = {"key": "k", "round": 0, "status": "failed", "message": secret, "traceback": secret, "header": "h"}
+    write(tmp_path, Report("t"), [{"id": "h", "command": secret}], [row])
+    for name in ("report.html", "rows.csv"):
+        text = (tmp_path / name).read_text()
+        assert f"{Path.home()}/" not in text and "hunter2" not in text
+
+
+def test_rows_measured_under_different_settings_are_refused(tmp_path):
+    headers = [{"id": "a", "threads": 2}, {"id": "b", "threads": 4}]
+    rows = [{"key": h["id"], "round": 0, "status": "ok", "header": h["id"]} for h in headers]
+    with pytest.raises(FolderError, match="threads"):
+        write(tmp_path, Report("t"), headers, rows)
+    assert not (tmp_path / "report.html").exists()
+    write(tmp_path, Report("t"), headers, rows[:1])
+
+
+def test_no_rows_at_all_still_give_a_page(tmp_path):
+    write(tmp_path, Report("Nothing"), [], [])
+    page = (tmp_path / "report.html").read_text()
+    assert "No finding" in page and "no cell" in page and "No header row" in page
+
+
+def test_a_finished_matplotlib_figure_is_taken_as_it_is(tmp_path):
+    canvas = Canvas(figsize=(2, 2))
+    canvas.subplots().plot([1, 2])
+    write(tmp_path, Report("t", figures=(Figure("ready", "", "", canvas),)), [], [])
+    assert (tmp_path / "figures" / "ready.png").exists()
+
+
+@pytest.mark.parametrize("name", ["../up", "A", "", "a b", "a/b"])
+def test_a_figure_name_cannot_leave_the_folder(name):
+    with pytest.raises(ValueError, match="name"):
+        Figure(name, "", "", draw)
+
+
+def test_a_table_refuses_rows_that_do_not_fit_its_columns():
+    with pytest.raises(ValueError, match="2 columns"):
+        Table("t", ("a", "b"), ((1,),))
