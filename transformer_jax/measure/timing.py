@@ -1,0 +1,191 @@
+"""The clock: compiled programs timed in samples, each between two matmuls that tell a noisy machine.
+
+What is measured: `inner_steps` calls are handed to the device one after another and the last result is
+waited for. A device runs the programs that it is given in order, so this is the time of a step when steps
+follow each other, as in training; Python's and the runtime's share of a call counts where it is longer than
+the step. A compiled program computes all its outputs at every call, whether or not they are used.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from transformer_jax.measure.fits import Ratio, compare, noise_floor
+
+__all__ = [
+    "Calibration",
+    "Clock",
+    "Compiled",
+    "Ratio",
+    "Sample",
+    "Timer",
+    "calibration",
+    "compare",
+    "compile_program",
+    "interleave",
+    "noise_floor",
+]
+
+MAX_INNER_STEPS = 1_000_000
+
+
+class Clock:
+    """Monotonic wall time, and CPU time of this process over all its threads, in nanoseconds."""
+
+    def now(self) -> int:
+        return time.perf_counter_ns()
+
+    def cpu(self) -> int:
+        return time.process_time_ns()
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled program: call it like the function. compile_seconds: tracing, lowering and compiling."""
+
+    program: jax.stages.Compiled
+    compile_seconds: float
+
+    def __call__(self, *args: Any) -> Any:
+        return self.program(*args)
+
+
+def compile_program(fn: Callable, args: Sequence, donate: Sequence[int] = (), clock: Clock | None = None) -> Compiled:
+    """Compiles `fn(*args)` ahead of time; `args` are pytrees of arrays or of `jax.ShapeDtypeStruct`.
+
+    Everything in `args` stays an argument of the program, so nothing of it is constant-folded. `donate`
+    (indices of arguments) serves to read the memory of a training step; a donated argument cannot be timed,
+    being gone after the first call. A hit in JAX's persistent cache makes compile_seconds the time of the hit.
+    """
+    clock = clock or Clock()
+    start = clock.now()
+    program = jax.jit(fn, donate_argnums=tuple(donate)).lower(*args).compile()
+    return Compiled(program, (clock.now() - start) / 1e9)
+
+
+class Calibration:
+    """A square float32 matmul in JAX's default precision: how fast is this machine at this moment?
+
+    Calling it gives the seconds of the best of `repeats` runs.
+    """
+
+    def __init__(self, size: int | None = None, repeats: int = 2, clock: Clock | None = None):
+        size = size or (1024 if jax.default_backend() == "cpu" else 8192)
+        self.flops, self.repeats, self.clock = 2 * size**3, repeats, clock or Clock()
+        self.operand = jnp.full((size, size), 1 / size, jnp.float32)
+        self.matmul = compile_program(jnp.matmul, (self.operand, self.operand)).program
+        self.best_seconds = float("inf")
+        self()
+
+    def __call__(self) -> float:
+        seconds = []
+        for _ in range(self.repeats):
+            start = self.clock.now()
+            jax.block_until_ready(self.matmul(self.operand, self.operand))
+            seconds.append((self.clock.now() - start) / 1e9)
+        self.best_seconds = min(self.best_seconds, *seconds)
+        return min(seconds)
+
+    @property
+    def peak_flops(self) -> float:
+        """FLOP/s of the best run so far: the measured peak that achieved FLOP/s are a share of."""
+        return self.flops / self.best_seconds
+
+
+@cache
+def calibration() -> Calibration:
+    """This process's calibration, compiled once."""
+    return Calibration()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample: means per step over `inner_steps` steps.
+
+    calibration_seconds: mean of the calibration matmul before and after. noisy: those two differed by more
+    than the allowed share in every try.
+    """
+
+    step_seconds: float
+    cpu_seconds: float
+    inner_steps: int
+    calibration_seconds: float
+    noisy: bool
+
+
+class Timer:
+    """Samples the time of `step()`, which returns the arrays to wait for (or has waited already).
+
+    The first call of `step` is a warm-up and is not timed. A sample repeats the step until it lasts at least
+    `min_sample_seconds`. If the calibrations before and after it differ by more than `max_drift` (as a share
+    of the smaller), the sample is thrown away and taken again, at most `retries` times; then the one with the
+    least drift is kept and marked noisy. Whether it is kept never depends on the time of the step itself.
+    """
+
+    def __init__(
+        self,
+        step: Callable[[], Any],
+        min_sample_seconds: float,
+        calibrate: Callable[[], float] | None = None,
+        clock: Clock | None = None,
+        max_drift: float = 0.1,
+        retries: int = 2,
+    ):
+        self.step, self.min_sample_seconds = step, min_sample_seconds
+        self.calibrate, self.clock = calibrate or calibration(), clock or Clock()
+        self.max_drift, self.retries = max_drift, retries
+        self.inner_steps = 1
+        jax.block_until_ready(step())
+        self._repeat_long_enough()
+
+    def __call__(self) -> Sample:
+        tries = []
+        before = self.calibrate()
+        for _ in range(1 + self.retries):
+            wall, cpu = self._repeat_long_enough()
+            after = self.calibrate()
+            drift = max(before, after) / min(before, after) - 1
+            steps = self.inner_steps
+            noisy = drift > self.max_drift
+            tries.append((drift, Sample(wall / steps, cpu / steps, steps, (before + after) / 2, noisy)))
+            if not noisy:
+                break
+            before = after
+        return min(tries, key=lambda attempt: attempt[0])[1]
+
+    def _repeat_long_enough(self) -> tuple[float, float]:
+        """Wall and CPU seconds of `inner_steps` steps, after raising inner_steps until they last long enough."""
+        while True:
+            wall, cpu = self._repeat()
+            if wall >= self.min_sample_seconds:
+                return wall, cpu
+            if self.inner_steps >= MAX_INNER_STEPS:
+                raise RuntimeError(f"{self.inner_steps} steps took {wall} s: the clock stands still")
+            growth = min(100, 1.2 * self.min_sample_seconds / max(wall, 1e-9))
+            self.inner_steps = min(MAX_INNER_STEPS, max(self.inner_steps + 1, int(growth * self.inner_steps)))
+
+    def _repeat(self) -> tuple[float, float]:
+        start, start_cpu = self.clock.now(), self.clock.cpu()
+        for _ in range(self.inner_steps):
+            result = self.step()
+        jax.block_until_ready(result)
+        return (self.clock.now() - start) / 1e9, (self.clock.cpu() - start_cpu) / 1e9
+
+
+def interleave(samplers: Sequence[Callable[[], float]], rounds: int, seed: int) -> np.ndarray:
+    """Calls every sampler once in each round, in a new random order each time; returns rounds x samplers.
+
+    The order keeps a drift of the machine from lining up with a sampler. A sampler returns seconds, for
+    example `lambda: timer().step_seconds`.
+    """
+    order, seconds = np.random.default_rng(seed), np.empty((rounds, len(samplers)))
+    for row in seconds:
+        for i in order.permutation(len(samplers)):
+            row[i] = samplers[i]()
+    return seconds
