@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from transformer_jax.config import Config, ConfigError, nearest
-from transformer_jax.tasks import digits, generated, shakespeare, vision
+from transformer_jax.tasks import digits, generated, imdb, shakespeare, vision
 from transformer_jax.tasks.task import Batch, Split, Task
 
 __all__ = ["TASKS", "Batch", "Split", "Task", "build"]
@@ -15,6 +15,7 @@ TASKS: dict[str, Callable[[Config], Task]] = {
     "associative_recall": partial(generated.build, generated.associative_recall),
     "digits": digits.build,
     **dict.fromkeys(vision.PARTS, vision.build),
+    "imdb": imdb.build,
     "shakespeare_char": shakespeare.build,
 }
 

@@ -49,6 +49,9 @@ def open_split(builder, split: str, **options) -> Sequence:
     Raises:
       MissingData: its files cannot be read in full.
     """
+    if (whole := split.partition("[")[0]) not in builder.info.splits:
+        what = f"{builder.name!r} in {builder.data_path} was prepared without the {whole} split"
+        raise MissingData(_how_to_get(builder.name, what))
     try:
         source = builder.as_data_source(split=split, **options)
         source[0], source[len(source) - 1]

@@ -1,0 +1,127 @@
+"""IMDB reviews, positive or negative: words of a vocabulary fitted on the training split, bucketed by length."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache, partial
+from typing import NamedTuple
+
+import numpy as np
+
+from transformer_jax.config import Config
+from transformer_jax.tasks import sets, stream
+from transformer_jax.tasks.task import SPLITS, Batch, Task, check_split
+
+SET = "imdb_reviews"
+PADDING, UNKNOWN = 0, 1
+VALIDATE_ONE_IN = 10
+WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[!?]")
+
+
+class Reviews(NamedTuple):
+    """One split, in the order of the disk."""
+
+    texts: list[str]
+    labels_N: np.ndarray
+
+
+class Vocabulary:
+    """Words to ids and back: 0 is padding, 1 any word that is not known, then the words by frequency."""
+
+    def __init__(self, texts: list[str], size: int):
+        counts = Counter(word for text in texts for word in words(text))
+        common = sorted(counts, key=lambda word: (-counts[word], word))[: size - 2]
+        self.words = ["<pad>", "<unknown>", *common]
+        self._ids = {word: i for i, word in enumerate(self.words)}
+
+    def encode(self, text: str) -> np.ndarray:
+        """int32 ids, at least one."""
+        return np.array([self._ids.get(word, UNKNOWN) for word in words(text)] or [UNKNOWN], np.int32)
+
+    def decode(self, ids) -> str:
+        return " ".join(self.words[i] for i in ids if i != PADDING)
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words, with ! and ? as words of their own; the reviews' line breaks (<br />) go."""
+    return WORD.findall(text.replace("<br />", " ").lower())
+
+
+def build(config: Config) -> Task:
+    """Reviews of up to `task.seq_len` words (the first ones), `task.vocab_size` ids, two classes.
+
+    A tenth of the published training reviews validates, by the hash of the text: the 96 reviews that occur twice
+    fall on one side. 123 reviews of the published test split also occur in its training split; they stay.
+
+    Raises:
+      MissingData: the set is not prepared; later, if evaluate("test") is asked of a set made without that split.
+    """
+    task = config.task
+    builder = sets.open_set(SET, sets.data_dir(task))
+    splits = dict(zip(SPLITS[:2], split_by_content(_read(builder, "train")), strict=True))
+    vocabulary = Vocabulary(splits["train"].texts, task.vocab_size)
+
+    @cache
+    def encoded(split: str) -> tuple[list[np.ndarray], np.ndarray]:
+        texts, labels_N = _read(builder, "test") if split == "test" else splits[split]
+        return [vocabulary.encode(text)[: task.seq_len] for text in texts], labels_N
+
+    def gather(split: str, length: int, chosen: np.ndarray) -> Batch:
+        ids, labels_N = encoded(split)
+        return pad([ids[i] for i in chosen], labels_N[chosen], length)
+
+    def train(seed: int) -> Iterator[Batch]:
+        lengths = [*task.bucket_lengths, task.seq_len]
+        buckets = by_length([len(ids) for ids in encoded("train")[0]], lengths)
+        gathers = [partial(gather, "train", length) for length in lengths]
+        return stream.bucketed(buckets, gathers, task.batch_size, seed, task.workers)
+
+    def evaluate(split: str) -> Iterator[Batch]:
+        check_split(task.name, split, SPLITS)
+        whole = partial(gather, split, task.seq_len)
+        return stream.one_pass(len(encoded(split)[1]), whole, task.batch_size)
+
+    return Task(
+        name=task.name,
+        kind="classification",
+        vocab_size=len(vocabulary.words),
+        num_classes=2,
+        input_shape=(task.seq_len,),
+        dtype=np.int32,
+        train=train,
+        evaluate=evaluate,
+        describe=lambda: sets.describe(builder, {name: len(found.texts) for name, found in splits.items()}),
+        encode=vocabulary.encode,
+        decode=vocabulary.decode,
+    )
+
+
+def split_by_content(reviews: Reviews) -> tuple[Reviews, Reviews]:
+    """(train, validation); equal texts always fall on the same side."""
+    digests = [hashlib.sha256(text.encode()).digest() for text in reviews.texts]
+    held_out_N = np.array([int.from_bytes(digest[:8], "big") % VALIDATE_ONE_IN == 0 for digest in digests])
+    parts = (np.flatnonzero(~held_out_N), np.flatnonzero(held_out_N))
+    train, validation = (Reviews([reviews.texts[i] for i in p], reviews.labels_N[p]) for p in parts)
+    return train, validation
+
+
+def by_length(lengths_N: list[int], bounds: list[int]) -> list[np.ndarray]:
+    """For each bound the indices whose length fits it and no smaller one; bounds rise, the last fits all."""
+    fits_N = np.searchsorted(bounds, lengths_N)
+    return [np.flatnonzero(fits_N == i) for i in range(len(bounds))]
+
+
+def pad(ids: list[np.ndarray], labels_B: np.ndarray, length: int) -> Batch:
+    """Texts of up to `length` ids, padded at the end."""
+    lengths_B = np.array([len(found) for found in ids], np.int32)
+    inputs_BxT = np.full((len(ids), length), PADDING, np.int32)
+    inputs_BxT[np.arange(length) < lengths_B[:, None]] = np.concatenate(ids)
+    weights_B = np.ones(len(ids), np.float32)
+    return {"inputs": inputs_BxT, "targets": labels_B, "weights": weights_B, "lengths": lengths_B}
+
+
+def _read(builder, split: str) -> Reviews:
+    source = sets.open_split(builder, split)
+    records = source.__getitems__(list(range(len(source))))
+    return Reviews([r["text"].decode() for r in records], np.array([r["label"] for r in records], np.int32))
