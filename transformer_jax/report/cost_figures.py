@@ -1,25 +1,32 @@
 """The figures of the attention-cost report, drawn from a `growth.Study`."""
 
-from collections import defaultdict
 from functools import partial
 from statistics import median
 
 import numpy as np
 
-from transformer_jax.report import panels
+from transformer_jax.report import panels, shape_figures
 from transformer_jax.report.content import Figure
-from transformer_jax.report.curves import HOLD, LENGTH, LEVEL, Curve, contender
+from transformer_jax.report.curves import LEVEL, Curve, contender
 from transformer_jax.report.drawing import PALETTE
-from transformer_jax.report.growth import QUANTITIES, Crossing, Share, Study, Versus
+from transformer_jax.report.growth import QUANTITIES, Crossing, Study, Versus
 from transformer_jax.report.panels import LOOKS, OTHER_LOOK
 
 LEVELS = ("op", "block", "model")
-T_LABEL = "sequence length T (tokens)"
 
 
 def figures(study: Study) -> tuple[Figure, ...]:
     """Every figure for which there is at least one curve."""
-    makers = (_time, _amounts, _matchings, _heads, _depth, _split, _speed, _predicted)
+    makers = (
+        _time,
+        _amounts,
+        _matchings,
+        shape_figures.heads,
+        shape_figures.depth,
+        shape_figures.split,
+        _speed,
+        _predicted,
+    )
     return tuple(figure for make in makers if (figure := make(study)) is not None)
 
 
@@ -61,7 +68,7 @@ def _draw_growth(canvas, study: Study, rows: list[tuple[str, str]], curves: list
     from matplotlib.lines import Line2D
 
     levels = [level for level in LEVELS if any(c.level == level for c in curves)]
-    axes = panels.grid(canvas, len(rows), len(levels), T_LABEL, sharey="row")
+    axes = panels.grid(canvas, len(rows), len(levels), panels.T_LABEL, sharey="row")
     for (quantity, phase), line in zip(rows, axes, strict=True):
         for level, one in zip(levels, line, strict=True):
             one.set_title(f"{level}, {phase}")
@@ -74,9 +81,7 @@ def _draw_growth(canvas, study: Study, rows: list[tuple[str, str]], curves: list
         panels.headroom(line[0])
         panels.y_ticks(line[0], *QUANTITIES[quantity])
     panels.doubling_ticks(axes, _lengths(curves))
-    ring = Line2D(
-        [], [], marker="o", markersize=10, markerfacecolor="none", color="#444444", linestyle="none"
-    )
+    ring = Line2D([], [], marker="o", markersize=10, markerfacecolor="none", color="#444444", linestyle="none")
     panels.legend(canvas, axes, [c.contender for c in curves], {"crossover": ring})
 
 
@@ -146,7 +151,7 @@ def _draw_matchings(canvas, versus: list[Versus]) -> None:
         "flops": ("same training FLOPs", PALETTE["blue"], "^", (0, (1, 1.5))),
     }
     names = list(dict.fromkeys(v.recurrence for v in versus))
-    axes = panels.grid(canvas, 1, len(names), T_LABEL)
+    axes = panels.grid(canvas, 1, len(names), panels.T_LABEL)
     for name, one in zip(names, axes[0], strict=True):
         one.set_title(f"against {name}")
         one.axhline(1, color="#444444", linewidth=0.8)
@@ -161,114 +166,6 @@ def _draw_matchings(canvas, versus: list[Versus]) -> None:
                 )  # fmt: skip
     panels.y_ticks(axes[0, 0], "time with attention / with recurrence")
     panels.doubling_ticks(axes, {v.length for v in versus})
-    panels.legend(canvas, axes)
-
-
-def _heads(study: Study) -> Figure | None:
-    return _relative(
-        study.heads,
-        "heads_by_length",
-        "Heads and sequence length",
-        "Time over the time with the fewest heads. Holding d_model, the heads share it; holding head_dim,"
-        " each head brings its own width. Thin grey: the same ratio of FLOPs.",
-        "number of heads",
-        lambda c: f"{c.contender}, {c.level}, {c.phase}\nholding {c.held[HOLD]}",
-    )
-
-
-def _depth(study: Study) -> Figure | None:
-    return _relative(
-        study.depths,
-        "depth_by_length",
-        "Depth and sequence length",
-        "Time over the time with the fewest blocks. Thin grey: the same ratio of FLOPs.",
-        "number of blocks",
-        lambda c: f"{c.contender}\n{c.level}, {c.phase}",
-    )
-
-
-def _relative(curves: list[Curve], name: str, title: str, caption: str, x_label: str, panel) -> Figure | None:
-    groups = defaultdict(list)
-    for curve in curves:
-        if curve.samples("step_seconds"):
-            groups[panel(curve)].append(curve)
-    rows = -(-len(groups) // 6)
-    draw = partial(_draw_relative, groups=groups, rows=rows, x_label=x_label)
-    return Figure(name, title, caption, draw, (10, 0.8 + 2.9 * rows)) if groups else None
-
-
-def _draw_relative(canvas, groups: dict[str, list[Curve]], rows: int, x_label: str) -> None:
-    """Time over the time at the first point: one panel for each group of curves, one line for each length."""
-    curves = [curve for group in groups.values() for curve in group]
-    lengths = sorted({c.held[LENGTH] for c in curves})
-    looks = [
-        (PALETTE["black"], "o", "-"),
-        (PALETTE["blue"], "s", (0, (5, 2))),
-        (PALETTE["vermilion"], "^", ":"),
-    ]
-    axes = panels.grid(canvas, rows, -(-len(groups) // rows), x_label)
-    for empty in axes.flat[len(groups) :]:
-        empty.set_visible(False)
-    for one, (name, group) in zip(axes.flat, groups.items(), strict=False):
-        one.set_title(name, fontsize=9)
-        for curve in sorted(group, key=lambda c: c.held[LENGTH]):
-            color, marker, dashes = looks[lengths.index(curve.held[LENGTH]) % len(looks)]
-            look = {
-                "color": color,
-                "marker": marker,
-                "linestyle": dashes,
-                "label": f"T = {curve.held[LENGTH]}",
-            }
-            points, medians = curve.medians("step_seconds")
-            one.plot(points, np.divide(medians, medians[0]), **look)
-            points, flops = curve.medians("flops")
-            if points:
-                one.plot(points, np.divide(flops, flops[0]), color="#999999", linewidth=0.9, zorder=1)
-        panels.walls(one, group)
-    low, high = axes[0, 0].get_ylim()
-    axes[0, 0].set_ylim(min(low, 0.5), max(high, 2))
-    for one in axes[:, 0]:
-        panels.y_ticks(one, "time / time at the first point")
-    panels.doubling_ticks(axes, _lengths(curves))
-    panels.legend(canvas, axes)
-
-
-def _split(study: Study) -> Figure | None:
-    if not study.shares:
-        return None
-    return Figure(
-        "time_split",
-        f"How much of the model's step is the mixer ({study.headline_phase})",
-        "The mixer's op and the whole block, each timed alone and multiplied by the number of blocks, over"
-        " the model's step at the same length. Between the lines: projections, MLP, norms. Above the upper"
-        " line: embedding, head, loss, update. Parts timed alone can add up to more than the whole.",
-        partial(_draw_split, shares=study.shares),
-        (10, 3.4),
-    )
-
-
-def _draw_split(canvas, shares: list[Share]) -> None:
-    from matplotlib.ticker import PercentFormatter
-
-    names = list(dict.fromkeys(s.contender for s in shares))
-    axes = panels.grid(canvas, 1, len(names), T_LABEL)
-    for name, one in zip(names, axes[0], strict=True):
-        one.set_yscale("linear")
-        one.set_title(name, fontsize=9)
-        one.axhline(1, color="#444444", linewidth=0.8)
-        mine = [s for s in shares if s.contender == name]
-        one.fill_between([s.length for s in mine], [s.op for s in mine], color="#cccccc", linewidth=0)
-        one.plot(
-            [s.length for s in mine], [s.op for s in mine], color="black", marker="o", label="mixer's op"
-        )
-        blocks = [(s.length, s.block) for s in mine if s.block is not None]
-        if blocks:
-            look = {"color": PALETTE["blue"], "linestyle": (0, (5, 2)), "markerfacecolor": "white"}
-            one.plot(*zip(*blocks, strict=True), marker="s", label="whole block", **look)
-    axes[0, 0].set_ylim(bottom=0)
-    axes[0, 0].yaxis.set_major_formatter(PercentFormatter(xmax=1))
-    axes[0, 0].set_ylabel("share of the model's step")
-    panels.doubling_ticks(axes, {s.length for s in shares})
     panels.legend(canvas, axes)
 
 
@@ -288,9 +185,7 @@ def _speed(study: Study) -> Figure | None:
 
 def _draw_speed(canvas, curves: list[Curve]) -> None:
     phases = [p for p in ("forward", "train", "decode") if any(c.phase == p for c in curves)]
-    axes = panels.grid(
-        canvas, 1, len(phases), "sequence length T, or context when decoding (tokens)", sharey=False
-    )
+    axes = panels.grid(canvas, 1, len(phases), "sequence length T, or context when decoding (tokens)", sharey=False)
     for phase, one in zip(phases, axes[0], strict=True):
         one.set_title(phase)
         here = [c for c in curves if c.phase == phase]

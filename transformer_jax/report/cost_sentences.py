@@ -90,9 +90,7 @@ def _attention_growth(study: Study) -> list[str]:
     return [
         f"With {name}, the {NAMES[quantity]} of a {PHASES[phase]} {GROW[quantity]}:"
         f" {_grows(growths, lambda g: LEVELS[g.curve.level])}."
-        for (quantity, phase, name), growths in sorted(
-            groups.items(), key=lambda item: list(NAMES).index(item[0][0])
-        )
+        for (quantity, phase, name), growths in sorted(groups.items(), key=lambda item: list(NAMES).index(item[0][0]))
     ]
 
 

@@ -76,9 +76,7 @@ def find(cells: Iterable[dict], axis: str, apart: tuple[str, ...] = ()) -> list[
         cell = cell | {HOLD: heads_hold(cell)}
         place = tuple(cell.get(column) for column in (LEVEL, PHASE, *apart))
         who = (contender(cell), cell.get(MATCHING))
-        groups[place][_others(cell, axis, apart)][who][cell[axis]] = (
-            cell  # a later cell replaces an older one
-        )
+        groups[place][_others(cell, axis, apart)][who][cell[axis]] = cell  # a later cell replaces an older one
     curves = []
     for combinations in groups.values():
         most = max(combinations, key=lambda others: sum(map(len, combinations[others].values())))

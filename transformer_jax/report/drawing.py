@@ -50,7 +50,7 @@ def render(figure: Figure) -> tuple[str, bytes]:
             figure.draw(canvas)
         svg, png = io.StringIO(), io.BytesIO()
         canvas.savefig(svg, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-        canvas.savefig(png, format="png", dpi=130, metadata={"Software": None})
+        canvas.savefig(png, format="png", dpi=110, metadata={"Software": None})
     return svg.getvalue(), png.getvalue()
 
 

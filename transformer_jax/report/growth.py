@@ -120,11 +120,7 @@ class Study:
         """What every curve along the lengths has in common."""
         held = [c.held for c in self.lengths]
         names = ("model.d_model", HEADS, DEPTH, "task.batch_size", "model.dtype")
-        return {
-            k: held[0][k]
-            for k in names
-            if held and k in held[0] and all(h.get(k) == held[0][k] for h in held)
-        }
+        return {k: held[0][k] for k in names if held and k in held[0] and all(h.get(k) == held[0][k] for h in held)}
 
 
 def study(cells: Iterable[dict]) -> Study:
@@ -136,9 +132,7 @@ def study(cells: Iterable[dict]) -> Study:
     best = curves.best_attention(lengths)
     phases = {c.phase for c in lengths if c.level == "model"} or {c.phase for c in lengths}
     headline = next((p for p in ("train", "forward", *sorted(map(str, phases))) if p in phases), "train")
-    against = [
-        (best[c.level, c.phase], c) for c in lengths if not c.is_attention and (c.level, c.phase) in best
-    ]
+    against = [(best[c.level, c.phase], c) for c in lengths if not c.is_attention and (c.level, c.phase) in best]
     decoding = [c for c in lengths if c.phase == "decode" and c.matching == "width"]
     return Study(
         cells=cells,
@@ -147,9 +141,7 @@ def study(cells: Iterable[dict]) -> Study:
         depths=depths,
         headline_phase=headline,
         growths=[g for c in lengths for q in QUANTITIES if (g := growth(c, q)) is not None],
-        crossings=[
-            x for q in ("step_seconds", "flops") for a, r in against if (x := crossing(a, r, q)) is not None
-        ],
+        crossings=[x for q in ("step_seconds", "flops") for a, r in against if (x := crossing(a, r, q)) is not None],
         versus=[v for a, r in against for v in versus(a, r)],
         shares=[s for c in lengths for s in _shares(c, lengths, headline)],
         head_changes=[x for c in heads if (x := change(c)) is not None],
@@ -225,9 +217,7 @@ def _shares(curve: Curve, lengths: list[Curve], phase: str) -> list[Share]:
     """The parts of a model's step, for the curves of the whole model in that phase."""
     if (curve.level, curve.phase, curve.matching) != ("model", phase, "width"):
         return []
-    parts = {
-        c.level: c for c in lengths if (c.contender, c.phase, c.matching) == (curve.contender, phase, "width")
-    }
+    parts = {c.level: c for c in lengths if (c.contender, c.phase, c.matching) == (curve.contender, phase, "width")}
     if "op" not in parts:
         return []
     found = []

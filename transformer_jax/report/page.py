@@ -59,6 +59,10 @@ def html(report: Report, headers: list[dict], lines: list[dict], svgs: dict[str,
     environment.filters["shown"] = shown
     figures = [(f, Markup(drawing.inline(svgs[f.name], f.name, escape(f.title)))) for f in report.figures]
     table, constant = every_cell(lines)
+    swept = [column for column in table.columns if "." in column]
+    environment.filters["named"] = lambda line: " ".join(
+        f"{column.rpartition('.')[2]}={line[column]}" for column in swept if line.get(column) is not None
+    )
     return environment.get_template("page.html.jinja").render(
         report=report,
         figures=figures,
@@ -75,9 +79,7 @@ def every_cell(lines: list[dict]) -> tuple[Table, dict]:
     columns = [c for c in dict.fromkeys(c for line in lines for c in line) if c not in (*FAILURE, "header")]
     columns.sort(key=lambda c: (c != "status", "." not in c))
     values = {c: [line.get(c) for line in lines] for c in columns}
-    same = {
-        c: v[0] for c, v in values.items() if len(lines) > 1 and c != "status" and all(x == v[0] for x in v)
-    }
+    same = {c: v[0] for c, v in values.items() if len(lines) > 1 and c != "status" and all(x == v[0] for x in v)}
     columns = [c for c in columns if c not in same]
     rows = tuple(tuple(line.get(c) for c in columns) for line in lines)
     title = f"Every cell ({len(lines)})"

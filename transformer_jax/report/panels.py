@@ -19,6 +19,7 @@ LOOKS = {
     "min_gru": (PALETTE["vermilion"], "*", (0, (2, 1))),
 }
 OTHER_LOOK = (PALETTE["purple"], "h", (0, (3, 3)))
+T_LABEL = "sequence length T (tokens)"
 WALLS = {"oom": "out of memory", "timeout": "timed out"}
 
 LEFT, RIGHT, BOTTOM, TITLE, LEGEND, BETWEEN = 0.8, 0.15, 0.5, 0.32, 0.3, 0.16
