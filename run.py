@@ -2,8 +2,8 @@
 
 With no command it runs the main job, `experiment attention_cost`.
 
-Exit codes: 0 done; 1 a cell failed or was killed, or the machine let the run down; 2 a mistake in the
-command; 75 stopped by Ctrl-C or SIGTERM, and the same command goes on from there.
+Exit codes: 0 done; 1 a cell failed or was killed, a loss was not finite, or the machine let the run down;
+2 a mistake in the command; 75 stopped by Ctrl-C or SIGTERM, and the same command goes on from there.
 """
 
 import dataclasses
@@ -18,11 +18,13 @@ from typing import Annotated, Any, Union, get_args
 
 import tyro
 from rich.console import Console
+from rich.measure import Measurement
 
 import configs
 from transformer_jax import experiment, progress, rows, runner, sweep
-from transformer_jax.config import Config, ConfigError, Mixer, flatten
+from transformer_jax.config import Config, ConfigError, Mixer, flatten, with_overrides
 from transformer_jax.process import WorkerError
+from transformer_jax.stopping import RESUMABLE
 
 MAIN_JOB = "attention_cost"
 
@@ -108,7 +110,7 @@ class Experiment:
         whole = f"{summary.cells['ok']} of {len(cells)} cells are whole"
         if summary.interrupted:
             print(f"stopped: {whole}; repeat the command to go on", file=sys.stderr)
-            return runner.RESUMABLE
+            return RESUMABLE
         print(whole, *(f"{n} {status}" for status, n in summary.cells.items() if status != "ok"), sep=", ")
         _draw(folder)
         return 1 if summary.cells["failed"] or summary.cells["killed"] else 0
@@ -126,7 +128,111 @@ class Report:
         return 0
 
 
-COMMANDS = {"list": List, "experiment": Experiment, "report": Report}
+@dataclass(frozen=True)
+class Train:
+    """Train a config. A command that was stopped, or killed, goes on when it is repeated.
+
+    Options like --train.num-steps change the config.
+    """
+
+    name: tyro.conf.Positional[str]
+    """A file in configs/, without its ending."""
+    out: Path | None = None
+    """The folder of the run; None: runs/NAME."""
+    allow_fallback: bool = False
+    """Where the newest checkpoint is damaged, put it aside and go on from an older one."""
+    config: Annotated[Overrides, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = Overrides()
+
+    def run(self, words: Sequence[str]) -> int:
+        config = with_overrides(configs.get(self.name), given_on(words, self.config))
+        from transformer_jax import runs
+
+        folder = self.out or Path("runs") / self.name
+        outcome = runs.train(config, folder, Console(stderr=True), self.allow_fallback)
+        if outcome.status == "stopped":
+            print(f"stopped at step {outcome.step}: repeat the command to go on", file=sys.stderr)
+            return RESUMABLE
+        if outcome.status == "nan":
+            print(f"error: the loss or a gradient was not finite before step {outcome.step}", file=sys.stderr)
+            return 1
+        _print_metrics(outcome.metrics)
+        print(folder / "run.html")
+        return 0
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Evaluate a run's checkpoint on a whole split; everything else is read from its folder."""
+
+    folder: tyro.conf.Positional[Path]
+    """The folder of the run."""
+    split: str = "validation"
+    """validation or test."""
+    checkpoint: str = "best"
+    """best (lowest validation loss), latest, or a step."""
+
+    def run(self, words: Sequence[str]) -> int:
+        from transformer_jax import runs
+
+        _print_metrics(runs.evaluate(self.folder, self.split, self.checkpoint))
+        return 0
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Continue a text with a run's language model."""
+
+    folder: tyro.conf.Positional[Path]
+    """The folder of the run."""
+    prompt: str
+    """The text to continue."""
+    max_new: int = 200
+    """So many tokens are added."""
+    temperature: float = 0.8
+    """Divides the logits; 0 always takes the likeliest token."""
+    top_k: int | None = None
+    """Draw from so many of the likeliest tokens alone."""
+    seed: int = 0
+    """Another seed draws another text."""
+    checkpoint: str = "best"
+    """best (lowest validation loss), latest, or a step."""
+
+    def run(self, words: Sequence[str]) -> int:
+        from transformer_jax import runs
+
+        options = {name: getattr(self, name) for name in ("checkpoint", "temperature", "top_k", "seed")}
+        print(self.prompt + runs.generate(self.folder, self.prompt, self.max_new, **options))
+        return 0
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Turn a set's original files into the layout that training reads, for machines without a network."""
+
+    name: tyro.conf.Positional[str]
+    """tiny_shakespeare, mnist, ..."""
+    source: Annotated[Path, tyro.conf.arg(name="from")]
+    """The folder of the original files."""
+    data_dir: str | None = None
+    """Where to; None: $TFDS_DATA_DIR, or ~/.cache/transformer_jax/data."""
+
+    def run(self, words: Sequence[str]) -> int:
+        from transformer_jax.config import TaskConfig
+        from transformer_jax.tasks import prepare, sets
+
+        print(prepare.prepare(self.name, self.source, sets.data_dir(TaskConfig(data_dir=self.data_dir))))
+        return 0
+
+
+COMMANDS = {
+    "list": List,
+    "experiment": Experiment,
+    "report": Report,
+    "train": Train,
+    "evaluate": Evaluate,
+    "generate": Generate,
+    "prepare": Prepare,
+}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -136,7 +242,7 @@ def main(argv: Sequence[str]) -> int:
         words = ["experiment", MAIN_JOB, *words]
     try:
         return _parse(words).run(words)
-    except (ConfigError, rows.FolderError) as error:
+    except (ConfigError, rows.FolderError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except (WorkerError, OSError) as error:
@@ -144,14 +250,14 @@ def main(argv: Sequence[str]) -> int:
         return 1
     except KeyboardInterrupt:
         print("stopped; repeat the command to go on", file=sys.stderr)
-        return runner.RESUMABLE
+        return RESUMABLE
 
 
 def _parse(words: list[str]):
     """The command as one of COMMANDS; a wrong option ends the process with exit code 2 and a message."""
     defaults = {"experiment": Experiment(config=_shown_base(words))}
     commands = [
-        Annotated[kind, tyro.conf.subcommand(name, default=defaults.get(name, tyro.MISSING))]
+        Annotated[kind, tyro.conf.subcommand(name, **({"default": defaults[name]} if name in defaults else {}))]
         for name, kind in COMMANDS.items()
     ]
     flags = (tyro.conf.FlagCreatePairsOff,)
@@ -167,18 +273,25 @@ def _shown_base(words: list[str]) -> Overrides:
 
 def given_on(words: Sequence[str], sections: Any) -> dict[str, Any]:
     """The config keys that the words name, with the values read for them: {"model.num_heads": 8}."""
-    named = {
-        word.partition("=")[0].removeprefix("--").replace("-", "_") for word in words if word.startswith("--")
-    }
+    named = {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in words if word.startswith("--")}
     return {key: value for key, value in flatten(sections).items() if key in named}
 
 
 def _show_plan(module: ModuleType, cells: Sequence[experiment.Cell]) -> int:
     predict = getattr(module, "predict", None)
     predictions = [predict(cell.config) for cell in cells] if predict else None
-    Console().print(progress.dry_table(cells, predictions))
+    console, table = Console(), progress.dry_table(cells, predictions)
+    whole = Measurement.get(console, console.options.update(max_width=1000), table).maximum
+    console.width = max(console.width, whole)  # a narrow terminal wraps lines; it must not cut numbers off
+    console.print(table)
     print(f"{len(cells)} cells, {sum(cell.config.measure.rounds for cell in cells)} measurements")
     return 0
+
+
+def _print_metrics(lanes: list[dict[str, float]]) -> None:
+    for lane, metrics in enumerate(lanes):
+        said = "  ".join(f"{name} {value:.6f}" for name, value in metrics.items())
+        print(f"lane {lane}: {said}" if len(lanes) > 1 else said)
 
 
 def _draw(folder: Path) -> None:

@@ -18,6 +18,7 @@ from transformer_jax.config import Config, flatten
 from transformer_jax.worker import is_out_of_memory, requested_bytes
 
 START_SECONDS = 120.0
+KILL_SECONDS = 60.0
 POLL_SECONDS = 0.2
 
 
@@ -99,13 +100,20 @@ class Worker:
         return outcome
 
     def kill(self) -> None:
-        """Ends the worker and every process that it started in its group; harmless when there is none."""
+        """Ends the worker and every process that it started in its group; harmless when there is none.
+
+        Raises:
+          WorkerError: the kernel does not let go of it (a driver that hangs): the device cannot be used.
+        """
         if self._process is None:
             return
         # The leader is not reaped before this, so its number cannot have passed to a stranger.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        try:
+            self._process.wait(KILL_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise WorkerError(f"the worker, process {self._process.pid}, cannot be killed") from None
         self._process = None
         os.close(self._requests)
         os.close(self._responses)
