@@ -241,10 +241,11 @@ DRIVER = """if True:
     import sys
     from pathlib import Path
     from transformer_jax import experiment, runner
+    from transformer_jax.stopping import RESUMABLE
     path = Path(sys.argv[1])
     module = experiment.load(path)
     summary = runner.run(path, module, experiment.plan(module), Path(sys.argv[2]))
-    sys.exit(runner.RESUMABLE if summary.interrupted else 0)
+    sys.exit(RESUMABLE if summary.interrupted else 0)
 """
 
 
@@ -297,8 +298,8 @@ def test_a_signal_stops_cleanly_with_code_75_and_the_run_can_go_on(tmp_path, num
 def test_the_second_signal_ends_the_process_at_once():
     code = """if True:
         import os, signal, time
-        from transformer_jax import runner
-        with runner._stop_signals() as stopping:
+        from transformer_jax.stopping import stop_signals
+        with stop_signals() as stopping:
             os.kill(os.getpid(), signal.SIGINT)
             assert stopping()
             os.kill(os.getpid(), signal.SIGTERM)

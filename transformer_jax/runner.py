@@ -1,14 +1,11 @@
 """Runs the cells of an experiment, each round in a random order, so that only what is missing is ever run."""
 
-import contextlib
 import json
-import os
 import random
-import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -18,9 +15,9 @@ from transformer_jax.config import content_key, flatten
 from transformer_jax.experiment import PACKAGE, Cell
 from transformer_jax.process import Stopped, Worker
 from transformer_jax.progress import Eta, View
+from transformer_jax.stopping import stop_signals
 
 TIMEOUT_SECONDS = 300.0
-RESUMABLE = 75  # EX_TEMPFAIL, the exit code of a run that stopped cleanly and can go on from there
 
 Statuses = dict[tuple[str, int], str]  # by (identity of the cell, round)
 
@@ -61,7 +58,7 @@ def run(
       process.WorkerError: no worker process can be started.
       OSError: a row could not be written; those before it are intact.
     """
-    with rows.locked(folder), _stop_signals() as stopping, Worker(path, stopping) as worker:
+    with rows.locked(folder), stop_signals() as stopping, Worker(path, stopping) as worker:
         try:
             facts = worker.start()
         except Stopped:
@@ -117,9 +114,7 @@ def _calls(cells: Sequence[Cell], statuses: Statuses, seed: int) -> Iterator[tup
 
 
 def _standing(cell: Cell, statuses: Statuses) -> str:
-    of_cell = [
-        statuses.get((cell.identity, round_), "missing") for round_ in range(cell.config.measure.rounds)
-    ]
+    of_cell = [statuses.get((cell.identity, round_), "missing") for round_ in range(cell.config.measure.rounds)]
     bad = [status for status in of_cell if status not in ("ok", "missing")]
     return bad[0] if bad else "missing" if "missing" in of_cell else "ok"
 
@@ -162,9 +157,7 @@ def _open(folder: Path, header: dict) -> tuple[Statuses, list[str]]:
     results = rows.read(folder) if (folder / rows.FILE).exists() else rows.Results([], [], [])
     for row_header in _headers_of_rows(results):
         if row_header["experiment"] != header["experiment"]:
-            raise rows.FolderError(
-                f"{folder} holds the experiment {row_header['experiment']}: choose another --out"
-            )
+            raise rows.FolderError(f"{folder} holds the experiment {row_header['experiment']}: choose another --out")
     held = rows.current(rows.Results([*results.headers, header], results.rows, results.notes))
     for row_header in _headers_of_rows(held):
         rows.refuse_mix(row_header, header)
@@ -205,22 +198,3 @@ def _commit() -> dict:
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Yields a question: has the user asked to stop? A second Ctrl-C or SIGTERM ends the process at once."""
-    received = []
-
-    def handle(number, frame):
-        if received:
-            os._exit(RESUMABLE)  # the worker ends itself when its pipe closes
-        received.append(number)
-        os.write(2, b"\nstopping; once more to exit at once\n")
-
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

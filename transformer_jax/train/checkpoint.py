@@ -78,9 +78,7 @@ class Checkpoints:
             return int(which)
         if which not in ("latest", "best"):
             held = ", ".join(map(str, steps))
-            raise CheckpointError(
-                f"{self.folder} holds no checkpoint {which!r}: latest, best or one of {held}"
-            )
+            raise CheckpointError(f"{self.folder} holds no checkpoint {which!r}: latest, best or one of {held}")
         best = self.best() if which == "best" else None
         return steps[-1] if best is None else best
 
@@ -121,9 +119,7 @@ class Checkpoints:
             raise CheckpointError(f"checkpoint {step} has format {meta['format']}, this code reads {FORMAT}")
         if differences := _differences(meta["leaves"], describe_leaves(target)):
             raise CheckpointError(f"checkpoint {step} is of another model: {'; '.join(differences)}")
-        changed = [
-            f"{k} {v} (now {versions()[k]})" for k, v in meta["versions"].items() if v != versions()[k]
-        ]
+        changed = [f"{k} {v} (now {versions()[k]})" for k, v in meta["versions"].items() if v != versions()[k]]
         if changed:
             warnings.warn(
                 f"checkpoint {step} was written with {', '.join(changed)}: what follows need not be"
@@ -197,9 +193,7 @@ class Checkpoints:
         except (OSError, ValueError) as error:
             raise CheckpointError(f"checkpoint {step}: {MANIFEST} cannot be read ({error})") from None
         missing = [name for name in expected if not (folder / name).is_file()]
-        changed = [
-            name for name in expected if name not in missing and _sha256(folder / name) != expected[name]
-        ]
+        changed = [name for name in expected if name not in missing and _sha256(folder / name) != expected[name]]
         if missing or changed:
             said = [f"{name} is missing" for name in missing] + [f"{name} was changed" for name in changed]
             raise CheckpointError(f"checkpoint {step} is damaged: {', '.join(said)}")

@@ -30,18 +30,14 @@ def learning_rate(config: TrainConfig, peak_lr: float | jax.Array | None = None)
     return at
 
 
-def make_optimizer(
-    config: TrainConfig, peak_lr: float | jax.Array | None = None
-) -> optax.GradientTransformation:
+def make_optimizer(config: TrainConfig, peak_lr: float | jax.Array | None = None) -> optax.GradientTransformation:
     """AdamW (Loshchilov & Hutter 2019) behind clipping by the global norm.
 
     Matrices decay, biases and norms do not. `peak_lr` as in `learning_rate`.
     """
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(
-            learning_rate(config, peak_lr), b2=config.beta2, weight_decay=config.weight_decay, mask=_decays
-        ),
+        optax.adamw(learning_rate(config, peak_lr), b2=config.beta2, weight_decay=config.weight_decay, mask=_decays),
     )
 
 

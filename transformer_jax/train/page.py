@@ -38,9 +38,7 @@ def _curve(rows: list[dict], name: str) -> str:
     FigureCanvasSVG(figure)
     axes = figure.subplots()
     for split, lane in dict.fromkeys((row["split"], row["lane"]) for row in rows if name in row):
-        mine = [
-            row for row in rows if (row["split"], row["lane"]) == (split, lane) and row.get(name) is not None
-        ]
+        mine = [row for row in rows if (row["split"], row["lane"]) == (split, lane) and row.get(name) is not None]
         label = split if lane == 0 else f"{split}, lane {lane}"
         marker = "." if split == "validation" else None
         axes.plot([row["step"] for row in mine], [row[name] for row in mine], label=label, marker=marker)

@@ -59,9 +59,7 @@ def build(model, config: TrainConfig) -> Programs:
     def run_chunk(state, batches):
         return jax.lax.scan(lambda state, batch: step(state, batch, lrs), state, batches)
 
-    return Programs(
-        partial(jax.jit(init), seeds, lrs), jax.jit(run_chunk, donate_argnums=0), jax.jit(evaluate)
-    )
+    return Programs(partial(jax.jit(init), seeds, lrs), jax.jit(run_chunk, donate_argnums=0), jax.jit(evaluate))
 
 
 def lane_seeds(config: TrainConfig) -> list[int]:

@@ -49,7 +49,7 @@ def train_step(
     """
     key = jax.random.fold_in(state.key, state.step)
     grads, metrics = gradient(loss_fn, state.params, batch, key, micro_batches)
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     metrics = metrics | {"grad_norm": (norm, jnp.ones_like(norm))}
@@ -75,9 +75,7 @@ def gradient(loss_fn: LossFn, params, batch, key: jax.Array, micro_batches: int 
     parts = jax.tree.map(lambda x: x.reshape(micro_batches, -1, *x.shape[1:]), batch)
 
     def one(index):
-        grads, metrics = grad_fn(
-            params, jax.tree.map(lambda x: x[index], parts), jax.random.fold_in(key, index)
-        )
+        grads, metrics = grad_fn(params, jax.tree.map(lambda x: x[index], parts), jax.random.fold_in(key, index))
         return jax.tree.map(lambda g: g * metrics["loss"][1], grads), metrics
 
     def add(index, total):

@@ -1,0 +1,159 @@
+"""A training run as a folder: a config's model and task brought together, trained, evaluated, made to write."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from transformer_jax import models, tasks
+from transformer_jax.config import Config, ConfigError
+from transformer_jax.measure import flops, timing
+from transformer_jax.rows import locked
+from transformer_jax.stopping import stop_signals
+from transformer_jax.train import programs
+from transformer_jax.train.checkpoint import Checkpoints
+from transformer_jax.train.evaluate import evaluate as evaluate_split
+from transformer_jax.train.generate import generate as continue_tokens
+from transformer_jax.train.log import read_config
+from transformer_jax.train.loop import Outcome, fit
+from transformer_jax.train.progress import Shown
+
+
+def use_compilation_cache() -> None:
+    """Keeps every compiled program, however quickly it compiled, for the next process."""
+    folder = Path("~/.cache/transformer_jax/compiled").expanduser()
+    if jax.config.jax_compilation_cache_dir is None:  # else the user set one
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def train(config: Config, folder: Path, console: Console, allow_fallback: bool = False) -> Outcome:
+    """`fit` with the folder locked, signals handled and progress shown.
+
+    Raises:
+      ConfigError: the model does not fit the task, or the folder holds a run of another config.
+      rows.FolderError: the folder is in use or cannot be written.
+      CheckpointError, OSError: as `fit`.
+    """
+    use_compilation_cache()
+    task = tasks.build(config)
+    check(config, task)
+    model = models.build(config.model)
+    with locked(folder), stop_signals() as stopping:
+        shown = Shown(console, config.task.batch_size * config.train.lanes * _steps(task), *_speed(model, task, config))
+        return fit(
+            model,
+            task,
+            config,
+            folder,
+            stopping=stopping,
+            progress=shown,
+            allow_fallback=allow_fallback,
+        )
+
+
+def evaluate(folder: Path, split: str = "validation", checkpoint: str = "best") -> list[dict[str, float]]:
+    """The metrics of a saved step on a whole split, by lane; everything is read from the folder.
+
+    Raises:
+      ConfigError: the folder holds no run, or the task no such split.
+      CheckpointError: no such checkpoint, or a damaged one.
+    """
+    use_compilation_cache()
+    config = read_config(folder)
+    task = tasks.build(config)
+    run = programs.build(models.build(config.model), config.train)
+    params = _params(folder, run, checkpoint)
+    try:
+        return evaluate_split(run.evaluate, params, task.evaluate(split))
+    except ValueError as error:  # no such split
+        raise ConfigError(str(error)) from None
+
+
+def generate(
+    folder: Path,
+    prompt: str,
+    num_tokens: int,
+    *,
+    checkpoint: str = "best",
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    seed: int = 0,
+) -> str:
+    """The text with which a run's model continues the prompt (its first lane's).
+
+    Raises:
+      ConfigError: the folder holds no run of a text model, the prompt has a character it never saw, or an
+        option is impossible.
+      CheckpointError: no such checkpoint, or a damaged one.
+    """
+    use_compilation_cache()
+    config = read_config(folder)
+    task, model = tasks.build(config), models.build(config.model)
+    if task.encode is None or model.extend is None:
+        raise ConfigError(f"{folder} holds a run on {config.task.name}, which is not a language model of text")
+    params = _params(folder, programs.build(model, config.train), checkpoint)
+    if config.train.lanes > 1:
+        params = jax.tree.map(lambda leaf: leaf[0], params)
+    try:
+        tokens_BxN = continue_tokens(
+            model,
+            params,
+            task.encode(prompt)[None],
+            num_tokens,
+            key=jax.random.key(seed),
+            max_len=config.model.max_len,
+            temperature=temperature,
+            top_k=top_k,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return task.decode(np.asarray(tokens_BxN[0]).tolist())
+
+
+def check(config: Config, task) -> None:
+    """Raises ConfigError, naming the key to set, where the model cannot read the task or answer it."""
+    model = config.model
+    vectors = task.input_shape[-1] if task.vocab_size is None else None
+    if vectors is not None and len(task.input_shape) != 2:
+        raise ConfigError(
+            f"task {task.name} gives arrays of shape {task.input_shape}, and a model reads sequences: set"
+            " task.patch_size"
+        )
+    wanted = {"model.input_dim": (model.input_dim, vectors)}
+    wanted["model.num_classes"] = (model.num_classes, task.num_classes)
+    if task.vocab_size is not None:
+        wanted["model.vocab_size"] = (model.vocab_size, task.vocab_size)
+    wrong = [f"{key}={has}, set it to {needs}" for key, (has, needs) in wanted.items() if has != needs]
+    if wrong:
+        raise ConfigError(f"the model does not fit the task {task.name}: {'; '.join(wrong)}")
+    if task.input_shape[0] > model.max_len:
+        raise ConfigError(
+            f"task {task.name} has sequences of {task.input_shape[0]} steps; model.max_len={model.max_len}"
+        )
+
+
+def _params(folder: Path, run: programs.Programs, checkpoint: str):
+    checkpoints = Checkpoints(folder / "checkpoints")
+    state, _ = checkpoints.restore(checkpoints.find(checkpoint), jax.eval_shape(run.init))
+    return state.params
+
+
+def _steps(task) -> int:
+    """Tokens (or patches) of one example."""
+    return task.input_shape[0]
+
+
+def _speed(model, task, config: Config) -> tuple[float | None, float]:
+    """Matmul FLOPs of one step (None where a primitive has no rule), and the FLOP/s of a large matmul here."""
+    run = programs.build(model, config.train)
+    lanes = (config.train.lanes,) if config.train.lanes > 1 else ()
+    batch = next(task.train(config.train.seed))
+    shapes = {k: jax.ShapeDtypeStruct((1, *lanes, *v.shape), v.dtype) for k, v in batch.items()}
+    try:
+        count = flops.count(run.run_chunk, jax.eval_shape(run.init), shapes).matmul_flops
+    except ValueError:
+        count = None
+    return count, timing.calibration().peak_flops

@@ -1,0 +1,69 @@
+"""Text from a language model: greedy, by temperature, from the k likeliest tokens."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+
+def generate(
+    model,
+    params,
+    prompt_BxL: jax.Array,
+    num_tokens: int,
+    *,
+    key: jax.Array,
+    max_len: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+) -> jax.Array:
+    """tokens_BxN that continue the prompts, N = num_tokens; each is drawn with a key of its own place.
+
+    The state of every layer (key-value cache or carry) is kept, so that a token costs one step. When max_len
+    steps are read, the later half of them is read anew and the rest forgotten.
+
+    Args:
+      model: has `initial_state` and `extend`.
+      max_len: the most steps that the model reads at once.
+      temperature: divides the logits; 0 takes the likeliest token.
+      top_k: draw from so many of the likeliest tokens alone; None: from all.
+
+    Raises:
+      ValueError: an empty prompt, num_tokens below 1, a negative temperature, or top_k below 1.
+    """
+    if prompt_BxL.shape[1] < 1 or num_tokens < 1:
+        raise ValueError("generation needs a prompt of at least one token and at least one token to add")
+    if temperature < 0 or (top_k is not None and top_k < 1):
+        raise ValueError(f"temperature={temperature}, top_k={top_k}: must be at least 0 and at least 1")
+    tokens, length = jnp.asarray(prompt_BxL, jnp.int32), prompt_BxL.shape[1]
+    while (done := tokens.shape[1] - length) < num_tokens:
+        read = tokens if tokens.shape[1] < max_len else tokens[:, -max(1, max_len // 2) :]
+        steps = max(1, min(num_tokens - done, max_len - read.shape[1]))
+        added = _continue(model, params, read, key, done, steps, temperature, top_k)
+        tokens = jnp.concatenate([tokens, added], axis=1)
+    return tokens[:, length:]
+
+
+@partial(jax.jit, static_argnames=("model", "steps", "temperature", "top_k"))
+def _continue(model, params, tokens_BxL, key, first, steps, temperature, top_k):
+    """`steps` more tokens in one loop on the device; the first of them is number `first`."""
+
+    def step(carry, index):
+        logits_BxV, state = carry
+        token_B = _choose(logits_BxV, jax.random.fold_in(key, index), temperature, top_k)
+        logits_Bx1xV, state = model.extend(params, token_B[:, None], state)
+        return (logits_Bx1xV[:, 0], state), token_B
+
+    state = model.initial_state(tokens_BxL.shape[0], tokens_BxL.shape[1] + steps)
+    logits_BxLxV, state = model.extend(params, tokens_BxL, state)
+    _, tokens_NxB = jax.lax.scan(step, (logits_BxLxV[:, -1], state), first + jnp.arange(steps))
+    return tokens_NxB.T
+
+
+def _choose(logits_BxV, key, temperature, top_k):
+    if temperature == 0:
+        return logits_BxV.argmax(-1).astype(jnp.int32)
+    if top_k is not None and top_k < logits_BxV.shape[-1]:
+        kth = jax.lax.top_k(logits_BxV, top_k)[0][:, -1:]
+        logits_BxV = jnp.where(logits_BxV >= kth, logits_BxV, -jnp.inf)
+    return jax.random.categorical(key, logits_BxV / temperature).astype(jnp.int32)
