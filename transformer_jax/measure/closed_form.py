@@ -5,8 +5,11 @@ width D with an MLP of 4 D costs 24 T D^2 + 4 T^2 D forward (Kaplan et al. 2020,
 own term kept), an LSTM layer 16 T D^2 where attention has 8 T D^2 + 4 T^2 D.
 """
 
+import jax
+
 from transformer_jax.config import Config, ModelConfig
-from transformer_jax.ops.attention import scores_computed
+from transformer_jax.ops.attention import choose
+from transformer_jax.ops.blockwise import visited_scores
 from transformer_jax.ops.recurrence import NUM_GATES
 
 
@@ -17,17 +20,35 @@ def matmul_flops(config: Config) -> int:
     recomputes. A decoding step reads one token with `task.seq_len` steps of context.
     """
     level, phase = config.measure.level, config.measure.phase
-    forward, backward = _flops(config, level, 1 if phase == "decode" else config.task.seq_len)
+    forward, backward = _flops(config, level)
     total = forward + (backward if phase == "train" else 0)
     if phase == "train" and config.model.remat and level == "model":
-        total += config.model.num_layers * _flops(config, "block", config.task.seq_len)[0]
+        # a block's last matmul is not needed to differentiate it, so it is not recomputed
+        last = 2 * config.task.seq_len * config.model.d_model * config.model.mlp_width
+        total += config.model.num_layers * (_flops(config, "block")[0] - last)
     return total * config.task.batch_size
 
 
-def _flops(config: Config, level: str, steps: int) -> tuple[int, int]:
-    """Forward and backward FLOPs of one sequence, of which `steps` steps are computed."""
-    model = config.model
-    op, op_backward = _mixer_op(model, steps, config.task.seq_len)
+def implementation(config: Config) -> str | None:
+    """The attention implementation that runs: what `auto` takes on this platform. None for a recurrence."""
+    model, (steps, context) = config.model, _lengths(config)
+    if model.mixer != "attention" or model.attention != "auto":
+        return model.attention if model.mixer == "attention" else None
+    dtype = jax.numpy.dtype(model.dtype)
+    q = jax.ShapeDtypeStruct((config.task.batch_size, steps, model.num_heads, model.width_per_head), dtype)
+    k = jax.ShapeDtypeStruct((config.task.batch_size, context, model.kv_heads, model.width_per_head), dtype)
+    return choose(q, k, causal=steps > 1)
+
+
+def _lengths(config: Config) -> tuple[int, int]:
+    """Steps that are computed, and steps that they may look at."""
+    return (1 if config.measure.phase == "decode" else config.task.seq_len), config.task.seq_len
+
+
+def _flops(config: Config, level: str) -> tuple[int, int]:
+    """Forward and backward FLOPs of one sequence."""
+    model, (steps, _) = config.model, _lengths(config)
+    op, op_backward = _mixer_op(config)
     if level == "op":
         return op, op_backward
     dense = 2 * steps * (_projection_weights(model) + 2 * model.d_model * model.mlp_width)
@@ -38,13 +59,16 @@ def _flops(config: Config, level: str, steps: int) -> tuple[int, int]:
     return model.num_layers * block + head, model.num_layers * block_backward + 2 * head
 
 
-def _mixer_op(model: ModelConfig, steps: int, context: int) -> tuple[int, int]:
+def _mixer_op(config: Config) -> tuple[int, int]:
     """What touches more than one time step: QKᵀ and PV, or the recurrent matmul of every step."""
+    model, (steps, context) = config.model, _lengths(config)
     if model.mixer == "attention":
-        one_pass = 2 * model.num_heads * model.width_per_head
-        # decoding masks the cache and passes no causal flag: every cached position is scored
-        forward, backward = scores_computed(model.attention, steps, context, causal=steps > 1)
-        return 2 * one_pass * forward, one_pass * backward
+        one_pass = 2 * model.num_heads * model.width_per_head  # one matmul, per score
+        # forward are QKᵀ and PV; backward dP, dQ, dK and dV, and blockwise QKᵀ once more
+        if implementation(config) == "blockwise":
+            scores = visited_scores(steps, context, causal=steps > 1)  # decoding masks the cache instead
+            return 2 * one_pass * scores, 5 * one_pass * scores
+        return 2 * one_pass * steps * context, 4 * one_pass * steps * context
     recurrent = 0 if model.mixer == "min_gru" else 2 * steps * model.state_width**2 * NUM_GATES[model.mixer]
     return recurrent, 2 * recurrent
 

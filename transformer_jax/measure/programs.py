@@ -41,7 +41,8 @@ def build(config: Config) -> Program:
         make = _decode
     fn, make_args = make(config)
     steps = 1 if config.measure.phase == "decode" else config.task.seq_len
-    return Program(fn, jax.jit(make_args), config.task.batch_size * steps)
+    # jitted here, so that compiling and counting share one trace
+    return Program(jax.jit(fn), jax.jit(make_args), config.task.batch_size * steps)
 
 
 def _op(config: Config):
@@ -52,8 +53,7 @@ def _op(config: Config):
         keys = jax.random.split(jax.random.key(config.train.seed), 4)
         heads = [model.num_heads, model.kv_heads, model.kv_heads, model.num_heads]
         q, k, v, weight = (
-            jax.random.normal(key, (B, T, n, model.width_per_head), dtype)
-            for key, n in zip(keys, heads, strict=True)
+            jax.random.normal(key, (B, T, n, model.width_per_head), dtype) for key, n in zip(keys, heads, strict=True)
         )
         return (q, k, v), weight
 
@@ -79,7 +79,7 @@ def _op(config: Config):
 
     def train(inputs, weight):
         # a random linear functional of the output: its gradient is `weight`, which no compiler can foresee
-        return jax.value_and_grad(lambda inputs: jnp.vdot(op(*inputs), weight))(inputs)
+        return jax.value_and_grad(lambda inputs: jnp.sum(op(*inputs) * weight))(inputs)
 
     return (train if config.measure.phase == "train" else forward), make_args
 
@@ -100,7 +100,7 @@ def _block(config: Config):
     def train(state, x, weight):
         # as inside a model, the gradient with respect to the block's input is computed as well
         def loss(params, x):
-            return jnp.vdot(block.apply(params, x), weight)
+            return jnp.sum(block.apply(params, x) * weight)
 
         value, (grads, grad_x) = jax.value_and_grad(loss, argnums=(0, 1))(state.params, x)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)

@@ -1,0 +1,99 @@
+"""What does attention cost against a recurrence: in time, FLOPs and memory, over length, heads and depth?
+
+The op alone, one block and the whole model, forward and in training, and decoding, all in one run on one clock.
+A round samples every cell once in a random order; a cell's program is compiled in its first round and kept.
+"""
+
+from dataclasses import asdict
+from functools import cache
+
+import configs
+from transformer_jax.config import Config
+from transformer_jax.measure import closed_form, flops, memory, predict, programs, timing
+from transformer_jax.measure.matching import matched
+from transformer_jax.report import attention_cost
+from transformer_jax.sweep import chain, grid
+
+BASE = configs.get("bench")
+
+LENGTHS = [64, 128, 256, 512, 1024, 2048, 4096]
+ATTENTION = {"model.mixer": ["attention"], "model.attention": ["auto", "reference"]}
+RECURRENT = {"model.mixer": ["rnn", "gru", "lstm", "min_gru"]}
+FAIR = {"model.mixer": ["gru", "lstm"]}
+AUTO = {"model.mixer": ["attention"], "model.attention": ["auto"]}
+
+
+def over(mixers, axes):
+    """The axes for attention's implementations and for the recurrences, to which an implementation means nothing."""
+    return chain(*(grid({"measure.level": ["model"], "measure.phase": ["train"]} | axes | kind) for kind in mixers))
+
+
+SWEEP = chain(
+    # length, at three levels: where the quadratic term is all there is, and where it hides behind the rest
+    over(
+        [ATTENTION, RECURRENT],
+        {"measure.level": ["op"], "measure.phase": ["forward", "train"], "task.seq_len": LENGTHS},
+    ),
+    over([ATTENTION, FAIR], {"measure.level": ["block"], "task.seq_len": LENGTHS}),
+    over([ATTENTION, RECURRENT], {"task.seq_len": LENGTHS}),
+    over(
+        [AUTO, FAIR],
+        {"measure.level": ["block", "model"], "measure.phase": ["forward"], "task.seq_len": LENGTHS[::2]},
+    ),
+    # the same question at equal parameters and at equal training FLOPs
+    over([FAIR], {"measure.matching": ["params", "flops"], "task.seq_len": LENGTHS[2:]}),
+    # heads that share d_model, and heads of a fixed width
+    over(
+        [AUTO],
+        {"measure.level": ["op", "block"], "task.seq_len": [1024], "model.num_heads": [1, 2, 4, 8, 16]},
+    ),
+    over(
+        [AUTO],
+        {
+            "measure.level": ["op", "block"],
+            "task.seq_len": [1024],
+            "model.num_heads": [1, 2, 4, 8],
+            "model.head_dim": [16],
+        },
+    ),
+    # depth
+    over([AUTO, FAIR], {"task.seq_len": [512], "model.num_layers": [1, 2, 4, 8]}),
+    # one more token after T
+    over([AUTO, RECURRENT], {"measure.phase": ["decode"], "task.seq_len": LENGTHS[::2]}),
+)
+predict = predict.predict
+report = attention_cost.report
+
+
+def cell(config: Config) -> dict:
+    """One sample of the config's program, beside what is known of it without a clock."""
+    columns, timer = _prepare(config)
+    return columns | asdict(timer()) | {"matmul_peak_flops": timing.calibration().peak_flops}
+
+
+@cache
+def _prepare(config: Config) -> tuple[dict, timing.Timer]:
+    """Compiles and counts once a cell; the timer keeps the program and its arguments for the later rounds."""
+    program = programs.build(config)
+    args = program.make_args()
+    compiled = timing.compile_program(program.fn, args)
+    counted = flops.count(program.fn, *args)
+    model = matched(config).model
+    xla = compiled.program.cost_analysis() or {}
+    return {
+        "compile_seconds": compiled.compile_seconds,
+        "tokens": program.tokens,
+        "mixer_width": model.state_width if model.mixer != "attention" else model.num_heads * model.width_per_head,
+        "num_params": closed_form.num_params(model, config.measure.level),
+        "implementation": closed_form.implementation(config),
+        "closed_form_flops": closed_form.matmul_flops(matched(config)),
+        "jaxpr_matmul_flops": counted.matmul_flops,
+        "jaxpr_flops": counted.flops,
+        "jaxpr_transcendentals": counted.transcendentals,
+        "jaxpr_bytes": counted.bytes,
+        "sequential_depth": counted.sequential_depth,
+        "xla_flops": xla.get("flops"),
+        "xla_bytes": xla.get("bytes accessed"),
+        **asdict(memory.program_memory(compiled.program)),
+        **memory.peak_columns(compiled, args),
+    }, timing.Timer(lambda: compiled(*args), config.measure.min_sample_seconds)

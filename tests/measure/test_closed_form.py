@@ -1,0 +1,111 @@
+"""Closed forms against the jaxpr walk, against the parameters that are really made, and against the literature."""
+
+import jax
+import pytest
+
+from transformer_jax import models
+from transformer_jax.config import Config, ModelConfig, TaskConfig, with_overrides
+from transformer_jax.measure import closed_form, flops, programs
+from transformer_jax.measure.matching import TOLERANCE, matched
+
+BASE = Config(ModelConfig(d_model=48, num_heads=3, num_layers=2, vocab_size=40), TaskConfig(seq_len=36, batch_size=2))
+VARIANTS = {
+    "reference": {"model.attention": "reference"},
+    "xla": {"model.attention": "xla"},
+    "blockwise": {"model.attention": "blockwise"},
+    "blockwise, long": {"model.attention": "blockwise", "task.seq_len": 700},
+    "auto": {"model.attention": "auto"},
+    "grouped": {"model.attention": "reference", "model.num_kv_heads": 1, "model.head_dim": 8},
+    "post-norm, learned, tied": {
+        "model.norm": "post",
+        "model.position": "learned",
+        "model.tie_embeddings": True,
+        "model.max_len": 2000,
+    },
+    "remat": {"model.remat": True, "model.attention": "reference"},
+    **{name: {"model.mixer": name} for name in ("rnn", "gru", "lstm", "min_gru")},
+    "projected lstm": {"model.mixer": "lstm", "model.recurrent_dim": 20},
+}
+PLAIN = ("reference", "blockwise", "gru", "lstm")
+MEASURES = [("op", "forward"), ("op", "train"), ("block", "forward"), ("block", "train")]
+MEASURES += [("model", "forward"), ("model", "train"), ("model", "decode")]
+
+
+CASES = [(variant, *MEASURES[i]) for variant in VARIANTS for i in range(len(MEASURES))]
+# tracing is slow: every measure for the plain variants, and for the others the two that say most
+CASES = [case for case in CASES if case[0] in PLAIN or case[1:] in (("op", "train"), ("model", "train"))]
+
+
+@pytest.mark.parametrize(("variant", "level", "phase"), CASES)
+def test_the_walk_agrees_with_the_closed_form(variant, level, phase):
+    config = with_overrides(BASE, VARIANTS[variant] | {"measure.level": level, "measure.phase": phase})
+    program = programs.build(config)
+    counted = flops.count(program.fn, *jax.eval_shape(program.make_args)).matmul_flops
+    assert counted == pytest.approx(closed_form.matmul_flops(config), rel=0.01)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_parameters_are_counted_to_the_last_one(variant):
+    config = with_overrides(BASE, VARIANTS[variant])
+    for level, build in (("model", models.build), ("block", models.build_block)):
+        params = jax.eval_shape(build(config.model).init, jax.random.key(0))
+        made = sum(leaf.size for leaf in jax.tree.leaves(params))
+        assert closed_form.num_params(config.model, level) == made
+
+
+def test_a_block_costs_what_the_literature_says():
+    """24 T d^2 + 4 T^2 d for attention; 16 T d^2 in place of 8 T d^2 + 4 T^2 d for an LSTM layer."""
+    T, d = 128, 32
+    config = Config(ModelConfig(d_model=d, num_heads=4, attention="reference"), TaskConfig(seq_len=T, batch_size=1))
+    block = with_overrides(config, {"measure.level": "block", "measure.phase": "forward"})
+    assert closed_form.matmul_flops(block) == 24 * T * d**2 + 4 * T**2 * d
+    lstm = with_overrides(block, {"model.mixer": "lstm"})
+    assert closed_form.matmul_flops(lstm) == 16 * T * d**2 + 16 * T * d**2
+
+
+def test_attention_crosses_an_lstm_at_twice_the_width():
+    """8 T d^2 + 4 T^2 d = 16 T d^2 at T = 2 d, and a GRU (12 T d^2) at T = d: whole blocks differ by the mixer only."""
+    d = 32
+    for mixer, crossing in (("lstm", 2 * d), ("gru", d)):
+        for T, sign in ((crossing // 2, -1), (crossing, 0), (2 * crossing, 1)):
+            overrides = {"model.d_model": d, "model.num_heads": 4, "model.attention": "reference"}
+            overrides |= {"task.seq_len": T, "measure.level": "block", "measure.phase": "forward"}
+            attention = with_overrides(BASE, overrides)
+            recurrent = with_overrides(attention, {"model.mixer": mixer})
+            difference = closed_form.matmul_flops(attention) - closed_form.matmul_flops(recurrent)
+            assert (difference > 0) - (difference < 0) == sign
+
+
+@pytest.mark.parametrize("mixer", ["rnn", "gru", "lstm", "min_gru"])
+@pytest.mark.parametrize("quantity", ["params", "flops"])
+def test_matching_keeps_its_promise(mixer, quantity):
+    config = with_overrides(
+        BASE, {"model.d_model": 96, "model.mixer": mixer, "measure.matching": quantity, "task.seq_len": 512}
+    )
+    solved = matched(config)
+    goal = with_overrides(config, {"model.mixer": "attention"})
+    size = {
+        "params": lambda c: sum(
+            leaf.size for leaf in jax.tree.leaves(jax.eval_shape(models.build(c.model).init, jax.random.key(0)))
+        ),
+        "flops": closed_form.matmul_flops,
+    }[quantity]
+    assert size(solved) == pytest.approx(size(goal), rel=TOLERANCE[quantity])
+    kept = solved.model.__dict__ | {"recurrent_dim": None}
+    assert kept == config.model.__dict__
+
+
+def test_same_width_and_attention_are_left_alone():
+    for overrides in ({"model.mixer": "lstm"}, {"measure.matching": "flops"}):
+        config = with_overrides(BASE, overrides)
+        assert matched(config) == config
+
+
+def test_flops_matching_widens_the_state_with_length():
+    """Attention's FLOPs per token grow with T, so an RNN of equal cost may keep more."""
+
+    def width(T):
+        overrides = {"model.mixer": "lstm", "measure.matching": "flops", "model.attention": "reference"}
+        return matched(with_overrides(BASE, overrides | {"task.seq_len": T})).model.recurrent_dim
+
+    assert width(64) < width(512) < width(4096)
