@@ -8,7 +8,7 @@ import numpy as np
 
 from transformer_jax.config import ConfigError, TaskConfig
 from transformer_jax.tasks import stream
-from transformer_jax.tasks.task import SPLITS, Batch, Task, check_split
+from transformer_jax.tasks.task import Batch, Task, check_split
 
 FITTED_ON = 5_000  # training images that give the statistics: three digits of the mean without decoding a whole set
 
@@ -25,22 +25,22 @@ def build(task: TaskConfig, load: Load, num_classes: int, describe: Callable[[],
     pixels, _ = load("train", FITTED_ON)
     mean, std = statistics(pixels)
 
-    def gather(split: str, chosen: np.ndarray) -> Batch:
-        pixels, labels = load_once(split, None)
-        inputs = as_inputs(pixels[chosen])
-        return {"inputs": inputs, "targets": labels[chosen], "weights": np.ones(len(chosen), np.float32)}
-
     def as_inputs(pixels: np.ndarray) -> np.ndarray:
         inputs = standardise(pixels, mean, std)
         return inputs if task.patch_size is None else patches(inputs, task.patch_size)
 
+    def gather(pixels: np.ndarray, labels: np.ndarray, chosen: np.ndarray) -> Batch:
+        weights = np.ones(len(chosen), np.float32)
+        return {"inputs": as_inputs(pixels[chosen]), "targets": labels[chosen], "weights": weights}
+
     def train(seed: int) -> Iterator[Batch]:
-        length = len(load_once("train", None)[1])
-        return stream.shuffled(length, partial(gather, "train"), task.batch_size, seed, task.workers)
+        pixels, labels = load_once("train", None)
+        return stream.shuffled(len(labels), partial(gather, pixels, labels), task.batch_size, seed, task.workers)
 
     def evaluate(split: str) -> Iterator[Batch]:
-        check_split(task.name, split, SPLITS)
-        return stream.one_pass(len(load_once(split, None)[1]), partial(gather, split), task.batch_size)
+        check_split(task.name, split)
+        pixels, labels = load_once(split, None)
+        return stream.one_pass(len(labels), partial(gather, pixels, labels), task.batch_size)
 
     return Task(
         name=task.name,

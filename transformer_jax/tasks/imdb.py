@@ -67,20 +67,17 @@ def build(config: Config) -> Task:
         texts, labels_N = _read(builder, "test") if split == "test" else splits[split]
         return [vocabulary.encode(text)[: task.seq_len] for text in texts], labels_N
 
-    def gather(split: str, length: int, chosen: np.ndarray) -> Batch:
-        ids, labels_N = encoded(split)
-        return pad([ids[i] for i in chosen], labels_N[chosen], length)
-
     def train(seed: int) -> Iterator[Batch]:
+        ids, labels_N = encoded("train")
         lengths = [*task.bucket_lengths, task.seq_len]
-        buckets = by_length([len(ids) for ids in encoded("train")[0]], lengths)
-        gathers = [partial(gather, "train", length) for length in lengths]
+        buckets = by_length([len(found) for found in ids], lengths)
+        gathers = [partial(gather, ids, labels_N, length) for length in lengths]
         return stream.bucketed(buckets, gathers, task.batch_size, seed, task.workers)
 
     def evaluate(split: str) -> Iterator[Batch]:
-        check_split(task.name, split, SPLITS)
-        whole = partial(gather, split, task.seq_len)
-        return stream.one_pass(len(encoded(split)[1]), whole, task.batch_size)
+        check_split(task.name, split)
+        ids, labels_N = encoded(split)
+        return stream.one_pass(len(ids), partial(gather, ids, labels_N, task.seq_len), task.batch_size)
 
     return Task(
         name=task.name,
@@ -112,16 +109,16 @@ def by_length(lengths_N: list[int], bounds: list[int]) -> list[np.ndarray]:
     return [np.flatnonzero(fits_N == i) for i in range(len(bounds))]
 
 
-def pad(ids: list[np.ndarray], labels_B: np.ndarray, length: int) -> Batch:
-    """Texts of up to `length` ids, padded at the end."""
-    lengths_B = np.array([len(found) for found in ids], np.int32)
-    inputs_BxT = np.full((len(ids), length), PADDING, np.int32)
-    inputs_BxT[np.arange(length) < lengths_B[:, None]] = np.concatenate(ids)
-    weights_B = np.ones(len(ids), np.float32)
-    return {"inputs": inputs_BxT, "targets": labels_B, "weights": weights_B, "lengths": lengths_B}
+def gather(ids: list[np.ndarray], labels_N: np.ndarray, length: int, chosen_B: np.ndarray) -> Batch:
+    """The chosen texts, of up to `length` ids each, padded at the end."""
+    found = [ids[i] for i in chosen_B]
+    lengths_B = np.array([len(text) for text in found], np.int32)
+    inputs_BxT = np.full((len(found), length), PADDING, np.int32)
+    inputs_BxT[np.arange(length) < lengths_B[:, None]] = np.concatenate(found)
+    weights_B = np.ones(len(found), np.float32)
+    return {"inputs": inputs_BxT, "targets": labels_N[chosen_B], "weights": weights_B, "lengths": lengths_B}
 
 
 def _read(builder, split: str) -> Reviews:
-    source = sets.open_split(builder, split)
-    records = source.__getitems__(list(range(len(source))))
-    return Reviews([r["text"].decode() for r in records], np.array([r["label"] for r in records], np.int32))
+    found = sets.records(builder, split)
+    return Reviews([r["text"].decode() for r in found], np.array([r["label"] for r in found], np.int32))

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import lzma
+import math
 import struct
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -69,7 +70,7 @@ def idx(path: Path) -> np.ndarray:
             if zero != 0 or kind != 8 or not 1 <= rank <= 4:
                 raise BadSource(f"{path.name} is not an IDX file of bytes")
             shape = struct.unpack(f">{rank}I", file.read(4 * rank))
-            size = int(np.prod(shape, dtype=np.int64))
+            size = math.prod(shape)
             if size > 1 << 30:
                 raise BadSource(f"{path.name} claims {size} bytes")
             data = file.read(size + 1)
@@ -150,7 +151,10 @@ def _jpegs(path: Path) -> Iterator[Record]:
     from PIL import Image, UnidentifiedImageError
 
     for name, content in members(path, MAX_IMAGE_BYTES):
-        _, label, number = PurePosixPath(name).with_suffix("").parts[-3:]
+        parts = PurePosixPath(name).with_suffix("").parts
+        if len(parts) != 3 or parts[1] not in CIFAR_CLASSES:
+            raise BadSource(f"{path.name}: {name!r} is not of the form train/CLASS/NUMBER.jpg")
+        _, label, number = parts
         try:
             image = Image.open(io.BytesIO(content), formats=["JPEG"])
             if image.size != (32, 32):

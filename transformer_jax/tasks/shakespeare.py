@@ -81,5 +81,4 @@ def make_encode(symbols: Iterable[str]):
 
 
 def _text(builder, split: str) -> str:
-    source = sets.open_split(builder, split)
-    return "".join(record["text"].decode() for record in source)
+    return "".join(record["text"].decode() for record in sets.records(builder, split))

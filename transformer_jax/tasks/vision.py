@@ -30,10 +30,9 @@ def build(config: Config) -> Task:
 
         # Its own decoding of the images takes three times as long.
         undecoded = {"image": tfds.decode.SkipDecoding()}
-        source = sets.open_split(builder, parts[split], decoders=undecoded)
-        records = source.__getitems__(list(range(len(source)))[:at_most])
-        pixels = np.stack([_decode(record["image"]) for record in records])
-        return pixels, np.array([record["label"] for record in records], np.int32)
+        found = sets.records(builder, parts[split], at_most, decoders=undecoded)
+        pixels = np.stack([_decode(record["image"]) for record in found])
+        return pixels, np.array([record["label"] for record in found], np.int32)
 
     def describe() -> dict:
         counts = {split: builder.info.splits[part].num_examples for split, part in parts.items()}

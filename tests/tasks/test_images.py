@@ -1,0 +1,130 @@
+"""Patches, statistics, and the image tasks: digits that come along, MNIST and CIFAR-10 from disk."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transformer_jax import tasks
+from transformer_jax.config import ConfigError
+from transformer_jax.tasks import digits, images, sets
+
+SPLITS = ("train", "validation", "test")
+
+
+@given(rows=st.integers(1, 4), columns=st.integers(1, 4), side=st.integers(1, 3), channels=st.integers(1, 3))
+def test_patches_are_the_squares_row_by_row(rows, columns, side, channels):
+    shape = (2, rows * side, columns * side, channels)
+    pixels = np.arange(np.prod(shape)).reshape(shape)
+    found = images.patches(pixels, side)
+    assert found.shape == (2, rows * columns, side * side * channels)
+    for n in range(2):
+        for r in range(rows):
+            for c in range(columns):
+                square = pixels[n, r * side : (r + 1) * side, c * side : (c + 1) * side]
+                np.testing.assert_array_equal(found[n, r * columns + c], square.ravel())
+
+
+def test_a_patch_that_does_not_divide_the_image_is_refused(config_of):
+    with pytest.raises(ConfigError, match="task.patch_size=3 does not divide images of 8x8"):
+        tasks.build(config_of("digits", patch_size=3))
+
+
+def test_standardised_images_have_mean_0_and_deviation_1_per_channel():
+    pixels = np.random.default_rng(0).integers(0, 200, (7, 5, 4, 3), np.uint8) + np.uint8([0, 20, 50])
+    found = images.standardise(pixels, *images.statistics(pixels))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.mean((0, 1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(found.std((0, 1, 2)), 1, atol=1e-5)
+
+
+def test_digits_splits_are_whole_disjoint_and_stratified(config_of, digests):
+    task = tasks.build(config_of("digits", batch_size=64))
+    batches = {split: list(task.evaluate(split)) for split in SPLITS}
+    found = {split: digests(batches[split]) for split in SPLITS}
+    counts = task.describe()["counts"]
+    assert sum(counts.values()) == 1797
+    assert {split: len(rows) for split, rows in found.items()} == counts  # no image twice
+    assert len(set.union(*found.values())) == 1797
+    for split, share in (("test", 0.2), ("validation", 0.1)):
+        labels = np.concatenate([b["targets"][b["weights"] > 0] for b in batches[split]])
+        assert set(np.bincount(labels) - round(179.7 * share)) <= {-1, 0, 1}
+
+
+def test_the_digits_split_depends_on_content_alone():
+    random = np.random.default_rng(0)
+    pixels, labels = random.integers(0, 17, (90, 8, 8, 1), np.uint8), np.arange(90) % 3
+    order = random.permutation(90)
+    one, other = digits.split_by_content(pixels, labels), digits.split_by_content(pixels[order], labels[order])
+    for split in SPLITS:
+        assert set(one[split]) == set(order[other[split]])
+
+
+def test_digits_are_standardised_by_the_training_split_alone(config_of):
+    task = tasks.build(config_of("digits", batch_size=64))
+    values = {split: np.concatenate([b["inputs"][b["weights"] > 0] for b in task.evaluate(split)]) for split in SPLITS}
+    assert abs(values["train"].mean()) < 1e-5 and abs(values["train"].std() - 1) < 1e-5
+    assert abs(values["test"].mean()) > 1e-4
+
+
+def test_digits_as_images_and_as_patches_are_the_same_stream(config_of):
+    whole = tasks.build(config_of("digits", batch_size=6))
+    cut = tasks.build(config_of("digits", batch_size=6, patch_size=2))
+    assert whole.input_shape == (8, 8, 1) and cut.input_shape == (16, 4) and cut.vocab_size is None
+    a, b = next(whole.train(3)), next(cut.train(3))
+    np.testing.assert_array_equal(images.patches(a["inputs"], 2), b["inputs"])
+    np.testing.assert_array_equal(a["targets"], b["targets"])
+    assert {k: (v.shape, v.dtype.name) for k, v in b.items()} == {
+        "inputs": ((6, 16, 4), "float32"),
+        "targets": ((6,), "int32"),
+        "weights": ((6,), "float32"),
+    }
+
+
+def test_digits_are_trained_on_in_another_order_each_epoch(config_of):
+    task = tasks.build(config_of("digits", batch_size=1259))
+    stream = task.train(0)
+    first, second = next(stream), next(stream)
+    assert not np.array_equal(first["inputs"], second["inputs"])
+    assert sorted(map(bytes, first["inputs"])) == sorted(map(bytes, second["inputs"]))
+
+
+def test_mnist_from_disk(made, mnist_files, config_of, digests):
+    made("mnist", mnist_files, train=50, test=10)
+    task = tasks.build(config_of("mnist", batch_size=16, patch_size=7))
+    assert task.input_shape == (16, 49)
+    found = {split: digests(task.evaluate(split)) for split in SPLITS}
+    assert {split: len(rows) for split, rows in found.items()} == {"train": 40, "validation": 10, "test": 10}
+    assert len(set.union(*found.values())) == 60
+    assert task.describe()["counts"] == {"train": 40, "validation": 10, "test": 10}
+    assert "train-images-idx3-ubyte.gz" in task.describe()["sha256"]
+    batch = next(task.train(0))
+    assert {row.tobytes() for row in batch["inputs"]} <= found["train"] and batch["targets"].dtype == np.int32
+
+
+def test_the_test_split_is_opened_by_evaluate_alone(made, mnist_files, config_of, monkeypatch):
+    made("mnist", mnist_files, train=50, test=10)
+    opened = []
+    read = sets.records
+    monkeypatch.setattr(sets, "records", lambda b, split, *a, **k: opened.append(split) or read(b, split, *a, **k))
+    task = tasks.build(config_of("mnist", batch_size=16))
+    next(task.train(0))
+    list(task.evaluate("validation"))
+    assert opened and "test" not in opened
+    list(task.evaluate("test"))
+    assert opened[-1] == "test"
+
+
+def test_an_unknown_split_is_refused(config_of):
+    with pytest.raises(ValueError, match="no split 'tset'; it has: train, validation, test"):
+        list(tasks.build(config_of("digits")).evaluate("tset"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, splits", [("mnist", (55000, 5000, 10000)), ("cifar10_jpg_small", (4000, 500, 500))])
+def test_real_images_do_not_leak_between_splits(name, splits, real, made, config_of, digests):
+    made(name, real(name))
+    task = tasks.build(config_of(name, batch_size=500))
+    found = [digests(task.evaluate(split)) for split in SPLITS]
+    assert tuple(map(len, found)) == splits
+    assert len(set.union(*found)) == sum(splits)

@@ -1,0 +1,86 @@
+"""Prepared sets that are absent, half there or damaged."""
+
+from pathlib import Path
+
+import pytest
+
+from transformer_jax import tasks
+from transformer_jax.config import TaskConfig
+from transformer_jax.tasks import sets
+
+
+@pytest.fixture
+def prepared(made, shakespeare_files):
+    data = made("tiny_shakespeare", shakespeare_files)
+    return data, next(data.rglob("*train.array_record*"))
+
+
+def use(data):
+    builder = sets.open_set("tiny_shakespeare", data)
+    return [record["text"] for record in sets.records(builder, "train")]
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "cifar10_jpg_small", "imdb", "shakespeare_char"])
+def test_a_missing_set_names_the_command_and_the_alternative(name, config_of):
+    with pytest.raises(sets.MissingData) as error:
+        tasks.build(config_of(name))
+    assert "python run.py prepare " in str(error.value) and "--from FOLDER" in str(error.value)
+    assert "--task.name " in str(error.value).splitlines()[-1]
+
+
+def test_a_file_that_never_arrived(prepared):
+    data, shard = prepared
+    shard.unlink()
+    with pytest.raises(sets.MissingData, match="is incomplete: .* has 0 of"):
+        use(data)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, 0.5, -1])
+def test_a_file_that_arrived_in_part(prepared, keep):
+    data, shard = prepared
+    content = shard.read_bytes()
+    shard.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
+    with pytest.raises(sets.MissingData, match="is incomplete: "):
+        use(data)
+
+
+def test_half_a_file_of_a_set_whose_sizes_nobody_recorded(prepared):
+    data, shard = prepared
+    (shard.parent / "metadata.json").unlink()
+    shard.write_bytes(shard.read_bytes()[:1000])
+    with pytest.raises(sets.MissingData, match="cannot be read"):
+        use(data)
+
+
+def test_a_folder_without_its_description(prepared):
+    data, shard = prepared
+    (shard.parent / "dataset_info.json").unlink()
+    with pytest.raises(sets.MissingData, match="no prepared set"):
+        use(data)
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json"])
+def test_a_description_that_arrived_in_part(prepared, name):
+    data, shard = prepared
+    path = shard.parent / name
+    path.write_text(path.read_text()[:20])
+    with pytest.raises(sets.MissingData, match="cannot be opened"):
+        use(data)
+
+
+def test_a_flipped_byte_is_noticed(prepared):
+    data, shard = prepared
+    content = bytearray(shard.read_bytes())
+    middle = next(i for i in range(len(content) // 4, len(content)) if content[i])
+    content[middle] ^= 0xFF
+    shard.write_bytes(content)
+    with pytest.raises(sets.MissingData, match="cannot be read"):
+        use(data)
+
+
+def test_the_data_folder_comes_from_the_config_then_the_environment(monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", "/a/b")
+    assert sets.data_dir(TaskConfig()) == Path("/a/b")
+    assert sets.data_dir(TaskConfig(data_dir="/c")) == Path("/c")
+    monkeypatch.delenv("TFDS_DATA_DIR")
+    assert sets.data_dir(TaskConfig()) == Path.home() / ".cache/transformer_jax/data"

@@ -1,0 +1,26 @@
+"""Tasks by name."""
+
+import pytest
+
+from transformer_jax import tasks
+from transformer_jax.config import Config, ConfigError
+
+
+def test_an_unknown_task_names_the_nearest(config_of):
+    with pytest.raises(ConfigError, match="unknown task.name='copy_memroy'; did you mean copy_memory"):
+        tasks.build(config_of("copy_memroy"))
+
+
+def test_the_default_needs_no_file_and_fits_the_default_model():
+    task = tasks.build(Config())
+    batch = next(task.train(0))
+    assert batch["inputs"].shape == (Config().task.batch_size, Config().task.seq_len)
+    assert task.vocab_size <= Config().model.vocab_size
+
+
+@pytest.mark.parametrize(
+    "field, value", [("vocab_size", 0), ("num_items", 0), ("patch_size", 0), ("workers", -1), ("name", 3)]
+)
+def test_values_that_cannot_be(field, value, config_of):
+    with pytest.raises(ConfigError, match=f"task.{field}"):
+        config_of(**({"name": "digits"} | {field: value}))
