@@ -82,9 +82,7 @@ def test_plans_that_cannot_be_are_refused(path, given, says):
         experiment.plan(experiment.load(path), given)
 
 
-def test_the_code_version_follows_the_package_and_the_experiment_but_not_the_report(
-    path, tmp_path, monkeypatch
-):
+def test_the_code_version_follows_the_package_and_the_experiment_but_not_the_report(path, tmp_path, monkeypatch):
     package = tmp_path / "package"
     (package / "report").mkdir(parents=True)
     monkeypatch.setattr(experiment, "PACKAGE", package)

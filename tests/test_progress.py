@@ -69,9 +69,7 @@ def test_a_live_table_is_for_terminals_alone():
 def test_the_dry_table_has_axes_and_predictions():
     console = Console(file=io.StringIO(), width=90)
     cells = [cell(mixer="lstm"), cell(mixer="attention", num_heads=4)]
-    console.print(
-        progress.dry_table(cells, [{"flops": 1.5e9, "seconds": 0.25}, {"flops": 2e12, "seconds": 10}])
-    )
+    console.print(progress.dry_table(cells, [{"flops": 1.5e9, "seconds": 0.25}, {"flops": 2e12, "seconds": 10}]))
     assert [line.split() for line in console.file.getvalue().splitlines()] == [
         ["mixer", "num_heads", "flops", "seconds"],
         ["lstm", "1.5e+09", "0.25"],

@@ -115,9 +115,7 @@ def test_a_full_disk_leaves_whole_lines(tmp_path):
             print(n, error.strerror)
     """
     path = tmp_path / rows.FILE
-    ran = subprocess.run(
-        [sys.executable, "-c", code, path], capture_output=True, text=True, cwd=ROOT, check=True
-    )
+    ran = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, cwd=ROOT, check=True)
     count = int(ran.stdout.split()[0])
     assert 0 < count < 100
     assert [json.loads(line)["round"] for line in path.read_text().splitlines()] == list(range(count))

@@ -62,9 +62,7 @@ def test_help_is_quick_and_needs_no_jax():
     code = "import sys, run\ntry: run.main(['--help'])\nfinally: sys.exit('jax' in sys.modules)"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    after = resource.getrusage(
-        resource.RUSAGE_CHILDREN
-    )  # seconds of work, which a busy machine does not add to
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)  # seconds of work, which a busy machine does not add to
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.5
     assert ran.returncode == 0 and "experiment" in ran.stdout
 

@@ -48,9 +48,7 @@ def test_scalars_of_numpy_become_plain():
     assert [type(v) for v in worker.plain(row).values()] == [float, int, bool, float, type(None), str]
 
 
-@pytest.mark.parametrize(
-    "row", [{"x": [1]}, {"x": np.zeros(2)}, {"key": 1}, {"model.mixer": "gru"}, {3: 1}, None]
-)
+@pytest.mark.parametrize("row", [{"x": [1]}, {"x": np.zeros(2)}, {"key": 1}, {"model.mixer": "gru"}, {3: 1}, None])
 def test_rows_that_are_not_flat_or_take_the_runners_names_fail(row):
     assert worker.attempt(lambda config: row, Config())["status"] == "failed"
 

@@ -145,8 +145,7 @@ class TaskConfig:
         rising = all(a < b for a, b in zip((0, *self.bucket_lengths), self.bucket_lengths, strict=False))
         _require(
             rising and all(length < self.seq_len for length in self.bucket_lengths),
-            f"task.bucket_lengths={self.bucket_lengths}: must rise from above 0"
-            f" to below task.seq_len={self.seq_len}",
+            f"task.bucket_lengths={self.bucket_lengths}: must rise from above 0 to below task.seq_len={self.seq_len}",
         )
 
 
@@ -257,8 +256,7 @@ class Config:
         )
         _require(
             self.task.batch_size % self.train.micro_batches == 0,
-            f"train.micro_batches={self.train.micro_batches} does not divide"
-            f" task.batch_size={self.task.batch_size}",
+            f"train.micro_batches={self.train.micro_batches} does not divide task.batch_size={self.task.batch_size}",
         )
 
 
@@ -332,9 +330,7 @@ def _check_types(section, section_name: str) -> None:
     for name, hint in get_type_hints(type(section)).items():
         value = getattr(section, name)
         if not _fits(value, hint):
-            raise ConfigError(
-                f"{section_name}.{name}={value!r}: must be {_describe(hint)}{_hint(value, hint)}"
-            )
+            raise ConfigError(f"{section_name}.{name}={value!r}: must be {_describe(hint)}{_hint(value, hint)}")
         if hint is float:
             object.__setattr__(section, name, float(value))
         if get_origin(hint) is tuple:  # JSON gives lists

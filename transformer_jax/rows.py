@@ -92,9 +92,7 @@ def read(folder: Path) -> Results:
                 rows[entry["key"], entry["round"]] = filled
         except (ValueError, KeyError, TypeError):
             bad_lines.append(number)
-    notes = [
-        f"{FILE} line {n} is torn or damaged and was dropped; a re-run fills it" for n in sorted(bad_lines)
-    ]
+    notes = [f"{FILE} line {n} is torn or damaged and was dropped; a re-run fills it" for n in sorted(bad_lines)]
     return Results(list(headers.values()), list(rows.values()), notes)
 
 
@@ -135,13 +133,9 @@ def is_current(header: dict, last: dict) -> bool:
 
 def refuse_mix(one: dict, other: dict) -> None:
     """Raises FolderError where two headers' rows must not be compared, naming what differs."""
-    differences = [
-        f"{key} ({one.get(key)} and {other.get(key)})" for key in COMPARED if one.get(key) != other.get(key)
-    ]
+    differences = [f"{key} ({one.get(key)} and {other.get(key)})" for key in COMPARED if one.get(key) != other.get(key)]
     if differences:
-        raise FolderError(
-            f"rows that differ in {', '.join(differences)} cannot be compared: use another folder"
-        )
+        raise FolderError(f"rows that differ in {', '.join(differences)} cannot be compared: use another folder")
 
 
 @contextlib.contextmanager
@@ -155,9 +149,7 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
         if free < MIN_FREE_BYTES:
-            raise FolderError(
-                f"{folder} is on a disk with {free / 2**20:.0f} MB left; at least 32 MB are needed"
-            )
+            raise FolderError(f"{folder} is on a disk with {free / 2**20:.0f} MB left; at least 32 MB are needed")
         file = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise FolderError(f"{folder} cannot be written: {error.strerror}") from None
@@ -166,9 +158,7 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(file, 32).decode() or "unknown"
-            raise FolderError(
-                f"{folder} is in use by process {holder}: wait, or choose another --out"
-            ) from None
+            raise FolderError(f"{folder} is in use by process {holder}: wait, or choose another --out") from None
         os.ftruncate(file, 0)
         os.pwrite(file, str(os.getpid()).encode(), 0)
         if os.path.exists(folder / FILE) and not os.access(folder / FILE, os.W_OK):

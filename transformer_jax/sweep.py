@@ -9,9 +9,7 @@ from transformer_jax.config import ConfigError, nearest
 Override = dict[str, Any]
 
 
-def grid(
-    axes: Mapping[str, Sequence], skip: Callable[[Override], bool] = lambda override: False
-) -> list[Override]:
+def grid(axes: Mapping[str, Sequence], skip: Callable[[Override], bool] = lambda override: False) -> list[Override]:
     """Every combination of the axes' values, the last axis fastest, without those that `skip` says True to.
 
     Raises:

@@ -90,9 +90,7 @@ def plain(row: dict) -> dict:
         if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
             value = value.item()
         if value is not None and not isinstance(value, (bool, int, float, str)):
-            raise TypeError(
-                f"cell returned {name!r} as {type(value).__name__}: a row is flat and holds scalars"
-            )
+            raise TypeError(f"cell returned {name!r} as {type(value).__name__}: a row is flat and holds scalars")
         values[name] = value
     return values
 

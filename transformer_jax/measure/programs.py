@@ -1,14 +1,16 @@
 """What is measured: a config's op, block or model, forward, in training or decoding, as one function of arrays."""
 
+import dataclasses
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from transformer_jax import models
-from transformer_jax.config import Config
+from transformer_jax.config import Config, ModelConfig
 from transformer_jax.measure.matching import matched
 from transformer_jax.ops.attention import ATTENTION
 from transformer_jax.ops.losses import cross_entropy
@@ -42,29 +44,22 @@ def build(config: Config) -> Program:
     fn, make_args = make(config)
     steps = 1 if config.measure.phase == "decode" else config.task.seq_len
     # jitted here, so that compiling and counting share one trace
-    return Program(jax.jit(fn), jax.jit(make_args), config.task.batch_size * steps)
+    return Program(jax.jit(fn), make_args, config.task.batch_size * steps)
 
 
 def _op(config: Config):
     model, (B, T) = config.model, (config.task.batch_size, config.task.seq_len)
-    dtype = jnp.dtype(model.dtype)
 
     def attention_args():
-        keys = jax.random.split(jax.random.key(config.train.seed), 4)
-        heads = [model.num_heads, model.kv_heads, model.kv_heads, model.num_heads]
-        q, k, v, weight = (
-            jax.random.normal(key, (B, T, n, model.width_per_head), dtype) for key, n in zip(keys, heads, strict=True)
-        )
+        q_like, kv_like = (B, T, model.num_heads, model.width_per_head), (B, T, model.kv_heads, model.width_per_head)
+        q, k, v, weight = _normal(config, q_like, kv_like, kv_like, q_like)
         return (q, k, v), weight
 
     def recurrence_args():
         R, G = model.state_width, NUM_GATES[model.mixer] * model.state_width
-        keys = jax.random.split(jax.random.key(config.train.seed), 3)
-        w = jax.random.normal(keys[1], (R, G), dtype) / R**0.5
-        weights = {"min_gru": (), "gru": (w, jnp.zeros(R, dtype))}.get(model.mixer, (w,))
-        x = jax.random.normal(keys[0], (B, T, G), dtype)
-        weight = jax.random.normal(keys[2], (B, T, R), dtype)
-        return (x, weights, initial_carry(model.mixer, B, R, dtype)), weight
+        x, w, b, weight = _normal(config, (B, T, G), (R, G), (R,), (B, T, R))
+        weights = {"min_gru": (), "gru": (w / R**0.5, b)}.get(model.mixer, (w / R**0.5,))
+        return (x, weights, initial_carry(model.mixer, B, R, x.dtype)), weight
 
     if model.mixer == "attention":
         make_args, op = attention_args, partial(ATTENTION[model.attention], causal=True)
@@ -86,13 +81,11 @@ def _op(config: Config):
 
 def _block(config: Config):
     block, tx = models.build_block(config.model), make_optimizer(config.train)
-    shape = (config.task.batch_size, config.task.seq_len, config.model.d_model)
 
     def make_args():
-        keys = jax.random.split(jax.random.key(config.train.seed), 4)
-        params = block.init(keys[0])
-        x, weight = (jax.random.normal(key, shape, jnp.dtype(config.model.dtype)) for key in keys[1:3])
-        return create(params, tx, keys[3]), x, weight
+        shape = (config.task.batch_size, config.task.seq_len, config.model.d_model)
+        params = _params(models.build_block, config)
+        return create(params, tx, jax.random.key(config.train.seed)), *_normal(config, shape, shape)
 
     def forward(state, x, weight):
         return block.apply(state.params, x)
@@ -114,10 +107,8 @@ def _model(config: Config):
     model, tx = models.build(config.model), make_optimizer(config.train)
 
     def make_args():
-        keys = jax.random.split(jax.random.key(config.train.seed), 3)
-        shape = (config.task.batch_size, config.task.seq_len + 1)
-        tokens = jax.random.randint(keys[1], shape, 0, config.model.vocab_size)
-        return create(model.init(keys[0]), tx, keys[2]), tokens
+        state = create(_params(models.build, config), tx, jax.random.key(config.train.seed))
+        return state, _tokens(config, config.task.seq_len + 1)
 
     def loss_fn(params, tokens, key):
         loss_sum, weight = cross_entropy(model.apply(params, tokens[:, :-1]), tokens[:, 1:])
@@ -133,13 +124,33 @@ def _model(config: Config):
 
 
 def _decode(config: Config):
-    model = models.build(config.model)
-    B, T = config.task.batch_size, config.task.seq_len
+    model, length = models.build(config.model), config.task.seq_len
 
     def make_args():
-        keys = jax.random.split(jax.random.key(config.train.seed), 2)
-        tokens = jax.random.randint(keys[1], (B, 1), 0, config.model.vocab_size)
-        state = model.initial_state(B, T)._replace(index=jnp.int32(T - 1))  # the cache has one place left
-        return model.init(keys[0]), tokens, state
+        state = model.initial_state(config.task.batch_size, length)
+        state = state._replace(index=jnp.int32(length - 1))  # the cache has one place left
+        return _params(models.build, config), _tokens(config, 1), state
 
     return model.extend, make_args
+
+
+def _normal(config: Config, *shapes: tuple[int, ...]) -> list[jax.Array]:
+    """Random arrays from NumPy: compiling JAX's generator for every shape would take longer than most cells."""
+    rng = np.random.default_rng(config.train.seed)
+    return [jnp.asarray(rng.standard_normal(shape, np.float32), config.model.dtype) for shape in shapes]
+
+
+def _tokens(config: Config, length: int) -> jax.Array:
+    rng = np.random.default_rng(config.train.seed)
+    return jnp.asarray(rng.integers(0, config.model.vocab_size, (config.task.batch_size, length)), jnp.int32)
+
+
+def _params(build: Callable[[ModelConfig], models.Model], config: Config) -> Any:
+    """The parameters that training would start from; the implementation of attention does not change them."""
+    model = dataclasses.replace(config.model, attention="reference", remat=False)
+    return _init(build, model, config.train.seed)
+
+
+@cache
+def _init(build, model, seed):
+    return jax.jit(build(model).init)(jax.random.key(seed))
