@@ -143,18 +143,19 @@ def claim_quadratic(exponent: Exponent) -> bool:
 def fit_polynomial(T, samples_RxT) -> Polynomial:
     """Least squares of the relative errors of a + b T + c T^2. ValueError with fewer than three lengths.
 
-    The values are the non-negative fit of the rounds' mean. The intervals come from each round's
+    The values are the non-negative fit of the rounds' centre. The intervals come from each round's
     unconstrained fit, cut at zero and stretched to the value: constrained fits of the rounds would push the
     noise about a zero to one side.
     """
     T, y = _within(T, samples_RxT)
     if len(T) < 3:
         raise ValueError(f"a + b T + c T^2 needs three lengths, got {len(T)}")
-    mean = y.mean(0)
-    design = (T[:, None] / T[-1]) ** np.arange(3) / mean[:, None]
-    value = optimize.nnls(design, np.ones(len(T)))[0]
-    _, low, high = interval(np.linalg.lstsq(design, (y / mean).T, rcond=None)[0].T)
-    low, high = np.clip(np.minimum(low, value), 0, None), np.maximum(high, value)
+    centre = interval(y)[0]
+    design = (T[:, None] / T[-1]) ** np.arange(3) / centre[:, None]
+    low = high = value = optimize.nnls(design, np.ones(len(T)))[0]
+    if len(y) > 1:
+        _, low, high = interval(np.linalg.lstsq(design, (y / centre).T, rcond=None)[0].T)
+        low, high = np.clip(np.minimum(low, value), 0, None), np.maximum(high, value)
     rows = np.stack([value, low, high], axis=1) * T[-1] ** -np.arange(3.0)[:, None]
     return Polynomial(*(Estimate(*map(float, row)) for row in rows))
 
@@ -177,15 +178,14 @@ def crossover(T, attention_RxT, rnn_RxT) -> Crossover:
         return Crossover(None, None, None, 0, _no_crossing(T, sign))
 
     i, j = flips[0]
-    grid = np.linspace(x[i], x[j], 1001)
+    grid = np.linspace(x[i], x[j], 401)
     centre, low, high = interval(interpolate.CubicSpline(x, log_ratio, axis=1)(grid))
-    k = int(
-        np.argmax(np.sign(centre) != sign[i])
-    )  # the first point past the crossing; centre[0] is before it
+    k = int(np.argmax(np.sign(centre) != sign[i]))  # the first point past the crossing; centre[0] is before it
     share = centre[k - 1] / (centre[k - 1] - centre[k])
     at = grid[k - 1] + share * (grid[k] - grid[k - 1])
     holds = np.append(grid[(low <= 0) & (high >= 0)], at)
-    length, first, last = (float(np.exp(value)) for value in (at, holds.min(), holds.max()))
+    step = grid[1] - grid[0] if len(log_ratio) > 1 else 0.0  # the ends may lie up to a grid step further out
+    length, first, last = (float(np.exp(v)) for v in (at, holds.min() - step, holds.max() + step))
     order = "faster below and slower above" if sign[i] < 0 else "slower below and faster above"
     more = f"; this is the first of {len(flips)} crossings" if len(flips) > 1 else ""
     return Crossover(length, first, last, len(flips), f"attention is {order}{more}")
@@ -198,9 +198,7 @@ def _no_crossing(T: np.ndarray, sign: np.ndarray) -> str:
         return f"none in {measured}: the two are not distinguishable there"
     word = "slower" if sign[decided[0]] > 0 else "faster"
     where = "every" if decided.size == len(T) else f"{decided.size} of {len(T)}"
-    return f"none in {measured}: attention is {word} at {where} lengths".replace(
-        "every lengths", "every length"
-    )
+    return f"none in {measured}: attention is {word} at {where} lengths".replace("every lengths", "every length")
 
 
 def _positive(samples) -> np.ndarray:

@@ -41,9 +41,7 @@ _ELEMENTWISE = dict.fromkeys(
     ).split(),
     (1, 0),
 )
-_ELEMENTWISE |= dict.fromkeys(
-    "atan2 cbrt cos erf exp expm1 log log1p pow rsqrt sin sqrt tan tanh".split(), (0, 1)
-)
+_ELEMENTWISE |= dict.fromkeys("atan2 cbrt cos erf exp expm1 log log1p pow rsqrt sin sqrt tan tanh".split(), (0, 1))
 _ELEMENTWISE |= {"exp2": (1, 1), "logistic": (3, 1), "erfc": (60, 1), "erf_inv": (37, 2), "log2": (1, 1)}
 _ELEMENTWISE |= {"one_minus_square": (2, 0)}
 
@@ -66,9 +64,7 @@ _MOVES = frozenset(
     ).split()
 )
 _SELECTS = frozenset(("slice", "dynamic_slice", "gather"))
-_SCATTERS = {"scatter": 0} | dict.fromkeys(
-    "scatter-add scatter-max scatter-min scatter-mul scatter-sub".split(), 1
-)
+_SCATTERS = {"scatter": 0} | dict.fromkeys("scatter-add scatter-max scatter-min scatter-mul scatter-sub".split(), 1)
 
 
 def cost(eqn: core.JaxprEqn) -> Cost:
@@ -102,9 +98,7 @@ def cost(eqn: core.JaxprEqn) -> Cost:
         flops = _SCATTERS[name] * updates.aval.size
         traffic = (2 + _SCATTERS[name]) * _bytes(updates) + _bytes(indices)
     elif name not in _MOVES:
-        raise UnknownPrimitive(
-            f"no cost rule for the primitive {name!r} at {where(eqn)}; add one to {__name__}"
-        )
+        raise UnknownPrimitive(f"no cost rule for the primitive {name!r} at {where(eqn)}; add one to {__name__}")
     return Cost(1, flops, transcendentals, traffic)
 
 

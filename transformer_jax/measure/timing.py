@@ -1,11 +1,13 @@
 """The clock: compiled programs timed in samples, each between two matmuls that tell a noisy machine.
 
-What is measured: `inner_steps` calls are handed to the device one after another and the last result is
-waited for. A device runs the programs that it is given in order, so this is the time of a step when steps
-follow each other, as in training; Python's and the runtime's share of a call counts where it is longer than
-the step. A compiled program computes all its outputs at every call, whether or not they are used.
+A sample is a few batches of steps; its time is the median batch's, so that a burst of foreign work in one batch
+does not count. The steps of a batch are handed to the device one after another and the last result is waited
+for. A device runs the programs that it is given in order, so this is the time of a step when steps follow each
+other, as in training; Python's and the runtime's share of a call counts where it is longer than the step. A
+compiled program computes all its outputs at every call, whether or not they are used.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,7 +34,8 @@ __all__ = [
     "noise_floor",
 ]
 
-MAX_INNER_STEPS = 1_000_000
+BATCHES = 5
+MAX_BATCH_STEPS = 1_000_000
 
 
 class Clock:
@@ -106,8 +109,9 @@ def calibration() -> Calibration:
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample: means per step over `inner_steps` steps.
+    """One sample.
 
+    step_seconds: of a step in the median batch. cpu_seconds: mean per step over all `inner_steps` steps.
     calibration_seconds: mean of the calibration matmul before and after. noisy: those two differed by more
     than the allowed share in every try.
     """
@@ -122,10 +126,11 @@ class Sample:
 class Timer:
     """Samples the time of `step()`, which returns the arrays to wait for (or has waited already).
 
-    The first call of `step` is a warm-up and is not timed. A sample repeats the step until it lasts at least
-    `min_sample_seconds`. If the calibrations before and after it differ by more than `max_drift` (as a share
-    of the smaller), the sample is thrown away and taken again, at most `retries` times; then the one with the
-    least drift is kept and marked noisy. Whether it is kept never depends on the time of the step itself.
+    The first call of `step` is a warm-up and is not timed. A sample lasts at least `min_sample_seconds`, in
+    `BATCHES` batches or, of long steps, fewer. If the calibrations before and after it differ by more than
+    `max_drift` (as a share of the smaller), the sample is thrown away and taken again, at most `retries` times;
+    then the one with the least drift is kept and marked noisy. Whether it is kept never depends on the time of
+    the step itself.
     """
 
     def __init__(
@@ -140,39 +145,42 @@ class Timer:
         self.step, self.min_sample_seconds = step, min_sample_seconds
         self.calibrate, self.clock = calibrate or calibration(), clock or Clock()
         self.max_drift, self.retries = max_drift, retries
-        self.inner_steps = 1
         jax.block_until_ready(step())
-        self._repeat_long_enough()
+        self.batch_steps = 1
+        while (wall := self._batch()[0]) < min_sample_seconds / BATCHES:
+            if self.batch_steps == MAX_BATCH_STEPS:
+                raise RuntimeError(f"{self.batch_steps} steps took {wall} s: the clock stands still")
+            growth = min(100, 1.2 * min_sample_seconds / BATCHES / max(wall, 1e-9))
+            self.batch_steps = min(MAX_BATCH_STEPS, max(self.batch_steps + 1, int(growth * self.batch_steps)))
+        self.num_batches = max(1, math.ceil(min_sample_seconds / wall))  # at most BATCHES
 
     def __call__(self) -> Sample:
         tries = []
         before = self.calibrate()
         for _ in range(1 + self.retries):
-            wall, cpu = self._repeat_long_enough()
+            batches = self._batches()
             after = self.calibrate()
             drift = max(before, after) / min(before, after) - 1
-            steps = self.inner_steps
             noisy = drift > self.max_drift
-            tries.append((drift, Sample(wall / steps, cpu / steps, steps, (before + after) / 2, noisy)))
+            wall, cpu = np.median([wall for wall, _ in batches]), np.mean([cpu for _, cpu in batches])
+            times = (float(wall) / self.batch_steps, float(cpu) / self.batch_steps)
+            sample = Sample(*times, len(batches) * self.batch_steps, (before + after) / 2, noisy)
+            tries.append((drift, sample))
             if not noisy:
                 break
             before = after
         return min(tries, key=lambda attempt: attempt[0])[1]
 
-    def _repeat_long_enough(self) -> tuple[float, float]:
-        """Wall and CPU seconds of `inner_steps` steps, after raising inner_steps until they last long enough."""
-        while True:
-            wall, cpu = self._repeat()
-            if wall >= self.min_sample_seconds:
-                return wall, cpu
-            if self.inner_steps >= MAX_INNER_STEPS:
-                raise RuntimeError(f"{self.inner_steps} steps took {wall} s: the clock stands still")
-            growth = min(100, 1.2 * self.min_sample_seconds / max(wall, 1e-9))
-            self.inner_steps = min(MAX_INNER_STEPS, max(self.inner_steps + 1, int(growth * self.inner_steps)))
+    def _batches(self) -> list[tuple[float, float]]:
+        """Wall and CPU seconds of `num_batches` batches, and of more only if those were too short."""
+        batches = [self._batch() for _ in range(self.num_batches)]
+        while sum(wall for wall, _ in batches) < self.min_sample_seconds:
+            batches.append(self._batch())
+        return batches
 
-    def _repeat(self) -> tuple[float, float]:
+    def _batch(self) -> tuple[float, float]:
         start, start_cpu = self.clock.now(), self.clock.cpu()
-        for _ in range(self.inner_steps):
+        for _ in range(self.batch_steps):
             result = self.step()
         jax.block_until_ready(result)
         return (self.clock.now() - start) / 1e9, (self.clock.cpu() - start_cpu) / 1e9

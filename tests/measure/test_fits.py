@@ -1,0 +1,174 @@
+"""Planted growth, crossings and ratios come back, and the intervals cover the truth as often as they say."""
+
+import numpy as np
+import pytest
+
+from transformer_jax.measure import fits
+
+T = 2.0 ** np.arange(6, 13)
+SIMULATIONS = 2000
+LEAST_COVERAGE = 0.93
+
+
+def noise(rng, rounds, columns, simulations=SIMULATIONS):
+    """Factors on a time: what a round shares, log-normal jitter, and a burst in one sample of twenty."""
+    shape = (simulations, rounds, columns)
+    bursts = (rng.random(shape) < 0.05) * np.log1p(rng.exponential(0.5, shape))
+    return np.exp(rng.normal(0, 0.03, shape[:2] + (1,)) + rng.normal(0, 0.02, shape) + bursts)
+
+
+def covered(estimates, truth):
+    return np.mean([e.low <= truth <= e.high for e in estimates])
+
+
+@pytest.mark.parametrize("rounds", [2, 5, 7, 8, 10, 20])
+def test_interval_covers_with_jitter_alone_and_with_bursts(rounds):
+    rng = np.random.default_rng(0)
+    for burst_share in (0, 0.05, 0.2):
+        shape = (rounds, 2, 20_000)
+        log_times = rng.normal(0, 0.02, shape)
+        log_times += (rng.random(shape) < burst_share) * np.log1p(rng.exponential(0.5, shape))
+        _, low, high = fits.interval(log_times[:, 0] - log_times[:, 1])
+        assert ((low <= 0) & (high >= 0)).mean() > 0.945  # 0.95 less three standard errors of 20,000 trials
+
+
+def test_interval_of_one_round_is_the_point():
+    for part in fits.interval(np.array([[3.0, 4.0]])):
+        np.testing.assert_array_equal(part, [3.0, 4.0])
+
+
+@pytest.mark.parametrize(("rounds", "critical"), [(8, 3), (10, 8), (15, 25), (20, 52), (25, 89)])
+def test_signed_rank_tail_is_the_published_critical_value(rounds, critical):
+    # Wilcoxon's two-sided 5 % table: McCornack, Journal of the American Statistical Association 60, 1965
+    assert fits._signed_rank_tail(rounds) == critical
+
+
+@pytest.mark.parametrize("rounds", [5, 10])
+@pytest.mark.parametrize("power", [1, 2])
+def test_planted_exponent_is_covered(power, rounds):
+    factors = noise(np.random.default_rng(power), rounds, len(T))
+    exponents = [fits.fit_exponent(T, 3e-6 * T**power * f) for f in factors]
+    assert covered(exponents, power) >= LEAST_COVERAGE
+
+
+@pytest.mark.parametrize("rounds", [5, 10])
+def test_planted_crossover_is_covered(rounds):
+    attention, rnn = 3e-5 + 1e-7 * T + 1e-9 * T**2, 1e-4 + 6e-7 * T
+    (truth,) = (root.real for root in np.roots([1e-9, -5e-7, -7e-5]) if root > 0)
+    factors = noise(np.random.default_rng(3), rounds, 2 * len(T), simulations=1000)
+    found = [fits.crossover(T, attention * f[:, : len(T)], rnn * f[:, len(T) :]) for f in factors]
+    seen = [c for c in found if c.length is not None]
+    assert len(seen) > 0.98 * len(found)
+    assert covered(seen, truth) >= LEAST_COVERAGE
+    assert np.median([c.high / c.low for c in seen]) < 1.25  # the interval also says something
+
+
+def test_polynomial_is_covered_and_never_negative():
+    truth = (2e-4, 5e-7, 4e-10)
+    factors = noise(np.random.default_rng(4), 5, len(T), simulations=1000)
+    fitted = [fits.fit_polynomial(T, (truth[0] + truth[1] * T + truth[2] * T**2) * f) for f in factors]
+    for name, value in zip("abc", truth, strict=True):
+        estimates = [getattr(p, name) for p in fitted]
+        assert covered(estimates, value) >= LEAST_COVERAGE
+        assert min(e.low for e in estimates) >= 0
+        assert all(e.low <= e.value <= e.high for e in estimates)
+
+
+def test_polynomial_of_a_deterministic_quantity_is_exact():
+    d = 96
+    p = fits.fit_polynomial(T, 24 * T * d**2 + 4 * T**2 * d)
+    assert p.c.low == p.c.value == p.c.high == pytest.approx(4 * d)
+    assert p.b.value == pytest.approx(24 * d**2)
+    assert p(1000) == pytest.approx(24e3 * d**2 + 4e6 * d)
+
+
+def test_polynomial_without_a_quadratic_term_reports_none():
+    factors = noise(np.random.default_rng(5), 5, len(T), simulations=1000)
+    fitted = [fits.fit_polynomial(T, (1e-4 + 5e-7 * T) * f) for f in factors]
+    assert covered([p.c for p in fitted], 0) >= LEAST_COVERAGE
+
+
+def test_exponent_and_local_slopes_of_a_block():
+    d = 64
+    flops = 24 * T * d**2 + 4 * T**2 * d
+    slopes = fits.local_slopes(T, flops)
+    at_six_d = fits.fit_exponent(
+        [6 * d * 0.999, 6 * d * 1.001], [24 * t * d**2 + 4 * t**2 * d for t in (383.616, 384.384)]
+    )
+    assert at_six_d.value == pytest.approx(1.5, abs=1e-4)  # the local exponent is 1 + T / (T + 6 d)
+    assert [s.value for s in slopes] == sorted(s.value for s in slopes)
+    assert (slopes[0].first, slopes[-1].last) == (T[0], T[-1])
+    asymptotic = fits.fit_exponent(T, flops, first=1024)
+    assert (asymptotic.first, asymptotic.last) == (1024, 4096)
+    assert asymptotic.low == asymptotic.value == asymptotic.high
+
+
+def test_lengths_may_come_in_any_order():
+    order = np.random.default_rng(6).permutation(len(T))
+    samples = noise(np.random.default_rng(7), 5, len(T), 1)[0] * T
+    assert fits.fit_exponent(T[order], samples[:, order]) == fits.fit_exponent(T, samples)
+
+
+def test_quadratic_is_claimed_only_if_the_whole_interval_is():
+    assert fits.claim_quadratic(fits.Exponent(1.95, 1.81, 2.09, 1, 2))
+    assert not fits.claim_quadratic(fits.Exponent(1.95, 1.80, 2.10, 1, 2))
+    assert not fits.claim_quadratic(fits.fit_exponent(T, T**1.5))
+
+
+def test_crossover_of_flops_lies_at_two_d():
+    d = 128  # attention 8 T d^2 + 4 T^2 d against an LSTM's 16 T d^2
+    found = fits.crossover(T * 1.1, 8 * T * 1.1 * d**2 + 4 * (T * 1.1) ** 2 * d, 16 * T * 1.1 * d**2)
+    assert found.length == pytest.approx(2 * d, rel=2e-3)
+    assert found.low == found.high == found.length
+    assert (found.count, found.sentence) == (1, "attention is faster below and slower above")
+
+
+def test_crossover_exactly_on_a_measured_length():
+    found = fits.crossover(T, T**2, 256 * T)
+    assert found.length == pytest.approx(256)
+
+
+def test_no_crossover_says_who_wins():
+    jitter = noise(np.random.default_rng(8), 5, len(T), 2)
+    always = fits.crossover(T, 0.2 * T * jitter[0], T * jitter[1])
+    assert (always.length, always.low, always.high, always.count) == (None, None, None, 0)
+    assert "faster at every length" in always.sentence
+    assert "slower at every length" in fits.crossover(T, 9 * T * jitter[0], T * jitter[1]).sentence
+    exact = np.exp(np.random.default_rng(9).normal(0, 0.05, (5, len(T))))
+    same = fits.crossover(T, T * exact, T * exact[::-1])
+    assert same.length is None and "not distinguishable" in same.sentence
+
+
+def test_of_several_crossings_the_first_is_reported_and_the_rest_counted():
+    log_ratio = np.array([0.5, 0.2, -0.3, -0.6, -0.2, 0.3, 0.5])
+    found = fits.crossover(T, T * np.exp(log_ratio), T)
+    assert found.count == 2 and "first of 2 crossings" in found.sentence
+    assert 128 < found.length < 256
+    assert found.sentence.startswith("attention is slower below and faster above")
+
+
+def test_compare_tells_apart_only_what_it_can():
+    a = np.array([1.00, 1.01, 0.99, 1.02, 1.00])
+    assert fits.compare(a, 1.1 * a) == fits.Ratio(*[pytest.approx(1.1)] * 3, "slower")
+    assert fits.compare(1.1 * a, a).verdict == "faster"
+    assert fits.compare(a, a[::-1]).verdict == "not distinguishable"
+    assert fits.compare(a, 1.04 * a, floor=0.05).verdict == "not distinguishable"
+    assert fits.noise_floor(a, a) == 0
+    assert fits.noise_floor(a, a[::-1]) == pytest.approx(fits.compare(a, a[::-1]).high - 1)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: fits.fit_exponent(T, -T), "positive"),
+        (lambda: fits.fit_exponent(T, np.full(len(T), np.nan)), "finite"),
+        (lambda: fits.fit_exponent(T, T[:-1]), "one column"),
+        (lambda: fits.fit_exponent([64, 64], [1, 2]), "distinct"),
+        (lambda: fits.fit_exponent(T, T, first=4096), "two lengths"),
+        (lambda: fits.fit_polynomial(T[:2], T[:2]), "three lengths"),
+        (lambda: fits.crossover(T, T, T[:-1]), "one column"),
+    ],
+)
+def test_impossible_samples_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
