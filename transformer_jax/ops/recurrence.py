@@ -2,13 +2,21 @@
 
     recur(x_BxTxG, weights, carry) -> (h_BxTxR, carry)
 
-x is the input after its projection (and bias), which the layer does as one large matmul;
-G = NUM_GATES[name] * R. The same call with T = 1 is a decoding step.
-Names in shapes: B batch, T time steps, R width, G gates times width.
+x is the input after its projection (and bias), G = NUM_GATES[name] * R, T >= 1. The same call with T = 1 is a
+decoding step. `project_and_recur` starts from the raw input and never holds all of x when no gradient is asked.
+
+Arithmetic is float32 (float64 for float64 inputs), the operands of matmuls have the weights' dtype, h comes back
+in x's dtype and the carry keeps its own. ValueError: shapes that do not fit each other.
+B batch, T time steps, R width, G gates times width, D width of the raw input.
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from transformer_jax.ops.linear_recurrence import linear_recurrence
 
 NUM_GATES = {"rnn": 1, "gru": 3, "lstm": 4, "min_gru": 2}
 
@@ -19,73 +27,245 @@ def initial_carry(name: str, batch_size: int, width: int, dtype=jnp.float32) -> 
     return tuple(jnp.zeros((batch_size, width), dtype) for _ in range(num_arrays))
 
 
-def _scan(step, x_BxTxG, carry):
-    carry, h_TxBxR = jax.lax.scan(step, carry, x_BxTxG.swapaxes(0, 1))
-    return h_TxBxR.swapaxes(0, 1), carry
+def _check(name, x, weights, carry) -> None:
+    B, R = carry[0].shape
+    G = NUM_GATES[name] * R
+    shapes = {"min_gru": (), "gru": ((R, G), (R,))}.get(name, ((R, G),))
+    if x.ndim != 3 or x.shape[::2] != (B, G) or x.shape[1] < 1:
+        raise ValueError(f"{name} with a carry of {(B, R)} reads x ({B}, T >= 1, {G}), not {x.shape}")
+    if tuple(w.shape for w in weights) != shapes:
+        raise ValueError(f"{name} of width {R} has weights {shapes}, not {tuple(w.shape for w in weights)}")
 
 
-def rnn(x_BxTxR, weights, carry):
-    """h_t = tanh(x_t + h_{t-1} w); weights (w_RxR,), carry (h_BxR,). Elman, Cognitive Science 14, 1990."""
-    (w_RxR,) = weights
+def _sweep(step, carry, over, reads=(), widths=(), reverse=False):
+    """Runs `step(carry, rows) -> (carry, rows)` over time; returns the last carry and the BxTx* arrays written.
 
-    def step(carry, x_BxR):
-        h_BxR = jnp.tanh(x_BxR + carry[0] @ w_RxR).astype(carry[0].dtype)
-        return (h_BxR,), h_BxR.astype(x_BxR.dtype)
-
-    return _scan(step, x_BxTxR, carry)
-
-
-def gru(x_BxTx3R, weights, carry):
-    """n = tanh(x_n + r (h w_n + b)), h = (1 - z) n + z h; gate order r, z, n.
-
-    weights (w_Rx3R, b_R), carry (h_BxR,).
+    A step reads one row of each array in `over` and `reads`; the rows that it returns overwrite those of `over`,
+    the rest fill new arrays of the given widths. Writing in place keeps one array of the size of x in memory where
+    there would be three. The rows of the next step ride in the loop's carry, because a dynamic slice fused into
+    a step's arithmetic keeps XLA:CPU from vectorising it.
     """
-    w_Rx3R, b_R = weights
+    B, T = (*over, *reads)[0].shape[:2]
+    storage = (*over, *reads)[0].dtype
+    start, ahead = (T - 1, -1) if reverse else (0, 1)
 
-    def step(carry, x_Bx3R):
-        (h_BxR,) = carry
-        xr, xz, xn = jnp.split(x_Bx3R, 3, axis=-1)
-        ar, az, an = jnp.split(h_BxR @ w_Rx3R, 3, axis=-1)
-        r, z = jax.nn.sigmoid(xr + ar), jax.nn.sigmoid(xz + az)
-        n = jnp.tanh(xn + r * (an + b_R))
-        h_BxR = ((1 - z) * n + z * h_BxR).astype(h_BxR.dtype)
-        return (h_BxR,), h_BxR.astype(x_Bx3R.dtype)
+    def rows_at(t, written):
+        arrays = (*written[: len(over)], *reads)
+        return tuple(jax.lax.dynamic_index_in_dim(array, t, axis=1, keepdims=False) for array in arrays)
 
-    return _scan(step, x_BxTx3R, carry)
+    def body(state, t):
+        carry, rows, written = state
+        carry, out = step(carry, tuple(row.astype(_compute_dtype(row)) for row in rows))
+        written = tuple(
+            jax.lax.dynamic_update_index_in_dim(array, row.astype(storage), t, axis=1)
+            for array, row in zip(written, out, strict=True)
+        )
+        # Read after writing: read from the arrays as they were before, XLA would copy them whole at every step.
+        return (carry, rows_at(t + ahead, written), written), None
 
-
-def lstm(x_BxTx4R, weights, carry):
-    """Gates i, f, g, o: c = f c + i g, h = o tanh(c); weights (w_Rx4R,), carry (h_BxR, c_BxR)."""
-    (w_Rx4R,) = weights
-
-    def step(carry, x_Bx4R):
-        h_BxR, c_BxR = carry
-        i, f, g, o = jnp.split(x_Bx4R + h_BxR @ w_Rx4R, 4, axis=-1)
-        i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
-        c_BxR = (f * c_BxR + i * g).astype(c_BxR.dtype)
-        h_BxR = (o * jnp.tanh(c_BxR)).astype(h_BxR.dtype)
-        return (h_BxR, c_BxR), h_BxR.astype(x_Bx4R.dtype)
-
-    return _scan(step, x_BxTx4R, carry)
+    written = (*over, *(jnp.zeros((B, T, width), storage) for width in widths))
+    state = (carry, rows_at(start, written), written)
+    (carry, _, written), _ = jax.lax.scan(body, state, jnp.arange(T), reverse=reverse)
+    return carry, written
 
 
-def min_gru(x_BxTx2R, weights, carry):
+def _compute_dtype(array):
+    return jnp.promote_types(array.dtype, jnp.float32)
+
+
+def _matmul(h, w):
+    return jnp.matmul(h.astype(w.dtype), w, preferred_element_type=_compute_dtype(w))
+
+
+def _cast(tree, like):
+    return jax.tree.map(lambda array, target: array.astype(target.dtype), tree, like)
+
+
+def _recurrence(name, step, unstep, weight_gradients, num_deltas=1):
+    """A differentiable recurrence from one step, its transpose, and the sums over time for the weights.
+
+    step(weights, carry, x) -> carry, kept: the rows that the backward pass reads, the first as wide as x.
+    unstep(weights, d_carry, *kept, d_h, h_before, h) -> d_carry, deltas: dx first. They overwrite the first
+    num_deltas of kept and d_h. weight_gradients(h_before_BxTxR, *deltas) is a large matmul outside the loop.
+    """
+
+    def forward(x, weights, carry, keep):
+        _check(name, x, weights, carry)
+
+        def forward_step(old, rows):
+            new, kept = step(weights, old, *rows)
+            new = _cast(new, old)
+            return new, (*kept, new[0]) if keep else (new[0],)
+
+        R = carry[0].shape[-1]
+        kept = jax.eval_shape(step, weights, carry, x[:, 0])[1] if keep else ()
+        widths = (*(row.shape[-1] for row in kept), R)
+        if widths[0] == x.shape[-1]:
+            carry, written = _sweep(forward_step, carry, over=(x,), widths=widths[1:])
+        else:
+            carry, written = _sweep(forward_step, carry, over=(), reads=(x,), widths=widths)
+        return written[-1], carry, written[:-1]
+
+    @jax.custom_vjp
+    def recur(x, weights, carry):
+        h, carry, _ = forward(x, weights, carry, keep=False)
+        return h, carry
+
+    def recur_fwd(x, weights, carry):
+        h, last, kept = forward(x, weights, carry, keep=True)
+        return (h, last), (kept, h, weights, carry)
+
+    def recur_bwd(residuals, cotangents):
+        (kept, h, weights, carry), (d_h, d_last) = residuals, cotangents
+        h_before = jnp.concatenate([carry[0][:, None].astype(h.dtype), h[:, :-1]], axis=1)
+
+        def backward_step(d_carry, rows):
+            *kept, d_h, h_before, h = rows
+            d_carry = (d_carry[0] + d_h, *d_carry[1:])
+            return unstep(weights, d_carry, *kept, h_before, h)
+
+        arrays = (*kept, d_h, h_before, h)
+        d_last = tuple(array.astype(_compute_dtype(h)) for array in d_last)
+        d_carry, deltas = _sweep(
+            backward_step, d_last, over=arrays[:num_deltas], reads=arrays[num_deltas:], reverse=True
+        )
+        d_weights = weight_gradients(h_before, *deltas)
+        return deltas[0], _cast(d_weights, weights), _cast(d_carry, carry)
+
+    recur.defvjp(recur_fwd, recur_bwd)
+    return recur
+
+
+def _outer(h_BxTxR, delta_BxTxG):
+    """Sum over batch and time of the outer products: the gradient of a matrix that h is multiplied with.
+
+    One flat axis: for a contraction over two, XLA:CPU would first transpose both arrays in memory.
+    """
+    h, delta = (array.reshape(-1, array.shape[-1]) for array in (h_BxTxR, delta_BxTxG))
+    return jnp.matmul(h.T, delta, preferred_element_type=_compute_dtype(h))
+
+
+def _rnn_step(weights, carry, x_BxR):
+    return (jnp.tanh(x_BxR + _matmul(carry[0], weights[0])),), ()
+
+
+def _rnn_unstep(weights, d_carry, h_before, h):
+    dx = d_carry[0] * (1 - h * h)
+    return (_matmul(dx, weights[0].T),), (dx,)
+
+
+def _gru_step(weights, carry, x_Bx3R):
+    (w_Rx3R, b_R), (h,) = weights, carry
+    R = h.shape[-1]
+    a_Bx3R = _matmul(h, w_Rx3R)
+    rz = jax.nn.sigmoid(x_Bx3R[:, : 2 * R] + a_Bx3R[:, : 2 * R])
+    r, z = rz[:, :R], rz[:, R:]
+    m = a_Bx3R[:, 2 * R :] + b_R
+    n = jnp.tanh(x_Bx3R[:, 2 * R :] + r * m)
+    return ((1 - z) * n + z * h,), (jnp.concatenate([rz, n], axis=-1), m)
+
+
+def _gru_unstep(weights, d_carry, rzn, m, h_before, h):
+    (d_h,) = d_carry
+    r, z, n = jnp.split(rzn, 3, axis=-1)
+    dn = d_h * (1 - z) * (1 - n * n)
+    dz = d_h * (h_before - n) * (z - z * z)
+    dr = dn * m * (r - r * r)
+    dm = dn * r
+    d_h = d_h * z + _matmul(jnp.concatenate([dr, dz, dm], axis=-1), weights[0].T)
+    return (d_h,), (jnp.concatenate([dr, dz, dn], axis=-1), dm)
+
+
+def _gru_weight_gradients(h_before, dx_BxTx3R, dm_BxTxR):
+    R = dm_BxTxR.shape[-1]
+    dw = _outer(h_before, dx_BxTx3R).at[:, 2 * R :].set(_outer(h_before, dm_BxTxR))  # slicing dx would copy it
+    return dw, dm_BxTxR.sum((0, 1), dtype=_compute_dtype(dm_BxTxR))
+
+
+def _lstm_step(weights, carry, x_Bx4R):
+    h, c = carry
+    a_Bx4R = x_Bx4R + _matmul(h, weights[0])
+    scale = np.repeat(np.array([0.5, 0.5, 1, 0.5], a_Bx4R.dtype), h.shape[-1])
+    ifgo = scale * jnp.tanh(scale * a_Bx4R) + (1 - scale)  # sigmoid(a) = tanh(a / 2) / 2 + 1 / 2
+    i, f, g, o = jnp.split(ifgo, 4, axis=-1)
+    c_after = f * c + i * g
+    return (o * jnp.tanh(c_after), c_after), (ifgo, c)
+
+
+def _lstm_unstep(weights, d_carry, ifgo, c, h_before, h):
+    d_h, d_c = d_carry
+    i, f, g, o = jnp.split(ifgo, 4, axis=-1)
+    tanh_c = jnp.tanh(f * c + i * g)
+    d_c = d_c + d_h * o * (1 - tanh_c * tanh_c)
+    di, df, dg = d_c * g * (i - i * i), d_c * c * (f - f * f), d_c * i * (1 - g * g)
+    dx = jnp.concatenate([di, df, dg, d_h * tanh_c * (o - o * o)], axis=-1)
+    return (_matmul(dx, weights[0].T), d_c * f), (dx,)
+
+
+def _same_matrix(h_before, dx):
+    return (_outer(h_before, dx),)
+
+
+rnn = _recurrence("rnn", _rnn_step, _rnn_unstep, _same_matrix)
+gru = _recurrence("gru", _gru_step, _gru_unstep, _gru_weight_gradients, num_deltas=2)
+lstm = _recurrence("lstm", _lstm_step, _lstm_unstep, _same_matrix)
+
+
+def min_gru(x_BxTx2R, weights, carry, *, form: str = "auto"):
     """x = [z logits, candidate]; h_t = (1 - z_t) h_{t-1} + z_t g(candidate_t); no weights, carry (h_BxR,).
 
-    g(v) = v + 1/2 for v >= 0, else sigmoid(v), so that h stays positive.
-    Feng et al., arXiv 2410.01201, appendix B.
+    g(v) = v + 1/2 for v >= 0, else sigmoid(v), so that h stays positive: Feng et al. 2024, arXiv 2410.01201,
+    appendix B. form: how the linear recurrence runs, see ops/linear_recurrence.py.
     """
-    () = weights
-    z_BxTxR, v_BxTxR = jnp.split(x_BxTx2R, 2, axis=-1)
-    z_BxTxR = jax.nn.sigmoid(z_BxTxR)
-    b_BxTxR = z_BxTxR * jnp.where(v_BxTxR >= 0, v_BxTxR + 0.5, jax.nn.sigmoid(v_BxTxR))
-
-    def step(carry, ab):
-        h_BxR = (ab[0] * carry[0] + ab[1]).astype(carry[0].dtype)
-        return (h_BxR,), h_BxR.astype(x_BxTx2R.dtype)
-
-    carry, h_TxBxR = jax.lax.scan(step, carry, (1 - z_BxTxR.swapaxes(0, 1), b_BxTxR.swapaxes(0, 1)))
-    return h_TxBxR.swapaxes(0, 1), carry
+    _check("min_gru", x_BxTx2R, weights, carry)
+    z, v = jnp.split(x_BxTx2R.astype(_compute_dtype(x_BxTx2R)), 2, axis=-1)
+    z = jax.nn.sigmoid(z)
+    candidate = jnp.where(v >= 0, v + 0.5, jax.nn.sigmoid(v))
+    h_BxTxR = linear_recurrence(1 - z, z * candidate, carry[0].astype(z.dtype), form)
+    return h_BxTxR.astype(x_BxTx2R.dtype), (h_BxTxR[:, -1].astype(carry[0].dtype),)
 
 
 RECURRENCE = {"rnn": rnn, "gru": gru, "lstm": lstm, "min_gru": min_gru}
+_BLOCK = 32  # time steps that `project_and_recur` projects at once: their x stays in cache
+
+
+def _project(inputs_BxTxD, projection):
+    kernel_DxG, bias_G = projection
+    B, T, D = inputs_BxTxD.shape
+    return (inputs_BxTxD.reshape(B * T, D) @ kernel_DxG + bias_G).reshape(B, T, -1)  # flat: as in `_outer`
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def project_and_recur(name, inputs_BxTxD, projection, weights, carry):
+    """RECURRENCE[name] of inputs @ kernel + bias; projection (kernel_DxG, bias_G); returns (h_BxTxR, carry).
+
+    Without a gradient, x exists only a block of steps at a time. Under a gradient x is projected as a whole,
+    because its memory is then the one that holds the gates for the backward pass.
+    """
+    recur, blocks = RECURRENCE[name], inputs_BxTxD.shape[1] // _BLOCK
+    if blocks < 2:
+        return recur(_project(inputs_BxTxD, projection), weights, carry)
+
+    def block(state, n):
+        carry, h_BxTxR = state
+        inputs = jax.lax.dynamic_slice_in_dim(inputs_BxTxD, n * _BLOCK, _BLOCK, axis=1)
+        h, carry = recur(_project(inputs, projection), weights, carry)
+        return (carry, jax.lax.dynamic_update_slice_in_dim(h_BxTxR, h, n * _BLOCK, axis=1)), None
+
+    B, T = inputs_BxTxD.shape[:2]
+    h_BxTxR = jnp.zeros((B, T, carry[0].shape[-1]), jnp.result_type(inputs_BxTxD, *projection))
+    (carry, h_BxTxR), _ = jax.lax.scan(block, (carry, h_BxTxR), jnp.arange(blocks))
+    if T % _BLOCK:
+        h, carry = recur(_project(inputs_BxTxD[:, blocks * _BLOCK :], projection), weights, carry)
+        h_BxTxR = h_BxTxR.at[:, blocks * _BLOCK :].set(h)
+    return h_BxTxR, carry
+
+
+def _project_and_recur_fwd(name, inputs, projection, weights, carry):
+    def whole(inputs, projection, weights, carry):
+        return RECURRENCE[name](_project(inputs, projection), weights, carry)
+
+    return jax.vjp(whole, inputs, projection, weights, carry)
+
+
+project_and_recur.defvjp(_project_and_recur_fwd, lambda _, pullback, cotangents: pullback(cotangents))
