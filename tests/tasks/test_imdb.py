@@ -68,6 +68,14 @@ def test_equal_reviews_fall_on_one_side(made, imdb_files):
     assert not set(train.texts) & set(validation.texts)
 
 
+def test_a_review_sent_in_twice_with_changes_falls_on_one_side():
+    texts = [f"Number {n}: " + "so it goes on and on " * 5 for n in range(200)]
+    again = [text.upper().replace("!", "") + f" Changed, {n}." for n, text in enumerate(texts)]
+    train, validation = imdb.split_by_content(imdb.Reviews(texts + again, np.zeros(400, np.int32)))
+    sides = [{text.lower()[:12] for text in side.texts} for side in (train, validation)]
+    assert not sides[0] & sides[1] and len(train.texts) > 300 and len(validation.texts) > 10
+
+
 def test_the_vocabulary_comes_from_the_training_split(task, made, imdb_files):
     builder = sets.open_set("imdb_reviews", made("imdb_reviews", imdb_files, train=70))
     train, validation = imdb.split_by_content(imdb._read(builder, "train"))
