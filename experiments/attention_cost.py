@@ -17,49 +17,38 @@ from transformer_jax.sweep import chain, grid
 BASE = configs.get("bench")
 
 LENGTHS = [64, 128, 256, 512, 1024, 2048, 4096]
+SPARSE = LENGTHS[::2]
 ATTENTION = {"model.mixer": ["attention"], "model.attention": ["auto", "reference"]}
-RECURRENT = {"model.mixer": ["rnn", "gru", "lstm", "min_gru"]}
-FAIR = {"model.mixer": ["gru", "lstm"]}
 AUTO = {"model.mixer": ["attention"], "model.attention": ["auto"]}
+GATED = {"model.mixer": ["gru", "lstm"]}
+RECURRENT = {"model.mixer": ["rnn", "gru", "lstm", "min_gru"]}
+LSTM = {"model.mixer": ["lstm"]}
 
 
-def over(mixers, axes):
-    """The axes for attention's implementations and for the recurrences, to which an implementation means nothing."""
-    return chain(*(grid({"measure.level": ["model"], "measure.phase": ["train"]} | axes | kind) for kind in mixers))
+def over(kinds, level, phase, lengths, **axes):
+    """A grid for each kind of mixer: an attention implementation means nothing to a recurrence, nor do heads."""
+    grids = []
+    for kind in kinds:
+        measured = {"measure.level": level, "measure.phase": phase, "task.seq_len": lengths}
+        grids.append(grid(measured | kind | {key.replace("__", "."): values for key, values in axes.items()}))
+    return chain(*grids)
 
 
 SWEEP = chain(
     # length, at three levels: where the quadratic term is all there is, and where it hides behind the rest
-    over(
-        [ATTENTION, RECURRENT],
-        {"measure.level": ["op"], "measure.phase": ["forward", "train"], "task.seq_len": LENGTHS},
-    ),
-    over([ATTENTION, FAIR], {"measure.level": ["block"], "task.seq_len": LENGTHS}),
-    over([ATTENTION, RECURRENT], {"task.seq_len": LENGTHS}),
-    over(
-        [AUTO, FAIR],
-        {"measure.level": ["block", "model"], "measure.phase": ["forward"], "task.seq_len": LENGTHS[::2]},
-    ),
-    # the same question at equal parameters and at equal training FLOPs
-    over([FAIR], {"measure.matching": ["params", "flops"], "task.seq_len": LENGTHS[2:]}),
-    # heads that share d_model, and heads of a fixed width
-    over(
-        [AUTO],
-        {"measure.level": ["op", "block"], "task.seq_len": [1024], "model.num_heads": [1, 2, 4, 8, 16]},
-    ),
-    over(
-        [AUTO],
-        {
-            "measure.level": ["op", "block"],
-            "task.seq_len": [1024],
-            "model.num_heads": [1, 2, 4, 8],
-            "model.head_dim": [16],
-        },
-    ),
+    over([ATTENTION, RECURRENT], ["op"], ["forward", "train"], LENGTHS),
+    over([ATTENTION, GATED], ["block"], ["train"], SPARSE),
+    over([ATTENTION, RECURRENT], ["model"], ["train"], SPARSE),
+    over([AUTO, LSTM], ["block", "model"], ["forward"], SPARSE),
+    # the same question at equal parameters, and at equal training FLOPs
+    over([GATED], ["model"], ["train"], SPARSE[1:], measure__matching=["params", "flops"]),
+    # heads that share d_model, then heads of a fixed width
+    over([AUTO], ["op", "block"], ["train"], [1024], model__num_heads=[1, 2, 4, 8, 16]),
+    over([AUTO], ["op", "block"], ["train"], [1024], model__num_heads=[1, 2, 4, 8], model__head_dim=[16]),
     # depth
-    over([AUTO, FAIR], {"task.seq_len": [512], "model.num_layers": [1, 2, 4, 8]}),
+    over([AUTO, LSTM], ["model"], ["train"], [512], model__num_layers=[1, 2, 4, 8]),
     # one more token after T
-    over([AUTO, RECURRENT], {"measure.phase": ["decode"], "task.seq_len": LENGTHS[::2]}),
+    over([AUTO, RECURRENT], ["model"], ["decode"], SPARSE),
 )
 predict = predict.predict
 report = attention_cost.report

@@ -74,8 +74,7 @@ def oracle_norm(p, x):
 
 def oracle_mlp(p, x):
     return (
-        np.maximum(x @ p["Dense_0"]["kernel"] + p["Dense_0"]["bias"], 0) @ p["Dense_1"]["kernel"]
-        + p["Dense_1"]["bias"]
+        np.maximum(x @ p["Dense_0"]["kernel"] + p["Dense_0"]["bias"], 0) @ p["Dense_1"]["kernel"] + p["Dense_1"]["bias"]
     )
 
 
@@ -92,9 +91,7 @@ def test_attention_reads_another_source(x):
     module = ONLY_ATTENTION(causal=False)
     params = module.init(jax.random.key(0), x, positions(), source_BxSxD=source)["params"]
     got, _ = module.apply({"params": params}, x, positions(), source_BxSxD=source)
-    np.testing.assert_allclose(
-        got, oracle_attention(f64(params), f64(x), f64(source), causal=False), atol=1e-5
-    )
+    np.testing.assert_allclose(got, oracle_attention(f64(params), f64(x), f64(source), causal=False), atol=1e-5)
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
@@ -118,9 +115,7 @@ def test_dropout_acts_in_training_alone(x):
 
     def run(train, seed):
         block = module.clone(train=train)
-        return block.apply({"params": params}, x, None, positions(), rngs={"dropout": jax.random.key(seed)})[
-            0
-        ]
+        return block.apply({"params": params}, x, None, positions(), rngs={"dropout": jax.random.key(seed)})[0]
 
     assert np.array_equal(run(False, 1), run(False, 2))
     assert np.array_equal(run(True, 1), run(True, 1))
@@ -146,9 +141,7 @@ def test_a_block_never_looks_ahead(x, mixer):
     """Causality by Jacobian; a well-known Keras tutorial's decoder passes no mask at all."""
     module = Block(MIXERS[mixer], mlp_dim=F)
     params = random_params(module, x[:1], None, positions())
-    jacobian = jax.jit(jax.jacobian(lambda x: module.apply({"params": params}, x, None, positions())[0]))(
-        x[:1]
-    )
+    jacobian = jax.jit(jax.jacobian(lambda x: module.apply({"params": params}, x, None, positions())[0]))(x[:1])
     reads = np.abs(jacobian[0, :, :, 0]).sum((1, 3))  # output step, input step
     assert np.all(reads[np.triu_indices(L, 1)] == 0)
     assert np.all(reads[np.tril_indices(L)] > 0)

@@ -57,9 +57,7 @@ def test_depth_scanned_is_depth_unrolled(variant, tokens):
     one, grads = jax.jit(jax.value_and_grad(partial(loss, scanned)))(params)
     other, grads_apart = jax.jit(jax.value_and_grad(partial(loss, unrolled)))(apart)
     np.testing.assert_allclose(one, other, rtol=1e-6)
-    restacked = jax.tree.map(
-        lambda *leaves: jnp.stack(leaves), *(grads_apart[f"block_{i}"] for i in range(2))
-    )
+    restacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(grads_apart[f"block_{i}"] for i in range(2)))
     for a, b in zip(jax.tree.leaves(grads["blocks"]), jax.tree.leaves(restacked), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 

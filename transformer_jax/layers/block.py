@@ -24,9 +24,7 @@ class Block(nn.Module):
         """x_BxLxD -> x_BxLxD and the mixer's new state; `state=None` means a whole sequence from the start."""
         mixer = self.make_mixer(name="mixer")
         mlp = MLP(self.mlp_dim, self.activation, self.dtype, name="mlp")
-        norms = [
-            nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name=f"norm_{name}") for name in ("mixer", "mlp")
-        ]
+        norms = [nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name=f"norm_{name}") for name in ("mixer", "mlp")]
         dropout = nn.Dropout(self.dropout_rate, deterministic=not self.train)
 
         def mix(h):

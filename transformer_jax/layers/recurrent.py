@@ -38,13 +38,9 @@ class Recurrent(nn.Module):
           ValueError: a mask was given.
         """
         if mask is not None:
-            raise ValueError(
-                f"{self.recurrence} reads every earlier step and cannot honour an attention mask"
-            )
+            raise ValueError(f"{self.recurrence} reads every earlier step and cannot honour an attention mask")
         gates = NUM_GATES[self.recurrence]
-        x_BxLxG = nn.Dense(gates * self.width, dtype=self.dtype, bias_init=self._bias_init, name="input")(
-            x_BxLxD
-        )
+        x_BxLxG = nn.Dense(gates * self.width, dtype=self.dtype, bias_init=self._bias_init, name="input")(x_BxLxD)
         carry = self.initial_state(x_BxLxD.shape[0]) if state is None else state
         h_BxLxR, carry = RECURRENCE[self.recurrence](x_BxLxG, self._weights(gates), carry)
         if self.project_out:
