@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from transformer_jax.config import Config, with_overrides
-from transformer_jax.tasks import prepare, vision
+from transformer_jax.tasks import prepare, raw, vision
 
 REAL = Path(os.environ.get("TRANSFORMER_JAX_RAW_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -42,8 +42,8 @@ def made(tmp_path, monkeypatch):
     """made(name, folder of originals) -> the data folder, with that set prepared."""
 
     def make(name: str, folder: Path, **counts: int) -> Path:
-        original = prepare.ORIGINALS[name]
-        monkeypatch.setitem(prepare.ORIGINALS, name, original._replace(counts=original.counts | counts))
+        original = raw.ORIGINALS[name]
+        monkeypatch.setitem(raw.ORIGINALS, name, original._replace(counts=original.counts | counts))
         prepare.prepare(name, folder, tmp_path / "data")
         return tmp_path / "data"
 

@@ -72,6 +72,17 @@ def test_preparing_again_changes_nothing_and_other_sources_are_refused(made, sha
     assert before == {path: (data / path).stat().st_mtime_ns for path in files_under(data)}
 
 
+def test_a_set_that_is_not_whole_is_not_taken_for_prepared(made, shakespeare_files):
+    data = made("tiny_shakespeare", shakespeare_files)
+    shard = next(data.rglob("*train.array_record*"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(sets.MissingData, match="incomplete, remove it"):
+        prepare.prepare("tiny_shakespeare", shakespeare_files, data)
+    (shard.parent / "dataset_info.json").unlink()
+    with pytest.raises(FileExistsError, match="is no set; remove it"):
+        prepare.prepare("tiny_shakespeare", shakespeare_files, data)
+
+
 def test_leftovers_of_a_killed_call_are_removed(made, shakespeare_files, tmp_path):
     left = tmp_path / "data" / "tiny_shakespeare" / "incomplete.ABCDEF_1.0.0"
     left.mkdir(parents=True)

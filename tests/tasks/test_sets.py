@@ -31,7 +31,7 @@ def test_a_missing_set_names_the_command_and_the_alternative(name, config_of):
 def test_a_file_that_never_arrived(prepared):
     data, shard = prepared
     shard.unlink()
-    with pytest.raises(sets.MissingData, match="is incomplete: .* has 0 of"):
+    with pytest.raises(sets.MissingData, match="is incomplete, remove it: .* has 0 of"):
         use(data)
 
 
@@ -40,7 +40,7 @@ def test_a_file_that_arrived_in_part(prepared, keep):
     data, shard = prepared
     content = shard.read_bytes()
     shard.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
-    with pytest.raises(sets.MissingData, match="is incomplete: "):
+    with pytest.raises(sets.MissingData, match="is incomplete, remove it: "):
         use(data)
 
 

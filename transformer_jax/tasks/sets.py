@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from transformer_jax.config import TaskConfig
-from transformer_jax.tasks.prepare import ORIGINALS
+from transformer_jax.tasks.raw import ORIGINALS
 
 # A generated task of the same kind, for who has no copy of the set.
 ALTERNATIVE = {
@@ -23,6 +23,12 @@ def data_dir(config: TaskConfig) -> Path:
     return Path(named).expanduser()
 
 
+def folders(name: str, folder: Path) -> list[Path]:
+    """The versions of a set, oldest first; what tensorflow-datasets is still writing is called incomplete.*."""
+    found = sorted(path.parent for path in (folder / name).glob("**/dataset_info.json"))
+    return [path for path in found if not path.name.startswith("incomplete.")]
+
+
 def open_set(name: str, folder: Path):
     """The read-only builder of a prepared set, newest version, after checking that all its files are there.
 
@@ -31,8 +37,7 @@ def open_set(name: str, folder: Path):
     """
     import tensorflow_datasets as tfds  # takes half a second, which generated tasks need not pay
 
-    found = sorted(path.parent for path in (folder / name).glob("**/dataset_info.json"))
-    found = [path for path in found if "incomplete" not in path.name]
+    found = folders(name, folder)
     if not found:
         raise MissingData(_how_to_get(name, f"no prepared set {name!r} in {folder}"))
     try:
@@ -40,12 +45,14 @@ def open_set(name: str, folder: Path):
         sizes = (builder.info.metadata or {}).get("bytes", {})
         paths = [Path(path) for split in builder.info.splits.values() for path in split.filepaths]
     except Exception as error:  # json, protobuf and tensorflow-datasets each have their own
-        raise MissingData(_how_to_get(name, f"{found[-1]} cannot be opened: {error}")) from error
+        raise MissingData(_how_to_get(name, f"{found[-1]} cannot be opened, remove it: {error}")) from error
     for path in paths:
         size = path.stat().st_size if path.is_file() else 0
         if size == 0 or size != sizes.get(path.name, size):
             whole = f" of {sizes[path.name]}" if path.name in sizes else ""
-            raise MissingData(_how_to_get(name, f"{name!r} is incomplete: {path} has {size}{whole} bytes"))
+            raise MissingData(
+                _how_to_get(name, f"{found[-1]} is incomplete, remove it: {path.name} has {size}{whole} bytes")
+            )
     return builder
 
 
