@@ -128,7 +128,9 @@ def test_within_three_percent_of_xla_unrolled(name, phase):
     ours = count(looped, *args)
     assert ours.flops == pytest.approx(xla_compiled(unrolled, *args)["flops"], rel=0.03)
     lowered = xla_lowered(unrolled, *args)
-    assert ours.flops == pytest.approx(lowered["flops"], rel=0.011)
+    # the loop of the backward pass adds to gradients that start as zeros; unrolled, XLA drops that addition
+    added_to_zeros = sum(arg.size for arg in jax.tree.leaves(args))
+    assert 0 <= ours.flops - lowered["flops"] <= added_to_zeros
     assert ours.transcendentals == lowered["transcendentals"]
     assert ours.flops == count(unrolled, *args).flops
 
