@@ -23,6 +23,9 @@ import jax.numpy as jnp
 
 from transformer_jax.ops import blockwise, masks
 
+SMALL = 512 * 512
+"""Up to so many scores in a head the plain formula is faster on CPU than working by blocks."""
+
 
 def _check(q, k, v, mask, lengths, window) -> None:
     B, L, H, Dh = q.shape
@@ -57,9 +60,7 @@ def _drop_unseen(q, k, v, mask, causal, lengths, window):
     return jnp.where(queries, q, 0), jnp.where(keys, k, 0), jnp.where(keys, v, 0), queries
 
 
-def attention_weights(
-    q_BxLxHxDh, k_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None
-) -> jax.Array:
+def attention_weights(q_BxLxHxDh, k_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None) -> jax.Array:
     """The weights (B, H, L, S), float32 (float64 for float64 inputs); a row sums to one, or to zero."""
     _check(q_BxLxHxDh, k_BxSxKxDh, k_BxSxKxDh, mask, lengths, window)
     B, L, H, Dh = q_BxLxHxDh.shape
@@ -71,9 +72,7 @@ def attention_weights(
     seen = masks.whole_mask(L, S, mask=mask, causal=causal, lengths=lengths, window=window)
     if seen is None:
         return jax.nn.softmax(scores, axis=-1)
-    top = jax.lax.stop_gradient(
-        jnp.max(scores, axis=-1, keepdims=True, where=seen, initial=jnp.finfo(dtype).min)
-    )
+    top = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True, where=seen, initial=jnp.finfo(dtype).min))
     weights = jnp.where(seen, jnp.exp(jnp.where(seen, scores - top, 0)), 0)
     total = weights.sum(-1, keepdims=True)
     return weights / jnp.where(total == 0, 1, total)
@@ -88,9 +87,7 @@ def reference(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, le
     B, H, L, S = weights.shape
     K = k.shape[2]
     weights = weights.astype(q.dtype).reshape(B, K, H // K, L, S)
-    out = jnp.einsum(
-        "bkgls,bskd->blkgd", weights, v, preferred_element_type=jnp.promote_types(q.dtype, jnp.float32)
-    )
+    out = jnp.einsum("bkgls,bskd->blkgd", weights, v, preferred_element_type=jnp.promote_types(q.dtype, jnp.float32))
     return out.reshape(q.shape).astype(q.dtype)
 
 
@@ -98,6 +95,7 @@ def xla(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengths=
     """`jax.nn.dot_product_attention` as XLA compiles it: stores the weights, works everywhere."""
     q, k, v = q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh
     _check(q, k, v, mask, lengths, window)
+    _demand("xla", q, k)
     q, k, v, queries = _drop_unseen(q, k, v, mask, causal, lengths, window)
     L, S = q.shape[1], k.shape[1]
     aligned = causal and L == S  # elsewhere jax.nn counts positions from the first key
@@ -106,9 +104,7 @@ def xla(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengths=
     return out if queries is None else jnp.where(queries, out, 0)
 
 
-def blockwise_attention(
-    q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None
-):
+def blockwise_attention(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None):
     """Exact attention in memory linear in L and S; see `ops/blockwise.py`."""
     q, k, v = q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh
     _check(q, k, v, mask, lengths, window)
@@ -116,22 +112,122 @@ def blockwise_attention(
     return blockwise.attend(q, k, v, mask=mask, causal=causal, lengths=lengths, window=window)
 
 
+def cudnn(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None):
+    """cuDNN's fused kernel through `jax.nn.dot_product_attention`: NVIDIA, float16 and bfloat16."""
+    q, k, v = q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh
+    arguments = {"mask": mask, "causal": causal, "lengths": lengths, "window": window}
+    _check(q, k, v, mask, lengths, window)
+    _demand("cudnn", q, k, **arguments)
+    q, k, v, queries = _drop_unseen(q, k, v, **arguments)
+    L, S = q.shape[1], k.shape[1]
+    aligned = causal and L == S  # cuDNN, too, counts positions from the first key
+    rest = masks.whole_mask(L, S, mask=mask, causal=causal and not aligned, window=None if aligned else window)
+    if rest is not None:
+        rest = jnp.broadcast_to(rest, (*rest.shape[:2], L, S))
+    out = jax.nn.dot_product_attention(
+        q, k, v,
+        mask=rest,
+        is_causal=aligned,
+        key_value_seq_lengths=None if lengths is None else lengths.astype(jnp.int32),
+        local_window_size=(window - 1, 0) if window is not None and aligned else None,
+        implementation="cudnn",
+    )  # fmt: skip
+    return out if queries is None else jnp.where(queries, out, 0)
+
+
+def splash(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None):
+    """JAX's splash attention, a Pallas kernel for TPU: blocks that positions hide are skipped."""
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernel
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as splash_mask
+
+    q, k, v = q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh
+    arguments = {"mask": mask, "causal": causal, "lengths": lengths, "window": window}
+    _check(q, k, v, mask, lengths, window)
+    _demand("splash", q, k, **arguments)
+    q, k, v, queries = _drop_unseen(q, k, v, **arguments)
+    (B, L, H, Dh), S = q.shape, k.shape[1]
+    blind = min(L, max(0, L - S if causal else L - S - window + 1 if window is not None else 0))
+    if blind == L:
+        return jnp.zeros_like(q)
+    # Queries that stand before all keys would leave the kernel's softmax undefined: they are cut off, then zero.
+    rows, offset = L - blind, S - L + blind
+    pad = lambda x: jnp.pad(x, [(0, 0), (0, -x.shape[1] % 128), (0, 0), (0, 0)]).swapaxes(1, 2)  # noqa: E731
+    q_BxHxLxDh, k, v = pad(q[:, blind:] * jnp.asarray(Dh**-0.5, q.dtype)), pad(k), pad(v)
+    shape = q_BxHxLxDh.shape[2], k.shape[2]
+    sides = (None if window is None else window - 1, 0 if causal else None if window is None else window - 1)
+    local = splash_mask.FullMask(shape) if sides == (None, None) else splash_mask.LocalMask(shape, sides, offset)
+    attend = kernel.make_splash_mha_single_device(splash_mask.MultiHeadMask([local] * H))
+    real = jnp.full((B,), S) if lengths is None else lengths
+    segments = kernel.SegmentIds(
+        jnp.ones((B, shape[0]), jnp.int32), (jnp.arange(shape[1]) < real[:, None]).astype(jnp.int32)
+    )
+    out = jax.vmap(attend)(q_BxHxLxDh, k, v, segments).swapaxes(1, 2)[:, :rows]
+    out = jnp.pad(out, [(0, 0), (blind, 0), (0, 0), (0, 0)])
+    return out if queries is None else jnp.where(queries, out, 0)
+
+
+def platform() -> str:
+    """What the program is traced for: "cpu", "gpu" or "tpu".
+
+    The abstract device of `jax.sharding.use_abstract_mesh` counts first (to compile for an absent device), then
+    `jax.default_device`, then the default backend.
+    """
+    abstract = jax.sharding.get_abstract_mesh().abstract_device
+    device = abstract or jax.config.jax_default_device
+    name = getattr(device, "platform", device) or jax.default_backend()
+    return "gpu" if name in ("cuda", "rocm") else name
+
+
+def refusal(name: str, q, k, *, mask=None, causal=False, lengths=None, window=None) -> str | None:
+    """Why an implementation cannot run here on these arguments (arrays or ShapeDtypeStructs); None: it can."""
+    half, Dh, here = q.dtype in (jnp.float16, jnp.bfloat16), q.shape[-1], platform()
+    reasons: dict[str, list[tuple[bool, str]]] = {
+        "xla": [(here == "cpu" and q.dtype == jnp.float16, "jax.nn has no float16 product on CPU")],
+        "cudnn": [
+            (here != "gpu", f"it needs an NVIDIA GPU, this is {here}"),
+            (not half, f"it takes float16 and bfloat16, not {q.dtype}"),
+            (Dh % 8 != 0 or Dh > 128, f"it takes heads of width 8, 16, ... 128, not {Dh}"),
+            (window is not None and not causal, "it has a window only together with causal"),
+        ],
+        "splash": [
+            (here != "tpu", f"it needs a TPU, this is {here}"),
+            (mask is not None, "it takes causal, lengths and window, but no mask"),
+            (q.dtype not in (jnp.float32, jnp.bfloat16), f"it takes float32 and bfloat16, not {q.dtype}"),
+        ],
+    }
+    return next((reason for refused, reason in reasons.get(name, []) if refused), None)
+
+
+def _demand(name: str, q, k, **arguments) -> None:
+    if reason := refusal(name, q, k, **arguments):
+        able = [other for other in ATTENTION if other != "auto" and refusal(other, q, k, **arguments) is None]
+        raise ValueError(f"attention={name} cannot run: {reason}; these can: {', '.join(able)}")
+
+
 def choose(q, k, *, mask=None, causal=False, lengths=None, window=None) -> str:
-    """The name of the implementation that `auto` takes for these arguments (arrays or ShapeDtypeStructs)."""
-    return "reference" if q.shape[1] * k.shape[1] <= 512 * 512 else "blockwise"
+    """The name of the implementation that `auto` takes for these arguments (arrays or ShapeDtypeStructs).
+
+    The fused kernel of the platform where it can run; else the plain formula while a head has at most SMALL scores,
+    and `blockwise` beyond. SMALL is measured on CPU; the order on GPU and TPU is not.
+    """
+    for name in ("cudnn", "splash"):
+        if refusal(name, q, k, mask=mask, causal=causal, lengths=lengths, window=window) is None:
+            return name
+    return "reference" if q.shape[1] * k.shape[1] <= SMALL else "blockwise"
 
 
 def auto(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None):
     """The implementation that `choose` names for the platform, the shapes and the mask."""
     arguments = {"mask": mask, "causal": causal, "lengths": lengths, "window": window}
-    return ATTENTION[choose(q_BxLxHxDh, k_BxSxKxDh, **arguments)](
-        q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, **arguments
-    )
+    name = choose(q_BxLxHxDh, k_BxSxKxDh, **arguments)
+    return ATTENTION[name](q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, **arguments)
 
 
 ATTENTION: dict[str, Callable[..., jax.Array]] = {
     "reference": reference,
     "xla": xla,
     "blockwise": blockwise_attention,
+    "cudnn": cudnn,
+    "splash": splash,
     "auto": auto,
 }
