@@ -21,7 +21,7 @@ TOLERANCE = {
 QUICK = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
-}  # a quarter of the compile time
+}  # compiles in two thirds of the time
 
 
 @pytest.fixture(params=[name for name in ATTENTION if name != "auto"])

@@ -82,7 +82,7 @@ def seen(
         shape = (*whole.shape[:2], num_queries, num_keys)
         whole = jnp.broadcast_to(whole, shape)
         return whole.any(-1), whole.any(-2)
-    if lengths is None and window is None and num_queries <= num_keys:
+    if lengths is None and window is None and (num_queries <= num_keys or not causal):
         return None, None
     at, key = positions(num_queries, num_keys)
     at = at[:, 0]

@@ -1,0 +1,95 @@
+"""Which blocks are visited, and how memory grows."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from transformer_jax.ops import blockwise
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(1, 23), st.integers(1, 23), st.integers(1, 6), st.booleans(), st.none() | st.integers(1, 25))
+def test_every_visible_score_lies_in_one_block_and_no_block_is_empty(L, S, block, causal, window):
+    rows, columns = min(block, L), min(block, S)
+    call = blockwise._Call(L, S, 1, 1, causal, window, rows, columns, 1)
+    at, key = np.arange(L)[:, None] + S - L, np.arange(S)
+    visible = np.ones((L, S), bool)
+    if causal:
+        visible &= key <= at
+    if window is not None:
+        visible &= np.abs(at - key) < window
+    covered = np.zeros((L, S), int)
+    for hides, pairs in zip((False, True), blockwise.block_pairs(call), strict=True):
+        for i, j in pairs:
+            part = np.s_[i * rows : (i + 1) * rows, j * columns : (j + 1) * columns]
+            covered[part] += 1
+            assert visible[part].any()
+            assert hides or (visible[part].all() and visible[part].shape == (rows, columns))
+    assert covered.max(initial=0) <= 1 and (covered[visible] == 1).all()
+
+
+def test_visited_scores_counts_the_matmuls_of_the_program():
+    """The counter against the shapes of the products that are traced, trip counts multiplied."""
+    L, S, H, Dh = 600, 700, 2, 8
+    shapes = [jax.ShapeDtypeStruct((1, T, H, Dh), jnp.float32) for T in (L, S, S)]
+
+    def products(jaxpr, trips=1):
+        for eqn in jaxpr.eqns:
+            if eqn.primitive.name == "dot_general":
+                (contract, _), _ = eqn.params["dimension_numbers"]
+                depth = np.prod([eqn.invars[0].aval.shape[axis] for axis in contract])
+                yield trips * int(np.prod(eqn.outvars[0].aval.shape) * depth)
+            inner = trips * eqn.params.get("length", 1)
+            for value in eqn.params.values():
+                if hasattr(value, "jaxpr") or hasattr(value, "eqns"):
+                    yield from products(getattr(value, "jaxpr", value), inner)
+
+    for causal, window in ((True, None), (False, None), (True, 100)):
+        forward = lambda *x: blockwise.attend(*x, causal=causal, window=window)  # noqa: E731,B023
+        train = lambda *x: jax.vjp(forward, *x)[1](x[0])  # noqa: E731,B023
+        scores = H * blockwise.visited_scores(L, S, causal=causal, window=window)
+        assert sum(products(jax.make_jaxpr(forward)(*shapes).jaxpr)) == 2 * scores * Dh
+        assert sum(products(jax.make_jaxpr(train)(*shapes).jaxpr)) == 7 * scores * Dh
+
+
+def test_blocks_above_the_diagonal_are_not_computed():
+    T = 16 * blockwise.BLOCK
+    assert blockwise.visited_scores(T, T, causal=True) == 16 * 17 // 2 * blockwise.BLOCK**2
+    assert blockwise.visited_scores(T, T, causal=False) == T * T
+    assert blockwise.visited_scores(T, T, causal=True, window=blockwise.BLOCK) == (2 * 16 - 1) * blockwise.BLOCK**2
+
+
+def compiled_training(T, heads):
+    x = jax.ShapeDtypeStruct((1, T, heads, 64), jnp.float32)
+    forward = lambda q, k, v: blockwise.attend(q, k, v, causal=True)  # noqa: E731
+    train = lambda q, k, v, d_out: jax.vjp(forward, q, k, v)[1](d_out)  # noqa: E731
+    return jax.jit(train).lower(x, x, x, x).compile()
+
+
+def test_memory_is_linear_at_length_16384():
+    """Forward and backward of one head need less than 40 MiB of temporaries; the scores alone would be 1 GiB."""
+    short, long = (compiled_training(T, 1).memory_analysis().temp_size_in_bytes for T in (8192, 16384))
+    assert long < 40 * 2**20
+    assert long < 2.1 * short
+
+
+def test_memory_at_length_4096_stays_under_32_mib():
+    assert compiled_training(4096, 8).memory_analysis().temp_size_in_bytes <= 32 * 2**20
+
+
+@pytest.mark.slow
+def test_length_65536_runs_forward_and_backward():
+    rng = np.random.default_rng(0)
+    q, k, v, d_out = (jnp.asarray(rng.normal(size=(1, 65536, 1, 64)), jnp.float32) for _ in range(4))
+    gradients = compiled_training(65536, 1)(q, k, v, d_out)
+    assert all(np.isfinite(x).all() for x in gradients)
+    for i in (1, 4095):  # dq of a query, from its own row of weights
+        keys, values = (np.asarray(x[0, : i + 1, 0], np.float64) for x in (k, v))
+        row = keys @ np.asarray(q[0, i, 0], np.float64) / 8
+        p = np.exp(row - row.max())
+        p /= p.sum()
+        dp = values @ np.asarray(d_out[0, i, 0], np.float64)
+        np.testing.assert_allclose(gradients[0][0, i, 0], (p * (dp - p @ dp)) @ keys / 8, atol=2e-5)
