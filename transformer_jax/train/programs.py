@@ -1,7 +1,7 @@
 """What a run compiles: the first state, a chunk of training steps, the metrics of one evaluation batch."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +27,7 @@ class Programs(NamedTuple):
     evaluate: Callable[[Any, Any], Metrics]
 
 
+@lru_cache(maxsize=8)  # a second call finds what the first one compiled
 def build(model, config: TrainConfig) -> Programs:
     """The jitted programs of a model; a lane computes what a run with its seed and rate alone computes."""
     lrs = jnp.asarray(config.lane_lrs or (config.peak_lr,) * config.lanes, jnp.float32)

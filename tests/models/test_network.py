@@ -1,0 +1,108 @@
+"""Classification: vectors in, one answer per sequence, every mixer; and the paths of all parameters."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from transformer_jax import models
+from transformer_jax.config import ConfigError, ModelConfig
+
+SMALL = dict(d_model=8, num_heads=2, num_layers=2, mlp_dim=12, max_len=9)
+PATCHES = dict(SMALL, input_dim=3, num_classes=5, position="learned")
+
+
+def vectors(length=6):
+    return jnp.asarray(np.random.default_rng(0).normal(size=(4, length, 3)), jnp.float32)
+
+
+@pytest.mark.parametrize("mixer", ["attention", "rnn", "gru", "lstm", "min_gru"])
+def test_every_mixer_classifies(mixer):
+    model = models.build(ModelConfig(**PATCHES, mixer=mixer))
+    params = jax.jit(model.init)(jax.random.key(0))
+    logits, grads = jax.jit(jax.value_and_grad(lambda p: model.apply(p, vectors()).sum()))(params)
+    assert jax.eval_shape(model.apply, params, vectors()).shape == (4, 5)
+    assert np.isfinite(logits) and all(np.any(np.asarray(g)) for g in (grads["head"]["kernel"],))
+    assert model.extend is None and model.initial_state is None
+
+
+def test_attention_looks_both_ways_when_it_classifies():
+    """By gradient: in a classifier the first position's value depends on the last input, in a decoder never."""
+    config = ModelConfig(**PATCHES)
+    model = models.build_block(config)
+    params = jax.jit(model.init)(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (1, 6, 8))
+    first = jax.grad(lambda x: model.apply(params, x)[0, 0].sum())(x)
+    assert np.any(first[0, -1])
+    causal = models.build_block(ModelConfig(**SMALL))
+    assert not np.any(jax.grad(lambda x: causal.apply(params, x)[0, 0].sum())(x)[0, 1:])
+
+
+def test_the_pooled_head_is_the_mean_over_positions():
+    """Without positions attention is blind to order, and so is the answer."""
+    model = models.build(ModelConfig(**dict(PATCHES, position="none")))
+    params = jax.jit(model.init)(jax.random.key(0))
+    x = vectors()
+    np.testing.assert_allclose(model.apply(params, x), model.apply(params, x[:, ::-1]), atol=1e-5)
+    order = models.build(ModelConfig(**PATCHES))
+    params = jax.jit(order.init)(jax.random.key(0))
+    assert not np.allclose(order.apply(params, x), order.apply(params, x[:, ::-1]), atol=1e-3)
+
+
+def test_tokens_can_be_classified():
+    model = models.build(ModelConfig(**SMALL, vocab_size=11, num_classes=3))
+    params = jax.jit(model.init)(jax.random.key(0))
+    assert model.apply(params, jnp.ones((2, 7), jnp.int32)).shape == (2, 3)
+
+
+def test_vectors_need_classes():
+    with pytest.raises(ConfigError, match="set model.num_classes"):
+        ModelConfig(input_dim=3)
+
+
+def paths(config):
+    params = jax.eval_shape(models.build(config).init, jax.random.key(0))
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+    }
+
+
+BLOCK = {
+    "blocks/mlp/Dense_0/bias": (2, 12),
+    "blocks/mlp/Dense_0/kernel": (2, 8, 12),
+    "blocks/mlp/Dense_1/bias": (2, 8),
+    "blocks/mlp/Dense_1/kernel": (2, 12, 8),
+    "blocks/norm_mixer/bias": (2, 8),
+    "blocks/norm_mixer/scale": (2, 8),
+    "blocks/norm_mlp/bias": (2, 8),
+    "blocks/norm_mlp/scale": (2, 8),
+    "norm_out/bias": (8,),
+    "norm_out/scale": (8,),
+}
+ATTENTION = {
+    **{f"blocks/mixer/{name}/bias": (2, 2, 4) for name in ("query", "key", "value")},
+    **{f"blocks/mixer/{name}/kernel": (2, 8, 2, 4) for name in ("query", "key", "value")},
+    "blocks/mixer/out/bias": (2, 8),
+    "blocks/mixer/out/kernel": (2, 2, 4, 8),
+}
+
+
+def test_where_the_parameters_are():
+    """Checkpoints name their leaves by these paths: a change here makes old ones unreadable."""
+    tokens = {"embedding/token/embedding": (11, 8), "head/bias": (11,), "head/kernel": (8, 11)}
+    assert paths(ModelConfig(**SMALL, vocab_size=11)) == BLOCK | ATTENTION | tokens
+    lstm = {
+        "blocks/mixer/input/bias": (2, 32),
+        "blocks/mixer/input/kernel": (2, 8, 32),
+        "blocks/mixer/kernel": (2, 8, 32),
+    }
+    assert paths(ModelConfig(**SMALL, vocab_size=11, mixer="lstm")) == BLOCK | lstm | tokens
+    patches = {
+        "embedding/vector/bias": (8,),
+        "embedding/vector/kernel": (3, 8),
+        "embedding/learned/embedding": (9, 8),
+        "head/bias": (5,),
+        "head/kernel": (8, 5),
+    }
+    assert paths(ModelConfig(**PATCHES)) == BLOCK | ATTENTION | patches

@@ -1,0 +1,125 @@
+"""Training from the command line: stopped, killed, evaluated in a process of its own, and what is refused."""
+
+import json
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from transformer_jax import models, runs, tasks
+from transformer_jax.config import Config, ConfigError, ModelConfig, TaskConfig, with_overrides
+from transformer_jax.train import programs
+from transformer_jax.train.checkpoint import Checkpoints
+from transformer_jax.train.log import read_config, read_metrics
+
+ROOT = Path(__file__).parents[1]
+TINY = ["--model.d-model", "8", "--model.num-layers", "1", "--model.mlp-dim", "8", "--train.warmup-steps", "2"]
+
+
+def command(*words):
+    return [sys.executable, str(ROOT / "run.py"), *map(str, words)]
+
+
+def train(folder, steps, *more):
+    every = ["--train.eval-every", "20", "--train.checkpoint-every", "20", "--train.chunk-steps", "5"]
+    return command("train", "digits_vit", "--out", folder, "--train.num-steps", steps, *TINY, *every, *more)
+
+
+def run(words, **options):
+    return subprocess.run(words, capture_output=True, text=True, timeout=300, **options)
+
+
+def wait_for_rows(process, folder, rows):
+    while len(read_metrics(folder / "metrics.jsonl")) < rows and process.poll() is None:
+        time.sleep(0.02)
+
+
+def bits(folder):
+    config = read_config(folder)
+    checkpoints = Checkpoints(folder / "checkpoints")
+    target = jax.eval_shape(programs.build(models.build(config.model), config.train).init)
+    state, meta = checkpoints.restore(checkpoints.find("latest"), target)
+    leaves = jax.tree.leaves(state.replace(key=jax.random.key_data(state.key)))
+    return [np.asarray(leaf).tobytes() for leaf in leaves], meta["data"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_then_repeated_then_evaluated(tmp_path, number):
+    folder = tmp_path / "run"
+    process = subprocess.Popen(train(folder, 4000), stderr=subprocess.PIPE, text=True)
+    wait_for_rows(process, folder, 3)
+    began = time.monotonic()
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 75 and time.monotonic() - began < 15, said
+    (step,) = Checkpoints(folder / "checkpoints").steps()[-1:]
+    assert f"stopped at step {step}: repeat the command" in said
+    assert read_metrics(folder / "metrics.jsonl")[-1]["step"] == step
+    out = run(command("evaluate", folder, "--checkpoint", "latest"))
+    assert re.fullmatch(r"accuracy \d\.\d+  loss \d+\.\d+\n", out.stdout), out.stderr
+
+
+def test_evaluate_gives_the_figure_of_training(tmp_path):
+    folder = tmp_path / "run"
+    done = run(train(folder, 40))
+    assert done.returncode == 0, done.stderr
+    trained = done.stdout.splitlines()[0]
+    found = run(command("evaluate", folder, "--checkpoint", 40))
+    assert found.stdout.splitlines() == [trained]
+    (metrics,) = runs.evaluate(folder, checkpoint="40")
+    last = read_metrics(folder / "metrics.jsonl")[-1]
+    assert metrics == {name: last[name] for name in metrics}
+    refused = run(train(folder, 50))
+    assert refused.returncode == 2 and "train.num_steps 40 there, 50 here" in refused.stderr
+    assert run(command("evaluate", folder, "--checkpoint", 3)).returncode == 1
+    assert run(command("evaluate", folder, "--split", "tset")).returncode == 2
+    assert run(command("generate", folder, "--prompt", "a")).returncode == 2
+    assert (folder / "run.html").exists() and json.loads((folder / "launches.jsonl").read_text().splitlines()[0])
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_and_still_the_same_run(tmp_path):
+    """kill -9 at random moments, with dropout, shuffled data and checkpoints in the middle of epochs."""
+    steps = 1500
+    assert run(train(tmp_path / "whole", steps)).returncode == 0
+    dice, kills = random.Random(0), 0
+    while kills < 20:
+        process = subprocess.Popen(train(tmp_path / "killed", steps), stderr=subprocess.DEVNULL)
+        before = len(read_metrics(tmp_path / "killed" / "metrics.jsonl"))
+        wait_for_rows(process, tmp_path / "killed", before + dice.randrange(0, 12))
+        time.sleep(dice.random() * 0.3)
+        if process.poll() is not None:
+            break
+        process.kill()
+        process.wait()
+        kills += 1
+    assert kills >= 10, "the run ended before it was killed often enough"
+    assert run(train(tmp_path / "killed", steps)).returncode == 0
+    assert bits(tmp_path / "killed") == bits(tmp_path / "whole")
+    for name in ("metrics.jsonl", "config.json"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"model.input_dim": None, "model.num_classes": 10}, "model.input_dim=None, set it to 4"),
+        ({"model.num_classes": 7}, "model.num_classes=7, set it to 10"),
+        ({"task.patch_size": None}, "set task.patch_size"),
+        ({"task.patch_size": 1, "model.input_dim": 1}, "sequences of 64 steps; model.max_len=16"),
+    ],
+)
+def test_a_model_that_does_not_fit_its_task(overrides, said):
+    model = ModelConfig(input_dim=4, num_classes=10, max_len=16)
+    config = Config(model=model, task=TaskConfig(name="digits", patch_size=2, seq_len=16, batch_size=8))
+    runs.check(config, tasks.build(config))
+    config = with_overrides(config, overrides)
+    with pytest.raises(ConfigError, match=said):
+        runs.check(config, tasks.build(config))

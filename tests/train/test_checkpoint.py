@@ -1,0 +1,210 @@
+"""What happens to a checkpoint that is killed, damaged, of another model or of another machine."""
+
+import errno
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from transformer_jax.train import checkpoint
+from transformer_jax.train.checkpoint import MANIFEST, CheckpointError, Checkpoints
+
+
+def state_of(value):
+    return {"params": {"w": jnp.full((3, 5), value), "b": jnp.arange(4.0)}, "key": jax.random.key(7)}
+
+
+TARGET = jax.eval_shape(lambda: state_of(0.0))
+
+
+def save(folder, losses):
+    with Checkpoints(folder) as checkpoints:
+        for step, loss in losses.items():
+            checkpoints.save(step, state_of(float(step)), meta={"data": [step]}, loss=loss)
+        checkpoints.wait()
+    return checkpoints
+
+
+def test_round_trip(tmp_path):
+    state, meta = save(tmp_path, {3: 1.5}).restore(3, TARGET)
+    assert jax.tree.map(lambda a, b: np.array_equal(a, b), state["params"], state_of(3.0)["params"])
+    assert np.array_equal(jax.random.key_data(state["key"]), jax.random.key_data(jax.random.key(7)))
+    assert np.all(state["params"]["w"] == 3) and meta["data"] == [3] and meta["metrics"] == {"loss": 1.5}
+
+
+def test_the_newest_and_the_best_are_kept(tmp_path):
+    checkpoints = save(tmp_path, {1: 3.0, 2: 1.0, 3: 2.0})
+    assert checkpoints.steps() == [2, 3]
+    checkpoints = save(tmp_path, {4: 1.5, 5: None})  # a new process still knows which was best
+    assert checkpoints.steps() == [2, 5] and checkpoints.find("best") == 2 and checkpoints.find("latest") == 5
+    assert save(tmp_path, {6: 0.5}).steps() == [6]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_is_never_best(tmp_path, bad):
+    checkpoints = save(tmp_path, {1: bad, 2: 4.0, 3: bad})
+    assert checkpoints.steps() == [2, 3] and checkpoints.find("best") == 2
+
+
+def test_without_a_best_the_latest_is_taken(tmp_path):
+    assert save(tmp_path, {1: None, 2: None}).find("best") == 2
+    with pytest.raises(CheckpointError, match="holds no checkpoint '7': latest, best or one of 2"):
+        Checkpoints(tmp_path).find("7")
+
+
+def test_a_flipped_byte_in_any_file_is_found_and_named(tmp_path):
+    checkpoints = save(tmp_path, {1: 1.0})
+    names = list(json.loads((tmp_path / "1" / MANIFEST).read_text()))
+    assert len(names) >= 8
+    for name in names:
+        path = tmp_path / "1" / name
+        whole = path.read_bytes()
+        for damaged in (bytes([whole[0] ^ 1]) + whole[1:] if whole else b"x", whole[:-1] if whole else b"xx"):
+            path.write_bytes(damaged)
+            with pytest.raises(CheckpointError, match=f"checkpoint 1 is damaged: {name} was changed"):
+                checkpoints.restore(1, TARGET)
+        path.unlink()
+        with pytest.raises(CheckpointError, match=f"{name} is missing"):
+            checkpoints.restore(1, TARGET)
+        path.write_bytes(whole)
+    checkpoints.restore(1, TARGET)
+
+
+def test_without_a_manifest_nothing_is_believed(tmp_path):
+    checkpoints = save(tmp_path, {1: 1.0})
+    (tmp_path / "1" / MANIFEST).unlink()
+    with pytest.raises(CheckpointError, match="manifest.json cannot be read"):
+        checkpoints.restore(1, TARGET)
+
+
+def test_an_older_checkpoint_is_used_only_when_allowed(tmp_path):
+    checkpoints = save(tmp_path / "c", {1: 1.0, 2: 2.0})
+    (tmp_path / "c" / "2" / "meta" / "metadata").write_text("{}")
+    with pytest.raises(CheckpointError, match="checkpoint 2 is damaged.*--allow-fallback"):
+        checkpoints.restore_newest(TARGET)
+    with pytest.warns(UserWarning, match="an older one is used"):
+        _, meta = checkpoints.restore_newest(TARGET, allow_fallback=True)
+    assert meta["data"] == [1] and checkpoints.steps() == [1]
+    assert (tmp_path / "damaged-checkpoint-2" / "state").is_dir()
+    assert save(tmp_path / "c", {2: 0.5}).steps() == [2]  # the step that was damaged can be saved again
+
+
+def test_another_model_is_named_leaf_by_leaf(tmp_path):
+    checkpoints = save(tmp_path, {1: 1.0})
+    other = jax.eval_shape(lambda: {"params": {"w": jnp.zeros((5, 3)), "c": jnp.zeros(4)}, "key": jax.random.key(0)})
+    with pytest.raises(CheckpointError) as error:
+        checkpoints.restore(1, other)
+    for said in (
+        "missing: params/c",
+        "not in the model: params/b",
+        "of another shape: params/w float32[3, 5], the model has float32[5, 3]",
+    ):
+        assert said in str(error.value)
+
+
+def test_other_versions_withdraw_the_promise(tmp_path, monkeypatch):
+    checkpoints = save(tmp_path, {1: 1.0})
+    monkeypatch.setattr(checkpoint, "versions", lambda: dict.fromkeys(checkpoint.LIBRARIES, "99"))
+    with pytest.warns(UserWarning, match=r"was written with jax .*\(now 99\).*need not be bit-identical"):
+        checkpoints.restore(1, TARGET)
+
+
+def test_a_save_that_fails_later_is_not_believed_and_is_reported(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, state_of(1.0), meta={}, loss=1.0)
+    checkpoints.wait()
+
+    def full(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Checkpoints, "_write_manifest", full)
+    other = Checkpoints(tmp_path)
+    other.save(2, state_of(2.0), meta={}, loss=0.5)
+    with pytest.raises(OSError, match="No space left"):
+        other.wait()
+    assert other.steps() == [1]
+    monkeypatch.undo()
+    assert save(tmp_path, {2: 0.5}).steps() == [2]
+
+
+KILLED_WHILE_SAVING = """if True:
+    import sys, time
+    from pathlib import Path
+    import jax.numpy as jnp
+    from transformer_jax.train.checkpoint import Checkpoints
+    def state(value):
+        return {"w": jnp.full((3, 5), value)}
+    checkpoints = Checkpoints(Path(sys.argv[1]))
+    checkpoints.save(1, state(1.0), meta={}, loss=1.0)
+    checkpoints.wait()
+    if sys.argv[2] == "before":
+        Checkpoints._write_manifest = lambda self: time.sleep(600)
+    else:
+        written = Checkpoints._write_manifest
+        Checkpoints._write_manifest = lambda self: (written(self), print("now", flush=True), time.sleep(600))
+    other = Checkpoints(Path(sys.argv[1]))
+    other.save(2, state(2.0), meta={}, loss=0.5)
+    print("saving", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_in_the_middle_of_a_save(tmp_path, moment):
+    """Before and after the manifest is written; in both cases before the rename that commits."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED_WHILE_SAVING, str(tmp_path), moment], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() in ("saving\n", "now\n")
+    while not list(tmp_path.glob("2.orbax-checkpoint-tmp*/*")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    checkpoints = Checkpoints(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+    state, _ = checkpoints.restore_newest(jax.eval_shape(lambda: {"w": jnp.zeros((3, 5))}))
+    assert np.all(state["w"] == 1)
+    checkpoints.save(2, {"w": jnp.full((3, 5), 2.0)}, meta={}, loss=0.5)
+    checkpoints.wait()
+    assert checkpoints.steps() == [2]
+
+
+ON_EIGHT_DEVICES = """if True:
+    import sys
+    from pathlib import Path
+    import jax
+    jax.config.update("jax_num_cpu_devices", 8)
+    import jax.numpy as jnp, numpy as np
+    from transformer_jax.train.checkpoint import Checkpoints
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    checkpoints = Checkpoints(Path(sys.argv[1]))
+    if sys.argv[2] == "save":
+        w = jax.device_put(jnp.arange(16.0).reshape(16, 1), spread)
+        checkpoints.save(1, {"w": w}, meta={}, loss=1.0)
+        checkpoints.wait()
+    else:
+        target = {"w": jax.ShapeDtypeStruct((16, 1), jnp.float32, sharding=spread)}
+        w = checkpoints.restore(1, target)[0]["w"]
+        assert w.sharding == spread and len(w.sharding.device_set) == 8
+        assert np.array_equal(w[:, 0], np.arange(16.0))
+"""
+
+
+def test_another_number_of_devices(tmp_path):
+    def run(folder, what):
+        subprocess.run([sys.executable, "-c", ON_EIGHT_DEVICES, str(folder), what], check=True)
+
+    run(tmp_path / "eight", "save")
+    target = {"w": jax.ShapeDtypeStruct((16, 1), jnp.float32)}
+    state, _ = Checkpoints(tmp_path / "eight").restore(1, target)
+    assert np.array_equal(state["w"][:, 0], np.arange(16.0)) and len(state["w"].sharding.device_set) == 1
+    with Checkpoints(tmp_path / "one") as checkpoints:
+        checkpoints.save(1, state, meta={}, loss=1.0)
+    run(tmp_path / "one", "restore")

@@ -1,0 +1,75 @@
+"""Generated tokens are those of a loop that reads the whole text anew for every token."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from transformer_jax import models
+from transformer_jax.config import ModelConfig
+from transformer_jax.train.generate import generate
+
+SIZES = dict(d_model=8, num_heads=2, num_layers=2, mlp_dim=12, vocab_size=11, max_len=12)
+PROMPT = jnp.array([[3, 1, 4, 1], [5, 9, 2, 6]])
+
+
+@pytest.fixture(params=["attention", "lstm", "min_gru"], scope="module")
+def trained(request):
+    model = models.build(ModelConfig(**SIZES, mixer=request.param))
+    params = jax.jit(model.init)(jax.random.key(0))
+    return model, jax.tree.map(lambda p: 3 * p, params)  # far from uniform
+
+
+def greedy_by_hand(model, params, tokens, count, max_len=12):
+    apply = jax.jit(model.apply)
+    while count:
+        read = tokens if tokens.shape[1] < max_len else tokens[:, -max_len // 2 :]
+        for _ in range(min(count, max_len - read.shape[1])):
+            token = apply(params, read)[:, -1].argmax(-1)[:, None]
+            tokens, read = (jnp.concatenate([t, token], 1) for t in (tokens, read))
+            count -= 1
+    return tokens
+
+
+def test_greedy_is_the_full_forward(trained):
+    model, params = trained
+    expected = greedy_by_hand(model, params, PROMPT, 7)[:, 4:]
+    found = generate(model, params, PROMPT, 7, key=jax.random.key(0), max_len=12, temperature=0)
+    assert np.array_equal(found, expected)
+    one = generate(model, params, PROMPT, 7, key=jax.random.key(0), max_len=12, top_k=1)
+    assert np.array_equal(one, expected)  # the likeliest one alone
+
+
+def test_more_tokens_than_the_model_can_address():
+    model = models.build(ModelConfig(**SIZES))
+    params = jax.tree.map(lambda p: 3 * p, jax.jit(model.init)(jax.random.key(0)))
+    found = generate(model, params, PROMPT, 20, key=jax.random.key(0), max_len=12, temperature=0)
+    assert np.array_equal(found, greedy_by_hand(model, params, PROMPT, 20)[:, 4:])
+
+
+def test_drawn_tokens_follow_the_softmax():
+    model = models.build(ModelConfig(**SIZES, num_kv_heads=1))
+    params = jax.jit(model.init)(jax.random.key(0))
+    prompt = jnp.tile(PROMPT[:1], (4000, 1))
+    draw = generate(model, params, prompt, 1, key=jax.random.key(2), max_len=12, temperature=0.5, top_k=3)
+    logits = np.asarray(model.apply(params, PROMPT[:1])[0, -1], np.float64) / 0.5
+    kept = np.argsort(logits)[-3:]
+    expected = np.zeros(11)
+    expected[kept] = np.exp(logits[kept]) / np.exp(logits[kept]).sum()
+    share = np.bincount(np.asarray(draw[:, 0]), minlength=11) / 4000
+    np.testing.assert_allclose(share, expected, atol=4 * np.sqrt(0.25 / 4000))
+    assert not share[expected == 0].any()
+
+
+def test_the_key_decides():
+    model = models.build(ModelConfig(**SIZES))
+    params = jax.jit(model.init)(jax.random.key(0))
+    texts = [generate(model, params, PROMPT, 6, key=jax.random.key(k), max_len=12) for k in (0, 0, 1)]
+    assert np.array_equal(texts[0], texts[1]) and not np.array_equal(texts[0], texts[2])
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": -1.0}, {"top_k": 0}, {"num_tokens": 0}])
+def test_impossible_options(wrong):
+    model = models.build(ModelConfig(**SIZES))
+    with pytest.raises(ValueError):
+        generate(model, None, PROMPT, **({"num_tokens": 2} | wrong), key=jax.random.key(0), max_len=12)

@@ -1,0 +1,65 @@
+"""The run folder: rows that are rewound, a page without holes, a folder that belongs to one config."""
+
+import json
+
+import pytest
+
+from transformer_jax.config import Config, ConfigError, with_overrides
+from transformer_jax.train import page
+from transformer_jax.train.log import Log, claim, read_config, read_metrics, record
+
+
+def test_rows_after_the_checkpoint_and_a_torn_one_are_dropped(tmp_path):
+    with Log(tmp_path, 0) as log:
+        for step in (2, 4, 6):
+            log.write("train", step, [{"loss": 1.0 / step}, {"loss": float("nan")}])
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(path.read_text() + '{"step": 8, "spl')
+    with Log(tmp_path, 4):
+        rows = read_metrics(path)
+    assert [(row["step"], row["lane"], row["loss"]) for row in rows] == [
+        (2, 0, 0.5),
+        (2, 1, None),
+        (4, 0, 0.25),
+        (4, 1, None),
+    ]
+
+
+def test_tensorboard_events_are_written(tmp_path):
+    with Log(tmp_path, 0) as log:
+        log.write("train", 2, [{"loss": 1.0}])
+    (events,) = tmp_path.glob("events.out.tfevents.*")
+    assert b"train/loss" in events.read_bytes()
+
+
+def test_a_folder_belongs_to_one_config(tmp_path):
+    claim(tmp_path / "run", Config())
+    assert read_config(tmp_path / "run") == Config()
+    claim(tmp_path / "run", with_overrides(Config(), {"task.data_dir": "/elsewhere", "measure.rounds": 9}))
+    assert read_config(tmp_path / "run") == Config()
+    with pytest.raises(ConfigError, match="model.mixer attention there, lstm here"):
+        claim(tmp_path / "run", with_overrides(Config(), {"model.mixer": "lstm"}))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [(None, "holds no run"), ("{", "is not JSON"), ('{"model.heads": 3}', "unknown config key")]
+)
+def test_a_folder_without_a_readable_config(tmp_path, text, said):
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        read_config(tmp_path)
+
+
+def test_the_page_is_escaped_and_needs_no_network(tmp_path):
+    folder = tmp_path / "<script>alert(1)<"
+    claim(folder, Config())
+    record(folder, "start", note="<script>")
+    with Log(folder, 0) as log:
+        log.write("train", 2, [{"loss": 1.0}])
+        log.write("train", 4, [{"loss": 0.5}])
+        log.write("validation", 4, [{"loss": 0.7}])
+    text = page.write(folder).read_text()
+    assert "<script" not in text and "<svg" in text and "0.7" in text
+    assert not [word for word in ("src=", "@import", "<link") if word in text]
+    assert json.loads((folder / "launches.jsonl").read_text())["kind"] == "start"

@@ -1,0 +1,220 @@
+"""However a run is stopped, broken off or resumed, what it leaves is what an unbroken run leaves."""
+
+import itertools
+import json
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transformer_jax.config import ConfigError, TrainConfig
+from transformer_jax.train import programs
+from transformer_jax.train.checkpoint import Checkpoints
+from transformer_jax.train.evaluate import evaluate
+from transformer_jax.train.log import read_metrics
+from transformer_jax.train.loop import MAX_ROLLBACKS, fit, next_stop
+
+
+def restored(folder, model, config, which="latest"):
+    checkpoints = Checkpoints(folder / "checkpoints")
+    target = jax.eval_shape(programs.build(model, config.train).init)
+    return checkpoints.restore(checkpoints.find(which), target)[0]
+
+
+def bits(state):
+    leaves = jax.tree.leaves(state.replace(key=jax.random.key_data(state.key)))
+    return [np.asarray(leaf).tobytes() for leaf in leaves]
+
+
+def assert_same(one, other, model, config):
+    assert bits(restored(one, model, config)) == bits(restored(other, model, config))
+    assert (one / "metrics.jsonl").read_bytes() == (other / "metrics.jsonl").read_bytes()
+
+
+def rows_of(folder, split):
+    return [row for row in read_metrics(folder / "metrics.jsonl") if row.get("split") == split]
+
+
+def test_stopped_after_every_chunk_or_never(parts, tmp_path):
+    model, task, config = parts()
+    assert fit(model, task, config, tmp_path / "whole").status == "done"
+    statuses = []
+    while "done" not in statuses:
+        asked = itertools.count()
+        outcome = fit(model, task, config, tmp_path / "pieces", stopping=lambda c=asked: next(c) > 0)
+        statuses.append(outcome.status)
+    assert statuses == ["stopped"] * 5 + ["done"]  # six chunks; a stop after the last is no stop
+    assert_same(tmp_path / "whole", tmp_path / "pieces", model, config)
+
+
+@pytest.mark.parametrize("steps_drawn", [1, 5, 10])
+def test_broken_off_anywhere(parts, tmp_path, steps_drawn):
+    """As kill -9 leaves it: later rows and a torn line in metrics.jsonl, the data further on than the checkpoint."""
+    model, task, config = parts()
+    fit(model, task, config, tmp_path / "whole")
+
+    def fails_later(seed):
+        stream = task.train(seed)
+        draw, count = stream.__class__.__next__, itertools.count(1)
+
+        class Failing(stream.__class__):
+            def __next__(self):
+                if next(count) > steps_drawn:
+                    raise RuntimeError("power cut")
+                return draw(self)
+
+        stream.__class__ = Failing
+        return stream
+
+    broken = SimpleNamespace(**vars(task) | {"train": fails_later})
+    with pytest.raises(RuntimeError, match="power cut"):
+        fit(model, broken, config, tmp_path / "broken")
+    with open(tmp_path / "broken" / "metrics.jsonl", "a") as file:
+        file.write('{"step": 11, "split": "train", "lo')
+    assert fit(model, task, config, tmp_path / "broken").status == "done"
+    assert_same(tmp_path / "whole", tmp_path / "broken", model, config)
+
+
+def test_a_finished_run_is_left_as_it_is(parts, tmp_path):
+    model, task, config = parts()
+    fit(model, task, config, tmp_path)
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    assert fit(model, task, config, tmp_path).status == "done"
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
+def test_another_config_is_refused_with_the_difference(parts, tmp_path):
+    model, task, config = parts({"train.num_steps": 4})
+    fit(model, task, config, tmp_path)
+    model, task, other = parts({"train.num_steps": 8, "train.peak_lr": 0.5})
+    with pytest.raises(ConfigError, match=r"train.num_steps 4 there, 8 here; train.peak_lr 0.01 there, 0.5 here"):
+        fit(model, task, other, tmp_path)
+
+
+def test_a_checkpoint_evaluates_to_the_figure_of_training(parts, tmp_path):
+    model, task, config = parts()
+    fit(model, task, config, tmp_path)
+    run = programs.build(model, config.train)
+    logged = {row["step"]: row["loss"] for row in rows_of(tmp_path, "validation")}
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert checkpoints.find("best") == min(logged, key=logged.get)
+    for step in checkpoints.steps():
+        params = restored(tmp_path, model, config, str(step)).params
+        (metrics,) = evaluate(run.evaluate, params, task.evaluate("validation"))
+        assert metrics["loss"] == logged[step]
+
+
+def test_training_lowers_the_loss(parts, tmp_path):
+    model, task, config = parts({"train.num_steps": 100, "train.eval_every": 100, "train.checkpoint_every": 100})
+    fit(model, task, config, tmp_path)
+    losses = [row["loss"] for row in rows_of(tmp_path, "train")]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_nan_ends_the_run_and_the_last_good_checkpoint_stays(parts, tmp_path):
+    model, task, config = parts(poisoned={9})
+    outcome = fit(model, task, config, tmp_path)
+    assert (outcome.status, outcome.step) == ("nan", 10)
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert checkpoints.find("latest") == 8
+    assert all(np.isfinite(np.asarray(x)).all() for x in jax.tree.leaves(restored(tmp_path, model, config).params))
+    before = (tmp_path / "metrics.jsonl").read_text()
+    assert json.loads(before.splitlines()[-1]) == {"step": 10, "event": "nan"}
+    assert fit(model, task, config, tmp_path).status == "nan"  # the same command finds the same end
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+
+
+def test_nan_is_left_out(parts, tmp_path):
+    model, task, config = parts({"train.nan_policy": "skip"}, poisoned={9, 10})
+    assert fit(model, task, config, tmp_path).status == "done"
+    skipped = {row["step"]: row["skipped"] for row in rows_of(tmp_path, "train")}
+    assert skipped == {2: 0, 4: 0, 6: 0, 8: 0, 10: 0.5, 12: 0.5}
+    assert all(np.isfinite(row["loss"]) for row in rows_of(tmp_path, "train"))
+
+
+def test_nan_rolls_back_and_goes_on_with_later_data(parts, tmp_path):
+    model, task, config = parts({"train.nan_policy": "rollback"}, poisoned={9})
+    assert fit(model, task, config, tmp_path / "whole").status == "done"
+    rows = read_metrics(tmp_path / "whole" / "metrics.jsonl")
+    assert {"step": 10, "event": "rollback", "to": 8} in rows
+    assert [row["step"] for row in rows if row.get("split") == "train"] == [2, 4, 6, 8, 10, 12]
+    while fit(model, task, config, tmp_path / "pieces", stopping=stop_after(2)).status != "done":
+        pass
+    steps = [row["step"] for row in read_metrics(tmp_path / "pieces" / "metrics.jsonl")]
+    assert steps.count(12) == 2
+
+
+def stop_after(chunks):
+    asked = itertools.count()
+    return lambda: next(asked) >= chunks
+
+
+def test_nan_that_comes_back_ends_the_run(parts, tmp_path):
+    model, task, config = parts({"train.nan_policy": "rollback"}, poisoned=set(range(9, 100)))
+    assert fit(model, task, config, tmp_path).status == "nan"
+    events = [row["event"] for row in read_metrics(tmp_path / "metrics.jsonl") if "event" in row]
+    assert events[-1] == "nan" and len(events) <= MAX_ROLLBACKS + 1
+
+
+@pytest.mark.parametrize("mixer", ["attention", pytest.param("gru", marks=pytest.mark.slow)])
+def test_a_lane_is_the_run_alone(parts, tmp_path, mixer):
+    short = {"model.mixer": mixer, "train.num_steps": 4}
+    model, task, config = parts(short | {"train.lanes": 2, "train.lane_lrs": (0.01, 0.003)})
+    fit(model, task, config, tmp_path / "lanes")
+    lanes = restored(tmp_path / "lanes", model, config)
+    for lane, lr in enumerate(config.train.lane_lrs):
+        _, task, alone = parts(short | {"train.seed": 5 + lane, "train.peak_lr": lr})
+        fit(model, task, alone, tmp_path / str(lane))
+        params = restored(tmp_path / str(lane), model, alone).params
+        for (path, a), b in zip(
+            jax.tree_util.tree_leaves_with_path(lanes.params), jax.tree.leaves(params), strict=True
+        ):
+            # softmax does not see the keys' bias: its gradient is rounding alone, which Adam makes large
+            if not jax.tree_util.keystr(path, simple=True, separator="/").endswith("key/bias"):
+                np.testing.assert_allclose(a[lane], b, atol=1e-6, err_msg=str(path))
+        for split in ("train", "validation"):
+            mine = [row for row in rows_of(tmp_path / "lanes", split) if row["lane"] == lane]
+            single = rows_of(tmp_path / str(lane), split)
+            assert [row["step"] for row in mine] == [row["step"] for row in single]
+            np.testing.assert_allclose([row["loss"] for row in mine], [row["loss"] for row in single], atol=1e-6)
+
+
+def test_batches_of_several_lengths(parts, tmp_path):
+    model, task, config = parts({"train.num_steps": 6, "train.eval_every": 6, "train.checkpoint_every": 6})
+
+    def cut(batch, length):
+        return {name: value[:, :length] for name, value in batch.items()}
+
+    class Bucketed:
+        def __init__(self, seed):
+            self.stream = task.train(seed)
+
+        def __next__(self):
+            batch = next(self.stream)
+            return cut(batch, 3 + self.stream.step % 2)
+
+        def get_state(self):
+            return self.stream.get_state()
+
+    bucketed = SimpleNamespace(**vars(task) | {"train": Bucketed})
+    assert fit(model, bucketed, config, tmp_path).status == "done"
+    assert [row["step"] for row in rows_of(tmp_path, "train")] == [2, 4, 6]
+
+
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 5), st.integers(1, 4))
+def test_chunks_depend_on_nothing_but_where_they_begin(num_steps, chunk_steps, eval_every, multiple):
+    checkpoint_every = eval_every * multiple
+    train = TrainConfig(
+        num_steps=num_steps, chunk_steps=chunk_steps, eval_every=eval_every, checkpoint_every=checkpoint_every
+    )
+    ends, step = [], 0
+    while step < num_steps:
+        after = next_stop(step, train)
+        assert step < after <= step + chunk_steps
+        ends.append(after)
+        step = after
+    due = {s for n in (eval_every, checkpoint_every) for s in range(n, num_steps, n)} | {num_steps}
+    assert due <= set(ends)

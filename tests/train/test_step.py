@@ -1,0 +1,118 @@
+"""One training step: golden numbers, micro-batches, what is skipped, low precision; its learning rate."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from transformer_jax import models
+from transformer_jax.config import ModelConfig, TrainConfig
+from transformer_jax.train.optimizer import learning_rate, make_optimizer
+from transformer_jax.train.state import create
+from transformer_jax.train.step import cross_entropy_loss, gradient, train_step
+
+SMALL = dict(d_model=8, num_heads=2, num_layers=2, mlp_dim=12, vocab_size=7, max_len=16)
+TRAIN = TrainConfig(peak_lr=1e-2, warmup_steps=2, num_steps=10, schedule="cosine")
+
+
+def batch_of(size=6, length=5):
+    tokens = np.random.default_rng(3).integers(0, 7, (size, length + 1)).astype(np.int32)
+    weights = np.ones((size, length), np.float32)
+    weights[0, 2:] = 0
+    weights[-1] = 0
+    return {"inputs": tokens[:, :-1], "targets": tokens[:, 1:], "weights": weights}
+
+
+def begin(model, train=TRAIN):
+    return jax.jit(lambda: create(model.init(jax.random.key(0)), make_optimizer(train), jax.random.key(1)))()
+
+
+@pytest.mark.parametrize(
+    ("mixer", "losses", "norms"),
+    [
+        ("attention", (2.853202, 2.610826), (12.368254, 12.361320)),
+        ("lstm", (2.880654, 2.722505), (15.309624, 15.302603)),
+    ],
+)
+def test_golden_steps(mixer, losses, norms):
+    """Loss before, and global norm of the parameters after, each of two steps; the same on every jax."""
+    model = models.build(ModelConfig(**SMALL, mixer=mixer))
+    step = partial(train_step, loss_fn=cross_entropy_loss(model), tx=make_optimizer(TRAIN))
+    state, found = begin(model), []
+    for _ in range(2):
+        state, metrics = jax.jit(step)(state, batch_of())
+        found.append((metrics["loss"][0] / metrics["loss"][1], optax.tree.norm(state.params)))
+    np.testing.assert_allclose(np.array(found).T, (losses, norms), rtol=5e-6)
+    assert int(state.step) == 2
+
+
+def test_micro_batches_give_the_gradient_of_the_whole():
+    """Although the parts hold 7, 10, and 5 tokens that count."""
+    model = models.build(ModelConfig(**SMALL))
+    params, key = jax.jit(model.init)(jax.random.key(0)), jax.random.key(1)
+    whole, sums = jax.jit(partial(gradient, cross_entropy_loss(model)))(params, batch_of(), key)
+    parts, sums_of_parts = jax.jit(partial(gradient, cross_entropy_loss(model), micro_batches=3))(
+        params, batch_of(), key
+    )
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-6), (whole, sums), (parts, sums_of_parts))
+    assert float(sums["loss"][1]) == 22
+
+
+def infinite_gradient(params, batch, key):
+    """A finite loss whose gradient is not: the derivative of sqrt at zero."""
+    loss = jnp.sqrt(jnp.sum(params["w"] * batch["inputs"]))
+    return loss, {"loss": (loss, jnp.ones(()))}
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_a_finite_loss_with_an_infinite_gradient(skip):
+    tx = make_optimizer(TRAIN)
+    state = create({"w": jnp.ones(3)}, tx, jax.random.key(0))
+    step = jax.jit(partial(train_step, loss_fn=infinite_gradient, tx=tx, skip_nonfinite=skip))
+    after, metrics = step(state, {"inputs": jnp.zeros(3)})
+    assert int(after.step) == 1
+    if skip:
+        assert np.array_equal(after.params["w"], state.params["w"])
+        assert jax.tree.all(jax.tree.map(np.array_equal, after.opt_state, state.opt_state))
+        assert metrics["skipped"][0] == 1 and metrics["loss"] == (0, 0)
+    else:
+        assert metrics["loss"][0] == 0 and not np.isfinite(metrics["grad_norm"][0])
+
+
+def test_bfloat16_trains_float32_parameters():
+    exact, low = (models.build(ModelConfig(**SMALL, dtype=d, remat=True)) for d in ("float32", "bfloat16"))
+    steps = [
+        jax.jit(partial(train_step, loss_fn=cross_entropy_loss(m), tx=make_optimizer(TRAIN))) for m in (exact, low)
+    ]
+    (after, metrics), (after_low, metrics_low) = (step(begin(exact), batch_of()) for step in steps)
+    assert {leaf.dtype for leaf in jax.tree.leaves(after_low.params)} == {jnp.dtype("float32")}
+    np.testing.assert_allclose(metrics_low["loss"][0], metrics["loss"][0], rtol=0.02)
+    assert metrics_low["loss"][0] != metrics["loss"][0]
+
+
+def test_label_smoothing_counts_in_training_alone():
+    model = models.build(ModelConfig(**SMALL))
+    params = jax.jit(model.init)(jax.random.key(0))
+    plain, smooth = (cross_entropy_loss(model, s)(params, batch_of(), None)[1]["loss"][0] for s in (0.0, 0.3))
+    log_probabilities = jax.nn.log_softmax(model.apply(params, batch_of()["inputs"]))
+    uniform = -np.sum(np.mean(log_probabilities, -1) * batch_of()["weights"])
+    np.testing.assert_allclose(smooth, 0.7 * plain + 0.3 * uniform, rtol=1e-5)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_the_learning_rate(schedule):
+    config = TrainConfig(peak_lr=2.0, warmup_steps=4, num_steps=12, schedule=schedule, final_lr_fraction=0.1)
+    left = np.clip(1 - (np.arange(15) - 4) / 8, 0, 1)
+    after = {"constant": np.ones(15), "linear": 0.1 + 0.9 * left, "cosine": 0.55 - 0.45 * np.cos(np.pi * left)}
+    expected = 2 * np.where(np.arange(15) < 4, (np.arange(15) + 1) / 4, after[schedule])
+    np.testing.assert_allclose(learning_rate(config)(jnp.arange(15)), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_only_matrices_decay():
+    tx = make_optimizer(TrainConfig(peak_lr=1.0, weight_decay=0.5))
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones((3, 2)), "scale": jnp.ones(2)}
+    updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+    assert np.all(updates["kernel"] == -0.5) and not np.any(updates["bias"]) and not np.any(updates["scale"])
