@@ -18,10 +18,10 @@ BASE = configs.get("bench")
 
 LENGTHS = [64, 128, 256, 512, 1024, 2048, 4096]
 SPARSE = LENGTHS[::2]
-ATTENTION = {"model.mixer": ["attention"], "model.attention": ["auto", "reference"]}
 AUTO = {"model.mixer": ["attention"], "model.attention": ["auto"]}
-GATED = {"model.mixer": ["gru", "lstm"]}
+REFERENCE = {"model.mixer": ["attention"], "model.attention": ["reference"]}  # stores every score: a wall, at short T
 RECURRENT = {"model.mixer": ["rnn", "gru", "lstm", "min_gru"]}
+SOME = {"model.mixer": ["lstm", "min_gru"]}
 LSTM = {"model.mixer": ["lstm"]}
 
 
@@ -36,19 +36,23 @@ def over(kinds, level, phase, lengths, **axes):
 
 SWEEP = chain(
     # length, at three levels: where the quadratic term is all there is, and where it hides behind the rest
-    over([ATTENTION, RECURRENT], ["op"], ["forward", "train"], LENGTHS),
-    over([ATTENTION, GATED], ["block"], ["train"], SPARSE),
-    over([ATTENTION, RECURRENT], ["model"], ["train"], SPARSE),
-    over([AUTO, LSTM], ["block", "model"], ["forward"], SPARSE),
+    over([AUTO, RECURRENT], ["op"], ["train"], LENGTHS),
+    over([REFERENCE], ["op"], ["train"], LENGTHS[:-1]),
+    over([AUTO, SOME], ["op"], ["forward"], SPARSE),
+    over([REFERENCE], ["op"], ["forward"], SPARSE[:-1]),
+    over([AUTO, {"model.mixer": ["gru", "lstm"]}], ["block"], ["train"], SPARSE),
+    over([REFERENCE], ["block", "model"], ["train"], SPARSE[:-1]),
+    over([AUTO, SOME], ["model"], ["train"], SPARSE),
+    over([AUTO, LSTM], ["model"], ["forward"], SPARSE),
     # the same question at equal parameters, and at equal training FLOPs
-    over([GATED], ["model"], ["train"], SPARSE[1:], measure__matching=["params", "flops"]),
+    over([LSTM], ["model"], ["train"], SPARSE, measure__matching=["params", "flops"]),
     # heads that share d_model, then heads of a fixed width
     over([AUTO], ["op", "block"], ["train"], [1024], model__num_heads=[1, 2, 4, 8, 16]),
-    over([AUTO], ["op", "block"], ["train"], [1024], model__num_heads=[1, 2, 4, 8], model__head_dim=[16]),
+    over([AUTO], ["op"], ["train"], [1024], model__num_heads=[1, 2, 4, 8], model__head_dim=[16]),
     # depth
-    over([AUTO, LSTM], ["model"], ["train"], [512], model__num_layers=[1, 2, 4, 8]),
+    over([AUTO, LSTM], ["model"], ["train"], [256], model__num_layers=[1, 2, 4, 8]),
     # one more token after T
-    over([AUTO, RECURRENT], ["model"], ["decode"], SPARSE),
+    over([AUTO, SOME], ["model"], ["decode"], SPARSE),
 )
 predict = predict.predict
 report = attention_cost.report

@@ -79,7 +79,7 @@ class Calibration:
     """
 
     def __init__(self, size: int | None = None, repeats: int = 2, clock: Clock | None = None):
-        size = size or (1024 if jax.default_backend() == "cpu" else 8192)
+        size = size or (512 if jax.default_backend() == "cpu" else 8192)
         self.flops, self.repeats, self.clock = 2 * size**3, repeats, clock or Clock()
         self.operand = jnp.full((size, size), 1 / size, jnp.float32)
         self.matmul = compile_program(jnp.matmul, (self.operand, self.operand)).program
