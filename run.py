@@ -7,7 +7,6 @@ Exit codes: 0 done; 1 a cell failed or was killed, a loss was not finite, or the
 """
 
 import dataclasses
-import pkgutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -40,7 +39,7 @@ class List:
         kinds = {
             "experiments": experiment.names(),
             "configs": configs.names(),
-            "tasks": sorted(module.name for module in pkgutil.iter_modules(tasks.__path__)),
+            "tasks": tasks.TASKS,
             "mixers": get_args(Mixer),
             "attention": ATTENTION,
         }
