@@ -1,8 +1,7 @@
 """What is measured: a config's op, block or model, forward, in training or decoding, as one function of arrays."""
 
-import dataclasses
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +15,7 @@ from transformer_jax.ops.attention import ATTENTION
 from transformer_jax.ops.losses import cross_entropy
 from transformer_jax.ops.recurrence import NUM_GATES, RECURRENCE, initial_carry
 from transformer_jax.train.optimizer import make_optimizer
-from transformer_jax.train.state import create
+from transformer_jax.train.state import TrainState, create
 from transformer_jax.train.step import train_step
 
 
@@ -84,8 +83,7 @@ def _block(config: Config):
 
     def make_args():
         shape = (config.task.batch_size, config.task.seq_len, config.model.d_model)
-        params = _params(models.build_block, config)
-        return create(params, tx, jax.random.key(config.train.seed)), *_normal(config, shape, shape)
+        return _state(models.build_block, config), *_normal(config, shape, shape)
 
     def forward(state, x, weight):
         return block.apply(state.params, x)
@@ -107,8 +105,7 @@ def _model(config: Config):
     model, tx = models.build(config.model), make_optimizer(config.train)
 
     def make_args():
-        state = create(_params(models.build, config), tx, jax.random.key(config.train.seed))
-        return state, _tokens(config, config.task.seq_len + 1)
+        return _state(models.build, config), _tokens(config, config.task.seq_len + 1)
 
     def loss_fn(params, tokens, key):
         loss_sum, weight = cross_entropy(model.apply(params, tokens[:, :-1]), tokens[:, 1:])
@@ -129,7 +126,7 @@ def _decode(config: Config):
     def make_args():
         state = model.initial_state(config.task.batch_size, length)
         state = state._replace(index=jnp.int32(length - 1))  # the cache has one place left
-        return _params(models.build, config), _tokens(config, 1), state
+        return _state(models.build, config).params, _tokens(config, 1), state
 
     return model.extend, make_args
 
@@ -145,12 +142,17 @@ def _tokens(config: Config, length: int) -> jax.Array:
     return jnp.asarray(rng.integers(0, config.model.vocab_size, (config.task.batch_size, length)), jnp.int32)
 
 
-def _params(build: Callable[[ModelConfig], models.Model], config: Config) -> Any:
-    """The parameters that training would start from; the implementation of attention does not change them."""
-    model = dataclasses.replace(config.model, attention="reference", remat=False)
-    return _init(build, model, config.train.seed)
+def _state(build: Callable[[ModelConfig], models.Model], config: Config) -> TrainState:
+    """A training state of the right shapes, parameters random: compiling the true initialisers takes seconds."""
+    key = jax.random.key(config.train.seed)
+    tx, rng = make_optimizer(config.train), np.random.default_rng(config.train.seed)
+    shapes = jax.eval_shape(lambda: create(build(config.model).init(key), tx, key))
 
+    def parameter(path, like):
+        if path[-1].key in ("kernel", "embedding"):
+            return jnp.asarray(rng.standard_normal(like.shape, np.float32) / config.model.d_model**0.5)
+        return jnp.asarray(np.full(like.shape, path[-1].key == "scale", like.dtype))
 
-@cache
-def _init(build, model, seed):
-    return jax.jit(build(model).init)(jax.random.key(seed))
+    params = jax.tree_util.tree_map_with_path(parameter, shapes.params)
+    opt_state = jax.tree.map(lambda like: jnp.asarray(np.zeros(like.shape, like.dtype)), shapes.opt_state)
+    return TrainState(params, opt_state, jnp.asarray(np.zeros((), np.int32)), key)
