@@ -273,7 +273,7 @@ def test_the_choice_of_form_is_visible():
 
 
 @settings(max_examples=20, deadline=None)
-@given(form=st.sampled_from(list(linear.FORMS)), steps=st.integers(1, 19), seed=st.integers(0, 99))
+@given(form=st.sampled_from(list(linear.FORMS)), steps=st.sampled_from([1, 4, 11]), seed=st.integers(0, 99))
 def test_linear_recurrence_forgets_where_a_is_zero_and_sums_where_it_is_one(form, steps, seed):
     b = np.random.default_rng(seed).normal(size=(B, steps, R)).astype(np.float32)
     start = b[:, -1]

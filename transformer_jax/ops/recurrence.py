@@ -37,38 +37,6 @@ def _check(name, x, weights, carry) -> None:
         raise ValueError(f"{name} of width {R} has weights {shapes}, not {tuple(w.shape for w in weights)}")
 
 
-def _sweep(step, carry, over, reads=(), widths=(), reverse=False):
-    """Runs `step(carry, rows) -> (carry, rows)` over time; returns the last carry and the BxTx* arrays written.
-
-    A step reads one row of each array in `over` and `reads`; the rows that it returns overwrite those of `over`,
-    the rest fill new arrays of the given widths. Writing in place keeps one array of the size of x in memory where
-    there would be three. The rows of the next step ride in the loop's carry, because a dynamic slice fused into
-    a step's arithmetic keeps XLA:CPU from vectorising it.
-    """
-    B, T = (*over, *reads)[0].shape[:2]
-    storage = (*over, *reads)[0].dtype
-    start, ahead = (T - 1, -1) if reverse else (0, 1)
-
-    def rows_at(t, written):
-        arrays = (*written[: len(over)], *reads)
-        return tuple(jax.lax.dynamic_index_in_dim(array, t, axis=1, keepdims=False) for array in arrays)
-
-    def body(state, t):
-        carry, rows, written = state
-        carry, out = step(carry, tuple(row.astype(_compute_dtype(row)) for row in rows))
-        written = tuple(
-            jax.lax.dynamic_update_index_in_dim(array, row.astype(storage), t, axis=1)
-            for array, row in zip(written, out, strict=True)
-        )
-        # Read after writing: read from the arrays as they were before, XLA would copy them whole at every step.
-        return (carry, rows_at(t + ahead, written), written), None
-
-    written = (*over, *(jnp.zeros((B, T, width), storage) for width in widths))
-    state = (carry, rows_at(start, written), written)
-    (carry, _, written), _ = jax.lax.scan(body, state, jnp.arange(T), reverse=reverse)
-    return carry, written
-
-
 def _compute_dtype(array):
     return jnp.promote_types(array.dtype, jnp.float32)
 
@@ -81,30 +49,69 @@ def _cast(tree, like):
     return jax.tree.map(lambda array, target: array.astype(target.dtype), tree, like)
 
 
-def _recurrence(name, step, unstep, weight_gradients, num_deltas=1):
+def _read(array_BxTxW, t, column=0, width=None):
+    B, _, W = array_BxTxW.shape
+    sizes = (B, 1, width or W)
+    row = jax.lax.dynamic_slice(array_BxTxW, (0, t, column), sizes, allow_negative_indices=False)[:, 0]
+    return row.astype(_compute_dtype(row))
+
+
+def _write(array_BxTxW, t, row, column=0):
+    row = row.astype(array_BxTxW.dtype)[:, None]
+    return jax.lax.dynamic_update_slice(array_BxTxW, row, (0, t, column), allow_negative_indices=False)
+
+
+def _gates(array_BxTxW, t, R):
+    """Row t gate by gate. One slice cut in several after arithmetic would become a function that XLA:CPU calls
+    for every element; a slice for each gate stays inside a loop that it vectorises."""
+    return tuple(_read(array_BxTxW, t, column, R) for column in range(0, array_BxTxW.shape[-1], R))
+
+
+def _sweep_back(unstep, d_carry, over, reads):
+    """Runs `unstep(d_carry, rows) -> d_carry, deltas` from the last row to the first; deltas overwrite `over`.
+
+    The rows of the next step ride in the loop's carry and are read after the deltas are written: read from
+    the arrays as they were before, XLA would copy these whole at every step.
+    """
+
+    def body(i, state):
+        d_carry, rows, over = state
+        t = T - 1 - i
+        d_carry, deltas = unstep(d_carry, rows)
+        over = tuple(_write(array, t, delta) for array, delta in zip(over, deltas, strict=True))
+        return d_carry, tuple(_read(array, t - 1) for array in (*over, *reads)), over
+
+    T = reads[0].shape[1]
+    rows = tuple(_read(array, T - 1) for array in (*over, *reads))
+    d_carry, _, over = jax.lax.fori_loop(0, T, body, (d_carry, rows, over))
+    return d_carry, over
+
+
+def _recurrence(name, step, unstep, weight_gradients, num_kept=0, num_deltas=1):
     """A differentiable recurrence from one step, its transpose, and the sums over time for the weights.
 
-    step(weights, carry, x) -> carry, kept: the rows that the backward pass reads, the first as wide as x.
-    unstep(weights, d_carry, *kept, d_h, h_before, h) -> d_carry, deltas: dx first. They overwrite the first
-    num_deltas of kept and d_h. weight_gradients(h_before_BxTxR, *deltas) is a large matmul outside the loop.
+    step(weights, carry, x_BxTxG, t, keep) -> carry, x, kept. If keep, row t of x becomes the gates, and kept are
+    num_kept further rows for the backward pass. unstep(w_GxR, d_carry, [gates, *kept,] h_before, h) -> d_carry, deltas: one for
+    the gates (it is dx) and one for each kept row that weight_gradients(h_before_BxTxR, *deltas) needs.
     """
+    one_gate = NUM_GATES[name] == 1  # then h overwrites x and is all that the backward pass reads
 
     def forward(x, weights, carry, keep):
         _check(name, x, weights, carry)
+        B, T, G = x.shape
+        num_arrays = 0 if one_gate else 1 + keep * num_kept
+        arrays = tuple(jnp.zeros((B, T, G // NUM_GATES[name]), x.dtype) for _ in range(num_arrays))
 
-        def forward_step(old, rows):
-            new, kept = step(weights, old, *rows)
+        def body(t, state):
+            old, x, arrays = state
+            new, x, kept = step(weights, old, x, t, keep)
             new = _cast(new, old)
-            return new, (*kept, new[0]) if keep else (new[0],)
+            x = _write(x, t, new[0]) if one_gate else x
+            arrays = tuple(_write(a, t, row) for a, row in zip(arrays, (new[0], *kept), strict=False))
+            return new, x, arrays
 
-        R = carry[0].shape[-1]
-        kept = jax.eval_shape(step, weights, carry, x[:, 0])[1] if keep else ()
-        widths = (*(row.shape[-1] for row in kept), R)
-        if widths[0] == x.shape[-1]:
-            carry, written = _sweep(forward_step, carry, over=(x,), widths=widths[1:])
-        else:
-            carry, written = _sweep(forward_step, carry, over=(), reads=(x,), widths=widths)
-        return written[-1], carry, written[:-1]
+        carry, x, arrays = jax.lax.fori_loop(0, T, body, (carry, x, arrays))
+        return (x, carry, ()) if one_gate else (arrays[0], carry, (x, *arrays[1:]))
 
     @jax.custom_vjp
     def recur(x, weights, carry):
@@ -118,19 +125,16 @@ def _recurrence(name, step, unstep, weight_gradients, num_deltas=1):
     def recur_bwd(residuals, cotangents):
         (kept, h, weights, carry), (d_h, d_last) = residuals, cotangents
         h_before = jnp.concatenate([carry[0][:, None].astype(h.dtype), h[:, :-1]], axis=1)
+        w_GxR = weights[0].T  # outside the loop: a step that multiplies with a transposed view is a third slower
 
         def backward_step(d_carry, rows):
             *kept, d_h, h_before, h = rows
-            d_carry = (d_carry[0] + d_h, *d_carry[1:])
-            return unstep(weights, d_carry, *kept, h_before, h)
+            return unstep(w_GxR, (d_carry[0] + d_h, *d_carry[1:]), *kept, h_before, h)
 
         arrays = (*kept, d_h, h_before, h)
         d_last = tuple(array.astype(_compute_dtype(h)) for array in d_last)
-        d_carry, deltas = _sweep(
-            backward_step, d_last, over=arrays[:num_deltas], reads=arrays[num_deltas:], reverse=True
-        )
-        d_weights = weight_gradients(h_before, *deltas)
-        return deltas[0], _cast(d_weights, weights), _cast(d_carry, carry)
+        d_carry, deltas = _sweep_back(backward_step, d_last, arrays[:num_deltas], arrays[num_deltas:])
+        return deltas[0], _cast(weight_gradients(h_before, *deltas), weights), _cast(d_carry, carry)
 
     recur.defvjp(recur_fwd, recur_bwd)
     return recur
@@ -145,34 +149,35 @@ def _outer(h_BxTxR, delta_BxTxG):
     return jnp.matmul(h.T, delta, preferred_element_type=_compute_dtype(h))
 
 
-def _rnn_step(weights, carry, x_BxR):
-    return (jnp.tanh(x_BxR + _matmul(carry[0], weights[0])),), ()
+def _rnn_step(weights, carry, x_BxTxR, t, keep):
+    return (jnp.tanh(_read(x_BxTxR, t) + _matmul(carry[0], weights[0])),), x_BxTxR, ()
 
 
-def _rnn_unstep(weights, d_carry, h_before, h):
+def _rnn_unstep(w_RxR, d_carry, h_before, h):
     dx = d_carry[0] * (1 - h * h)
-    return (_matmul(dx, weights[0].T),), (dx,)
+    return (_matmul(dx, w_RxR),), (dx,)
 
 
-def _gru_step(weights, carry, x_Bx3R):
+def _gru_step(weights, carry, x_BxTx3R, t, keep):
     (w_Rx3R, b_R), (h,) = weights, carry
     R = h.shape[-1]
-    a_Bx3R = _matmul(h, w_Rx3R)
-    rz = jax.nn.sigmoid(x_Bx3R[:, : 2 * R] + a_Bx3R[:, : 2 * R])
-    r, z = rz[:, :R], rz[:, R:]
-    m = a_Bx3R[:, 2 * R :] + b_R
-    n = jnp.tanh(x_Bx3R[:, 2 * R :] + r * m)
-    return ((1 - z) * n + z * h,), (jnp.concatenate([rz, n], axis=-1), m)
+    x_r, x_z, x_n = _gates(x_BxTx3R, t, R)
+    a_r, a_z, a_n = jnp.split(_matmul(h, w_Rx3R), 3, axis=-1)
+    r, z, m = jax.nn.sigmoid(x_r + a_r), jax.nn.sigmoid(x_z + a_z), a_n + b_R
+    n = jnp.tanh(x_n + r * m)
+    if keep:
+        x_BxTx3R = _write(x_BxTx3R, t, jnp.concatenate([r, z, n], axis=-1))
+    return ((1 - z) * n + z * h,), x_BxTx3R, (m,)
 
 
-def _gru_unstep(weights, d_carry, rzn, m, h_before, h):
+def _gru_unstep(w_3RxR, d_carry, rzn, m, h_before, h):
     (d_h,) = d_carry
     r, z, n = jnp.split(rzn, 3, axis=-1)
     dn = d_h * (1 - z) * (1 - n * n)
     dz = d_h * (h_before - n) * (z - z * z)
     dr = dn * m * (r - r * r)
     dm = dn * r
-    d_h = d_h * z + _matmul(jnp.concatenate([dr, dz, dm], axis=-1), weights[0].T)
+    d_h = d_h * z + _matmul(jnp.concatenate([dr, dz, dm], axis=-1), w_3RxR)
     return (d_h,), (jnp.concatenate([dr, dz, dn], axis=-1), dm)
 
 
@@ -182,24 +187,26 @@ def _gru_weight_gradients(h_before, dx_BxTx3R, dm_BxTxR):
     return dw, dm_BxTxR.sum((0, 1), dtype=_compute_dtype(dm_BxTxR))
 
 
-def _lstm_step(weights, carry, x_Bx4R):
+def _lstm_step(weights, carry, x_BxTx4R, t, keep):
     h, c = carry
-    a_Bx4R = x_Bx4R + _matmul(h, weights[0])
-    scale = np.repeat(np.array([0.5, 0.5, 1, 0.5], a_Bx4R.dtype), h.shape[-1])
-    ifgo = scale * jnp.tanh(scale * a_Bx4R) + (1 - scale)  # sigmoid(a) = tanh(a / 2) / 2 + 1 / 2
-    i, f, g, o = jnp.split(ifgo, 4, axis=-1)
-    c_after = f * c + i * g
-    return (o * jnp.tanh(c_after), c_after), (ifgo, c)
+    R = h.shape[-1]
+    scale = np.repeat(np.array([0.5, 0.5, 1, 0.5], _compute_dtype(x_BxTx4R)), R)
+    a_Bx4R = _read(x_BxTx4R, t) + _matmul(h, weights[0])
+    # sigmoid(a) = tanh(a / 2) / 2 + 1 / 2: all four gates by one tanh
+    x_BxTx4R = _write(x_BxTx4R, t, scale * jnp.tanh(scale * a_Bx4R) + (1 - scale))
+    i, f, g, o = _gates(x_BxTx4R, t, R)
+    after = f * c + i * g
+    return (o * jnp.tanh(after), after), x_BxTx4R, (c,)
 
 
-def _lstm_unstep(weights, d_carry, ifgo, c, h_before, h):
+def _lstm_unstep(w_4RxR, d_carry, ifgo, c, h_before, h):
     d_h, d_c = d_carry
     i, f, g, o = jnp.split(ifgo, 4, axis=-1)
     tanh_c = jnp.tanh(f * c + i * g)
     d_c = d_c + d_h * o * (1 - tanh_c * tanh_c)
     di, df, dg = d_c * g * (i - i * i), d_c * c * (f - f * f), d_c * i * (1 - g * g)
     dx = jnp.concatenate([di, df, dg, d_h * tanh_c * (o - o * o)], axis=-1)
-    return (_matmul(dx, weights[0].T), d_c * f), (dx,)
+    return (_matmul(dx, w_4RxR), d_c * f), (dx,)
 
 
 def _same_matrix(h_before, dx):
@@ -207,8 +214,8 @@ def _same_matrix(h_before, dx):
 
 
 rnn = _recurrence("rnn", _rnn_step, _rnn_unstep, _same_matrix)
-gru = _recurrence("gru", _gru_step, _gru_unstep, _gru_weight_gradients, num_deltas=2)
-lstm = _recurrence("lstm", _lstm_step, _lstm_unstep, _same_matrix)
+gru = _recurrence("gru", _gru_step, _gru_unstep, _gru_weight_gradients, num_kept=1, num_deltas=2)
+lstm = _recurrence("lstm", _lstm_step, _lstm_unstep, _same_matrix, num_kept=1)
 
 
 def min_gru(x_BxTx2R, weights, carry, *, form: str = "auto"):
