@@ -26,9 +26,9 @@ QUICK = {
 
 @pytest.fixture(params=[name for name in ATTENTION if name != "auto"])
 def attend(request, monkeypatch):
-    """One implementation, made to run here where it can be: splash in Pallas's interpreter, blocks of 4."""
-    monkeypatch.setattr(blockwise, "BLOCK", 4)
-    monkeypatch.setattr(blockwise, "LANES", 2)
+    """One implementation, made to run here where it can be: splash in Pallas's interpreter, blocks of 4 x 3."""
+    monkeypatch.setattr(blockwise, "ROWS", 4)
+    monkeypatch.setattr(blockwise, "KEYS", 3)
     if request.param == "cudnn" and attention.platform() != "gpu":
         pytest.skip("cuDNN runs on NVIDIA only; test_cudnn_lowers compiles for it")
     if request.param == "splash" and attention.platform() != "tpu":
@@ -211,14 +211,14 @@ def test_the_order_of_keys_has_no_influence(attend):
 
 def test_runs_are_bit_equal(attend):
     arrays = draw(10, 1, 9, 9, 2, 2, 4)
-    run = jax.jit(lambda *arrays: value_and_gradients(attend, *arrays, causal=True))
+    run = jax.jit(lambda q, k, v, d_out: jax.vjp(lambda *x: attend(*x, causal=True), q, k, v)[1](d_out))
     for first, second in zip(run(*arrays), run(*arrays), strict=True):
         np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize("name", ["reference", "blockwise"])  # jax.nn has no float64 softmax
 def test_gradient_is_that_of_finite_differences(name, monkeypatch):
-    monkeypatch.setattr(blockwise, "BLOCK", 4)
+    monkeypatch.setattr(blockwise, "ROWS", 4)
     with jax.enable_x64(True):
         q, k, v, d_out = draw(11, 1, 5, 5, 2, 1, 3, "float64")
         run = jax.jit(lambda q, k, v: (ATTENTION[name](q, k, v, causal=True) * d_out).sum())
@@ -281,7 +281,7 @@ def test_choice_follows_platform_shape_and_mask():
 
 
 def test_auto_is_the_chosen_one(monkeypatch):
-    monkeypatch.setattr(blockwise, "BLOCK", 4)
+    monkeypatch.setattr(blockwise, "ROWS", 4)
     q, k, v, _ = draw(17, 1, 6, 6, 1, 1, 4)
     for small, name in ((36, "reference"), (35, "blockwise")):
         monkeypatch.setattr(attention, "SMALL", small)

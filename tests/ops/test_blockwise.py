@@ -14,7 +14,7 @@ from transformer_jax.ops import blockwise
 @given(st.integers(1, 23), st.integers(1, 23), st.integers(1, 6), st.booleans(), st.none() | st.integers(1, 25))
 def test_every_visible_score_lies_in_one_block_and_no_block_is_empty(L, S, block, causal, window):
     rows, columns = min(block, L), min(block, S)
-    call = blockwise._Call(L, S, 1, 1, causal, window, rows, columns, 1)
+    call = blockwise._Call(L, S, 1, 1, causal, window, rows, columns)
     at, key = np.arange(L)[:, None] + S - L, np.arange(S)
     visible = np.ones((L, S), bool)
     if causal:
@@ -33,8 +33,8 @@ def test_every_visible_score_lies_in_one_block_and_no_block_is_empty(L, S, block
 
 def test_visited_scores_counts_the_matmuls_of_the_program():
     """The counter against the shapes of the products that are traced, trip counts multiplied."""
-    L, S, H, Dh = 600, 700, 2, 8
-    shapes = [jax.ShapeDtypeStruct((1, T, H, Dh), jnp.float32) for T in (L, S, S)]
+    L, S, H, K, Dh = 600, 700, 4, 2, 8
+    shapes = [jax.ShapeDtypeStruct((1, T, heads, Dh), jnp.float32) for T, heads in ((L, H), (S, K), (S, K))]
 
     def products(jaxpr, trips=1):
         for eqn in jaxpr.eqns:
@@ -50,16 +50,18 @@ def test_visited_scores_counts_the_matmuls_of_the_program():
     for causal, window in ((True, None), (False, None), (True, 100)):
         forward = lambda *x: blockwise.attend(*x, causal=causal, window=window)  # noqa: E731,B023
         train = lambda *x: jax.vjp(forward, *x)[1](x[0])  # noqa: E731,B023
-        scores = H * blockwise.visited_scores(L, S, causal=causal, window=window)
+        scores = H * blockwise.visited_scores(L, S, causal=causal, window=window, group=H // K)
         assert sum(products(jax.make_jaxpr(forward)(*shapes).jaxpr)) == 2 * scores * Dh
         assert sum(products(jax.make_jaxpr(train)(*shapes).jaxpr)) == 7 * scores * Dh
 
 
 def test_blocks_above_the_diagonal_are_not_computed():
-    T = 16 * blockwise.BLOCK
-    assert blockwise.visited_scores(T, T, causal=True) == 16 * 17 // 2 * blockwise.BLOCK**2
+    block = blockwise.KEYS
+    assert blockwise.ROWS == block
+    T = 16 * block
+    assert blockwise.visited_scores(T, T, causal=True) == 16 * 17 // 2 * block**2
     assert blockwise.visited_scores(T, T, causal=False) == T * T
-    assert blockwise.visited_scores(T, T, causal=True, window=blockwise.BLOCK) == (2 * 16 - 1) * blockwise.BLOCK**2
+    assert blockwise.visited_scores(T, T, causal=True, window=block) == (2 * 16 - 1) * block**2
 
 
 def compiled_training(T, heads):

@@ -1,7 +1,7 @@
 """Exact attention in memory linear in the sequence: online softmax by blocks, recomputed for gradients.
 
-B batch, L queries, S keys, K heads of keys and values, G query heads to each of them, Dh width of a head; R rows of a
-block (queries times G), C columns (keys).
+B batch, L queries, S keys, K heads of keys and values, G query heads to each of them, Dh width of a head; N = L * G
+rows of queries that one key head meets; R rows and C keys of a block.
 
 The method is that of Rabe & Staats 2021 (arXiv 2112.05682) and FlashAttention-2 (arXiv 2307.08691): the forward pass
 keeps a running maximum and sum for each query, the backward pass rebuilds the weights from their log-sum-exp.
@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-BLOCK = 256  # queries and keys of one block
-LANES = 4  # heads worked on side by side in one step of the loop
-LOW = -1e30  # stands for minus infinity, so that the difference of two is no NaN
+ROWS = 512  # queries times G in a block
+KEYS = 512  # keys in a block
+LOW = -1e30  # a hidden score: LOW - LOW / 2 is still low enough for exp to give 0, and no NaN
 
 
 class _Call(NamedTuple):
@@ -28,21 +28,25 @@ class _Call(NamedTuple):
     group: int  # G
     causal: bool
     window: int | None
-    rows: int  # queries in a block
-    columns: int  # keys in a block
-    lanes: int
+    queries: int  # in a block
+    keys: int  # in a block
+
+
+def _plan(q_shape, k_shape, causal, window) -> _Call:
+    (_, L, H, _), (_, S, K, _) = q_shape, k_shape
+    return _Call(L, S, K, H // K, causal, window, min(max(ROWS * K // H, 1), L), min(KEYS, S))
 
 
 def block_pairs(call: _Call) -> tuple[np.ndarray, np.ndarray]:
-    """((N, 2), (M, 2)): blocks (query block, key block) seen whole, and those where positions hide a part.
+    """((n, 2), (m, 2)): blocks (query block, key block) seen whole, and those where positions hide a part.
 
     Blocks that hold no visible score are in neither.
     """
-    L, S, rows, columns = call.num_queries, call.num_keys, call.rows, call.columns
-    i, j = np.arange(-(-L // rows))[:, None], np.arange(-(-S // columns))[None]
-    first, last = i * rows + S - L, np.minimum((i + 1) * rows, L) - 1 + S - L
-    start, end = j * columns, np.minimum((j + 1) * columns, S) - 1
-    whole = ((i + 1) * rows <= L) & ((j + 1) * columns <= S)
+    L, S = call.num_queries, call.num_keys
+    i, j = np.arange(-(-L // call.queries))[:, None], np.arange(-(-S // call.keys))[None]
+    first, last = i * call.queries + S - L, np.minimum((i + 1) * call.queries, L) - 1 + S - L
+    start, end = j * call.keys, np.minimum((j + 1) * call.keys, S) - 1
+    whole = ((i + 1) * call.queries <= L) & ((j + 1) * call.keys <= S)
     some = np.ones_like(whole)
     if call.causal:
         some, whole = some & (start <= last), whole & (end <= first)
@@ -52,17 +56,13 @@ def block_pairs(call: _Call) -> tuple[np.ndarray, np.ndarray]:
     return np.argwhere(some & whole), np.argwhere(some & ~whole)
 
 
-def visited_scores(num_queries: int, num_keys: int, *, causal: bool, window: int | None = None) -> int:
-    """How many scores a head computes in the forward pass; the backward pass computes the same ones again."""
-    call = _plan((1, num_queries, 1, 1), (1, num_keys, 1, 1), causal, window)
-    return sum(map(len, block_pairs(call))) * call.rows * call.columns
+def visited_scores(num_queries: int, num_keys: int, *, causal: bool, window: int | None = None, group: int = 1) -> int:
+    """How many scores one query head computes forward; the backward pass computes the same ones again.
 
-
-def _plan(q_shape, k_shape, causal, window) -> _Call:
-    B, L, H, _ = q_shape
-    S, K = k_shape[1:3]
-    lanes = next(n for n in range(LANES, 0, -1) if B * K % n == 0)
-    return _Call(L, S, K, H // K, causal, window, min(BLOCK, L), min(BLOCK, S), lanes)
+    `group` is G, the number of query heads to a key head: a block then holds G times fewer queries.
+    """
+    call = _plan((1, num_queries, group, 1), (1, num_keys, 1, 1), causal, window)
+    return sum(map(len, block_pairs(call))) * call.queries * call.keys
 
 
 def attend(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None):
@@ -82,160 +82,160 @@ def _attend(call, q, k, v, mask, lengths):
 
 
 def _forward(call, q, k, v, mask, lengths):
-    B, L, _, Dh = q.shape
     dtype = jnp.promote_types(q.dtype, jnp.float32)
-    turns = B * call.heads // call.lanes
 
-    def step(lane, at, carry, hidden):
-        top, total, out = (_rows(x, lane.turn, at.query, call.rows) for x in carry)
-        top, total = top[:, 0], total[:, 0]
-        q_RxDh = _block(q, lane, at.query, call.rows, call.group, dtype) * Dh**-0.5
-        k_CxDh, v_CxDh = (_block(x, lane, at.key, call.columns, 1, dtype) for x in (k, v))
-        scores = q_RxDh @ k_CxDh.T
+    def start(head):
+        q_NxDh, k_SxDh, v_SxDh = (_of_head(x, call, head, dtype) for x in (q, k, v))
+        num_rows, width = q_NxDh.shape
+        carry = jnp.full(num_rows, LOW / 2, dtype), jnp.zeros(num_rows, dtype), jnp.zeros_like(q_NxDh)
+        return (q_NxDh * width**-0.5, k_SxDh.T, v_SxDh), carry
+
+    def step(block, arrays, carry, hidden):
+        q_NxDh, k_DhxS, v_SxDh = arrays
+        top, total, out = map(block.rows, carry)
+        scores = block.rows(q_NxDh) @ block.keys(k_DhxS, axis=1)
         if hidden:
-            seen = _seen(call, lane, at, mask, lengths)
-            scores = jnp.where(seen, scores, LOW)
+            scores = jnp.where(block.seen(mask, lengths), scores, LOW)
         new_top = jnp.maximum(top, scores.max(-1))
-        weights = jnp.exp(scores - new_top[:, None])
-        if hidden:
-            weights = jnp.where(seen, weights, 0)
-        keep = jnp.exp(top - new_top)
-        new = new_top, total * keep + weights.sum(-1), out * keep[:, None] + weights @ v_CxDh
-        return tuple(_write(x, y, lane.turn, at.query) for x, y in zip(carry, new, strict=True))
+        weights, keep = jnp.exp(scores - new_top[:, None]), jnp.exp(top - new_top)
+        new = new_top, total * keep + weights.sum(-1), out * keep[:, None] + weights @ block.keys(v_SxDh)
+        return tuple(_put(x, part, block.row) for x, part in zip(carry, new, strict=True))
 
-    row = (turns, L, call.group)
-    start = jnp.full((*row, 1), LOW, dtype), jnp.zeros((*row, 1), dtype), jnp.zeros((*row, Dh), dtype)
-    lanes = _walk(call, turns, step, start, mask is not None or lengths is not None)
-    totals = [jnp.where(total > 0, total, 1) for _, total, _ in lanes]
-    out = _join(call, [out / total for (_, _, out), total in zip(lanes, totals, strict=True)]).astype(q.dtype)
-    logs = tuple(jnp.where(top > LOW, top, 0) + jnp.log(s) for (top, _, _), s in zip(lanes, totals, strict=True))
-    return out, (q, k, v, mask, lengths, out, logs)
+    def finish(carry):
+        top, total, out = carry
+        some = total > 0
+        total = jnp.where(some, total, 1)
+        return (out / total[:, None]).astype(q.dtype), jnp.where(some, top + jnp.log(total), 0)
+
+    out, log_BKxN = _walk(call, q.shape[0], start, step, finish, mask is not None or lengths is not None)
+    out = _heads_last(out, call, call.group)
+    return out, (q, k, v, mask, lengths, out, log_BKxN)
 
 
 def _backward(call, residuals, d_out):
-    q, k, v, mask, lengths, out, logs = residuals
-    B, L, _, Dh = q.shape
-    dtype, scale = logs[0].dtype, Dh**-0.5
-    turns = B * call.heads // call.lanes
-    delta = (d_out.astype(dtype) * out.astype(dtype)).sum(-1).reshape(B, L, call.heads, call.group)
-    delta = delta.transpose(0, 2, 1, 3).reshape(turns, call.lanes, L, call.group, 1)
+    q, k, v, mask, lengths, out, log_BKxN = residuals
+    dtype, scale = log_BKxN.dtype, q.shape[-1] ** -0.5
 
-    def step(lane, at, carry, hidden):
-        q_RxDh, d_RxDh = (_block(x, lane, at.query, call.rows, call.group, dtype) for x in (q, d_out))
-        k_CxDh, v_CxDh = (_block(x, lane, at.key, call.columns, 1, dtype) for x in (k, v))
-        q_RxDh = q_RxDh * scale
-        log_1xR = _rows(logs[lane.index], lane.turn, at.query, call.rows).T
-        delta_1xR = _rows(delta[:, lane.index], lane.turn, at.query, call.rows).T
-        # Keys down, queries across: every product then contracts a last axis with a first or a last one.
-        weights_CxR = jnp.exp(k_CxDh @ q_RxDh.T - log_1xR)
+    def start(head):
+        q_NxDh, d_NxDh, out_NxDh, k_SxDh, v_SxDh = (_of_head(x, call, head, dtype) for x in (q, d_out, out, k, v))
+        q_NxDh, delta_N = q_NxDh * scale, (d_NxDh * out_NxDh).sum(-1)
+        arrays = (q_NxDh, d_NxDh, log_BKxN[head], delta_N), (k_SxDh, v_SxDh), (q_NxDh.T, d_NxDh.T, k_SxDh.T)
+        return arrays, tuple(map(jnp.zeros_like, (q_NxDh.T, k_SxDh, v_SxDh)))
+
+    def step(block, arrays, carry, hidden):
+        q_RxDh, d_RxDh, log_R, delta_R = map(block.rows, arrays[0])
+        k_CxDh, v_CxDh = map(block.keys, arrays[1])
+        q_DhxN, d_DhxN, k_DhxS = arrays[2]
+        dq_DhxN, dk_SxDh, dv_SxDh = carry
+        # Keys down, queries across: all five products are then of the plain form (m, k) @ (k, n).
+        weights_CxR = jnp.exp(k_CxDh @ block.rows(q_DhxN, axis=1) - log_R)
         if hidden:
-            weights_CxR = jnp.where(_seen(call, lane, at, mask, lengths).T, weights_CxR, 0)
-        slope_CxR = weights_CxR * (v_CxDh @ d_RxDh.T - delta_1xR)
-        dq, dk, dv = carry
+            weights_CxR = jnp.where(block.seen(mask, lengths).T, weights_CxR, 0)
+        slope_CxR = weights_CxR * (v_CxDh @ block.rows(d_DhxN, axis=1) - delta_R)
+        dq_DhxR = block.rows(dq_DhxN, axis=1) + block.keys(k_DhxS, axis=1) @ slope_CxR
+        dk_CxDh = block.keys(dk_SxDh) + slope_CxR @ q_RxDh
+        dv_CxDh = block.keys(dv_SxDh) + weights_CxR @ d_RxDh
         return (
-            _add(dq, ((k_CxDh * scale).T @ slope_CxR).T, lane.turn, at.query),
-            _add(dk, slope_CxR @ q_RxDh, lane.turn, at.key),
-            _add(dv, weights_CxR @ d_RxDh, lane.turn, at.key),
+            _put(dq_DhxN, dq_DhxR, block.row, axis=1),
+            _put(dk_SxDh, dk_CxDh, block.key),
+            _put(dv_SxDh, dv_CxDh, block.key),
         )
 
-    start = tuple(
-        jnp.zeros((turns, length, group, Dh), dtype)
-        for length, group in ((L, call.group), (call.num_keys, 1), (call.num_keys, 1))
-    )
-    lanes = _walk(call, turns, step, start, mask is not None or lengths is not None)
-    dq, dk, dv = (_join(call, parts).astype(q.dtype) for parts in zip(*lanes, strict=True))
-    return dq, dk, dv, None, None
+    def finish(carry):
+        dq_DhxN, dk_SxDh, dv_SxDh = carry
+        return (dq_DhxN.T * scale).astype(q.dtype), dk_SxDh.astype(k.dtype), dv_SxDh.astype(v.dtype)
+
+    dq, dk, dv = _walk(call, q.shape[0], start, step, finish, mask is not None or lengths is not None)
+    return _heads_last(dq, call, call.group), _heads_last(dk, call, 1), _heads_last(dv, call, 1), None, None
 
 
 _attend.defvjp(_forward, _backward)
 
 
-class _Lane(NamedTuple):
-    """The head that one lane works on in this step."""
+class _Block(NamedTuple):
+    """One block of one key head's scores.
 
-    index: int
-    turn: jax.Array
-    batch: jax.Array
-    head: jax.Array
+    The last block of an axis starts early enough to fit; only what lies from `own_*` on is its own.
+    """
+
+    call: _Call
+    head: jax.Array  # among the B * K
+    own_query: jax.Array
+    own_key: jax.Array
+
+    @property
+    def query(self):
+        return jnp.minimum(self.own_query, self.call.num_queries - self.call.queries)
+
+    @property
+    def row(self):
+        return self.query * self.call.group
+
+    @property
+    def key(self):
+        return jnp.minimum(self.own_key, self.call.num_keys - self.call.keys)
+
+    def rows(self, x, axis=0):
+        return jax.lax.dynamic_slice_in_dim(x, self.row, self.call.queries * self.call.group, axis)
+
+    def keys(self, x, axis=0):
+        return jax.lax.dynamic_slice_in_dim(x, self.key, self.call.keys, axis)
+
+    def seen(self, mask, lengths):
+        """(R, C): which scores count, each in one block only."""
+        call, (batch, head) = self.call, divmod(self.head, self.call.heads)
+        query, key = self.query + jnp.arange(call.queries)[:, None], self.key + jnp.arange(call.keys)
+        position = query + call.num_keys - call.num_queries
+        seen = (query >= self.own_query) & (key >= self.own_key)
+        if call.causal:
+            seen &= key <= position
+        if call.window is not None:
+            seen &= jnp.abs(position - key) < call.window
+        if lengths is not None:
+            seen &= key < lengths[batch]
+        seen = seen[:, None]
+        if mask is not None:
+            start, sizes = (batch, head * call.group, self.query, self.key), (1, call.group, call.queries, call.keys)
+            start = [index if size > 1 else 0 for index, size in zip(start, mask.shape, strict=True)]
+            sizes = [min(pair) for pair in zip(sizes, mask.shape, strict=True)]
+            seen = seen & jax.lax.dynamic_slice(mask, start, sizes)[0].swapaxes(0, 1)
+        return jnp.broadcast_to(seen, (call.queries, call.group, call.keys)).reshape(-1, call.keys)
 
 
-class _At(NamedTuple):
-    """Where a block lies: the last one starts early enough to fit, and its own part starts at `from_*`."""
-
-    query: jax.Array
-    key: jax.Array
-    from_query: jax.Array
-    from_key: jax.Array
-
-
-def _walk(call, turns, step, start, masked):
-    """Every lane's carry after all blocks of all its heads: first the blocks with hidden scores, then the others."""
-
-    def body(hidden, carries, indices):
-        turn, i, j = indices
-        query, key = i * call.rows, j * call.columns
-        at = _At(
-            jnp.minimum(query, call.num_queries - call.rows), jnp.minimum(key, call.num_keys - call.columns), query, key
-        )
-        heads = [divmod(turn * call.lanes + lane, call.heads) for lane in range(call.lanes)]
-        lanes = [_Lane(index, turn, batch, head) for index, (batch, head) in enumerate(heads)]
-        return tuple(step(lane, at, carry, hidden) for lane, carry in zip(lanes, carries, strict=True)), None
-
+def _walk(call, batch_size, start, step, finish, masked):
+    """What `finish` makes of every key head's carry, (B * K, ...), after its blocks: those that hide scores first."""
     whole, partial = block_pairs(call)
     if masked:
         whole, partial = whole[:0], np.concatenate([partial, whole])
-    carries = (start,) * call.lanes
-    for hidden, pairs in ((True, partial), (False, whole)):
-        if len(pairs):
-            turn = np.repeat(np.arange(turns), len(pairs))
-            i, j = np.tile(pairs, (turns, 1)).T
-            carries, _ = jax.lax.scan(functools.partial(body, hidden), carries, (turn, i, j))
-    return carries
+
+    def work(head):
+        arrays, carry = start(head)
+
+        def body(hidden, carry, pair):
+            block = _Block(call, head, pair[0] * call.queries, pair[1] * call.keys)
+            return step(block, arrays, carry, hidden), None
+
+        for hidden, pairs in ((True, partial), (False, whole)):
+            if len(pairs):
+                carry, _ = jax.lax.scan(functools.partial(body, hidden), carry, pairs)
+        return finish(carry)
+
+    return jax.lax.map(work, np.arange(batch_size * call.heads))
 
 
-def _seen(call, lane, at, mask, lengths):
-    """(R, C): which of a block's scores count, each score in one block only."""
-    row, key = at.query + jnp.arange(call.rows)[:, None], at.key + jnp.arange(call.columns)
-    position = row + call.num_keys - call.num_queries
-    seen = (row >= at.from_query) & (key >= at.from_key)
-    if call.causal:
-        seen &= key <= position
-    if call.window is not None:
-        seen &= jnp.abs(position - key) < call.window
-    if lengths is not None:
-        seen &= key < lengths[lane.batch]
-    seen = seen[:, None]
-    if mask is not None:
-        many = [size > 1 for size in mask.shape]
-        start = (lane.batch, lane.head * call.group, at.query, at.key)
-        start = [index if several else 0 for index, several in zip(start, many, strict=True)]
-        sizes = (1, call.group, call.rows, call.columns)
-        sizes = [size if several else 1 for size, several in zip(sizes, many, strict=True)]
-        seen = seen & jax.lax.dynamic_slice(mask, start, sizes)[0].swapaxes(0, 1)
-    return jnp.broadcast_to(seen, (call.rows, call.group, call.columns)).reshape(-1, call.columns)
+def _put(x, part, start, axis=0):
+    return jax.lax.dynamic_update_slice_in_dim(x, part, start, axis)
 
 
-def _block(x, lane, start, size, group, dtype):
-    """(size * group, Dh) of one key head's part of x (B, T, heads * group, Dh)."""
-    block = jax.lax.dynamic_slice(x, (lane.batch, start, lane.head * group, 0), (1, size, group, x.shape[-1]))
-    return block.reshape(-1, x.shape[-1]).astype(dtype)
+def _of_head(x, call, head, dtype):
+    """(T * n, Dh) of x (B, T, K * n, Dh): what belongs to one key head."""
+    _, T, heads, width = x.shape
+    count = heads // call.heads
+    batch, head = divmod(head, call.heads)
+    return jax.lax.dynamic_slice(x, (batch, 0, head * count, 0), (1, T, count, width)).reshape(-1, width).astype(dtype)
 
 
-def _rows(x, turn, start, size):
-    """(size * G, N) of x (turns, T, G, N)."""
-    return jax.lax.dynamic_slice(x, (turn, start, 0, 0), (1, size, *x.shape[2:])).reshape(-1, x.shape[-1])
-
-
-def _write(x, rows, turn, start):
-    return jax.lax.dynamic_update_slice(x, rows.reshape(1, -1, *x.shape[2:]), (turn, start, 0, 0))
-
-
-def _add(x, rows, turn, start):
-    return _write(x, _rows(x, turn, start, rows.shape[0] // x.shape[2]) + rows, turn, start)
-
-
-def _join(call, lanes):
-    """(B, T, heads, Dh) of one (turns, T, G, Dh) from each lane."""
-    x = jnp.stack(lanes, 1)
-    x = x.reshape(-1, call.heads, *x.shape[2:]).transpose(0, 2, 1, 3, 4)
+def _heads_last(x, call, count):
+    """(B, T, K * n, Dh) of (B * K, T * n, Dh)."""
+    x = x.reshape(-1, call.heads, x.shape[1] // count, count, x.shape[2]).swapaxes(1, 2)
     return x.reshape(*x.shape[:2], -1, x.shape[-1])
