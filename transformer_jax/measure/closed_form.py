@@ -66,7 +66,8 @@ def _mixer_op(config: Config) -> tuple[int, int]:
         one_pass = 2 * model.num_heads * model.width_per_head  # one matmul, per score
         # forward are QKᵀ and PV; backward dP, dQ, dK and dV, and blockwise QKᵀ once more
         if implementation(config) == "blockwise":
-            scores = visited_scores(steps, context, causal=steps > 1)  # decoding masks the cache instead
+            group = model.num_heads // model.kv_heads
+            scores = visited_scores(steps, context, causal=steps > 1, group=group)  # decoding masks the cache instead
             return 2 * one_pass * scores, 5 * one_pass * scores
         return 2 * one_pass * steps * context, 4 * one_pass * steps * context
     recurrent = 0 if model.mixer == "min_gru" else 2 * steps * model.state_width**2 * NUM_GATES[model.mixer]
