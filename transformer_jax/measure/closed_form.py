@@ -70,8 +70,10 @@ def _mixer_op(config: Config) -> tuple[int, int]:
             scores = visited_scores(steps, context, causal=steps > 1, group=group)  # decoding masks the cache instead
             return 2 * one_pass * scores, 5 * one_pass * scores
         return 2 * one_pass * steps * context, 4 * one_pass * steps * context
-    recurrent = 0 if model.mixer == "min_gru" else 2 * steps * model.state_width**2 * NUM_GATES[model.mixer]
-    return recurrent, 2 * recurrent
+    one_gate = 2 * steps * model.state_width**2
+    recurrent = 0 if model.mixer == "min_gru" else NUM_GATES[model.mixer] * one_gate
+    # the GRU's candidate needs its recurrent product again: the reset gate multiplies it
+    return recurrent, 2 * recurrent + (one_gate if model.mixer == "gru" else 0)
 
 
 def _projection_weights(model: ModelConfig) -> int:

@@ -89,9 +89,7 @@ class Network(nn.Module):
         index = 0 if state is None else state.index
         positions_L = index + jnp.arange(inputs.shape[1], dtype=jnp.int32)
         vocab_size = config.vocab_size if config.input_dim is None else None
-        embedding = Embedding(
-            vocab_size, config.d_model, config.max_len, config.position, dtype, name="embedding"
-        )
+        embedding = Embedding(vocab_size, config.d_model, config.max_len, config.position, dtype, name="embedding")
         x_BxLxD = embedding(inputs, positions_L)
         x_BxLxD = nn.Dropout(config.dropout_rate, deterministic=not self.train)(x_BxLxD)
         x_BxLxD, blocks = self._blocks(x_BxLxD, None if state is None else state.blocks, positions_L, mask)
@@ -177,6 +175,4 @@ def build_block(config: ModelConfig) -> Model:
 
 def _check_length(length: int, config: ModelConfig) -> None:
     if not 1 <= length <= config.max_len:
-        raise ValueError(
-            f"a sequence of {length} steps: model.max_len={config.max_len} allows 1 to {config.max_len}"
-        )
+        raise ValueError(f"a sequence of {length} steps: model.max_len={config.max_len} allows 1 to {config.max_len}")
