@@ -91,8 +91,8 @@ def _recurrence(name, step, unstep, weight_gradients, num_kept=0, num_deltas=1):
     """A differentiable recurrence from one step, its transpose, and the sums over time for the weights.
 
     step(weights, carry, x_BxTxG, t, keep) -> carry, x, kept. If keep, row t of x becomes the gates, and kept are
-    num_kept further rows for the backward pass. unstep(w_GxR, d_carry, [gates, *kept,] h_before, h) -> d_carry, deltas: one for
-    the gates (it is dx) and one for each kept row that weight_gradients(h_before_BxTxR, *deltas) needs.
+    num_kept further rows for the backward pass. unstep(w_GxR, d_carry, [gates, *kept,] h_before, h) -> d_carry,
+    deltas: one for the gates (it is dx) and one for each kept row that weight_gradients(h_before_BxTxR, *deltas) needs.
     """
     one_gate = NUM_GATES[name] == 1  # then h overwrites x and is all that the backward pass reads
 
