@@ -8,6 +8,18 @@ decoding step. `project_and_recur` starts from the raw input and never holds all
 Arithmetic is float32 (float64 for float64 inputs), the operands of matmuls have the weights' dtype, h comes back
 in x's dtype and the carry keeps its own. ValueError: shapes that do not fit each other.
 B batch, T time steps, R width, G gates times width, D width of the raw input.
+
+What was tried on two CPU cores (LSTM layer, B 32, R = D = 256, T 512, float32), and what it gave:
+- A plain scan and JAX's own gradient: 2.4 (forward) and 1.5 (with gradients) times PyTorch's nn.LSTM.
+- One slice of x for each gate, 108 ms of CPU for the loop, or rows carried one step ahead, 117, where the matmuls
+  alone take 90: cut after the addition, XLA:CPU does not vectorise the gates.
+- At most eight operations in a step's body: with more, XLA:CPU hands them from thread to thread.
+- Projecting blocks of 32 steps: forward 201 ms of CPU, 266 with x as a whole (64 MiB of fresh pages).
+- Gates over x, dx over the gates: 96 MiB of temporaries, 256 with arrays of their own.
+- Weight gradients over one flat axis, where einsum transposes 64 MiB first: with gradients 670 ms of CPU, 835 with.
+- The transposed recurrent matrix made before the backward loop: 85 ms for its matmuls, 114 made in the loop.
+- Not kept: unrolling by 4 to 16 (forward equal, backward up to twice as slow), two loops over half the batch
+  side by side (a fifth slower), gates in four matmuls (1.7 times one), time-major x (equal, and copies).
 """
 
 from functools import partial
