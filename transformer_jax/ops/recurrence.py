@@ -110,9 +110,9 @@ def _recurrence(name, step, unstep, weight_gradients, num_kept=0, num_deltas=1):
 
     def forward(x, weights, carry, keep):
         _check(name, x, weights, carry)
-        B, T, G = x.shape
+        T, R = x.shape[1], carry[0].shape[-1]
         num_arrays = 0 if one_gate else 1 + keep * num_kept
-        arrays = tuple(jnp.zeros((B, T, G // NUM_GATES[name]), x.dtype) for _ in range(num_arrays))
+        arrays = (jnp.zeros_like(x[..., :R]),) * num_arrays  # like x: as varying as x is under shard_map
 
         def body(t, state):
             old, x, arrays = state
@@ -272,7 +272,8 @@ def project_and_recur(name, inputs_BxTxD, projection, weights, carry):
         return (carry, jax.lax.dynamic_update_slice_in_dim(h_BxTxR, h, n * _BLOCK, axis=1)), None
 
     B, T = inputs_BxTxD.shape[:2]
-    h_BxTxR = jnp.zeros((B, T, carry[0].shape[-1]), jnp.result_type(inputs_BxTxD, *projection))
+    dtype = jnp.result_type(inputs_BxTxD, *projection)
+    h_BxTxR = jnp.zeros_like(inputs_BxTxD, dtype, shape=(B, T, carry[0].shape[-1]))
     (carry, h_BxTxR), _ = jax.lax.scan(block, (carry, h_BxTxR), jnp.arange(blocks))
     if T % _BLOCK:
         h, carry = recur(_project(inputs_BxTxD[:, blocks * _BLOCK :], projection), weights, carry)
