@@ -23,8 +23,8 @@ import jax.numpy as jnp
 
 from transformer_jax.ops import blockwise, masks
 
-SMALL = 512 * 512
-"""Up to so many scores in a head the plain formula is faster on CPU than working by blocks."""
+SMALL = 96 * 96
+"""Up to so many scores in a head the formula is the fastest on CPU (64 x 64 is), beyond it blocks (128 x 128)."""
 
 
 def _check(q, k, v, mask, lengths, window) -> None:
@@ -69,13 +69,14 @@ def attention_weights(q_BxLxHxDh, k_BxSxKxDh, *, mask=None, causal=False, length
     q = q_BxLxHxDh.reshape(B, L, K, H // K, Dh)
     scores = jnp.einsum("blkgd,bskd->bkgls", q, k_BxSxKxDh, preferred_element_type=dtype)
     scores = scores.reshape(B, H, L, S) * Dh**-0.5
-    seen = masks.whole_mask(L, S, mask=mask, causal=causal, lengths=lengths, window=window)
-    if seen is None:
-        return jax.nn.softmax(scores, axis=-1)
-    weights = jax.nn.softmax(jnp.where(seen, scores, jnp.finfo(dtype).min), axis=-1)
-    if mask is None and lengths is None and L <= S:
-        return weights  # every query sees itself: no row is empty
-    return jnp.where(seen.any(-1, keepdims=True), weights, 0)
+    arguments = {"mask": mask, "causal": causal, "lengths": lengths, "window": window}
+    seen = masks.whole_mask(L, S, **arguments)
+    if seen is not None:
+        scores = jnp.where(seen, scores, jnp.finfo(dtype).min)
+    # In two dimensions: XLA's sums over the last of four axes are several times slower on CPU.
+    weights = jax.nn.softmax(scores.reshape(-1, S), axis=-1).reshape(B, H, L, S)
+    queries, _ = masks.seen(L, S, **arguments)
+    return weights if queries is None else jnp.where(queries[..., None], weights, 0)
 
 
 def reference(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None):
