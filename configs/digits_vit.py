@@ -18,6 +18,7 @@ CONFIG = Config(
         num_classes=10,
         max_len=16,
         dropout_rate=0.1,
+        scan_layers=False,
     ),
     task=TaskConfig(name="digits", patch_size=2, seq_len=16, batch_size=64),
     train=TrainConfig(

@@ -19,6 +19,7 @@ CONFIG = Config(
         num_classes=10,
         max_len=16,
         dropout_rate=0.1,
+        scan_layers=False,
     ),
     task=TaskConfig(name="mnist", patch_size=7, seq_len=16, batch_size=128),
     train=TrainConfig(

@@ -10,7 +10,15 @@
 from transformer_jax.config import Config, ModelConfig, TaskConfig, TrainConfig
 
 CONFIG = Config(
-    model=ModelConfig(d_model=128, num_layers=4, num_heads=4, vocab_size=65, max_len=64, position="rotary"),
+    model=ModelConfig(
+        d_model=128,
+        num_layers=4,
+        num_heads=4,
+        vocab_size=65,
+        max_len=64,
+        position="rotary",
+        scan_layers=False,  # on a CPU a step then takes three quarters of the time
+    ),
     task=TaskConfig(name="shakespeare_char", seq_len=64, batch_size=12),
     train=TrainConfig(
         num_steps=2000,

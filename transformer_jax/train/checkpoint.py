@@ -12,6 +12,8 @@ import math
 import os
 import shutil
 import warnings
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -42,18 +44,21 @@ class Checkpoints:
         self.folder = folder.absolute()
         for leftover in self.folder.glob(f"*{_TEMPORARY}*"):
             shutil.rmtree(leftover)
-        self._manager: ocp.CheckpointManager | None = None
+        # Orbax copies and plans for longer than a step takes before it goes on in the background by itself
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._saving: Future | None = None
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, *_):
-        if self._manager is not None:
-            try:
-                self._manager.close()
-            except Exception:  # an earlier error is on its way up: that one is to be seen
-                if kind is None:
-                    raise
+        try:
+            self.wait()
+        except Exception:  # an earlier error is on its way up: that one is to be seen
+            if kind is None:
+                raise
+        finally:
+            self._thread.shutdown()
 
     def steps(self) -> list[int]:
         """The committed steps, oldest first."""
@@ -83,28 +88,30 @@ class Checkpoints:
         return steps[-1] if best is None else best
 
     def save(self, step: int, state: Any, *, meta: dict, loss: float | None) -> None:
-        """Starts to save; returns when the state is copied. A step that is there already is left alone.
+        """Starts to save a copy of the state. A step that is there already is left alone.
 
         `loss` decides which one is best; None, NaN and infinity never are. An error of the save before this
         one is raised here, or by `wait`.
         """
+        self.wait()
         if step in self.steps():
             return
         finite = loss is not None and math.isfinite(loss)
-        meta = meta | {
-            "format": FORMAT,
-            "versions": versions(),
-            "leaves": describe_leaves(state),
-            "metrics": {"loss": loss} if finite else {},
-        }
-        state = jax.tree.map(jnp.copy, state)  # the next step takes the buffers of the one that was given
+        meta = meta | {"format": FORMAT, "versions": versions(), "metrics": {"loss": loss} if finite else {}}
+        copied = _copy(state)  # the next step takes the buffers of the one that was given
+        self._saving = self._thread.submit(self._save, step, copied, meta)
+
+    def _save(self, step: int, state: Any, meta: dict) -> None:
+        meta = meta | {"leaves": describe_leaves(state)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
-        self._open().save(step, args=items, metrics=meta["metrics"] or None)
+        with self._open() as manager:
+            manager.save(step, args=items, metrics=meta["metrics"] or None)
 
     def wait(self) -> None:
         """Returns when the last save is committed; raises what went wrong with it."""
-        if self._manager is not None:
-            self._manager.wait_until_finished()
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            saving.result()
 
     def restore(self, step: int, target: Any) -> tuple[Any, dict]:
         """(state, meta) of a step. `target` has the leaves' shapes, dtypes and, for other devices, shardings.
@@ -164,19 +171,16 @@ class Checkpoints:
             raise CheckpointError(f"checkpoint {step}: meta/metadata cannot be read ({error})") from None
 
     def _open(self) -> ocp.CheckpointManager:
-        if self._manager is None:
+        def score(metrics):
+            return -metrics["loss"]
 
-            def score(metrics):
-                return -metrics["loss"]
-
-            keep = [LatestN(1), BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)]
-            options = ocp.CheckpointManagerOptions(
-                preservation_policy=AnyPreservationPolicy(keep),
-                best_fn=score,  # without it the metrics are not written, and forgotten by the next process
-                async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
-            )
-            self._manager = ocp.CheckpointManager(self.folder, options=options)
-        return self._manager
+        keep = [LatestN(1), BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)]
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=AnyPreservationPolicy(keep),
+            best_fn=score,  # without it the metrics are not written, and the next save does not know them
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
+        )
+        return ocp.CheckpointManager(self.folder, options=options)
 
     def _write_manifest(self) -> None:
         """Called by Orbax when all files of a step are written, and before it renames their folder."""
@@ -199,6 +203,12 @@ class Checkpoints:
             raise CheckpointError(f"checkpoint {step} is damaged: {', '.join(said)}")
 
 
+@jax.jit
+def _copy(state: Any) -> Any:
+    return jax.tree.map(jnp.copy, state)
+
+
+@cache
 def versions() -> dict[str, str]:
     """The installed versions of what a checkpoint's meaning depends on."""
     return {name: metadata.version(name) for name in LIBRARIES}
