@@ -225,10 +225,13 @@ class MeasureConfig:
     """How often each cell is sampled, interleaved with all others."""
     min_sample_seconds: float = 0.05
     """A sample repeats the step until it has lasted this long."""
+    repeat: int = 0
+    """Not 0: the same program measured again, so that a report knows how far it differs from itself."""
 
     def __post_init__(self):
         _check_types(self, "measure")
         _at_least(self, "measure", "rounds", 1)
+        _at_least(self, "measure", "repeat", 0)
         _require(
             0 < self.min_sample_seconds < math.inf,
             f"measure.min_sample_seconds={self.min_sample_seconds}: must be positive",

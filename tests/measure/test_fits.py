@@ -153,8 +153,8 @@ def test_compare_tells_apart_only_what_it_can():
     assert fits.compare(1.1 * a, a).verdict == "faster"
     assert fits.compare(a, a[::-1]).verdict == "not distinguishable"
     assert fits.compare(a, 1.04 * a, floor=0.05).verdict == "not distinguishable"
-    assert fits.noise_floor(a, a) == 0
-    assert fits.noise_floor(a, a[::-1]) == pytest.approx(fits.compare(a, a[::-1]).high - 1)
+    assert fits.noise_floor([]) == fits.noise_floor([(a, a)]) == 0
+    assert fits.noise_floor([(a, 1.1 * a), (a, a / 1.3)]) == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(

@@ -7,66 +7,40 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transformer_jax.ops.positions import rotary, rows, sinusoidal, sinusoidal_table
+from transformer_jax.ops.positions import rotary, sinusoidal
 
 
 @pytest.mark.parametrize("d_model", [6, 7, 1])
 def test_table_alternates_sine_and_cosine_over_dimensions(d_model):
     """Dimensions alternate, not time steps; an odd width ends on a sine."""
-    table = sinusoidal_table(9, d_model)
+    table = np.asarray(jax.jit(lambda at: sinusoidal(at, d_model))(jnp.arange(9)))
     assert table.shape == (9, d_model) and table.dtype == np.float32
     for t, dim in np.ndindex(9, d_model):
         angle = t / 10000 ** (2 * (dim // 2) / d_model)
-        assert table[t, dim] == pytest.approx(np.cos(angle) if dim % 2 else np.sin(angle), abs=1e-7)
+        assert table[t, dim] == pytest.approx(np.cos(angle) if dim % 2 else np.sin(angle), abs=1e-6)
 
 
 def test_table_of_the_paper():
-    table = sinusoidal_table(100, 512)
+    table = np.asarray(sinusoidal(np.arange(100), 512))
     np.testing.assert_array_equal(table[0], np.tile([0, 1], 256))
-    assert table[99, 511] == pytest.approx(np.cos(99 / 10000 ** (510 / 512)))
+    assert table[99, 511] == pytest.approx(np.cos(99 / 10000 ** (510 / 512)), abs=1e-6)
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 300), st.integers(-50, 50))
 def test_a_shift_is_one_linear_map(t, shift):
     """PE(t + k) = M_k PE(t), where M_k turns each (sin, cos) pair by k times its frequency."""
-    table = sinusoidal_table(401, 8).astype(np.float64)
+    table = np.asarray(sinusoidal(np.arange(401), 8), np.float64)
     turned = t + shift if t + shift >= 0 else t
     k = turned - t
     frequency = 10000 ** (-np.arange(0, 8, 2) / 8)
     sin, cos = table[t, 0::2], table[t, 1::2]
     np.testing.assert_allclose(
-        table[turned, 0::2], sin * np.cos(k * frequency) + cos * np.sin(k * frequency), atol=1e-6
+        table[turned, 0::2], sin * np.cos(k * frequency) + cos * np.sin(k * frequency), atol=1e-4
     )
     np.testing.assert_allclose(
-        table[turned, 1::2], cos * np.cos(k * frequency) - sin * np.sin(k * frequency), atol=1e-6
+        table[turned, 1::2], cos * np.cos(k * frequency) - sin * np.sin(k * frequency), atol=1e-4
     )
-
-
-@pytest.mark.parametrize("d_model", [6, 7])
-def test_computed_rows_equal_the_table(d_model):
-    computed = jax.jit(lambda at: sinusoidal(at, d_model))(jnp.arange(2000))
-    np.testing.assert_allclose(computed, sinusoidal_table(2000, d_model), atol=2e-4)
-
-
-def test_rows_of_a_table():
-    table = np.arange(12.0).reshape(6, 2)
-    np.testing.assert_array_equal(rows(table, 3), table[:3])
-    np.testing.assert_array_equal(rows(table, 2, start=4), table[4:])
-    moved = jax.jit(lambda start: rows(table, 2, start))
-    np.testing.assert_array_equal(moved(3), table[3:5])
-    assert np.isnan(moved(5)[1]).all()
-
-
-@pytest.mark.parametrize(("seq_len", "start"), [(7, 0), (2, 5), (1, 6)])
-def test_beyond_max_len_is_an_error(seq_len, start):
-    with pytest.raises(ValueError, match=f"{seq_len + start} positions .* max_len=6"):
-        rows(np.zeros((6, 2)), seq_len, start)
-
-
-def test_before_the_start_is_an_error():
-    with pytest.raises(ValueError, match="-1"):
-        rows(np.zeros((6, 2)), 2, -1)
 
 
 def test_rotary_turns_pairs():

@@ -9,6 +9,7 @@ which a few bursts do not widen.
 A deterministic quantity (FLOPs, bytes) is one round: its interval is the point itself.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -115,10 +116,10 @@ def compare(a_samples, b_samples, floor: float = 0.0) -> Ratio:
     return Ratio(value, low, high, "slower" if value > 1 else "faster")
 
 
-def noise_floor(samples, same_samples) -> float:
-    """The largest relative difference that the interval of an A/A comparison (one program twice) holds."""
-    ratio = compare(samples, same_samples)
-    return max(ratio.high, 1 / ratio.low) - 1
+def noise_floor(pairs: Iterable[tuple]) -> float:
+    """The largest relative difference between a program and itself, over pairs of its samples; 0 without any."""
+    values = [compare(samples, same_samples).value for samples, same_samples in pairs]
+    return max((max(value, 1 / value) for value in values), default=1.0) - 1
 
 
 def fit_exponent(T, samples_RxT, first: float = 0, last: float = np.inf) -> Exponent:

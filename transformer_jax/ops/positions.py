@@ -1,6 +1,6 @@
-"""Where a token stands: the sinusoidal table of "Attention Is All You Need" and rotary embedding.
+"""Where a token stands: the sinusoids of "Attention Is All You Need" and rotary embedding.
 
-B batch, T time steps, H heads, Dh width of a head, D d_model, N rows of a table (max_len).
+B batch, T time steps, H heads, Dh width of a head, D d_model.
 """
 
 import jax
@@ -8,47 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def sinusoidal_table(max_len: int, d_model: int, base: float = 10000.0) -> np.ndarray:
-    """(N, D) float32: dimension 2i is sin(t / base**(2i/D)), dimension 2i + 1 the cosine of the same angle.
-
-    An odd d_model ends on a sine. Vaswani et al. 2017 (arXiv 1706.03762), section 3.5. Computed in float64.
-    """
-    even = np.arange(0, d_model, 2)
-    angle = np.arange(max_len)[:, None] / base ** (even / d_model)
-    table = np.empty((max_len, d_model), np.float32)
-    table[:, 0::2] = np.sin(angle)
-    table[:, 1::2] = np.cos(angle)[:, : d_model // 2]
-    return table
-
-
 def sinusoidal(positions: jax.Array, d_model: int, base: float = 10000.0) -> jax.Array:
-    """(..., D) float32: the rows of `sinusoidal_table` at any integer positions, traced ones included.
+    """(..., D) float32 at any integer positions: dimension 2i is sin(t / base**(2i/D)), 2i + 1 its cosine.
 
-    Computed where it is used, so that no table becomes a constant of the program. The angle is a float32
-    product: off by up to 6e-8 of itself.
+    An odd d_model ends on a sine. Vaswani et al. 2017 (arXiv 1706.03762), section 3.5. Computed where it is
+    used, so that no table becomes a constant of the program. The angle is a float32 product: off by up to
+    6e-8 of itself.
     """
     frequency = base ** (-np.arange(0, d_model, 2) / d_model)
     angle = jnp.asarray(positions, jnp.float32)[..., None] * frequency.astype(np.float32)
     pairs = jnp.stack([jnp.sin(angle), jnp.cos(angle)], axis=-1)
     return pairs.reshape(*angle.shape[:-1], -1)[..., :d_model]
-
-
-def rows(table_NxD: jax.Array, seq_len: int, start: int | jax.Array = 0) -> jax.Array:
-    """(T, D): rows start .. start + seq_len - 1 of a table of positions, sinusoidal or learned.
-
-    Raises ValueError when they reach past max_len. A traced `start` cannot be compared while tracing: there,
-    rows past the end are NaN, so that the mistake cannot pass for a result.
-    """
-    max_len = table_NxD.shape[0]
-    known = not isinstance(start, jax.core.Tracer)
-    if known and start < 0:
-        raise ValueError(f"positions start at 0, not at {start}")
-    needed = seq_len + (int(start) if known else 0)
-    if needed > max_len:
-        raise ValueError(f"{needed} positions were asked of a table of max_len={max_len}; raise max_len")
-    if known:
-        return jnp.asarray(table_NxD)[int(start) : needed]
-    return jnp.take(jnp.asarray(table_NxD), start + jnp.arange(seq_len), axis=0, mode="fill")
 
 
 def rotary(x_BxTxHxDh: jax.Array, positions: jax.Array, base: float = 10000.0) -> jax.Array:

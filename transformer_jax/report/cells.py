@@ -51,6 +51,8 @@ def _merge_rounds(rounds: list[dict]) -> dict:
     for column in LARGEST:
         if numbers := _numbers(rounds, column):
             cell[column] = max(numbers)
+    if cached := [row["compile_cached"] for row in rounds if row.get("compile_cached") is not None]:
+        cell["compile_cached"] = all(cached)
     cell["status"] = failed[0]["status"] if failed else "ok"
     cell["sampled_rounds"] = [row.get("round", 0) for row in good if _numbers([row], "step_seconds")]
     cell["rounds"] = len(good)

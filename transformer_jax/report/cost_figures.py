@@ -71,8 +71,11 @@ def _draw_growth(canvas, study: Study, rows: list[tuple[str, str]], curves: list
     axes = panels.grid(canvas, len(rows), len(levels), panels.T_LABEL, sharey="row")
     for (quantity, phase), line in zip(rows, axes, strict=True):
         for level, one in zip(levels, line, strict=True):
-            one.set_title(f"{level}, {phase}")
             here = [c for c in curves if (c.level, c.phase) == (level, phase)]
+            if not here:
+                one.set_axis_off()
+                continue
+            one.set_title(f"{level}, {phase}")
             for curve in here:
                 _points_and_fit(one, study, curve, quantity)
             crossings = [x for x in study.crossings if x.place == (level, phase, "width", quantity)]

@@ -264,6 +264,13 @@ def _conditions(study: Study) -> list[str]:
         ]
         where = f" Out of memory: {'; '.join(walls)}." if walls else ""
         said.append(f"Of {sum(counts.values())} cells {listed(parts, ' and ')}.{where}")
+    if study.floor is not None:
+        said.append(
+            f"A program measured twice in this run differed from itself by at most {percent(study.floor)}: times"
+            " whose ratio is closer to 1 than that are called not distinguishable."
+        )
+    if cached := sum(bool(cell.get("compile_cached")) for cell in study.cells):
+        said.append(f"Of {len(study.cells)} programs {cached} were loaded from the compilation cache, not compiled.")
     rounds, noisy = (sum(cell[column] for cell in study.cells) for column in ("rounds", "rounds_noisy"))
     if noisy:
         said.append(f"Of {rounds} samples {noisy} were taken while the machine was noisy; they are included.")

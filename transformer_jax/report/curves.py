@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 
 LEVEL, PHASE, MATCHING = "measure.level", "measure.phase", "measure.matching"
+REPEAT = "measure.repeat"
 LENGTH, HEADS, DEPTH, HOLD = "task.seq_len", "model.num_heads", "model.num_layers", "measure.heads_hold"
 NAMED = (LEVEL, PHASE, MATCHING, HOLD, "model.mixer", "model.attention")
 """Axes that name a curve; every other config column must be equal along it."""

@@ -1,5 +1,7 @@
 """Analyses the cells of an attention-cost run: how costs grow, where two cross, what heads and depth do."""
 
+import json
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
@@ -8,7 +10,7 @@ import numpy as np
 
 from transformer_jax.measure import fits
 from transformer_jax.report import curves
-from transformer_jax.report.curves import DEPTH, HEADS, HOLD, LENGTH, LEVEL, MATCHING, PHASE, Curve
+from transformer_jax.report.curves import DEPTH, HEADS, HOLD, LENGTH, LEVEL, MATCHING, PHASE, REPEAT, Curve
 
 QUANTITIES = {
     "step_seconds": ("time of a step", "s"),
@@ -105,6 +107,8 @@ class Study:
     head_changes: list[Change]
     depth_changes: list[Change]
     decode_changes: list[Change]
+    floor: float | None
+    """How far a program differed from itself, at most (`fits.noise_floor`); None if none was measured twice."""
     missing: tuple[str, ...]
 
     def growth(self, curve: Curve, quantity: str) -> Growth | None:
@@ -126,9 +130,12 @@ class Study:
 def study(cells: Iterable[dict]) -> Study:
     """Everything that merged cells give about cost; what they do not give is named in `missing`."""
     cells = [cell | {"flops": cell.get("jaxpr_flops") or cell.get("closed_form_flops")} for cell in cells]
-    lengths = curves.find(cells, LENGTH)
-    heads = [c for c in curves.find(cells, HEADS, apart=(LENGTH, HOLD)) if c.is_attention]
-    depths = curves.find(cells, DEPTH, apart=(LENGTH,))
+    once = [cell for cell in cells if not cell.get(REPEAT)]
+    pairs = twice(cells)
+    floor = fits.noise_floor(pairs)
+    lengths = curves.find(once, LENGTH)
+    heads = [c for c in curves.find(once, HEADS, apart=(LENGTH, HOLD)) if c.is_attention]
+    depths = curves.find(once, DEPTH, apart=(LENGTH,))
     best = curves.best_attention(lengths)
     phases = {c.phase for c in lengths if c.level == "model"} or {c.phase for c in lengths}
     headline = next((p for p in ("train", "forward", *sorted(map(str, phases))) if p in phases), "train")
@@ -141,12 +148,15 @@ def study(cells: Iterable[dict]) -> Study:
         depths=depths,
         headline_phase=headline,
         growths=[g for c in lengths for q in QUANTITIES if (g := growth(c, q)) is not None],
-        crossings=[x for q in ("step_seconds", "flops") for a, r in against if (x := crossing(a, r, q)) is not None],
-        versus=[v for a, r in against for v in versus(a, r)],
+        crossings=[
+            x for q in ("step_seconds", "flops") for a, r in against if (x := crossing(a, r, q, floor)) is not None
+        ],
+        versus=[v for a, r in against for v in versus(a, r, floor)],
         shares=[s for c in lengths for s in _shares(c, lengths, headline)],
-        head_changes=[x for c in heads if (x := change(c)) is not None],
-        depth_changes=[x for c in depths if (x := change(c)) is not None],
-        decode_changes=[x for c in decoding if (x := change(c)) is not None],
+        head_changes=[x for c in heads if (x := change(c, floor)) is not None],
+        depth_changes=[x for c in depths if (x := change(c, floor)) is not None],
+        decode_changes=[x for c in decoding if (x := change(c, floor)) is not None],
+        floor=floor if pairs else None,
         missing=_missing(cells, lengths, heads, depths),
     )
 
@@ -167,17 +177,18 @@ def growth(curve: Curve, quantity: str) -> Growth | None:
     )
 
 
-def crossing(attention: Curve, recurrence: Curve, quantity: str) -> Crossing | None:
+def crossing(attention: Curve, recurrence: Curve, quantity: str, floor: float = 0.0) -> Crossing | None:
     """Where attention's cost passes the recurrence's, or None with fewer than two common lengths."""
+    floor = floor if quantity == "step_seconds" else 0.0  # what is counted is exact
     lengths, mine, theirs = together(attention.samples(quantity), recurrence.samples(quantity))
     if len(lengths) < 2:
         return None
     found = fits.crossover(lengths, mine, theirs)
-    verdicts = tuple(fits.compare(theirs[:, i], mine[:, i]).verdict for i in range(len(lengths)))
+    verdicts = tuple(fits.compare(theirs[:, i], mine[:, i], floor).verdict for i in range(len(lengths)))
     return Crossing(quantity, attention, recurrence, found, tuple(lengths), verdicts)
 
 
-def versus(attention: Curve, recurrence: Curve) -> list[Versus]:
+def versus(attention: Curve, recurrence: Curve, floor: float = 0.0) -> list[Versus]:
     """Attention's step over the recurrence's at every length that both have."""
     place = (
         recurrence.level,
@@ -187,17 +198,32 @@ def versus(attention: Curve, recurrence: Curve) -> list[Versus]:
         recurrence.contender,
     )
     lengths, mine, theirs = together(attention.samples("step_seconds"), recurrence.samples("step_seconds"))
-    return [Versus(*place, t, fits.compare(theirs[:, i], mine[:, i])) for i, t in enumerate(lengths)]
+    return [Versus(*place, t, fits.compare(theirs[:, i], mine[:, i], floor)) for i, t in enumerate(lengths)]
 
 
-def change(curve: Curve) -> Change | None:
+def change(curve: Curve, floor: float = 0.0) -> Change | None:
     """The last point of the curve over its first, or None where no two points were timed together."""
     points, samples = together(curve.samples("step_seconds"))
     if len(points) < 2:
         return None
     first, last = curve.at(points[0]), curve.at(points[-1])
     counts = {q: last[q] / first[q] for q in ("flops", "memory_bytes") if first.get(q) and last.get(q)}
-    return Change(curve, points[0], points[-1], fits.compare(samples[:, 0], samples[:, -1]), counts)
+    return Change(curve, points[0], points[-1], fits.compare(samples[:, 0], samples[:, -1], floor), counts)
+
+
+def twice(cells: Iterable[dict]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The samples of each program that was measured once more (`measure.repeat`), and those of its first time."""
+    by_program = defaultdict(dict)
+    for cell in cells:
+        config = {k: v for k, v in cell.items() if "." in k and k not in (REPEAT, "measure.rounds")}
+        samples = dict(zip(cell["sampled_rounds"], cell.get("step_seconds") or [], strict=False))
+        by_program[json.dumps(config, sort_keys=True)][cell.get(REPEAT) or 0] = samples
+    pairs = []
+    for measured in by_program.values():
+        for first, again in ((measured.get(0, {}), measured[i]) for i in measured if i):
+            if rounds := sorted(first.keys() & again.keys()):
+                pairs.append(tuple(np.array([one[r] for r in rounds]) for one in (first, again)))
+    return pairs
 
 
 def together(*series: dict[int, dict[int, float]]) -> tuple:
