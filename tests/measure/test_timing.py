@@ -161,6 +161,16 @@ def test_compile_is_apart_and_inputs_stay_arguments():
     np.testing.assert_allclose(compiled(2 * x, w), np.tanh(22 * np.ones((6, 7))), rtol=1e-6)
 
 
+def test_what_came_from_the_compilation_cache_is_said(tmp_path, compilation_cache_in):
+    def step(x):
+        return jnp.sin(x) * 3
+
+    with compilation_cache_in(tmp_path):
+        assert not timing.compile_program(step, (jnp.ones(5),)).cached
+        jax.clear_caches()
+        assert timing.compile_program(step, (jnp.ones(5),)).cached
+
+
 def test_shapes_suffice_to_compile_and_donation_aliases():
     spec = jax.ShapeDtypeStruct((8, 128), jnp.float32)
     compiled = timing.compile_program(lambda x: x + 1, (spec,), donate=(0,))

@@ -79,6 +79,23 @@ def test_what_does_not_change_is_not_distinguishable_and_never_a_win(planted, ru
     assert re.search(r"with attention \(auto\), [^;]* times the time", decoding)
 
 
+def test_a_ratio_within_what_a_program_differs_from_itself_is_no_win(planted):
+    contenders = [{"model.mixer": mixer, "task.seq_len": t} for mixer in ("attention", "lstm") for t in (64, 128, 256)]
+
+    def law(config):
+        seconds = 1e-3 * config["task.seq_len"] * (1.04 if config["model.mixer"] == "lstm" else 1)
+        return seconds * (1.06 if config.get("measure.repeat") else 1), 1000, 1000, 1
+
+    once = planted.rows(contenders, noise=0.001, law=law)
+    assert "0.96" in only(attention_cost.report(once).sentences, "At T = 256", "same width").replace("0.962", "0.96")
+    again = planted.rows([*contenders, contenders[1] | {"measure.repeat": 1}], noise=0.001, law=law)
+    study = growth.study(merge(again))
+    assert study.floor == pytest.approx(0.06, abs=0.003)
+    assert {v.ratio.verdict for v in study.versus} == {"not distinguishable"}
+    assert [len(curve.cells) for curve in study.lengths] == [3, 3]
+    assert only(attention_cost.report(again).sentences, "measured twice in this run", "at most 6.")
+
+
 def test_heads_and_depth_are_stated_with_their_truth(planted, sentences):
     shared = only(sentences, "From 1 to 16 heads, d_model held fixed", "op alone")
     own = only(sentences, "From 1 to 16 heads, head_dim held fixed", "op alone")

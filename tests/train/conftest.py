@@ -3,10 +3,8 @@
 from functools import cache
 from types import SimpleNamespace
 
-import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from transformer_jax import models
 from transformer_jax.config import Config, ModelConfig, TaskConfig, TrainConfig, with_overrides
@@ -76,20 +74,10 @@ build_model = cache(models.build)  # so that what is compiled for a model is com
 
 
 @pytest.fixture(autouse=True, scope="module")
-def compiled_once(request):
+def compiled_once(request, compilation_cache_in):
     """These tests are mostly compilation: what one of them, or an earlier session, compiled is taken again."""
-    settings = {
-        "jax_compilation_cache_dir": str(request.config.cache.mkdir("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    for values in (settings, before):
-        for name, value in values.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
-        if values is settings:
-            yield
+    with compilation_cache_in(request.config.cache.mkdir("compiled")):
+        yield
 
 
 @pytest.fixture
