@@ -21,6 +21,7 @@ SPARSE = LENGTHS[::2]
 AUTO = {"model.mixer": ["attention"], "model.attention": ["auto"]}
 REFERENCE = {"model.mixer": ["attention"], "model.attention": ["reference"]}  # stores every score: a wall, at short T
 RECURRENT = {"model.mixer": ["rnn", "gru", "lstm", "min_gru"]}
+PARALLEL = {"model.mixer": ["min_gru"], "model.recurrence": ["associative"]}  # no loop over time
 SOME = {"model.mixer": ["lstm", "min_gru"]}
 LSTM = {"model.mixer": ["lstm"]}
 
@@ -38,6 +39,7 @@ SWEEP = chain(
     # length, at three levels: where the quadratic term is all there is, and where it hides behind the rest
     over([AUTO, RECURRENT], ["op"], ["train"], LENGTHS),
     over([REFERENCE], ["op"], ["train"], LENGTHS[:-1]),
+    over([PARALLEL], ["op"], ["train"], SPARSE),
     over([AUTO, SOME], ["op"], ["forward"], SPARSE),
     over([REFERENCE], ["op"], ["forward"], SPARSE[:-1]),
     over([AUTO, LSTM], ["block"], ["train"], SPARSE),

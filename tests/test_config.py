@@ -94,3 +94,16 @@ def test_the_text_tells_configs_apart_and_can_leave_keys_out():
 def test_configs_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().model.d_model = 3
+
+
+def test_a_recurrence_runs_only_as_it_can():
+    from transformer_jax.ops import linear_recurrence
+
+    assert set(c.RECURRENCES["min_gru"]) == set(linear_recurrence.FORMS)
+    assert c.ModelConfig(mixer="min_gru", recurrence="associative").recurrence == "associative"
+    assert c.ModelConfig(mixer="attention", recurrence="associative")  # ignored, as attention's by a recurrence
+    with pytest.raises(c.ConfigError, match="lstm runs as auto or sequential or cudnn"):
+        c.ModelConfig(mixer="lstm", recurrence="associative")
+    cudnn = c.ModelConfig(mixer="lstm", recurrence="cudnn")
+    with pytest.raises(c.ConfigError, match=r"measure\.level=op"):
+        c.Config(model=cudnn, measure=c.MeasureConfig(level="op"))

@@ -11,6 +11,14 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 Mixer = Literal["attention", "rnn", "gru", "lstm", "min_gru"]
 Attention = Literal["auto", "reference", "xla", "blockwise", "cudnn", "splash"]
+Recurrence = Literal["auto", "sequential", "chunked", "associative", "cudnn"]
+RECURRENCES = {
+    "rnn": ("sequential",),
+    "gru": ("sequential",),
+    "lstm": ("sequential", "cudnn"),
+    "min_gru": ("sequential", "chunked", "associative"),
+}
+"""How each recurrence can be computed: only a linear one can be cut into parts that run side by side."""
 Level = Literal["op", "block", "model"]
 Phase = Literal["forward", "train", "decode"]
 Matching = Literal["width", "params", "flops"]
@@ -28,6 +36,8 @@ class ModelConfig:
     """What mixes time steps: attention or one of the recurrences."""
     attention: Attention = "auto"
     """Which implementation computes attention; recurrences ignore it."""
+    recurrence: Recurrence = "auto"
+    """How a recurrence runs over time, by `RECURRENCES`; attention ignores it."""
     num_layers: int = 2
     d_model: int = 128
     """Width of the residual stream."""
@@ -79,6 +89,11 @@ class ModelConfig:
             " predicted position by position)",
         )
         if self.mixer != "attention":
+            possible = ("auto", *RECURRENCES[self.mixer])
+            _require(
+                self.recurrence in possible,
+                f"model.recurrence={self.recurrence}: {self.mixer} runs as {' or '.join(possible)}",
+            )
             return
         _require(
             self.head_dim is not None or self.d_model % self.num_heads == 0,
@@ -256,6 +271,11 @@ class Config:
             self.task.seq_len <= self.model.max_len,
             f"task.seq_len={self.task.seq_len} is longer than model.max_len={self.model.max_len},"
             " the longest sequence that the model can address",
+        )
+        _require(
+            self.model.recurrence != "cudnn" or self.model.mixer == "attention" or self.measure.level != "op",
+            "model.recurrence=cudnn projects its input itself: measure.level=op, which starts after the projection,"
+            " cannot be measured",
         )
         _require(
             self.task.batch_size % self.train.micro_batches == 0,

@@ -96,6 +96,22 @@ def test_a_ratio_within_what_a_program_differs_from_itself_is_no_win(planted):
     assert only(attention_cost.report(again).sentences, "measured twice in this run", "at most 6.")
 
 
+def test_a_form_is_compared_with_the_one_that_the_library_picks(planted):
+    contenders = [
+        {"model.mixer": "min_gru", "model.recurrence": form, "measure.level": "op", "task.seq_len": t}
+        for form in ("auto", "associative")
+        for t in (64, 128, 256)
+    ]
+
+    def law(config):
+        parallel = config["model.recurrence"] == "associative"
+        return 1e-6 * config["task.seq_len"] * (8 if parallel else 1), 1000, 1000, 1 if parallel else 256
+
+    rows = planted.rows(contenders, noise=0.001, law=law)
+    said = only(attention_cost.report(rows).sentences, "min_gru (associative), with a critical path")
+    assert "of 1 loop steps instead of 256: at T = 256" in said and "takes 8.0" in said
+
+
 def test_heads_and_depth_are_stated_with_their_truth(planted, sentences):
     shared = only(sentences, "From 1 to 16 heads, d_model held fixed", "op alone")
     own = only(sentences, "From 1 to 16 heads, head_dim held fixed", "op alone")

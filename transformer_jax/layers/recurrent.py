@@ -1,4 +1,4 @@
-"""A recurrence as a sequence mixer: one large input projection, the scan over time, set up as an expert would."""
+"""A recurrence as a sequence mixer: the input projection, the scan over time, set up as an expert would."""
 
 from functools import partial
 
@@ -6,9 +6,22 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from transformer_jax.ops.recurrence import NUM_GATES, RECURRENCE, initial_carry
+from transformer_jax.ops.recurrence import NUM_GATES, initial_carry, project_and_recur
 
 # B batch, L time steps, D d_model, R width of the state, G = gates x R
+
+
+class Projection(nn.Module):
+    """The parameters of a dense layer; the recurrence multiplies by them when it needs the product."""
+
+    features: int
+    bias_init: nn.initializers.Initializer
+
+    @nn.compact
+    def __call__(self, d_in: int):
+        """kernel (d_in, features) and bias (features,), float32."""
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (d_in, self.features), jnp.float32)
+        return kernel, self.param("bias", self.bias_init, (self.features,), jnp.float32)
 
 
 class Recurrent(nn.Module):
@@ -20,6 +33,7 @@ class Recurrent(nn.Module):
 
     recurrence: str
     width: int
+    form: str = "auto"
     project_out: bool = False
     dtype: jnp.dtype = jnp.float32
 
@@ -40,9 +54,12 @@ class Recurrent(nn.Module):
         if mask is not None:
             raise ValueError(f"{self.recurrence} reads every earlier step and cannot honour an attention mask")
         gates = NUM_GATES[self.recurrence]
-        x_BxLxG = nn.Dense(gates * self.width, dtype=self.dtype, bias_init=self._bias_init, name="input")(x_BxLxD)
+        projection = Projection(gates * self.width, self._bias_init, name="input")(x_BxLxD.shape[-1])
+        x_BxLxD, *projection = (array.astype(self.dtype) for array in (x_BxLxD, *projection))
         carry = self.initial_state(x_BxLxD.shape[0]) if state is None else state
-        h_BxLxR, carry = RECURRENCE[self.recurrence](x_BxLxG, self._weights(gates), carry)
+        h_BxLxR, carry = project_and_recur(
+            self.recurrence, x_BxLxD, tuple(projection), self._weights(gates), carry, self.form
+        )
         if self.project_out:
             h_BxLxR = nn.Dense(x_BxLxD.shape[-1], dtype=self.dtype, name="out")(h_BxLxR)
         return h_BxLxR, None if state is None else carry

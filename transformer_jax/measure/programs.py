@@ -13,7 +13,7 @@ from transformer_jax.config import Config, ModelConfig
 from transformer_jax.measure.matching import matched
 from transformer_jax.ops.attention import ATTENTION
 from transformer_jax.ops.losses import cross_entropy
-from transformer_jax.ops.recurrence import NUM_GATES, RECURRENCE, initial_carry
+from transformer_jax.ops.recurrence import NUM_GATES, initial_carry, named
 from transformer_jax.train.optimizer import make_optimizer
 from transformer_jax.train.state import TrainState, create
 from transformer_jax.train.step import train_step
@@ -63,10 +63,10 @@ def _op(config: Config):
     if model.mixer == "attention":
         make_args, op = attention_args, partial(ATTENTION[model.attention], causal=True)
     else:
-        make_args = recurrence_args
+        make_args, recur = recurrence_args, named(model.mixer, model.recurrence)
 
         def op(*inputs):
-            return RECURRENCE[model.mixer](*inputs)[0]
+            return recur(*inputs)[0]
 
     def forward(inputs, weight):
         return op(*inputs)

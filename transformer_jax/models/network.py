@@ -57,6 +57,7 @@ def make_mixer(config: ModelConfig) -> Callable[..., nn.Module]:
     return partial(
         Recurrent,
         recurrence=config.mixer,
+        form=config.recurrence,
         width=config.state_width,
         project_out=config.recurrent_dim is not None,
         dtype=dtype,

@@ -3,7 +3,7 @@
     recur(x_BxTxG, weights, carry) -> (h_BxTxR, carry)
 
 x is the input after its projection (and bias), G = NUM_GATES[name] * R, T >= 1. The same call with T = 1 is a
-decoding step. `project_and_recur` starts from the raw input and never holds all of x when no gradient is asked.
+decoding step. `project_and_recur` starts from the raw input; on a CPU, without a gradient, it never holds all of x.
 
 Arithmetic is float32 (float64 for float64 inputs), the operands of matmuls have the weights' dtype, h comes back
 in x's dtype and the carry keeps its own. ValueError: shapes that do not fit each other.
@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from transformer_jax.ops.cudnn import lstm_cudnn
 from transformer_jax.ops.linear_recurrence import linear_recurrence
 
 NUM_GATES = {"rnn": 1, "gru": 3, "lstm": 4, "min_gru": 2}
@@ -254,16 +255,37 @@ def _project(inputs_BxTxD, projection):
     return (inputs_BxTxD.reshape(B * T, D) @ kernel_DxG + bias_G).reshape(B, T, -1)  # flat: as in `_outer`
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def project_and_recur(name, inputs_BxTxD, projection, weights, carry):
+def named(name: str, form: str = "auto"):
+    """RECURRENCE[name] in one of its forms: sequential, or for min_gru chunked or associative as well.
+
+    Raises ValueError where the recurrence has no such form; cuDNN's LSTM projects by itself, see
+    `project_and_recur`.
+    """
+    if name == "min_gru":
+        return partial(min_gru, form=form)
+    if form not in ("auto", "sequential"):
+        raise ValueError(f"{name} of a projected input runs step by step (sequential), not as {form!r}")
+    return RECURRENCE[name]
+
+
+def project_and_recur(name, inputs_BxTxD, projection, weights, carry, form="auto"):
     """RECURRENCE[name] of inputs @ kernel + bias; projection (kernel_DxG, bias_G); returns (h_BxTxR, carry).
 
-    Without a gradient, x exists only a block of steps at a time. Under a gradient x is projected as a whole,
-    because its memory is then the one that holds the gates for the backward pass.
+    form: as in `named`, or "cudnn" for the LSTM on an NVIDIA GPU. On a CPU and without a gradient, x exists only
+    a block of steps at a time; a minGRU is left whole, as its forms cut time by themselves. Under a gradient x is
+    projected as a whole, because its memory is then the one that holds the gates for the backward pass.
     """
-    recur, blocks = RECURRENCE[name], inputs_BxTxD.shape[1] // _BLOCK
-    if blocks < 2:
+    if (name, form) == ("lstm", "cudnn"):
+        return lstm_cudnn(inputs_BxTxD, projection, weights, carry)
+    recur = named(name, form)
+    if name == "min_gru" or jax.default_backend() != "cpu" or inputs_BxTxD.shape[1] < 2 * _BLOCK:
         return recur(_project(inputs_BxTxD, projection), weights, carry)
+    return _project_by_blocks(recur, inputs_BxTxD, projection, weights, carry)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _project_by_blocks(recur, inputs_BxTxD, projection, weights, carry):
+    blocks = inputs_BxTxD.shape[1] // _BLOCK
 
     def block(state, n):
         carry, h_BxTxR = state
@@ -281,11 +303,11 @@ def project_and_recur(name, inputs_BxTxD, projection, weights, carry):
     return h_BxTxR, carry
 
 
-def _project_and_recur_fwd(name, inputs, projection, weights, carry):
+def _project_by_blocks_fwd(recur, inputs, projection, weights, carry):
     def whole(inputs, projection, weights, carry):
-        return RECURRENCE[name](_project(inputs, projection), weights, carry)
+        return recur(_project(inputs, projection), weights, carry)
 
     return jax.vjp(whole, inputs, projection, weights, carry)
 
 
-project_and_recur.defvjp(_project_and_recur_fwd, lambda _, pullback, cotangents: pullback(cotangents))
+_project_by_blocks.defvjp(_project_by_blocks_fwd, lambda _, pullback, cotangents: pullback(cotangents))

@@ -6,7 +6,7 @@ from statistics import median
 
 from transformer_jax.measure import fits
 from transformer_jax.report.curves import HOLD, LENGTH, LEVEL, PHASE, contender
-from transformer_jax.report.growth import Change, Crossing, Growth, Study
+from transformer_jax.report.growth import Change, Crossing, Growth, Study, together
 
 PHASES = {"forward": "forward pass", "train": "training step", "decode": "decoding step"}
 LEVELS = {"op": "the op alone", "block": "one block", "model": "the whole model"}
@@ -24,8 +24,8 @@ GROW = {"step_seconds": "grows", "flops": "grow", "memory_bytes": "grows"}
 def sentences(study: Study) -> tuple[str, ...]:
     """The findings in the order in which a reader asks for them; what was not measured is said last."""
     found = (
-        _attention_growth(study) + _recurrence_growth(study) + _crossings(study) + _at_the_longest(study)
-        + _split(study) + _heads(study) + _depth(study) + _decoding(study) + _peak(study)
+        _attention_growth(study) + _recurrence_growth(study) + _forms(study) + _crossings(study)
+        + _at_the_longest(study) + _split(study) + _heads(study) + _depth(study) + _decoding(study) + _peak(study)
     )  # fmt: skip
     brackets = "Square brackets hold 95 % intervals over rounds; FLOPs and memory are counted and have none."
     return (*([brackets] if found else []), *found, *_conditions(study))
@@ -110,6 +110,25 @@ def _recurrence_growth(study: Study) -> list[str]:
             said.append(
                 f"With a recurrence, the {NAMES[quantity]} of a {PHASES[phase]} of {LEVELS[level]}"
                 f" {GROW[quantity]}: {clauses}."
+            )
+    return said
+
+
+def _forms(study: Study) -> list[str]:
+    """A recurrence that was asked to run in another form, against the one that the library picks."""
+    curves = {(c.level, c.phase, c.matching, c.contender): c for c in study.lengths if not c.is_attention}
+    said = []
+    for (*place, name), curve in curves.items():
+        picked = curves.get((*place, name.split(" ")[0]))
+        if picked in (None, curve):
+            continue
+        lengths, mine, theirs = together(curve.samples("step_seconds"), picked.samples("step_seconds"))
+        if lengths:
+            longest, ratio = lengths[-1], fits.compare(theirs[:, -1], mine[:, -1], study.floor or 0.0)
+            depths = [c.at(longest).get("sequential_depth") for c in (curve, picked)]
+            said.append(
+                f"{name}, with a critical path of {depths[0]} loop steps instead of {depths[1]}: at T = {longest} a"
+                f" {PHASES[curve.phase]} of {LEVELS[curve.level]} takes {times(ratio)} of {picked.contender}."
             )
     return said
 

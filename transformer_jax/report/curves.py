@@ -8,7 +8,7 @@ from statistics import median
 LEVEL, PHASE, MATCHING = "measure.level", "measure.phase", "measure.matching"
 REPEAT = "measure.repeat"
 LENGTH, HEADS, DEPTH, HOLD = "task.seq_len", "model.num_heads", "model.num_layers", "measure.heads_hold"
-NAMED = (LEVEL, PHASE, MATCHING, HOLD, "model.mixer", "model.attention")
+NAMED = (LEVEL, PHASE, MATCHING, HOLD, "model.mixer", "model.attention", "model.recurrence")
 """Axes that name a curve; every other config column must be equal along it."""
 
 MIXERS = ("attention", "rnn", "gru", "lstm", "min_gru")
@@ -53,9 +53,12 @@ class Curve:
 
 
 def contender(cell: dict) -> str:
-    """`lstm`, or `attention (reference)`: which implementation matters to attention alone."""
+    """`attention (reference)`, `lstm`, or `min_gru (associative)` where the form was asked for."""
     mixer = cell.get("model.mixer", "unknown")
-    return f"attention ({cell.get('model.attention', 'auto')})" if mixer == "attention" else mixer
+    if mixer == "attention":
+        return f"attention ({cell.get('model.attention', 'auto')})"
+    form = cell.get("model.recurrence", "auto")
+    return mixer if form == "auto" else f"{mixer} ({form})"
 
 
 def heads_hold(cell: dict) -> str:

@@ -17,6 +17,7 @@ LOOKS = {
     "gru": (PALETTE["green"], "D", (0, (6, 2, 1, 2))),
     "lstm": (PALETTE["blue"], "v", (0, (4, 1.5))),
     "min_gru": (PALETTE["vermilion"], "*", (0, (2, 1))),
+    "min_gru (associative)": (PALETTE["purple"], "p", (0, (4, 1, 1, 1, 1, 1))),
 }
 OTHER_LOOK = (PALETTE["purple"], "h", (0, (3, 3)))
 T_LABEL = "sequence length T (tokens)"
