@@ -9,8 +9,6 @@ from functools import cache
 
 import configs
 from transformer_jax.config import Config
-from transformer_jax.measure import closed_form, flops, memory, predict, programs, timing
-from transformer_jax.measure.matching import matched
 from transformer_jax.report import attention_cost
 from transformer_jax.sweep import chain, grid
 
@@ -57,19 +55,32 @@ SWEEP = chain(
     # the same program once more: what this machine cannot tell apart
     over([AUTO, LSTM], ["op"], ["train"], [64, 1024], measure__repeat=[1]),
 )
-predict = predict.predict
 report = attention_cost.report
+
+# What measures is imported where it is used: jax takes seconds to load, and a plan or a report has no need of it.
+
+
+def predict(config: Config) -> dict:
+    """What the config's program will cost; see `measure.predict`."""
+    from transformer_jax.measure.predict import predict
+
+    return predict(config)
 
 
 def cell(config: Config) -> dict:
     """One sample of the config's program, beside what is known of it without a clock."""
+    from transformer_jax.measure import timing
+
     columns, timer = _prepare(config)
     return columns | asdict(timer()) | {"matmul_peak_flops": timing.calibration().peak_flops}
 
 
 @cache
-def _prepare(config: Config) -> tuple[dict, timing.Timer]:
+def _prepare(config: Config) -> tuple:
     """Compiles and counts once a cell; the timer keeps the program and its arguments for the later rounds."""
+    from transformer_jax.measure import closed_form, flops, memory, programs, timing
+    from transformer_jax.measure.matching import matched
+
     program = programs.build(config)
     args = program.make_args()
     compiled = timing.compile_program(program.fn, args)

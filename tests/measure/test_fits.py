@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import interpolate, optimize, stats
 
 from transformer_jax.measure import fits
 
@@ -120,7 +121,7 @@ def test_crossover_of_flops_lies_at_two_d():
     found = fits.crossover(T * 1.1, 8 * T * 1.1 * d**2 + 4 * (T * 1.1) ** 2 * d, 16 * T * 1.1 * d**2)
     assert found.length == pytest.approx(2 * d, rel=2e-3)
     assert found.low == found.high == found.length
-    assert (found.count, found.sentence) == (1, "attention is faster below and slower above")
+    assert found.count == 1
 
 
 def test_crossover_exactly_on_a_measured_length():
@@ -128,23 +129,21 @@ def test_crossover_exactly_on_a_measured_length():
     assert found.length == pytest.approx(256)
 
 
-def test_no_crossover_says_who_wins():
+def test_no_crossover_has_no_length():
     jitter = noise(np.random.default_rng(8), 5, len(T), 2)
     always = fits.crossover(T, 0.2 * T * jitter[0], T * jitter[1])
     assert (always.length, always.low, always.high, always.count) == (None, None, None, 0)
-    assert "faster at every length" in always.sentence
-    assert "slower at every length" in fits.crossover(T, 9 * T * jitter[0], T * jitter[1]).sentence
+    assert fits.crossover(T, 9 * T * jitter[0], T * jitter[1]).count == 0
     exact = np.exp(np.random.default_rng(9).normal(0, 0.05, (5, len(T))))
     same = fits.crossover(T, T * exact, T * exact[::-1])
-    assert same.length is None and "not distinguishable" in same.sentence
+    assert same.length is None
 
 
 def test_of_several_crossings_the_first_is_reported_and_the_rest_counted():
     log_ratio = np.array([0.5, 0.2, -0.3, -0.6, -0.2, 0.3, 0.5])
     found = fits.crossover(T, T * np.exp(log_ratio), T)
-    assert found.count == 2 and "first of 2 crossings" in found.sentence
+    assert found.count == 2
     assert 128 < found.length < 256
-    assert found.sentence.startswith("attention is slower below and faster above")
 
 
 def test_compare_tells_apart_only_what_it_can():
@@ -172,3 +171,15 @@ def test_compare_tells_apart_only_what_it_can():
 def test_impossible_samples_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("num", [2, 3, 4, 5, 7, 9])
+def test_what_is_computed_without_scipy_agrees_with_it(num):
+    rng = np.random.default_rng(num)
+    x, y, at = np.cumsum(rng.uniform(0.3, 1, num)), rng.normal(size=(3, num)), rng.uniform(size=50)
+    at = x[0] + at * (x[-1] - x[0])
+    np.testing.assert_allclose(fits._spline(x, y, at), interpolate.CubicSpline(x, y, axis=1)(at), atol=1e-9)
+    for _ in range(20):  # every third or so has its free optimum within the positive octant
+        design, target = rng.normal(0.3, 1, (num + 1, 3)), rng.normal(0.5, 1, num + 1)
+        np.testing.assert_allclose(fits._non_negative(design, target), optimize.nnls(design, target)[0], atol=1e-9)
+    np.testing.assert_allclose(fits.STUDENT_T, stats.t.ppf(0.975, np.arange(1, fits.SIGNED_RANK_ROUNDS - 1)))

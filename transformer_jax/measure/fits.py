@@ -12,13 +12,14 @@ A deterministic quantity (FLOPs, bytes) is one round: its interval is the point 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
-from scipy import interpolate, optimize, stats
 
 CONFIDENCE = 0.95
 SIGNED_RANK_ROUNDS = 8
+STUDENT_T = (12.7062047362, 4.3026527297, 3.1824463053, 2.7764451052, 2.5705818356, 2.4469118511)
+"""Student's t that 95 % lie within, for 1, 2, ... degrees of freedom; scipy takes a second to load."""
 QUADRATIC_SLOPE = 1.8
 
 
@@ -64,14 +65,13 @@ class Polynomial:
 class Crossover:
     """The first length at which attention's cost equals the RNN's; length, low, high are None if none is.
 
-    count: how many crossings the measured range holds. sentence: what was found, for a reader.
+    count: how many crossings the measured range holds.
     """
 
     length: float | None
     low: float | None
     high: float | None
     count: int
-    sentence: str
 
 
 def interval(values_RxN) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -86,7 +86,7 @@ def interval(values_RxN) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return values[0], values[0], values[0]
     if R < SIGNED_RANK_ROUNDS:
         mean = values.mean(0)
-        half = stats.t.ppf((1 + CONFIDENCE) / 2, R - 1) * values.std(0, ddof=1) / R**0.5
+        half = STUDENT_T[R - 2] * values.std(0, ddof=1) / R**0.5
         return mean, mean - half, mean + half
     i, j = np.triu_indices(R)
     walsh = np.sort((values[i] + values[j]) / 2, axis=0)
@@ -153,12 +153,24 @@ def fit_polynomial(T, samples_RxT) -> Polynomial:
         raise ValueError(f"a + b T + c T^2 needs three lengths, got {len(T)}")
     centre = interval(y)[0]
     design = (T[:, None] / T[-1]) ** np.arange(3) / centre[:, None]
-    low = high = value = optimize.nnls(design, np.ones(len(T)))[0]
+    low = high = value = _non_negative(design, np.ones(len(T)))
     if len(y) > 1:
         _, low, high = interval(np.linalg.lstsq(design, (y / centre).T, rcond=None)[0].T)
         low, high = np.clip(np.minimum(low, value), 0, None), np.maximum(high, value)
     rows = np.stack([value, low, high], axis=1) * T[-1] ** -np.arange(3.0)[:, None]
     return Polynomial(*(Estimate(*map(float, row)) for row in rows))
+
+
+def _non_negative(design, target) -> np.ndarray:
+    """The non-negative least squares of a few columns: the best of the fits to any of them that is nowhere negative."""
+    best = np.zeros(design.shape[1])
+    for size in range(1, len(best) + 1):
+        for columns in map(list, combinations(range(len(best)), size)):
+            fit = np.zeros_like(best)
+            fit[columns] = np.linalg.lstsq(design[:, columns], target, rcond=None)[0]
+            if (fit >= 0).all() and np.linalg.norm(design @ fit - target) < np.linalg.norm(design @ best - target):
+                best = fit
+    return best
 
 
 def crossover(T, attention_RxT, rnn_RxT) -> Crossover:
@@ -176,30 +188,28 @@ def crossover(T, attention_RxT, rnn_RxT) -> Crossover:
     decided = np.flatnonzero(sign)
     flips = [(i, j) for i, j in pairwise(decided) if sign[i] != sign[j]]
     if not flips:
-        return Crossover(None, None, None, 0, _no_crossing(T, sign))
+        return Crossover(None, None, None, 0)
 
     i, j = flips[0]
     grid = np.linspace(x[i], x[j], 401)
-    centre, low, high = interval(interpolate.CubicSpline(x, log_ratio, axis=1)(grid))
+    centre, low, high = interval(_spline(x, log_ratio, grid))
     k = int(np.argmax(np.sign(centre) != sign[i]))  # the first point past the crossing; centre[0] is before it
     share = centre[k - 1] / (centre[k - 1] - centre[k])
     at = grid[k - 1] + share * (grid[k] - grid[k - 1])
     holds = np.append(grid[(low <= 0) & (high >= 0)], at)
     step = grid[1] - grid[0] if len(log_ratio) > 1 else 0.0  # the ends may lie up to a grid step further out
     length, first, last = (float(np.exp(v)) for v in (at, holds.min() - step, holds.max() + step))
-    order = "faster below and slower above" if sign[i] < 0 else "slower below and faster above"
-    more = f"; this is the first of {len(flips)} crossings" if len(flips) > 1 else ""
-    return Crossover(length, first, last, len(flips), f"attention is {order}{more}")
+    return Crossover(length, first, last, len(flips))
 
 
-def _no_crossing(T: np.ndarray, sign: np.ndarray) -> str:
-    measured = f"the measured range, T = {T[0]:g} to {T[-1]:g}"
-    decided = np.flatnonzero(sign)
-    if not decided.size:
-        return f"none in {measured}: the two are not distinguishable there"
-    word = "slower" if sign[decided[0]] > 0 else "faster"
-    where = "every" if decided.size == len(T) else f"{decided.size} of {len(T)}"
-    return f"none in {measured}: attention is {word} at {where} lengths".replace("every lengths", "every length")
+def _spline(x, y_RxN, at) -> np.ndarray:
+    """The cubic spline through each row's N points (not-a-knot; a polynomial through three or two), at `at`."""
+
+    def basis(t):
+        t, knots = ((v - x[0]) / (x[-1] - x[0]) for v in (t[:, None], x[2:-2]))
+        return np.hstack([t ** np.arange(min(len(x), 4)), np.clip(t - knots, 0, None) ** 3])
+
+    return (basis(at) @ np.linalg.solve(basis(x), y_RxN.T)).T
 
 
 def _positive(samples) -> np.ndarray:
