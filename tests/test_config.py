@@ -1,6 +1,7 @@
 """Configs say what is wrong, where, and what was meant; one config has one text and one key."""
 
 import dataclasses
+import itertools
 import json
 from typing import get_args
 
@@ -97,9 +98,11 @@ def test_configs_are_frozen():
 
 
 def test_a_recurrence_runs_only_as_it_can():
-    from transformer_jax.ops import linear_recurrence
+    from transformer_jax.ops.recurrence import RECURRENCE
 
-    assert set(c.RECURRENCES["min_gru"]) == set(linear_recurrence.FORMS)
+    forms = {name: (*recurrence.forms, *recurrence.projecting) for name, recurrence in RECURRENCE.items()}
+    assert forms == c.RECURRENCES and set(get_args(c.Mixer)) == {"attention", *forms}
+    assert set(get_args(c.Recurrence)) == {"auto", *itertools.chain(*forms.values())}
     assert c.ModelConfig(mixer="min_gru", recurrence="associative").recurrence == "associative"
     assert c.ModelConfig(mixer="attention", recurrence="associative")  # ignored, as attention's by a recurrence
     with pytest.raises(c.ConfigError, match="lstm runs as auto or sequential or cudnn"):

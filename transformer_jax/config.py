@@ -9,7 +9,6 @@ import types
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-Mixer = Literal["attention", "rnn", "gru", "lstm", "min_gru"]
 Attention = Literal["auto", "reference", "xla", "blockwise", "cudnn", "splash"]
 Recurrence = Literal["auto", "sequential", "chunked", "associative", "cudnn"]
 RECURRENCES = {
@@ -19,6 +18,7 @@ RECURRENCES = {
     "min_gru": ("sequential", "chunked", "associative"),
 }
 """How each recurrence can be computed: only a linear one can be cut into parts that run side by side."""
+Mixer = Literal["attention", *RECURRENCES]
 Level = Literal["op", "block", "model"]
 Phase = Literal["forward", "train", "decode"]
 Matching = Literal["width", "params", "flops"]

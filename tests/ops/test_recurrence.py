@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from transformer_jax.ops import linear_recurrence as linear
 from transformer_jax.ops.recurrence import (
-    NUM_GATES,
     RECURRENCE,
     initial_carry,
     min_gru,
@@ -28,7 +27,7 @@ def sigmoid(v):
 
 def oracle_step(name, x, weights, h, c):
     """One example, one step, one formula after another: x (G,), h (R,), c (R,) -> h, c."""
-    gates = np.split(x, NUM_GATES[name])
+    gates = np.split(x, RECURRENCE[name].num_gates)
     if name == "rnn":
         return np.tanh(gates[0] + h @ weights[0]), c
     if name == "gru":
@@ -62,7 +61,7 @@ def oracle(name, x, weights, carry):
 def arguments(name, *, batch=B, steps=T, width=R, dtype=np.float32, seed=0):
     """x, weights and a carry that is not zero; large enough for saturated gates to occur."""
     random = np.random.default_rng(seed)
-    G = NUM_GATES[name] * width
+    G = RECURRENCE[name].num_gates * width
     shapes = {"gru": ((width, G), (width,)), "min_gru": ()}.get(name, ((width, G),))
     weights = tuple(random.normal(size=shape) * 0.7 for shape in shapes)
     carry = tuple(random.normal(size=c.shape) for c in initial_carry(name, batch, width))
@@ -74,12 +73,12 @@ def plain(name, x, weights, carry):
     """The formulas in jax.numpy under a plain scan, differentiated by JAX itself."""
 
     def step(carry, x_BxG):
-        (h, *rest), gates = carry, jnp.split(x_BxG, NUM_GATES[name], axis=-1)
+        (h, *rest), gates = carry, jnp.split(x_BxG, RECURRENCE[name].num_gates, axis=-1)
         if name == "min_gru":
             z = jax.nn.sigmoid(gates[0])
             h = (1 - z) * h + z * jnp.where(gates[1] >= 0, gates[1] + 0.5, jax.nn.sigmoid(gates[1]))
             return (h,), h
-        a = jnp.split(h @ weights[0], NUM_GATES[name], axis=-1)
+        a = jnp.split(h @ weights[0], RECURRENCE[name].num_gates, axis=-1)
         if name == "rnn":
             h = jnp.tanh(gates[0] + a[0])
         elif name == "gru":
@@ -98,7 +97,7 @@ def plain(name, x, weights, carry):
 
 @cache
 def jitted(name):
-    return jax.jit(RECURRENCE[name])
+    return jax.jit(RECURRENCE[name].recur)
 
 
 def scalar(outputs):
@@ -146,8 +145,8 @@ def test_bfloat16_is_float32_inside(name):
 def test_gradients_equal_autodiff_and_finite_differences(name):
     with jax.enable_x64(True):
         args = arguments(name, dtype=np.float64)
-        loss = jax.jit(lambda *args: scalar(RECURRENCE[name](*args)))
-        gradients = jax.jit(jax.grad(lambda *args: scalar(RECURRENCE[name](*args)), argnums=(0, 1, 2)))(*args)
+        loss = jax.jit(lambda *args: scalar(RECURRENCE[name].recur(*args)))
+        gradients = jax.jit(jax.grad(lambda *args: scalar(RECURRENCE[name].recur(*args)), argnums=(0, 1, 2)))(*args)
         expected = jax.jit(jax.grad(lambda *args: scalar(plain(name, *args)), argnums=(0, 1, 2)))(*args)
         close(gradients, expected, 1e-12)
         random = np.random.default_rng(1)
@@ -161,7 +160,7 @@ def test_gradients_equal_autodiff_and_finite_differences(name):
 def test_float32_gradients_keep_dtypes(name):
     x, weights, carry = arguments(name, dtype=jnp.bfloat16)
     carry = jax.tree.map(lambda c: c.astype(np.float32), carry)
-    gradients = jax.grad(lambda *args: scalar(RECURRENCE[name](*args)), argnums=(0, 1, 2))(x, weights, carry)
+    gradients = jax.grad(lambda *args: scalar(RECURRENCE[name].recur(*args)), argnums=(0, 1, 2))(x, weights, carry)
     assert jax.tree.map(lambda g: g.dtype, gradients) == jax.tree.map(lambda a: a.dtype, (x, weights, carry))
     exact = jax.tree.map(lambda a: a.astype(np.float32), (x, weights, carry))
     close(gradients, jax.grad(lambda *args: scalar(plain(name, *args)), argnums=(0, 1, 2))(*exact), 0.25)
@@ -176,15 +175,15 @@ def test_stepping_equals_the_whole_pass_and_a_carry_continues_it(name):
         h_Bx1xR, state = jitted(name)(x[:, t : t + 1], weights, state)
         h.append(h_Bx1xR)
     close((np.concatenate(h, axis=1), state), (whole, last), 1e-6)
-    head, state = RECURRENCE[name](x[:, :3], weights, carry)
-    tail, state = RECURRENCE[name](x[:, 3:], weights, state)
+    head, state = RECURRENCE[name].recur(x[:, :3], weights, carry)
+    tail, state = RECURRENCE[name].recur(x[:, 3:], weights, state)
     close((np.concatenate([head, tail], axis=1), state), (whole, last), 1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_vmap_jit_checkpoint_and_repeats(name):
     args = arguments(name)
-    loss = lambda *args: scalar(RECURRENCE[name](*args))  # noqa: E731
+    loss = lambda *args: scalar(RECURRENCE[name].recur(*args))  # noqa: E731
     gradient = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
     first = gradient(*args)
     jax.tree.map(np.testing.assert_array_equal, first, gradient(*args))
@@ -202,7 +201,7 @@ def test_vmap_jit_checkpoint_and_repeats(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_causal_by_its_jacobian(name):
     x, weights, carry = arguments(name, batch=1)
-    jacobian = jax.jacrev(lambda x: RECURRENCE[name](x, weights, carry)[0][0])(x)[:, :, 0]  # T, R, T, G
+    jacobian = jax.jacrev(lambda x: RECURRENCE[name].recur(x, weights, carry)[0][0])(x)[:, :, 0]  # T, R, T, G
     depends = np.abs(jacobian).max((1, 3)) > 0
     np.testing.assert_array_equal(depends, np.tri(T, dtype=bool))
 
@@ -212,9 +211,9 @@ def test_shapes_that_do_not_fit_are_errors(name):
     x, weights, carry = arguments(name)
     for wrong in (x[..., :-1], x[0], x[:1], x[:, :0]):
         with pytest.raises(ValueError, match=f"{name} with a carry of"):
-            RECURRENCE[name](wrong, weights, carry)
+            RECURRENCE[name].recur(wrong, weights, carry)
     with pytest.raises(ValueError, match="has weights"):
-        RECURRENCE[name](x, (*weights, weights[0].T if weights else x), carry)
+        RECURRENCE[name].recur(x, (*weights, weights[0].T if weights else x), carry)
 
 
 @pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
@@ -225,7 +224,7 @@ def test_gradients_cost_no_second_array_of_gates(name):
     inputs, kernel = np.ones((batch, steps, width), np.float32), np.ones((width, x.shape[-1]), np.float32)
 
     def loss(inputs, kernel, weights, carry):
-        return scalar(RECURRENCE[name](inputs @ kernel, weights, carry))
+        return scalar(RECURRENCE[name].recur(inputs @ kernel, weights, carry))
 
     compiled = jax.jit(jax.grad(loss, argnums=(0, 1, 2))).lower(inputs, kernel, weights, carry).compile()
     state = batch * steps * width * 4

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from transformer_jax.ops.recurrence import NUM_GATES, initial_carry, project_and_recur
+from transformer_jax.ops.recurrence import RECURRENCE, initial_carry, project_and_recur
 
 # B batch, L time steps, D d_model, R width of the state, G = gates x R
 
@@ -25,7 +25,7 @@ class Projection(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """rnn, gru, lstm or min_gru over time, behind the call signature of attention.
+    """A recurrence of ops/recurrence.py over time, behind the call signature of attention.
 
     Recurrent matrices start orthogonal gate by gate (Saxe et al. 2014) and the LSTM's forget bias at 1
     (Jozefowicz et al. 2015): a baseline that cannot remember at the start would prove nothing.
@@ -53,35 +53,32 @@ class Recurrent(nn.Module):
         """
         if mask is not None:
             raise ValueError(f"{self.recurrence} reads every earlier step and cannot honour an attention mask")
-        gates = NUM_GATES[self.recurrence]
-        projection = Projection(gates * self.width, self._bias_init, name="input")(x_BxLxD.shape[-1])
+        G = RECURRENCE[self.recurrence].num_gates * self.width
+        projection = Projection(G, self._bias_init, name="input")(x_BxLxD.shape[-1])
         x_BxLxD, *projection = (array.astype(self.dtype) for array in (x_BxLxD, *projection))
         carry = self.initial_state(x_BxLxD.shape[0]) if state is None else state
         h_BxLxR, carry = project_and_recur(
-            self.recurrence, x_BxLxD, tuple(projection), self._weights(gates), carry, self.form
+            self.recurrence, x_BxLxD, tuple(projection), self._weights(), carry, self.form
         )
         if self.project_out:
             h_BxLxR = nn.Dense(x_BxLxD.shape[-1], dtype=self.dtype, name="out")(h_BxLxR)
         return h_BxLxR, None if state is None else carry
 
-    def _weights(self, gates):
-        if self.recurrence == "min_gru":  # its gates read the input only: that is what makes it parallel
-            return ()
+    def _weights(self):
+        def orthogonal_gates(key, shape, dtype):
+            one_gate = partial(nn.initializers.orthogonal(), shape=(shape[0], shape[0]), dtype=dtype)
+            return jnp.concatenate([one_gate(k) for k in jax.random.split(key, shape[1] // shape[0])], axis=1)
 
-        def orthogonal_gates(key, _, dtype):
-            one_gate = partial(nn.initializers.orthogonal(), shape=(self.width, self.width), dtype=dtype)
-            return jnp.concatenate([one_gate(k) for k in jax.random.split(key, gates)], axis=1)
+        def make(name, shape):
+            init = orthogonal_gates if len(shape) == 2 else nn.initializers.zeros
+            return self.param(name, init, shape, jnp.float32).astype(self.dtype)
 
-        kernel = self.param("kernel", orthogonal_gates, (self.width, gates * self.width), jnp.float32)
-        if self.recurrence != "gru":
-            return (kernel.astype(self.dtype),)
-        bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
-        return kernel.astype(self.dtype), bias.astype(self.dtype)
+        return tuple(make(*weight) for weight in RECURRENCE[self.recurrence].weights(self.width).items())
 
     def _bias_init(self, key, shape, dtype):
         del key
-        forget = jnp.arange(shape[0]) // self.width == 1  # gate order i, f, g, o
-        return jnp.where(forget & (self.recurrence == "lstm"), 1.0, 0.0).astype(dtype)
+        gate, bias = RECURRENCE[self.recurrence].forget_gate, jnp.zeros(shape, dtype)
+        return bias if gate is None else bias.at[gate * self.width : (gate + 1) * self.width].set(1)
 
     def initial_state(self, batch_size, max_len=None):
         """A carry of zeros; its size does not depend on max_len."""

@@ -5,12 +5,14 @@ width D with an MLP of 4 D costs 24 T D^2 + 4 T^2 D forward (Kaplan et al. 2020,
 own term kept), an LSTM layer 16 T D^2 where attention has 8 T D^2 + 4 T^2 D.
 """
 
+import math
+
 import jax
 
 from transformer_jax.config import Config, ModelConfig
 from transformer_jax.ops.attention import choose
 from transformer_jax.ops.blockwise import visited_scores
-from transformer_jax.ops.recurrence import NUM_GATES
+from transformer_jax.ops.recurrence import RECURRENCE
 
 
 def matmul_flops(config: Config) -> int:
@@ -70,10 +72,10 @@ def _mixer_op(config: Config) -> tuple[int, int]:
             scores = visited_scores(steps, context, causal=steps > 1, group=group)  # decoding masks the cache instead
             return 2 * one_pass * scores, 5 * one_pass * scores
         return 2 * one_pass * steps * context, 4 * one_pass * steps * context
-    one_gate = 2 * steps * model.state_width**2
-    recurrent = 0 if model.mixer == "min_gru" else NUM_GATES[model.mixer] * one_gate
-    # the GRU's candidate needs its recurrent product again: the reset gate multiplies it
-    return recurrent, 2 * recurrent + (one_gate if model.mixer == "gru" else 0)
+    recurrence = RECURRENCE[model.mixer]
+    matrices = [shape for shape in recurrence.weights(model.state_width).values() if len(shape) == 2]
+    recurrent = 2 * steps * sum(map(math.prod, matrices))
+    return recurrent, 2 * recurrent + recurrence.recomputed_gates * 2 * steps * model.state_width**2
 
 
 def _projection_weights(model: ModelConfig) -> int:
@@ -82,7 +84,7 @@ def _projection_weights(model: ModelConfig) -> int:
         queries_and_output = 2 * model.d_model * model.num_heads * model.width_per_head
         return queries_and_output + 2 * model.d_model * model.kv_heads * model.width_per_head
     out = 0 if model.recurrent_dim is None else model.state_width * model.d_model
-    return model.d_model * NUM_GATES[model.mixer] * model.state_width + out
+    return model.d_model * RECURRENCE[model.mixer].num_gates * model.state_width + out
 
 
 def num_params(model: ModelConfig, level: str = "model") -> int:
@@ -94,7 +96,7 @@ def num_params(model: ModelConfig, level: str = "model") -> int:
         biases = (model.num_heads + 2 * model.kv_heads) * model.width_per_head + model.d_model
     else:
         out_bias = 0 if model.recurrent_dim is None else model.d_model
-        biases = NUM_GATES[model.mixer] * model.state_width + out_bias
+        biases = RECURRENCE[model.mixer].num_gates * model.state_width + out_bias
     mlp = 2 * model.d_model * model.mlp_width + model.mlp_width + model.d_model
     norms = 4 * model.d_model
     block = _projection_weights(model) + biases + recurrent + mlp + norms
@@ -108,7 +110,6 @@ def num_params(model: ModelConfig, level: str = "model") -> int:
 
 
 def _recurrent_params(model: ModelConfig) -> int:
-    if model.mixer in ("attention", "min_gru"):
+    if model.mixer == "attention":
         return 0
-    bias = model.state_width if model.mixer == "gru" else 0
-    return NUM_GATES[model.mixer] * model.state_width**2 + bias
+    return sum(map(math.prod, RECURRENCE[model.mixer].weights(model.state_width).values()))

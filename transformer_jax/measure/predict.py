@@ -3,6 +3,7 @@
 from transformer_jax.config import Config
 from transformer_jax.measure.closed_form import implementation, matmul_flops, num_params
 from transformer_jax.measure.matching import matched
+from transformer_jax.ops.recurrence import RECURRENCE
 
 # A rough model of a small CPU, good to a factor of a few: the time left is scaled by what was measured so far.
 FLOPS_PER_SECOND = 3e10
@@ -15,7 +16,9 @@ def predict(config: Config) -> dict[str, float]:
     """FLOPs (matmul, closed form), bytes of memory and seconds of one step of the config's program."""
     config = matched(config)
     flops, stored = matmul_flops(config), _bytes(config)
-    trips = 0 if config.model.mixer in ("attention", "min_gru") else config.task.seq_len
+    mixer = config.model.mixer
+    step_by_step = mixer != "attention" and RECURRENCE[mixer].forms == ("sequential",)
+    trips = config.task.seq_len if step_by_step else 0
     if config.measure.phase == "decode":
         trips = 1
     depth = config.model.num_layers if config.measure.level == "model" else 1
@@ -43,6 +46,8 @@ def _bytes(config: Config) -> int:
         scores = copies * config.task.batch_size * model.num_heads * steps * config.task.seq_len
     cache = 0
     if measure.phase == "decode":
-        per_step = 2 * model.kv_heads * model.width_per_head * config.task.seq_len
-        cache = config.task.batch_size * depth * (per_step if model.mixer == "attention" else 2 * model.state_width)
+        remembered = 2 * model.kv_heads * model.width_per_head * config.task.seq_len
+        if model.mixer != "attention":
+            remembered = RECURRENCE[model.mixer].num_carry * model.state_width
+        cache = config.task.batch_size * depth * remembered
     return 4 * (params + activations + scores + cache)

@@ -13,7 +13,7 @@ from transformer_jax.config import Config, ModelConfig
 from transformer_jax.measure.matching import matched
 from transformer_jax.ops.attention import ATTENTION
 from transformer_jax.ops.losses import cross_entropy
-from transformer_jax.ops.recurrence import NUM_GATES, initial_carry, named
+from transformer_jax.ops.recurrence import RECURRENCE, initial_carry, named
 from transformer_jax.train.optimizer import make_optimizer
 from transformer_jax.train.state import TrainState, create
 from transformer_jax.train.step import train_step
@@ -55,9 +55,10 @@ def _op(config: Config):
         return (q, k, v), weight
 
     def recurrence_args():
-        R, G = model.state_width, NUM_GATES[model.mixer] * model.state_width
-        x, w, b, weight = _normal(config, (B, T, G), (R, G), (R,), (B, T, R))
-        weights = {"min_gru": (), "gru": (w / R**0.5, b)}.get(model.mixer, (w / R**0.5,))
+        R, recurrence = model.state_width, RECURRENCE[model.mixer]
+        shapes = recurrence.weights(R).values()
+        x, *weights, weight = _normal(config, (B, T, recurrence.num_gates * R), *shapes, (B, T, R))
+        weights = tuple(w / R**0.5 if w.ndim == 2 else w for w in weights)
         return (x, weights, initial_carry(model.mixer, B, R, x.dtype)), weight
 
     if model.mixer == "attention":

@@ -2,8 +2,9 @@
 
     recur(x_BxTxG, weights, carry) -> (h_BxTxR, carry)
 
-x is the input after its projection (and bias), G = NUM_GATES[name] * R, T >= 1. The same call with T = 1 is a
-decoding step. `project_and_recur` starts from the raw input; on a CPU, without a gradient, it never holds all of x.
+x is the input after its projection (and bias), G = num_gates * R, T >= 1. The same call with T = 1 is a decoding
+step. `RECURRENCE[name]` holds what the project knows of a recurrence. `project_and_recur` starts from the raw input;
+on a CPU, without a gradient, it never holds all of x.
 
 Arithmetic is float32 (float64 for float64 inputs), the operands of matmuls have the weights' dtype, h comes back
 in x's dtype and the carry keeps its own. ValueError: shapes that do not fit each other.
@@ -22,28 +23,50 @@ What was tried on two CPU cores (LSTM layer, B 32, R = D = 256, T 512, float32),
   side by side (a fifth slower), gates in four matmuls (1.7 times one), time-major x (equal, and copies).
 """
 
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from transformer_jax.ops.cudnn import lstm_cudnn
-from transformer_jax.ops.linear_recurrence import linear_recurrence
+from transformer_jax.ops.linear_recurrence import FORMS, linear_recurrence
 
-NUM_GATES = {"rnn": 1, "gru": 3, "lstm": 4, "min_gru": 2}
+
+class Recurrence(NamedTuple):
+    """One recurrence: layers, FLOPs, parameters and programs follow from this record."""
+
+    recur: Callable
+    """recur(x_BxTxG, weights, carry) -> (h_BxTxR, carry); it takes form= as well if it has several forms."""
+    num_gates: int
+    """G / R: how many projections of the input it reads."""
+    weights: Callable[[int], dict[str, tuple[int, ...]]] = lambda R: {}
+    """Names and shapes of its own weights, for a width R, in the order in which `recur` takes them. A matrix
+    multiplies the state once a step; where there is none, the gates read the input alone. A vector is a bias."""
+    num_carry: int = 1
+    """Arrays of BxR that it carries from step to step; h is the first."""
+    forget_gate: int | None = None
+    """The gate that keeps the state where it is open: its bias starts at 1."""
+    recomputed_gates: int = 0
+    """Gates whose product with the state costs the backward pass a third matmul of one gate, not only two."""
+    forms: tuple[str, ...] = ("sequential",)
+    """How `recur` can run over time."""
+    projecting: Mapping[str, Callable] = MappingProxyType({})
+    """More forms, which project by themselves: form -> fn(inputs_BxTxD, projection, weights, carry)."""
 
 
 def initial_carry(name: str, batch_size: int, width: int, dtype=jnp.float32) -> tuple[jax.Array, ...]:
-    """Zeros: (h_BxR,) for rnn, gru and min_gru, (h_BxR, c_BxR) for lstm. KeyError if the name is unknown."""
-    num_arrays = {"rnn": 1, "gru": 1, "lstm": 2, "min_gru": 1}[name]
-    return tuple(jnp.zeros((batch_size, width), dtype) for _ in range(num_arrays))
+    """Zeros, as many arrays of BxR as the recurrence carries. KeyError if the name is unknown."""
+    return tuple(jnp.zeros((batch_size, width), dtype) for _ in range(RECURRENCE[name].num_carry))
 
 
 def _check(name, x, weights, carry) -> None:
     B, R = carry[0].shape
-    G = NUM_GATES[name] * R
-    shapes = {"min_gru": (), "gru": ((R, G), (R,))}.get(name, ((R, G),))
+    G = RECURRENCE[name].num_gates * R
+    shapes = tuple(RECURRENCE[name].weights(R).values())
     if x.ndim != 3 or x.shape[::2] != (B, G) or x.shape[1] < 1:
         raise ValueError(f"{name} with a carry of {(B, R)} reads x ({B}, T >= 1, {G}), not {x.shape}")
     if tuple(w.shape for w in weights) != shapes:
@@ -100,14 +123,14 @@ def _sweep_back(unstep, d_carry, over, reads):
     return d_carry, over
 
 
-def _recurrence(name, step, unstep, weight_gradients, num_kept=0, num_deltas=1):
+def _recurrence(name, step, unstep, weight_gradients, num_kept=0, num_deltas=1, one_gate=False):
     """A differentiable recurrence from one step, its transpose, and the sums over time for the weights.
 
     step(weights, carry, x_BxTxG, t, keep) -> carry, x, kept. If keep, row t of x becomes the gates, and kept are
     num_kept further rows for the backward pass. unstep(w_GxR, d_carry, [gates, *kept,] h_before, h) -> d_carry,
     deltas: one for the gates (it is dx) and one for each kept row that weight_gradients(h_before_BxTxR, *deltas) needs.
+    one_gate: h overwrites x and is all that the backward pass reads.
     """
-    one_gate = NUM_GATES[name] == 1  # then h overwrites x and is all that the backward pass reads
 
     def forward(x, weights, carry, keep):
         _check(name, x, weights, carry)
@@ -226,7 +249,7 @@ def _same_matrix(h_before, dx):
     return (_outer(h_before, dx),)
 
 
-rnn = _recurrence("rnn", _rnn_step, _rnn_unstep, _same_matrix)
+rnn = _recurrence("rnn", _rnn_step, _rnn_unstep, _same_matrix, one_gate=True)
 gru = _recurrence("gru", _gru_step, _gru_unstep, _gru_weight_gradients, num_kept=1, num_deltas=2)
 lstm = _recurrence("lstm", _lstm_step, _lstm_unstep, _same_matrix, num_kept=1)
 
@@ -245,7 +268,24 @@ def min_gru(x_BxTx2R, weights, carry, *, form: str = "auto"):
     return h_BxTxR.astype(x_BxTx2R.dtype), (h_BxTxR[:, -1].astype(carry[0].dtype),)
 
 
-RECURRENCE = {"rnn": rnn, "gru": gru, "lstm": lstm, "min_gru": min_gru}
+RECURRENCE: dict[str, Recurrence] = {
+    "rnn": Recurrence(rnn, num_gates=1, weights=lambda R: {"kernel": (R, R)}),
+    "gru": Recurrence(
+        gru,
+        num_gates=3,
+        weights=lambda R: {"kernel": (R, 3 * R), "bias": (R,)},
+        recomputed_gates=1,  # the candidate's: the reset gate multiplies it
+    ),
+    "lstm": Recurrence(
+        lstm,
+        num_gates=4,
+        weights=lambda R: {"kernel": (R, 4 * R)},
+        num_carry=2,
+        forget_gate=1,  # of i, f, g, o
+        projecting={"cudnn": lstm_cudnn},
+    ),
+    "min_gru": Recurrence(min_gru, num_gates=2, forms=tuple(FORMS)),  # its gates read the input alone: a linear scan
+}
 _BLOCK = 32  # time steps that `project_and_recur` projects at once: their x stays in cache
 
 
@@ -256,29 +296,29 @@ def _project(inputs_BxTxD, projection):
 
 
 def named(name: str, form: str = "auto"):
-    """RECURRENCE[name] in one of its forms: sequential, or for min_gru chunked or associative as well.
+    """The function of RECURRENCE[name] in one of its forms.
 
-    Raises ValueError where the recurrence has no such form; cuDNN's LSTM projects by itself, see
+    Raises ValueError where a projected input has no such form; for those that project by themselves see
     `project_and_recur`.
     """
-    if name == "min_gru":
-        return partial(min_gru, form=form)
-    if form not in ("auto", "sequential"):
-        raise ValueError(f"{name} of a projected input runs step by step (sequential), not as {form!r}")
-    return RECURRENCE[name]
+    recurrence = RECURRENCE[name]
+    if form not in ("auto", *recurrence.forms):
+        raise ValueError(f"{name} of a projected input runs as {' or '.join(recurrence.forms)}, not as {form!r}")
+    return partial(recurrence.recur, form=form) if len(recurrence.forms) > 1 else recurrence.recur
 
 
 def project_and_recur(name, inputs_BxTxD, projection, weights, carry, form="auto"):
     """RECURRENCE[name] of inputs @ kernel + bias; projection (kernel_DxG, bias_G); returns (h_BxTxR, carry).
 
-    form: as in `named`, or "cudnn" for the LSTM on an NVIDIA GPU. On a CPU and without a gradient, x exists only
-    a block of steps at a time; a minGRU is left whole, as its forms cut time by themselves. Under a gradient x is
-    projected as a whole, because its memory is then the one that holds the gates for the backward pass.
+    form: as in `named`, or one that projects by itself. On a CPU and without a gradient, x exists only a block of
+    steps at a time; a recurrence of several forms is left whole, as they cut time by themselves. Under a gradient x
+    is projected as a whole, because its memory is then the one that holds the gates for the backward pass.
     """
-    if (name, form) == ("lstm", "cudnn"):
-        return lstm_cudnn(inputs_BxTxD, projection, weights, carry)
+    recurrence = RECURRENCE[name]
+    if form in recurrence.projecting:
+        return recurrence.projecting[form](inputs_BxTxD, projection, weights, carry)
     recur = named(name, form)
-    if name == "min_gru" or jax.default_backend() != "cpu" or inputs_BxTxD.shape[1] < 2 * _BLOCK:
+    if len(recurrence.forms) > 1 or jax.default_backend() != "cpu" or inputs_BxTxD.shape[1] < 2 * _BLOCK:
         return recur(_project(inputs_BxTxD, projection), weights, carry)
     return _project_by_blocks(recur, inputs_BxTxD, projection, weights, carry)
 

@@ -5,13 +5,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
+from transformer_jax.config import RECURRENCES
+
 LEVEL, PHASE, MATCHING = "measure.level", "measure.phase", "measure.matching"
 REPEAT = "measure.repeat"
 LENGTH, HEADS, DEPTH, HOLD = "task.seq_len", "model.num_heads", "model.num_layers", "measure.heads_hold"
 NAMED = (LEVEL, PHASE, MATCHING, HOLD, "model.mixer", "model.attention", "model.recurrence")
 """Axes that name a curve; every other config column must be equal along it."""
 
-MIXERS = ("attention", "rnn", "gru", "lstm", "min_gru")
+MIXERS = ("attention", *RECURRENCES)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,90 @@
+"""A recurrence that the project has never heard of needs a record and a name, and nothing else."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from transformer_jax import config as c
+from transformer_jax import models
+from transformer_jax.measure import closed_form, flops, programs
+from transformer_jax.measure.matching import matched
+from transformer_jax.measure.predict import predict
+from transformer_jax.ops import recurrence
+from transformer_jax.report import panels
+from transformer_jax.report.curves import find
+
+B, T, D, R = 3, 8, 16, 24
+
+
+def gated_average(x_BxTx2R, weights, carry):
+    """h = a h + (1 - a) tanh(x + c W), c = c + h: one matrix, one vector, two arrays carried."""
+    w_RxR, decay_R = weights
+
+    def step(carry, x_Bx2R):
+        (h, c), (gate, x) = carry, jnp.split(x_Bx2R, 2, axis=-1)
+        a = jax.nn.sigmoid(decay_R + gate)
+        h = a * h + (1 - a) * jnp.tanh(x + c @ w_RxR)
+        return (h, c + h), h
+
+    carry, h_TxBxR = jax.lax.scan(step, carry, x_BxTx2R.swapaxes(0, 1))
+    return h_TxBxR.swapaxes(0, 1), carry
+
+
+@pytest.fixture
+def config(monkeypatch):
+    record = recurrence.Recurrence(
+        gated_average,
+        num_gates=2,
+        weights=lambda R: {"kernel": (R, R), "decay": (R,)},
+        num_carry=2,
+        forget_gate=0,
+    )
+    monkeypatch.setitem(recurrence.RECURRENCE, "average", record)
+    monkeypatch.setitem(c.RECURRENCES, "average", ("sequential",))
+    monkeypatch.setitem(c.ModelConfig.__annotations__, "mixer", Literal["attention", "average"])
+    small = {"model.d_model": D, "model.vocab_size": 11, "task.seq_len": T, "task.batch_size": B}
+    return c.with_overrides(c.Config(), small | {"model.mixer": "average", "model.recurrent_dim": R})
+
+
+@pytest.mark.parametrize("level", ["op", "block", "model"])
+def test_it_is_built_and_trained_and_its_flops_are_counted(config, level):
+    config = c.with_overrides(config, {"measure.level": level})
+    program = programs.build(config)
+    args = program.make_args()
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(program.fn(*args)) if leaf.dtype == jnp.float32)
+    assert flops.count(program.fn, *args).matmul_flops == closed_form.matmul_flops(config)
+    assert predict(config)["seconds"] > 0
+
+
+def test_its_parameters_are_set_up_and_counted(config):
+    params = models.build(config.model).init(jax.random.key(0))
+    assert closed_form.num_params(config.model) == sum(leaf.size for leaf in jax.tree.leaves(params))
+    own = {path[-2].key + "/" + path[-1].key: leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    assert own["mixer/kernel"].shape == (2, R, R) and not own["mixer/decay"].any()
+    np.testing.assert_allclose(own["mixer/kernel"][0] @ own["mixer/kernel"][0].T, np.eye(R), atol=1e-5)
+    np.testing.assert_array_equal(own["input/bias"], np.tile(np.repeat([1, 0], R), (2, 1)))  # the forget gate
+    assert matched(c.with_overrides(config, {"measure.matching": "params"})).model.recurrent_dim > 1
+
+
+def test_it_decodes_what_it_reads_at_once(config):
+    model = models.build(config.model)
+    params, tokens = model.init(jax.random.key(1)), np.arange(B * T).reshape(B, T) % 11
+    state = model.initial_state(B, T)
+    for t in range(T):
+        logits, state = model.extend(params, tokens[:, t : t + 1], state)
+    np.testing.assert_allclose(logits[:, 0], model.apply(params, tokens)[:, -1], atol=1e-5)
+    assert len(state.blocks) == 2
+
+
+def test_a_report_has_a_place_and_a_look_for_it():
+    cells = [
+        {"model.mixer": mixer, "task.seq_len": t, "status": "ok"}
+        for mixer in ("average", "lstm", "attention")
+        for t in (1, 2)
+    ]
+    names = [curve.contender for curve in find(cells, "task.seq_len")]
+    assert names == ["attention (auto)", "lstm", "average"]
+    assert panels.look("average")["marker"] not in {marker for _, marker, _ in panels.LOOKS.values()}
