@@ -56,6 +56,7 @@ SWEEP = chain(
     over([AUTO, SOME], ["model"], ["decode"], SPARSE),
     # the same program once more: what this machine cannot tell apart
     over([AUTO, LSTM], ["op"], ["train"], [64, 1024], measure__repeat=[1]),
+    over([AUTO, LSTM], ["model"], ["train"], [256], measure__repeat=[1]),
 )
 predict = predict.predict
 report = attention_cost.report
@@ -63,20 +64,23 @@ report = attention_cost.report
 
 def cell(config: Config) -> dict:
     """One sample of the config's program, beside what is known of it without a clock."""
-    columns, timer = _prepare(config)
-    return columns | asdict(timer()) | {"matmul_peak_flops": timing.calibration().peak_flops}
+    columns, arguments, timer = _prepare(config)
+    arguments()  # made outside the sample where they were not kept
+    peak = timing.calibration(config.model.dtype).peak_flops
+    return columns | asdict(timer()) | {"matmul_peak_flops": peak}
 
 
 @cache
-def _prepare(config: Config) -> tuple[dict, timing.Timer]:
-    """Compiles and counts once a cell; the timer keeps the program and its arguments for the later rounds."""
+def _prepare(config: Config) -> tuple[dict, programs.Arguments, timing.Timer]:
+    """Compiles and counts once a cell; the timer keeps the program for the later rounds."""
     program = programs.build(config)
-    args = program.make_args()
+    arguments = programs.Arguments(program.make_args)
+    args = arguments()
     compiled = timing.compile_program(program.fn, args)
     counted = flops.count(program.fn, *args)
     model = matched(config).model
     xla = compiled.program.cost_analysis() or {}
-    return {
+    columns = {
         "compile_seconds": compiled.compile_seconds,
         "compile_cached": compiled.cached,
         "tokens": program.tokens,
@@ -93,4 +97,5 @@ def _prepare(config: Config) -> tuple[dict, timing.Timer]:
         "xla_bytes": xla.get("bytes accessed"),
         **asdict(memory.program_memory(compiled.program)),
         **memory.peak_columns(compiled, args),
-    }, timing.Timer(lambda: compiled(*args), config.measure.min_sample_seconds)
+    }
+    return columns, arguments, timing.Timer(lambda: compiled(*arguments()), config.measure.min_sample_seconds)

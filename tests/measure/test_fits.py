@@ -32,9 +32,26 @@ def test_interval_covers_with_jitter_alone_and_with_bursts(rounds):
         assert ((low <= 0) & (high >= 0)).mean() > 0.945  # 0.95 less three standard errors of 20,000 trials
 
 
-def test_interval_of_one_round_is_the_point():
-    for part in fits.interval(np.array([[3.0, 4.0]])):
+def test_one_round_says_nothing_of_a_time_and_everything_of_a_count():
+    for part in fits.interval(np.array([[3.0, 4.0]]), exact=True):
         np.testing.assert_array_equal(part, [3.0, 4.0])
+    timed, counted = fits.fit_exponent(T, [T**2]), fits.fit_exponent(T, T**2)
+    assert timed.value == pytest.approx(2) and (timed.low, timed.high) == (-np.inf, np.inf)
+    assert fits.claim_quadratic(counted) and not fits.claim_quadratic(timed)
+    assert fits.compare([1.0], [5.0]).verdict == "not distinguishable"
+    assert fits.compare([1.0], [5.0], exact=True).verdict == "slower"
+    assert fits.crossover(T, [T**2], [256 * T]).length is None
+    assert fits.crossover(T, T**2, 256 * T).length == pytest.approx(256)
+    assert fits.fit_polynomial(T, [T**2]).c.high == np.inf
+
+
+def test_a_crossover_within_the_noise_floor_is_none():
+    log_ratio = np.linspace(-0.06, 0.06, len(T))
+    rounds = np.exp(np.random.default_rng(10).normal(0, 1e-4, (5, len(T))))
+    assert fits.crossover(T, T * np.exp(log_ratio) * rounds, T * rounds[::-1]).length is not None
+    assert fits.crossover(T, T * np.exp(log_ratio) * rounds, T * rounds[::-1], floor=0.1).length is None
+    found = fits.crossover(T, T * np.exp(5 * log_ratio) * rounds, T * rounds[::-1], floor=0.1)
+    assert found.low < 2**8.3 < 2**9 == pytest.approx(found.length, rel=1e-2) and found.high > 2**9.7
 
 
 @pytest.mark.parametrize(("rounds", "critical"), [(8, 3), (10, 8), (15, 25), (20, 52), (25, 89)])
