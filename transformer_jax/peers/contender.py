@@ -86,7 +86,7 @@ def named(names: Sequence[str]) -> Callable[[Any], Arrays]:
 
 
 def version(library: str) -> str:
-    """"torch 2.13.0": what a row says of the library that it measured."""
+    """ "torch 2.13.0": what a row says of the library that it measured."""
     return f"{library} {metadata.version(library)}"
 
 

@@ -34,8 +34,6 @@ def build(config: Config) -> Contender:
     return torch_model.build(config, torch_params(state.params, config.model), np.asarray(tokens), compile_it)
 
 
-
-
 def _ours(config: Config) -> Contender:
     program, model = programs.build(config), models.build(config.model)
     state, tokens = program.make_args()
