@@ -104,10 +104,11 @@ def build(config: Config, params: Mapping[str, np.ndarray], tokens: np.ndarray, 
         loss.backward()
         return loss
 
-    def step() -> None:
-        backward()
+    def step() -> torch.Tensor:
+        loss = backward()
         nn.utils.clip_grad_norm_(trained.values(), config.train.clip_norm)
         optimizer.step()
+        return loss.detach()
 
     start = clock.now()
     loss = backward()
