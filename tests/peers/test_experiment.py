@@ -10,7 +10,11 @@ MODULE = experiment.load(experiment.find("peers"))
 
 
 def contenders(T):
-    cells = [o for o in MODULE.SWEEP if o["task.seq_len"] == T and o["model.mixer"] == "attention"]
+    cells = [
+        o
+        for o in MODULE.SWEEP
+        if o["task.seq_len"] == T and o["model.mixer"] == "attention" and o["measure.level"] == "op"
+    ]
     return {(o["measure.peer"], o["model.attention"]) for o in cells}
 
 
