@@ -85,7 +85,7 @@ def _dots(pairs: list[Pair]) -> Figure:
             at = [places.index((pair.problem, pair.work, pair.length)) for pair in of_peer]
             if of_peer:
                 values = [pair.ratio.value for pair in of_peer]
-                one.errorbar(values, at, xerr=_bars(of_peer), label=peer, **_look(peer) | {"linestyle": "none"})
+                one.errorbar(values, at, xerr=_bars(of_peer), label=peer, **(_look(peer) | {"linestyle": "none"}))
         one.set_yticks(range(len(places)), [f"{problem}, {work}, T = {length}" for problem, work, length in places])
         one.invert_yaxis()
         one.set_xlabel(SCALE)

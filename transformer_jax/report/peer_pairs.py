@@ -79,10 +79,10 @@ def contender(cell: dict) -> str:
 
 
 def problem(cell: dict) -> str:
-    """`attention, causal`, `LSTM layer`, `language model, lstm`."""
+    """`attention, causal`, `LSTM layer`, `LSTM language model`."""
     mixer = cell.get("model.mixer", "unknown")
     if cell.get("measure.level") == "model":
-        return f"language model, {mixer}"
+        return f"{mixer.upper() if mixer in LAYERS else mixer} language model"
     if mixer == "attention":
         return "attention, causal" if cell.get("model.num_classes") is None else "attention, not causal"
     return LAYERS.get(mixer, mixer)

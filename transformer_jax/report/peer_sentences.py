@@ -49,28 +49,25 @@ def _whole(peers: list[Pair], floor: float | None) -> list[str]:
     if rest := told["not told: one round"]:
         said += f"; {rest} had fewer than two rounds in common"
     if floor is not None:
-        said += f" (the same program, compiled twice, differed from itself by up to {percent(floor)}: no less counts)"
+        said += f" (the same program, compiled twice, differed from itself by {percent(floor)}: no less counts)"
     return [f"{said}. Square brackets hold 95 % intervals over rounds."]
 
 
 def _problems(peers: list[Pair]) -> list[str]:
-    """Our time over each peer's, problem by problem: a range over T, or one ratio with its interval."""
+    """Our time over each peer's, problem by problem."""
     found = []
     for (name, kind), pairs in _grouped(peers, lambda pair: (pair.problem, pair.work)).items():
         parts = [_against(peer, of_peer) for peer, of_peer in _grouped(pairs, lambda pair: pair.peer).items()]
         if any(parts):
-            found.append(f"{_capital(name)}, {kind}: our time over {'; over '.join(filter(None, parts))}.")
+            found.append(f"{_capital(name)}, {kind}, our time over theirs: {'; '.join(filter(None, parts))}.")
     return found
 
 
 def _against(peer: str, pairs: list[Pair]) -> str | None:
-    pairs = [pair for pair in pairs if pair.ratio]
-    if not pairs:
-        return None
-    if len(pairs) == 1:
-        return f"{peer} is {_ratio(pairs[0])} at T = {pairs[0].length}"
-    values = [number(pair.ratio.value) for pair in pairs]
-    return f"{peer} is {', '.join(values[:-1])} and {values[-1]} at T = {', '.join(str(p.length) for p in pairs)}"
+    """The first length and the last; the table has those between."""
+    pairs = sorted((pair for pair in pairs if pair.ratio), key=lambda pair: pair.length)
+    ends = pairs[:1] + pairs[-1:] if len(pairs) > 1 else pairs
+    return f"{peer} {listed((f'{_ratio(pair)} at T = {pair.length}' for pair in ends), ' and ')}" if ends else None
 
 
 def _fastest_jax(peers: list[Pair]) -> list[str]:
