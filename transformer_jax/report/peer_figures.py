@@ -33,6 +33,7 @@ def _attention(pairs: list[Pair]) -> Figure:
 
     def draw(canvas):
         axes = panels.grid(canvas, len(problems), len(works), "sequence length T")
+        axes[0, 0].set_ylim(_limits(pairs))
         for row, problem in zip(axes, problems, strict=True):
             for one, work in zip(row, works, strict=True):
                 one.set_title(f"{problem}, {work}")
@@ -59,6 +60,12 @@ def _line(one, pairs: list[Pair]) -> None:
         one.errorbar(lengths, values, _bars(pairs), label=pairs[0].peer, **_look(pairs[0].peer))
 
 
+def _limits(pairs: list[Pair]) -> tuple[float, float]:
+    """Room for every ratio and for 1; the interval of two rounds may reach far out of the picture."""
+    values = [1.0, *(pair.ratio.value for pair in pairs)]
+    return min(values) / 1.5, max(values) * 1.5
+
+
 def _bars(pairs: list[Pair]) -> list[list[float]]:
     below = [pair.ratio.value - pair.ratio.low for pair in pairs]
     return [below, [pair.ratio.high - pair.ratio.value for pair in pairs]]
@@ -78,7 +85,7 @@ def _dots(pairs: list[Pair]) -> Figure:
         axes = canvas.subplots(squeeze=False)
         canvas.subplots_adjust(left=0.36, right=0.97, bottom=0.5 / height, top=1 - 0.4 / height)
         one = axes[0, 0]
-        one.set_xscale("log")
+        one.set(xscale="log", xlim=_limits(pairs))
         one.axvline(1, color="#555555", linewidth=1)
         for peer in LOOKS:
             of_peer = [pair for pair in pairs if pair.peer == peer]

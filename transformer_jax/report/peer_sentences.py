@@ -89,7 +89,7 @@ def _losses(peers: list[Pair]) -> list[str]:
     parts = [f"{p.problem}, {p.work}, T = {p.length}: {p.peer} ({_ratio(p)})" for p in lost]
     if parts:
         return [f"The other is faster in: {'; '.join(parts)}."]
-    return ["No other is faster anywhere."] if any(pair.ratio for pair in peers) else []
+    return ["In no comparison is the other distinguishably faster."] if any(pair.ratio for pair in peers) else []
 
 
 def _choice(pairs: Iterable[Pair]) -> list[str]:
