@@ -94,6 +94,7 @@ class Experiment:
         cells = experiment.plan(module, given, sweep.parse_only(self.only), self.limit)
         if self.dry_run:
             return _show_plan(module, cells)
+        experiment.require_extra(module)
         folder = self.out or Path("runs") / self.name
         summary = runner.run(
             path,

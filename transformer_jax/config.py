@@ -22,6 +22,7 @@ RECURRENCES = {
 Level = Literal["op", "block", "model"]
 Phase = Literal["forward", "train", "decode"]
 Matching = Literal["width", "params", "flops"]
+Peer = Literal["ours", "jax_nn", "linen", "nnx", "keras", "torch", "torch_compile"]
 
 
 class ConfigError(ValueError):
@@ -236,6 +237,8 @@ class MeasureConfig:
     """A forward pass, a full training step (forward, backward, AdamW), or one decoding step."""
     matching: Matching = "width"
     """What a recurrence shares with the attention model of the same config: width, parameters or FLOPs."""
+    peer: Peer = "ours"
+    """Whose implementation: ours, or another library's where the experiment compares them."""
     rounds: int = 5
     """How often each cell is sampled, interleaved with all others."""
     min_sample_seconds: float = 0.05

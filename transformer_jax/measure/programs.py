@@ -60,7 +60,12 @@ def build(config: Config) -> Program:
     block: one block on random vectors; training is forward, backward (inputs too) and the AdamW update.
     model: the language model on random tokens; training is forward, cross-entropy, backward and AdamW.
     decode: one token for every sequence of the batch, with `task.seq_len` steps of context already read.
+
+    Raises:
+      ValueError: `measure.peer` names another library: those are built in `peers`, for the experiment of that name.
     """
+    if config.measure.peer != "ours":
+        raise ValueError(f"measure.peer={config.measure.peer}: only the experiment peers measures other libraries")
     config = matched(config)
     make = {"op": _op, "block": _block, "model": _model}[config.measure.level]
     if config.measure.phase == "decode":
