@@ -184,6 +184,12 @@ def test_what_came_from_the_compilation_cache_is_said(tmp_path, compilation_cach
         assert timing.compile_program(step, (jnp.ones(5),)).cached
 
 
+def test_shapes_suffice_to_compile_and_donation_aliases():
+    spec = jax.ShapeDtypeStruct((8, 128), jnp.float32)
+    compiled = timing.compile_program(lambda x: x + 1, (spec,), donate=(0,))
+    assert compiled.program.memory_analysis().alias_size_in_bytes == 8 * 128 * 4
+
+
 def test_every_step_of_a_sample_is_executed():
     runs = []
     compiled = timing.compile_program(lambda x: io_callback(lambda v: runs.append(1) or v, x, x), (jnp.ones(3),))

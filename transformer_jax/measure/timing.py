@@ -49,10 +49,11 @@ class Compiled:
         return self.program(*args)
 
 
-def compile_program(fn: Callable, args: Sequence, clock: Clock | None = None) -> Compiled:
+def compile_program(fn: Callable, args: Sequence, donate: Sequence[int] = (), clock: Clock | None = None) -> Compiled:
     """Compiles `fn(*args)` ahead of time; `args` are pytrees of arrays or of `jax.ShapeDtypeStruct`.
 
-    Everything in `args` stays an argument of the program, so nothing of it is constant-folded.
+    Everything in `args` stays an argument of the program, so nothing of it is constant-folded. `donate`: indices
+    of arguments whose memory the results may take; the caller then steps with what it was given back.
     """
     clock, hits = clock or Clock(), []
 
@@ -63,7 +64,7 @@ def compile_program(fn: Callable, args: Sequence, clock: Clock | None = None) ->
     monitoring.register_event_listener(listen)
     try:
         start = clock.now()
-        program = jax.jit(fn).lower(*args).compile()
+        program = jax.jit(fn, donate_argnums=tuple(donate)).lower(*args).compile()
         seconds = (clock.now() - start) / 1e9
     finally:
         monitoring.unregister_event_listener(listen)

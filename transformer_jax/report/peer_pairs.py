@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import median
 
 from transformer_jax.measure import fits
 
@@ -50,7 +49,7 @@ class Pair:
 class Study:
     pairs: tuple[Pair, ...]
     floor: float | None
-    """By how much a program's time differed from its own, in the median of such comparisons; None: there was none."""
+    """By how much a program's time differed from its own at most; None: there was no such comparison."""
     failed: tuple[dict, ...]
     cells: tuple[dict, ...]
 
@@ -65,8 +64,8 @@ def study(cells: Iterable[dict]) -> Study:
         ours = next((c for c in contenders if c.get(PEER) == "ours" and c.get(ATTENTION) == "auto"), None)
         if ours and _usable(ours):
             couples += [(ours, c) for c in contenders if c is not ours and _usable(c)]
-    floors = [_floor(ours, theirs) for ours, theirs in couples if _same_program(ours, theirs)]
-    floor = median(found) if (found := [f for f in floors if f is not None]) else None
+    twice = [_samples(ours, theirs) for ours, theirs in couples if _same_program(ours, theirs)]
+    floor = fits.noise_floor(found) if (found := [samples for samples in twice if samples]) else None
     pairs = sorted((_pair(ours, theirs, floor or 0.0) for ours, theirs in couples), key=_order)
     return Study(tuple(pairs), floor, tuple(c for c in cells if c["status"] != "ok"), cells)
 
@@ -112,11 +111,6 @@ def _samples(ours: dict, theirs: dict) -> tuple[list[float], list[float]] | None
     mine, other = (dict(zip(c["sampled_rounds"], c["step_seconds"], strict=True)) for c in (ours, theirs))
     rounds = sorted(mine.keys() & other.keys())
     return ([other[r] for r in rounds], [mine[r] for r in rounds]) if len(rounds) > 1 else None
-
-
-def _floor(ours: dict, theirs: dict) -> float | None:
-    samples = _samples(ours, theirs)
-    return fits.noise_floor(*samples) if samples else None
 
 
 def _pair(ours: dict, theirs: dict, floor: float) -> Pair:

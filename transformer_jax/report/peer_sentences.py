@@ -49,7 +49,7 @@ def _whole(peers: list[Pair], floor: float | None) -> list[str]:
     if rest := told["not told: one round"]:
         said += f"; {rest} had fewer than two rounds in common"
     if floor is not None:
-        said += f" (the same program, compiled twice, differed from itself by {percent(floor)}: no less counts)"
+        said += f" (the same program, compiled twice, differed from itself by up to {percent(floor)}: no less counts)"
     return [f"{said}. Square brackets hold 95 % intervals over rounds."]
 
 
