@@ -12,7 +12,7 @@ from transformer_jax.measure import flops, timing
 from transformer_jax.rows import locked
 from transformer_jax.stopping import stop_signals
 from transformer_jax.train import programs
-from transformer_jax.train.checkpoint import Checkpoints
+from transformer_jax.train.checkpoint import CheckpointError, Checkpoints
 from transformer_jax.train.evaluate import evaluate as evaluate_split
 from transformer_jax.train.generate import generate as continue_tokens
 from transformer_jax.train.log import read_config
@@ -136,9 +136,14 @@ def check(config: Config, task) -> None:
 
 
 def _params(folder: Path, run: programs.Programs, checkpoint: str):
-    checkpoints = Checkpoints(folder / "checkpoints")
-    state, _ = checkpoints.restore(checkpoints.find(checkpoint), jax.eval_shape(run.init))
-    return state.params
+    checkpoints, target = Checkpoints(folder / "checkpoints"), jax.eval_shape(run.init)
+    while True:
+        step = checkpoints.find(checkpoint)
+        try:
+            return checkpoints.restore(step, target)[0].params
+        except CheckpointError:
+            if step in checkpoints.steps():
+                raise  # else a training that goes on has removed it meanwhile
 
 
 def _steps(task) -> int:

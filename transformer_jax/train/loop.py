@@ -66,6 +66,7 @@ def fit(
             positions = [stream.get_state() for stream in streams]
             chunk = _draw(streams, next_stop(step, train) - step)
             while step < train.num_steps and not stopping():
+                checkpoints.check()
                 state, sums = _run(run, state, chunk)
                 step = next_stop(step, train)
                 positions = [stream.get_state() for stream in streams]
