@@ -94,3 +94,8 @@ def test_the_text_tells_configs_apart_and_can_leave_keys_out():
 def test_configs_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().model.d_model = 3
+
+
+def test_a_run_shorter_than_its_warm_up_says_what_to_add():
+    with pytest.raises(ConfigError, match="num_steps=50 .*add --train.warmup-steps 5"):
+        c.TrainConfig(num_steps=50, warmup_steps=100)

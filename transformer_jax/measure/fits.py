@@ -15,7 +15,6 @@ from functools import cache
 from itertools import pairwise
 
 import numpy as np
-from scipy import interpolate, optimize, stats
 
 CONFIDENCE = 0.95
 SIGNED_RANK_ROUNDS = 8
@@ -86,6 +85,8 @@ def interval(values_RxN) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return values[0], values[0], values[0]
     if R < SIGNED_RANK_ROUNDS:
         mean = values.mean(0)
+        from scipy import stats  # takes half a second, and timing alone needs none of it
+
         half = stats.t.ppf((1 + CONFIDENCE) / 2, R - 1) * values.std(0, ddof=1) / R**0.5
         return mean, mean - half, mean + half
     i, j = np.triu_indices(R)
@@ -153,6 +154,8 @@ def fit_polynomial(T, samples_RxT) -> Polynomial:
         raise ValueError(f"a + b T + c T^2 needs three lengths, got {len(T)}")
     centre = interval(y)[0]
     design = (T[:, None] / T[-1]) ** np.arange(3) / centre[:, None]
+    from scipy import optimize  # takes half a second, and timing alone needs none of it
+
     low = high = value = optimize.nnls(design, np.ones(len(T)))[0]
     if len(y) > 1:
         _, low, high = interval(np.linalg.lstsq(design, (y / centre).T, rcond=None)[0].T)
@@ -180,6 +183,8 @@ def crossover(T, attention_RxT, rnn_RxT) -> Crossover:
 
     i, j = flips[0]
     grid = np.linspace(x[i], x[j], 401)
+    from scipy import interpolate  # takes half a second, and timing alone needs none of it
+
     centre, low, high = interval(interpolate.CubicSpline(x, log_ratio, axis=1)(grid))
     k = int(np.argmax(np.sign(centre) != sign[i]))  # the first point past the crossing; centre[0] is before it
     share = centre[k - 1] / (centre[k - 1] - centre[k])
