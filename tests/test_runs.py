@@ -101,7 +101,7 @@ def test_killed_twenty_times_and_still_the_same_run(tmp_path):
     processes.set_forkserver_preload(["run", "transformer_jax.runs"])
 
     def launch(folder):
-        process = processes.Process(target=run_py.main, args=(train(tmp_path / folder, 2000)[2:],))
+        process = processes.Process(target=run_py.main, args=(train(tmp_path / folder, 1600)[2:],))
         process.start()
         return process
 
@@ -118,7 +118,7 @@ def test_killed_twenty_times_and_still_the_same_run(tmp_path):
     for process in (whole, last):
         process.join()
         assert process.exitcode == 0
-    assert max(Checkpoints(tmp_path / "killed" / "checkpoints").steps()) == 2000
+    assert max(Checkpoints(tmp_path / "killed" / "checkpoints").steps()) == 1600
     assert bits(tmp_path / "killed") == bits(tmp_path / "whole")
     for name in ("metrics.jsonl", "config.json"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -16,7 +16,7 @@ from transformer_jax.train.checkpoint import CheckpointError, Checkpoints
 from transformer_jax.train.evaluate import evaluate as evaluate_split
 from transformer_jax.train.generate import generate as continue_tokens
 from transformer_jax.train.log import read_config
-from transformer_jax.train.loop import Outcome, fit
+from transformer_jax.train.loop import Outcome, fit, next_stop
 from transformer_jax.train.progress import Shown
 
 
@@ -156,9 +156,10 @@ def _speed(model, task, config: Config) -> tuple[float | None, float]:
     run = programs.build(model, config.train)
     lanes = (config.train.lanes,) if config.train.lanes > 1 else ()
     batch = next(task.train(config.train.seed))
-    shapes = {k: jax.ShapeDtypeStruct((1, *lanes, *v.shape), v.dtype) for k, v in batch.items()}
+    steps = next_stop(0, config.train)  # of a whole chunk: then its trace is that of the training
+    shapes = {k: jax.ShapeDtypeStruct((steps, *lanes, *v.shape), v.dtype) for k, v in batch.items()}
     try:
-        count = flops.count(run.run_chunk, jax.eval_shape(run.init), shapes).matmul_flops
+        count = flops.count(run.run_chunk, jax.eval_shape(run.init), shapes).matmul_flops / steps
     except ValueError:
         count = None
     return count, timing.calibration().peak_flops

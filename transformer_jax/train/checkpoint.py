@@ -8,6 +8,7 @@ checkpoints/STEP/manifest.json  the SHA-256 of every file; written before the re
 
 import hashlib
 import json
+import logging
 import math
 import os
 import shutil
@@ -31,6 +32,9 @@ _TEMPORARY = ".orbax-checkpoint-tmp"
 _REMOVED = "removed"  # a step moves there in one rename before its files go, so that no step is ever there in part
 # Besides the manifest, what Orbax writes once more or first while it commits; nothing here reads them.
 _WRITTEN_LATER = {MANIFEST, "_CHECKPOINT_METADATA", "commit_success.txt"}
+
+# Orbax warns of every step that is saved without a loss; a run that was asked to stop has none.
+logging.getLogger("absl").addFilter(lambda record: "tracked_metric" not in record.getMessage())
 
 
 class CheckpointError(OSError):
@@ -117,6 +121,10 @@ class Checkpoints:
         with self._open() as manager:
             manager.save(step, args=items, metrics=meta["metrics"] or None)
         shutil.rmtree(self.folder / _REMOVED, ignore_errors=True)  # if not now, then at the next start
+
+    def prepare(self, state: Any) -> None:
+        """Compiles what `save` runs before it returns, so that the first save takes no longer than the others."""
+        jax.block_until_ready(_copy(state))
 
     def check(self) -> None:
         """Raises what went wrong with the last save if it has ended; waits for nothing."""
