@@ -214,7 +214,8 @@ class TrainConfig:
         _require(self.weight_decay >= 0, f"train.weight_decay={self.weight_decay}: must not be negative")
         _require(
             self.warmup_steps < self.num_steps,
-            f"train.warmup_steps={self.warmup_steps}: must be fewer than train.num_steps={self.num_steps}",
+            f"train.warmup_steps={self.warmup_steps}: must be fewer than train.num_steps={self.num_steps}"
+            f" (for so short a run add --train.warmup-steps {self.num_steps // 10})",
         )
         _require(
             self.checkpoint_every % self.eval_every == 0,

@@ -12,11 +12,11 @@ from transformer_jax.measure import flops, timing
 from transformer_jax.rows import locked
 from transformer_jax.stopping import stop_signals
 from transformer_jax.train import programs
-from transformer_jax.train.checkpoint import Checkpoints
+from transformer_jax.train.checkpoint import CheckpointError, Checkpoints
 from transformer_jax.train.evaluate import evaluate as evaluate_split
 from transformer_jax.train.generate import generate as continue_tokens
 from transformer_jax.train.log import read_config
-from transformer_jax.train.loop import Outcome, fit
+from transformer_jax.train.loop import Outcome, fit, next_stop
 from transformer_jax.train.progress import Shown
 
 
@@ -136,9 +136,14 @@ def check(config: Config, task) -> None:
 
 
 def _params(folder: Path, run: programs.Programs, checkpoint: str):
-    checkpoints = Checkpoints(folder / "checkpoints")
-    state, _ = checkpoints.restore(checkpoints.find(checkpoint), jax.eval_shape(run.init))
-    return state.params
+    checkpoints, target = Checkpoints(folder / "checkpoints"), jax.eval_shape(run.init)
+    while True:
+        step = checkpoints.find(checkpoint)
+        try:
+            return checkpoints.restore(step, target)[0].params
+        except CheckpointError:
+            if step in checkpoints.steps():
+                raise  # else a training that goes on has removed it meanwhile
 
 
 def _steps(task) -> int:
@@ -151,9 +156,10 @@ def _speed(model, task, config: Config) -> tuple[float | None, float]:
     run = programs.build(model, config.train)
     lanes = (config.train.lanes,) if config.train.lanes > 1 else ()
     batch = next(task.train(config.train.seed))
-    shapes = {k: jax.ShapeDtypeStruct((1, *lanes, *v.shape), v.dtype) for k, v in batch.items()}
+    steps = next_stop(0, config.train)  # of a whole chunk: then its trace is that of the training
+    shapes = {k: jax.ShapeDtypeStruct((steps, *lanes, *v.shape), v.dtype) for k, v in batch.items()}
     try:
-        count = flops.count(run.run_chunk, jax.eval_shape(run.init), shapes).matmul_flops
+        count = flops.count(run.run_chunk, jax.eval_shape(run.init), shapes).matmul_flops / steps
     except ValueError:
         count = None
     return count, timing.calibration().peak_flops
