@@ -9,8 +9,6 @@ from functools import cache
 
 import configs
 from transformer_jax.config import Config
-from transformer_jax.measure import closed_form, flops, memory, predict, programs, timing
-from transformer_jax.measure.matching import matched
 from transformer_jax.report import attention_cost
 from transformer_jax.sweep import chain, grid
 
@@ -58,12 +56,22 @@ SWEEP = chain(
     over([AUTO, LSTM], ["op"], ["train"], [64, 1024], measure__repeat=[1]),
     over([AUTO, LSTM], ["model"], ["train"], [256], measure__repeat=[1]),
 )
-predict = predict.predict
 report = attention_cost.report
+
+# What measures is imported where it is used: jax takes seconds to load, and a plan or a report has no need of it.
+
+
+def predict(config: Config) -> dict:
+    """What the config's program will cost; see `measure.predict`."""
+    from transformer_jax.measure.predict import predict
+
+    return predict(config)
 
 
 def cell(config: Config) -> dict:
     """One sample of the config's program, beside what is known of it without a clock."""
+    from transformer_jax.measure import timing
+
     columns, arguments, timer = _prepare(config)
     arguments()  # made outside the sample where they were not kept
     peak = timing.calibration(config.model.dtype).peak_flops
@@ -71,8 +79,11 @@ def cell(config: Config) -> dict:
 
 
 @cache
-def _prepare(config: Config) -> tuple[dict, programs.Arguments, timing.Timer]:
-    """Compiles and counts once a cell; the timer keeps the program for the later rounds."""
+def _prepare(config: Config) -> tuple:
+    """Compiles and counts once a cell; (columns, arguments, timer), of which the timer keeps the program."""
+    from transformer_jax.measure import closed_form, flops, memory, programs, timing
+    from transformer_jax.measure.matching import matched
+
     program = programs.build(config)
     arguments = programs.Arguments(program.make_args)
     args = arguments()

@@ -1,4 +1,4 @@
-"""Sweeps: what grid, zipped and chain make, what pin and only keep, and how mistakes are named."""
+"""Sweeps: what grid and chain make, what pin and only keep, and how mistakes are named."""
 
 import itertools
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer_jax.config import ConfigError
-from transformer_jax.sweep import chain, grid, only, parse_only, pin, zipped
+from transformer_jax.sweep import chain, grid, only, parse_only, pin
 
 SWEEP = grid(
     {"model.mixer": ["attention", "lstm"], "model.num_heads": [1, 4], "task.seq_len": [64, 128, 256]},
@@ -33,26 +33,21 @@ def test_skip_leaves_combinations_out():
     assert {"model.mixer": "lstm", "model.num_heads": 4, "task.seq_len": 64} not in SWEEP
 
 
-def test_zipped_goes_in_step():
-    assert zipped({"a.x": [1, 2], "a.y": [3, 4]}) == [{"a.x": 1, "a.y": 3}, {"a.x": 2, "a.y": 4}]
-
-
 def test_chain_joins_and_drops_repeats():
     assert chain([{"a.x": 1}, {"a.x": 2}], [{"a.x": 2}, {"a.y": 2}]) == [{"a.x": 1}, {"a.x": 2}, {"a.y": 2}]
 
 
 @pytest.mark.parametrize(
-    ("make", "axes", "says"),
+    ("axes", "says"),
     [
-        (grid, {"a.x": []}, "'a.x' must list at least one value"),
-        (grid, {"a.x": "lstm"}, "'a.x' must list at least one value, not 'lstm'"),
-        (grid, {"a.x": 3}, "'a.x' must list"),
-        (zipped, {"a.x": [1, 2], "a.y": [3]}, "equally long: a.x has 2, a.y has 1"),
+        ({"a.x": []}, "'a.x' must list at least one value"),
+        ({"a.x": "lstm"}, "'a.x' must list at least one value, not 'lstm'"),
+        ({"a.x": 3}, "'a.x' must list"),
     ],
 )
-def test_malformed_axes_are_refused(make, axes, says):
+def test_malformed_axes_are_refused(axes, says):
     with pytest.raises(ConfigError, match=says):
-        make(axes)
+        grid(axes)
 
 
 def test_pin_holds_a_swept_axis_and_collapses_what_becomes_equal():

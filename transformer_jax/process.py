@@ -37,8 +37,9 @@ class _Died(Exception):
 class Worker:
     """Runs cells one at a time in a process of their own.
 
-    Every `run` returns an outcome, whatever the cell does to its process; after a death, a timeout or an
-    out-of-memory the next `run` starts a new process, so that nothing of the old one touches the next cell.
+    Every `run` returns an outcome, whatever the cell does to its process; after a death, a timeout, an
+    out-of-memory or an error of the runtime the next `run` starts a new process, so that nothing of the old one
+    touches the next cell.
     """
 
     def __init__(self, path: Path, stopping: Callable[[], bool] = lambda: False):
@@ -77,8 +78,9 @@ class Worker:
             self.facts = facts
         return self.facts
 
-    def run(self, config: Config, timeout: float) -> dict:
-        """One outcome: as `worker.attempt`, or status "timeout", "killed", or "oom" for a kill by the kernel.
+    def run(self, config: Config, timeout: float, function: str = "cell") -> dict:
+        """One outcome of the experiment's cell (or predict): as `worker.attempt`, or with status "timeout", "killed",
+        or "oom" for a kill by the kernel.
 
         Raises:
           WorkerError, Stopped: as `start`.
@@ -88,14 +90,17 @@ class Worker:
         self._log_start = self._log.seek(0, os.SEEK_END)
         try:
             with contextlib.suppress(BrokenPipeError):
-                os.write(self._requests, json.dumps(flatten(config)).encode() + b"\n")
+                os.write(self._requests, json.dumps([function, flatten(config)]).encode() + b"\n")
             outcome = self._receive(timeout)
         except TimeoutError:
             log = self._log_tail()
             outcome = {"status": "timeout", "message": f"no answer within {timeout:g} s", "traceback": log}
         except _Died as death:
             outcome = self._post_mortem(str(death), oom_kills() - kills)
-        if outcome["status"] not in ("ok", "nan", "failed"):
+        # An exception of Python leaves the device as it was, and a new process would cost two seconds and the way of
+        # every program through the cache. An error of the runtime is worth that: on a GPU it may be sticky, and would
+        # then fail every later cell of the process.
+        if outcome["status"] not in ("ok", "nan", "failed") or outcome.get("runtime_failed"):
             self.kill()
         return outcome
 

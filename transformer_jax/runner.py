@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from transformer_jax import rows
-from transformer_jax.config import content_key, flatten
+from transformer_jax.config import ConfigError, content_key, flatten
 from transformer_jax.experiment import PACKAGE, Cell
 from transformer_jax.process import Stopped, Worker
 from transformer_jax.progress import Eta, View
@@ -55,6 +55,7 @@ def run(
 
     Raises:
       rows.FolderError: the folder is in use, cannot be written, or holds rows that these must not join.
+      ConfigError: a cell cannot be, by the experiment's own prediction; nothing was compiled.
       process.WorkerError: no worker process can be started.
       OSError: a row could not be written; those before it are intact.
     """
@@ -71,7 +72,8 @@ def run(
         view = view or View()
         view.start(len(calls), notes)
         try:
-            added = _measure(calls, worker, folder, header, timeout, view, Eta(_predicted(module, cells)))
+            eta = Eta(_predicted(calls, worker, timeout) if hasattr(module, "predict") else None)
+            added = _measure(calls, worker, folder, header, timeout, view, eta)
         finally:
             view.stop()
         for identity, round_, status in added:
@@ -183,10 +185,27 @@ def _refuse_other_base(folder: Path, one: dict, other: dict) -> None:
             )
 
 
-def _predicted(module: ModuleType, cells: Sequence[Cell]) -> dict[str, float]:
-    if not hasattr(module, "predict"):
-        return {}
-    return {cell.identity: module.predict(cell.config)["seconds"] for cell in cells}
+def _predicted(calls, worker: Worker, timeout: float) -> dict[str, float]:
+    """Seconds by identity, or nothing where a prediction fails.
+
+    The worker predicts, as what a cell costs depends on the platform: to ask for that in this process would take
+    the device, or memory on it, from the worker.
+
+    Raises:
+      ConfigError: the experiment finds that a cell cannot be, which the config alone does not show.
+    """
+    seconds = {}
+    for cell in {cell.identity: cell for _, cell in calls}.values():
+        try:
+            outcome = worker.run(cell.config, timeout, "predict")
+        except Stopped:
+            return {}  # the first call stops as well
+        if outcome.get("message", "").startswith("ConfigError: "):
+            raise ConfigError(outcome["message"].removeprefix("ConfigError: "))
+        if outcome["status"] != "ok":
+            return {}
+        seconds[cell.identity] = outcome["row"]["seconds"]
+    return seconds
 
 
 def _commit() -> dict:

@@ -1,4 +1,4 @@
-"""A sweep is a list of overrides, plain dicts of dotted config keys: three functions make it, two cut it."""
+"""A sweep is a list of overrides, plain dicts of dotted config keys: two functions make it, two cut it."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -18,19 +18,6 @@ def grid(axes: Mapping[str, Sequence], skip: Callable[[Override], bool] = lambda
     _check(axes)
     combinations = (dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values()))
     return [override for override in combinations if not skip(override)]
-
-
-def zipped(axes: Mapping[str, Sequence]) -> list[Override]:
-    """The axes' first values together, then their second ones, and so on.
-
-    Raises:
-      ConfigError: as `grid`, or axes of different lengths.
-    """
-    _check(axes)
-    if len({len(values) for values in axes.values()}) > 1:
-        lengths = ", ".join(f"{key} has {len(values)}" for key, values in axes.items())
-        raise ConfigError(f"zipped axes must be equally long: {lengths}")
-    return [dict(zip(axes, values, strict=True)) for values in zip(*axes.values(), strict=True)]
 
 
 def chain(*sweeps: Sequence[Override]) -> list[Override]:

@@ -1,4 +1,4 @@
-"""The process that cells run in: reads configs and answers outcomes, one JSON line each, on pipes of its own.
+"""The process that cells run in: reads requests and answers outcomes, one JSON line each, on pipes of its own.
 
 Started by `process.Worker` as `python -m transformer_jax.worker FILE REQUEST_FD RESPONSE_FD`. Standard output
 and error stay free, so that what a library prints cannot garble the protocol.
@@ -32,7 +32,7 @@ _SCALED = re.compile(r"([\d.]+) ?([KMGTP])(?:i?B)?\b")
 
 
 def main(path: str, request_fd: str, response_fd: str) -> None:
-    """Says hello (what this machine is), then answers configs with outcomes, until the parent is gone."""
+    """Says hello (what this machine is), then answers [function, config] with outcomes, until the parent is gone."""
     faulthandler.enable()
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(int(request_fd), requests), daemon=True).start()
@@ -40,7 +40,8 @@ def main(path: str, request_fd: str, response_fd: str) -> None:
         module = experiment.load(Path(path))
         _say(responses, describe(Path(path), module))
         while True:
-            _say(responses, attempt(module.cell, from_flat(json.loads(requests.get()))))
+            function, config = json.loads(requests.get())
+            _say(responses, attempt(getattr(module, function), from_flat(config)))
 
 
 def _listen(request_fd: int, requests: queue.SimpleQueue) -> None:
@@ -63,7 +64,7 @@ def attempt(cell: Callable[[Config], dict], config: Config) -> dict:
 
     Returns:
       {"status": "ok" | "nan", "row": ...} or {"status": "oom" | "failed", "message", "traceback"} and,
-      for "oom", "requested_bytes" (None where the error does not say).
+      for "oom", "requested_bytes" (None where the error does not say), for "failed", "runtime_failed".
     """
     try:
         row = cell(config)
@@ -102,12 +103,13 @@ def failure(error: BaseException) -> dict:
         chain.append(cause)
         cause = cause.__cause__ or cause.__context__
     message = f"{type(error).__name__}: {error}"[:MAX_TEXT]
-    outcome = {"status": "failed", "message": message, "traceback": _traceback(error)}
+    runtime_failed = any(type(cause).__name__ == "JaxRuntimeError" for cause in chain)  # jax may not be loaded
+    outcome = {"message": message, "traceback": _traceback(error)}
     for cause in chain:
         text = f"{type(cause).__name__}: {cause}"
         if isinstance(cause, MemoryError) or is_out_of_memory(text):
             return outcome | {"status": "oom", "requested_bytes": requested_bytes(text)}
-    return outcome
+    return outcome | {"status": "failed", "runtime_failed": runtime_failed}
 
 
 def is_out_of_memory(text: str) -> bool:

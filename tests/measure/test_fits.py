@@ -137,7 +137,7 @@ def test_crossover_of_flops_lies_at_two_d():
     found = fits.crossover(T * 1.1, 8 * T * 1.1 * d**2 + 4 * (T * 1.1) ** 2 * d, 16 * T * 1.1 * d**2)
     assert found.length == pytest.approx(2 * d, rel=2e-3)
     assert found.low == found.high == found.length
-    assert (found.count, found.sentence) == (1, "attention is faster below and slower above")
+    assert found.count == 1
 
 
 def test_crossover_exactly_on_a_measured_length():
@@ -145,23 +145,21 @@ def test_crossover_exactly_on_a_measured_length():
     assert found.length == pytest.approx(256)
 
 
-def test_no_crossover_says_who_wins():
+def test_no_crossover_has_no_length():
     jitter = noise(np.random.default_rng(8), 5, len(T), 2)
     always = fits.crossover(T, 0.2 * T * jitter[0], T * jitter[1])
     assert (always.length, always.low, always.high, always.count) == (None, None, None, 0)
-    assert "faster at every length" in always.sentence
-    assert "slower at every length" in fits.crossover(T, 9 * T * jitter[0], T * jitter[1]).sentence
+    assert fits.crossover(T, 9 * T * jitter[0], T * jitter[1]).count == 0
     exact = np.exp(np.random.default_rng(9).normal(0, 0.05, (5, len(T))))
     same = fits.crossover(T, T * exact, T * exact[::-1])
-    assert same.length is None and "not distinguishable" in same.sentence
+    assert same.length is None
 
 
 def test_of_several_crossings_the_first_is_reported_and_the_rest_counted():
     log_ratio = np.array([0.5, 0.2, -0.3, -0.6, -0.2, 0.3, 0.5])
     found = fits.crossover(T, T * np.exp(log_ratio), T)
-    assert found.count == 2 and "first of 2 crossings" in found.sentence
+    assert found.count == 2
     assert 128 < found.length < 256
-    assert found.sentence.startswith("attention is slower below and faster above")
 
 
 def test_compare_tells_apart_only_what_it_can():

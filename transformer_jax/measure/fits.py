@@ -16,7 +16,8 @@ from functools import cache
 from itertools import pairwise
 
 import numpy as np
-from scipy import interpolate, optimize, stats
+
+# scipy is imported where it is used: it takes half a second to load, and a clock has no need of it
 
 CONFIDENCE = 0.95
 SIGNED_RANK_ROUNDS = 8
@@ -65,14 +66,13 @@ class Polynomial:
 class Crossover:
     """The first length at which attention's cost equals the RNN's; length, low, high are None if none is.
 
-    count: how many crossings the measured range holds. sentence: what was found, for a reader.
+    count: how many crossings the measured range holds.
     """
 
     length: float | None
     low: float | None
     high: float | None
     count: int
-    sentence: str
 
 
 def interval(values_RxN, exact: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -88,6 +88,8 @@ def interval(values_RxN, exact: bool = False) -> tuple[np.ndarray, np.ndarray, n
         width = np.full(values[0].shape, 0.0 if exact else np.inf)
         return values[0], values[0] - width, values[0] + width
     if R < SIGNED_RANK_ROUNDS:
+        from scipy import stats
+
         mean = values.mean(0)
         half = stats.t.ppf((1 + CONFIDENCE) / 2, R - 1) * values.std(0, ddof=1) / R**0.5
         return mean, mean - half, mean + half
@@ -154,6 +156,8 @@ def fit_polynomial(T, samples_RxT) -> Polynomial:
     T, y = _within(T, samples_RxT)
     if len(T) < 3:
         raise ValueError(f"a + b T + c T^2 needs three lengths, got {len(T)}")
+    from scipy import optimize
+
     centre = interval(y)[0]
     design = (T[:, None] / T[-1]) ** np.arange(3) / centre[:, None]
     low = high = value = optimize.nnls(design, np.ones(len(T)))[0]
@@ -182,7 +186,9 @@ def crossover(T, attention_RxT, rnn_RxT, floor: float = 0.0) -> Crossover:
     decided = np.flatnonzero(sign)
     flips = [(i, j) for i, j in pairwise(decided) if sign[i] != sign[j]]
     if not flips:
-        return Crossover(None, None, None, 0, _no_crossing(T, sign))
+        return Crossover(None, None, None, 0)
+
+    from scipy import interpolate
 
     i, j = flips[0]
     grid = np.linspace(x[i], x[j], 401)
@@ -193,19 +199,7 @@ def crossover(T, attention_RxT, rnn_RxT, floor: float = 0.0) -> Crossover:
     holds = np.append(grid[((low <= 0) & (high >= 0)) | (np.abs(centre) < within)], at)
     step = grid[1] - grid[0] if len(log_ratio) > 1 else 0.0  # the ends may lie up to a grid step further out
     length, first, last = (float(np.exp(v)) for v in (at, holds.min() - step, holds.max() + step))
-    order = "faster below and slower above" if sign[i] < 0 else "slower below and faster above"
-    more = f"; this is the first of {len(flips)} crossings" if len(flips) > 1 else ""
-    return Crossover(length, first, last, len(flips), f"attention is {order}{more}")
-
-
-def _no_crossing(T: np.ndarray, sign: np.ndarray) -> str:
-    measured = f"the measured range, T = {T[0]:g} to {T[-1]:g}"
-    decided = np.flatnonzero(sign)
-    if not decided.size:
-        return f"none in {measured}: the two are not distinguishable there"
-    word = "slower" if sign[decided[0]] > 0 else "faster"
-    where = "every" if decided.size == len(T) else f"{decided.size} of {len(T)}"
-    return f"none in {measured}: attention is {word} at {where} lengths".replace("every lengths", "every length")
+    return Crossover(length, first, last, len(flips))
 
 
 def _positive(samples) -> np.ndarray:

@@ -18,13 +18,6 @@ class ProgramMemory:
     alias_bytes: int | None = None
     generated_code_bytes: int | None = None
 
-    @property
-    def total_bytes(self) -> int | None:
-        """Arguments + outputs + temporaries - aliases (outputs over donated arguments), without the code."""
-        if self.argument_bytes is None:
-            return None
-        return self.argument_bytes + self.output_bytes + self.temp_bytes - self.alias_bytes
-
 
 def program_memory(compiled: jax.stages.Compiled) -> ProgramMemory:
     """Reads `compiled.memory_analysis()`. Nothing but zeros is the report of a backend that has none."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from transformer_jax.report import cost_figures, cost_sentences, cost_tables, growth
 from transformer_jax.report.cells import merge
 from transformer_jax.report.content import Report
 
@@ -11,9 +12,6 @@ def report(rows: Iterable[dict]) -> Report:
 
     Any subset will do: what the rows do not give is left out and named, never guessed.
     """
-    # here, since the fits load scipy, which listing the experiments need not wait for
-    from transformer_jax.report import cost_figures, cost_sentences, cost_tables, growth
-
     study = growth.study(merge(rows))
     return Report(
         title="What attention costs against a recurrence",
