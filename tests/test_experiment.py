@@ -96,3 +96,6 @@ def test_the_code_version_follows_the_package_and_the_experiment_but_not_the_rep
         file.write_text(text)
         versions.append(experiment.code_version(path))
     assert len(set(versions)) == 3 and versions[2] == versions[3]
+    (package / "layers").mkdir()
+    (package / "ops.py").rename(package / "layers" / "ops.py")
+    assert experiment.code_version(path) not in versions

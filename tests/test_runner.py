@@ -463,6 +463,20 @@ def test_the_header_says_what_the_rows_rest_on_and_no_home(tmp_path, monkeypatch
     assert rows_by_cell(out)[13][0]["message"] == "ValueError: ~/tiny.py"
 
 
+def test_the_commit_is_the_projects_own_or_none(tmp_path, monkeypatch):
+    def git(*words):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", tmp_path, *who, *words], check=True, capture_output=True)
+
+    git("init")
+    git("commit", "--allow-empty", "-m", "empty")
+    monkeypatch.setattr(runner, "PACKAGE", tmp_path.resolve() / "transformer_jax")
+    assert len(runner._commit()["commit"]) == 40
+    (tmp_path / "site-packages").mkdir()
+    monkeypatch.setattr(runner, "PACKAGE", tmp_path.resolve() / "site-packages" / "transformer_jax")
+    assert runner._commit() == {"commit": None, "dirty": None}
+
+
 def test_the_worker_is_told_to_keep_every_compiled_program(tmp_path, monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

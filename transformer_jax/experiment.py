@@ -113,7 +113,8 @@ def code_version(path: Path) -> str:
     The report room is left out: it draws rows and cannot change them.
     """
     digest = hashlib.sha256()
-    for source in [path, *sorted(PACKAGE.rglob("*.py"))]:
+    sources = (path.name, path), *((s.relative_to(PACKAGE).as_posix(), s) for s in sorted(PACKAGE.rglob("*.py")))
+    for name, source in sources:
         if PACKAGE / "report" not in source.parents:
-            digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+            digest.update(name.encode() + b"\0" + source.read_bytes() + b"\0")
     return digest.hexdigest()[:12]

@@ -213,7 +213,10 @@ def _commit() -> dict:
         command = ["git", "-C", str(PACKAGE.parent), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
+    unknown = {"commit": None, "dirty": None}
     try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != PACKAGE.parent:
+            return unknown  # installed inside somebody's repository, whose commit says nothing of this code
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):
-        return {"commit": None, "dirty": None}
+        return unknown
