@@ -42,10 +42,13 @@ def wait_for_rows(is_alive, folder, rows):
         time.sleep(0.02)
 
 
+def _programs(config):
+    return programs.build(models.build(config.model), config.train)
+
+
 def bits(folder):
-    config = read_config(folder)
     checkpoints = Checkpoints(folder / "checkpoints")
-    target = jax.eval_shape(programs.build(models.build(config.model), config.train).init)
+    target = jax.eval_shape(_programs(read_config(folder)).init)
     state, meta = checkpoints.restore(checkpoints.find("latest"), target)
     leaves = jax.tree.leaves(state.replace(key=jax.random.key_data(state.key)))
     return [np.asarray(leaf).tobytes() for leaf in leaves], meta["data"]
@@ -88,6 +91,26 @@ def test_evaluate_gives_the_figure_of_training(tmp_path, capsys):
     assert command_here("evaluate", folder, "--split", "tset") == 2
     assert "tset" in capsys.readouterr().err
     assert command_here("generate", folder, "--prompt", "a") == 2
+    assert command_here("evaluate") == 2
+
+
+def test_a_recurrence_is_matched_and_evaluated_beside_attention(tmp_path, capsys):
+    wide = ["--model.d-model", "24", "--model.mlp-dim", "24"]
+    matching = ["--model.mixer", "gru", "--measure.matching", "params"]
+    for name, more in (("attention", wide), ("gru", [*wide, *matching])):
+        assert command_here(*train(tmp_path / name, 20, *more)[2:]) == 0
+    capsys.readouterr()
+    assert command_here("evaluate", tmp_path / "attention", tmp_path / "gru") == 0
+    header, *lines = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert header[:5] == ["run", "mixer", "width", "parameters", "lane"] and "loss" in header
+    assert [line[1] for line in lines] == ["attention", "gru"]
+    params = [int(line[3]) for line in lines]
+    assert abs(params[1] / params[0] - 1) <= 0.02
+    trained = Checkpoints(tmp_path / "gru" / "checkpoints")
+    config = read_config(tmp_path / "gru")
+    assert config.model.recurrent_dim == int(lines[1][2])
+    state, _ = trained.restore(trained.find("best"), jax.eval_shape(_programs(config).init))
+    assert sum(leaf.size for leaf in jax.tree.leaves(state.params)) == params[1]
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ from rich.console import Console
 
 from transformer_jax import models, tasks
 from transformer_jax.config import Config, ConfigError
-from transformer_jax.measure import flops, timing
+from transformer_jax.measure import closed_form, flops, timing
+from transformer_jax.measure.matching import matched
 from transformer_jax.rows import locked
 from transformer_jax.stopping import stop_signals
 from transformer_jax.train import programs
@@ -30,7 +31,10 @@ def use_compilation_cache() -> None:
 
 
 def train(config: Config, folder: Path, console: Console, allow_fallback: bool = False) -> Outcome:
-    """`fit` with the folder locked, signals handled and progress shown.
+    """`fit` with the folder locked, signals handled and progress shown; a recurrence's width matched first.
+
+    With `measure.matching` a recurrence gets the width that gives it the parameters or the training FLOPs of the
+    attention model of the same config; the folder's config has that width.
 
     Raises:
       ConfigError: the model does not fit the task, or the folder holds a run of another config.
@@ -38,6 +42,7 @@ def train(config: Config, folder: Path, console: Console, allow_fallback: bool =
       CheckpointError, OSError: as `fit`.
     """
     use_compilation_cache()
+    config = matched(config)
     task = tasks.build(config)
     check(config, task)
     model = models.build(config.model)
@@ -52,6 +57,13 @@ def train(config: Config, folder: Path, console: Console, allow_fallback: bool =
             progress=shown,
             allow_fallback=allow_fallback,
         )
+
+
+def describe(folder: Path) -> dict[str, str | int]:
+    """What tells a folder's model from another's: mixer, width of a recurrence's state, parameters."""
+    model = read_config(folder).model
+    width = model.d_model if model.mixer == "attention" else model.state_width
+    return {"mixer": model.mixer, "width": width, "parameters": closed_form.num_params(model)}
 
 
 def evaluate(folder: Path, split: str = "validation", checkpoint: str = "best") -> list[dict[str, float]]:
