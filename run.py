@@ -94,6 +94,7 @@ class Experiment:
         cells = experiment.plan(module, given, sweep.parse_only(self.only), self.limit)
         if self.dry_run:
             return _show_plan(module, cells)
+        experiment.require_extra(module)
         folder = self.out or Path("runs") / self.name
         summary = runner.run(
             path,
@@ -161,19 +162,31 @@ class Train:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Evaluate a run's checkpoint on a whole split; everything else is read from its folder."""
+    """Evaluate runs' checkpoints on a whole split, one beside the other; everything else is read from their folders."""
 
-    folder: tyro.conf.Positional[Path]
-    """The folder of the run."""
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    """The folder of the run, or several."""
     split: str = "validation"
     """validation or test."""
     checkpoint: str = "best"
     """best (lowest validation loss), latest, or a step."""
 
     def run(self, words: Sequence[str]) -> int:
+        if not self.folders:
+            raise ConfigError("evaluate needs the folder of a run: python run.py evaluate FOLDER")
         from transformer_jax import runs
 
-        _print_metrics(runs.evaluate(self.folder, self.split, self.checkpoint))
+        found = {folder: runs.evaluate(folder, self.split, self.checkpoint) for folder in self.folders}
+        if len(found) == 1:
+            _print_metrics(*found.values())
+            return 0
+        table = [
+            {"run": str(folder), **runs.describe(folder), "lane": str(lane)}
+            | {name: f"{value:.6f}" for name, value in metrics.items()}
+            for folder, lanes in found.items()
+            for lane, metrics in enumerate(lanes)
+        ]
+        _print_table(table)
         return 0
 
 
@@ -291,6 +304,14 @@ def _print_metrics(lanes: list[dict[str, float]]) -> None:
     for lane, metrics in enumerate(lanes):
         said = "  ".join(f"{name} {value:.6f}" for name, value in metrics.items())
         print(f"lane {lane}: {said}" if len(lanes) > 1 else said)
+
+
+def _print_table(rows_: list[dict]) -> None:
+    names = list(dict.fromkeys(name for row in rows_ for name in row))
+    lines = [names, *([str(row.get(name, "-")) for name in names] for row in rows_)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def _draw(folder: Path) -> None:

@@ -54,6 +54,7 @@ SWEEP = chain(
     over([AUTO, SOME], ["model"], ["decode"], SPARSE),
     # the same program once more: what this machine cannot tell apart
     over([AUTO, LSTM], ["op"], ["train"], [64, 1024], measure__repeat=[1]),
+    over([AUTO, LSTM], ["model"], ["train"], [256], measure__repeat=[1]),
 )
 report = attention_cost.report
 
@@ -71,23 +72,26 @@ def cell(config: Config) -> dict:
     """One sample of the config's program, beside what is known of it without a clock."""
     from transformer_jax.measure import timing
 
-    columns, timer = _prepare(config)
-    return columns | asdict(timer()) | {"matmul_peak_flops": timing.calibration().peak_flops}
+    columns, arguments, timer = _prepare(config)
+    arguments()  # made outside the sample where they were not kept
+    peak = timing.calibration(config.model.dtype).peak_flops
+    return columns | asdict(timer()) | {"matmul_peak_flops": peak}
 
 
 @cache
 def _prepare(config: Config) -> tuple:
-    """Compiles and counts once a cell; the timer keeps the program and its arguments for the later rounds."""
+    """Compiles and counts once a cell; (columns, arguments, timer), of which the timer keeps the program."""
     from transformer_jax.measure import closed_form, flops, memory, programs, timing
     from transformer_jax.measure.matching import matched
 
     program = programs.build(config)
-    args = program.make_args()
+    arguments = programs.Arguments(program.make_args)
+    args = arguments()
     compiled = timing.compile_program(program.fn, args)
     counted = flops.count(program.fn, *args)
     model = matched(config).model
     xla = compiled.program.cost_analysis() or {}
-    return {
+    columns = {
         "compile_seconds": compiled.compile_seconds,
         "compile_cached": compiled.cached,
         "tokens": program.tokens,
@@ -104,4 +108,5 @@ def _prepare(config: Config) -> tuple:
         "xla_bytes": xla.get("bytes accessed"),
         **asdict(memory.program_memory(compiled.program)),
         **memory.peak_columns(compiled, args),
-    }, timing.Timer(lambda: compiled(*args), config.measure.min_sample_seconds)
+    }
+    return columns, arguments, timing.Timer(lambda: compiled(*arguments()), config.measure.min_sample_seconds)

@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "tasks": {"config", "ops"},
     "train": {"config", "ops", "tasks"},
     "measure": {"config", "ops", "layers", "models", "train"},
+    "peers": {"config", "ops", "models", "train", "measure"},
     "rows": {"config"},
     "report": {"config", "measure", "rows"},
     **{name: {"config", "rows", "stopping"} | RUNNER - {name} for name in RUNNER},
@@ -33,6 +34,7 @@ MAY_IMPORT = {
         "tasks",
         "train",
         "measure",
+        "peers",
         "report",
         "sweep",
     },
@@ -94,6 +96,7 @@ def test_the_table_has_no_cycle():
         "tasks",
         "train",
         "measure",
+        "peers",
         "rows",
         "runs",
         "report",
@@ -116,7 +119,28 @@ def test_flax_stays_behind_its_fence():
         if path == ROOT / PACKAGE / "train" / "state.py":
             assert flax <= {"flax", "flax.struct"}
             continue
+        if room_of(path) == "peers":  # there Flax is one of the libraries that are measured, beside Keras and PyTorch
+            assert not flax & imported_at_the_top(path), path
+            continue
         assert not flax, f"{path.relative_to(ROOT)} imports {sorted(flax)}"
+
+
+def imported_at_the_top(path: Path) -> set[str]:
+    tops = [node for node in ast.parse(path.read_text()).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    return {name.name for node in tops if isinstance(node, ast.Import) for name in node.names} | {
+        node.module for node in tops if isinstance(node, ast.ImportFrom)
+    }
+
+
+def test_only_the_peers_know_other_frameworks():
+    """Torch and Keras are an extra: the package must import without them, so only torch_*.py load one at the top."""
+    for path in sources():
+        for library in ("torch", "keras"):
+            if room_of(path) != "peers":
+                assert library not in {name.split(".")[0] for name in imports(path)}, path
+            elif not path.stem.startswith("torch_"):
+                assert library not in {name.split(".")[0] for name in imported_at_the_top(path)}, path
+                assert not any(name.rpartition(".")[2].startswith("torch_") for name in imported_at_the_top(path)), path
 
 
 def test_ops_import_only_jax_numpy_and_the_standard_library():

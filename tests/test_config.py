@@ -110,3 +110,8 @@ def test_a_recurrence_runs_only_as_it_can():
     cudnn = c.ModelConfig(mixer="lstm", recurrence="cudnn")
     with pytest.raises(c.ConfigError, match=r"measure\.level=op"):
         c.Config(model=cudnn, measure=c.MeasureConfig(level="op"))
+
+
+def test_a_run_shorter_than_its_warm_up_says_what_to_add():
+    with pytest.raises(ConfigError, match="num_steps=50 .*add --train.warmup-steps 5"):
+        c.TrainConfig(num_steps=50, warmup_steps=100)

@@ -178,3 +178,13 @@ def test_ctrl_c_while_the_report_is_drawn_keeps_the_rows(tmp_path, capsys, monke
     assert command("experiment", "tiny") == 75
     assert "repeat the command" in capsys.readouterr().err
     assert len(rows.read(tmp_path / "runs" / "tiny").rows) == 8
+
+
+def test_a_missing_extra_is_one_message_before_anything_runs(experiments, capsys):
+    source = SOURCE.replace("USES_JAX", 'EXTRA = {"peers": ("json", "no_such_module")}\nUSES_JAX')
+    (experiments / "tiny.py").write_text(source)
+    assert command("experiment", "tiny") == 2
+    said = capsys.readouterr().err
+    assert "needs no_such_module: pip install -e '.[peers]'" in said and "json" not in said
+    assert not Path("runs").exists()
+    assert command("experiment", "tiny", "--dry-run") == 0

@@ -22,6 +22,7 @@ Mixer = Literal["attention", *RECURRENCES]
 Level = Literal["op", "block", "model"]
 Phase = Literal["forward", "train", "decode"]
 Matching = Literal["width", "params", "flops"]
+Peer = Literal["ours", "jax_nn", "linen", "nnx", "keras", "torch", "torch_compile"]
 
 
 class ConfigError(ValueError):
@@ -213,7 +214,8 @@ class TrainConfig:
         _require(self.weight_decay >= 0, f"train.weight_decay={self.weight_decay}: must not be negative")
         _require(
             self.warmup_steps < self.num_steps,
-            f"train.warmup_steps={self.warmup_steps}: must be fewer than train.num_steps={self.num_steps}",
+            f"train.warmup_steps={self.warmup_steps}: must be fewer than train.num_steps={self.num_steps}"
+            f" (for so short a run add --train.warmup-steps {self.num_steps // 10})",
         )
         _require(
             self.checkpoint_every % self.eval_every == 0,
@@ -236,6 +238,8 @@ class MeasureConfig:
     """A forward pass, a full training step (forward, backward, AdamW), or one decoding step."""
     matching: Matching = "width"
     """What a recurrence shares with the attention model of the same config: width, parameters or FLOPs."""
+    peer: Peer = "ours"
+    """Whose implementation: ours, or another library's where the experiment compares them."""
     rounds: int = 5
     """How often each cell is sampled, interleaved with all others."""
     min_sample_seconds: float = 0.05

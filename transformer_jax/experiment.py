@@ -45,7 +45,7 @@ def find(name: str) -> Path:
 
 
 def load(path: Path) -> ModuleType:
-    """The experiment in that file, as a module: BASE, SWEEP, cell, report, perhaps predict and USES_JAX.
+    """The experiment in that file, as a module: BASE, SWEEP, cell, report, perhaps predict, USES_JAX and EXTRA.
 
     Raises:
       ConfigError: a part of the contract is missing, or the file is not Python.
@@ -61,6 +61,18 @@ def load(path: Path) -> ModuleType:
     if missing:
         raise ConfigError(f"{path.name} is not an experiment: it has no {' and no '.join(missing)}")
     return module
+
+
+def require_extra(module: ModuleType) -> None:
+    """Checks that what an experiment needs beyond the package is there: its EXTRA, {name of the extra: its modules}.
+
+    Raises:
+      ConfigError: something is missing; the message says how to install it.
+    """
+    for extra, modules in getattr(module, "EXTRA", {}).items():
+        missing = [name for name in modules if importlib.util.find_spec(name) is None]
+        if missing:
+            raise ConfigError(f"this experiment needs {' and '.join(missing)}: pip install -e '.[{extra}]'")
 
 
 def plan(

@@ -8,15 +8,16 @@ from rich.console import Console
 
 from transformer_jax import models, tasks
 from transformer_jax.config import Config, ConfigError
-from transformer_jax.measure import flops, timing
+from transformer_jax.measure import closed_form, flops, timing
+from transformer_jax.measure.matching import matched
 from transformer_jax.rows import locked
 from transformer_jax.stopping import stop_signals
 from transformer_jax.train import programs
-from transformer_jax.train.checkpoint import Checkpoints
+from transformer_jax.train.checkpoint import CheckpointError, Checkpoints
 from transformer_jax.train.evaluate import evaluate as evaluate_split
 from transformer_jax.train.generate import generate as continue_tokens
 from transformer_jax.train.log import read_config
-from transformer_jax.train.loop import Outcome, fit
+from transformer_jax.train.loop import Outcome, fit, next_stop
 from transformer_jax.train.progress import Shown
 
 
@@ -30,7 +31,10 @@ def use_compilation_cache() -> None:
 
 
 def train(config: Config, folder: Path, console: Console, allow_fallback: bool = False) -> Outcome:
-    """`fit` with the folder locked, signals handled and progress shown.
+    """`fit` with the folder locked, signals handled and progress shown; a recurrence's width matched first.
+
+    With `measure.matching` a recurrence gets the width that gives it the parameters or the training FLOPs of the
+    attention model of the same config; the folder's config has that width.
 
     Raises:
       ConfigError: the model does not fit the task, or the folder holds a run of another config.
@@ -38,6 +42,7 @@ def train(config: Config, folder: Path, console: Console, allow_fallback: bool =
       CheckpointError, OSError: as `fit`.
     """
     use_compilation_cache()
+    config = matched(config)
     task = tasks.build(config)
     check(config, task)
     model = models.build(config.model)
@@ -52,6 +57,13 @@ def train(config: Config, folder: Path, console: Console, allow_fallback: bool =
             progress=shown,
             allow_fallback=allow_fallback,
         )
+
+
+def describe(folder: Path) -> dict[str, str | int]:
+    """What tells a folder's model from another's: mixer, width of a recurrence's state, parameters."""
+    model = read_config(folder).model
+    width = model.d_model if model.mixer == "attention" else model.state_width
+    return {"mixer": model.mixer, "width": width, "parameters": closed_form.num_params(model)}
 
 
 def evaluate(folder: Path, split: str = "validation", checkpoint: str = "best") -> list[dict[str, float]]:
@@ -136,9 +148,14 @@ def check(config: Config, task) -> None:
 
 
 def _params(folder: Path, run: programs.Programs, checkpoint: str):
-    checkpoints = Checkpoints(folder / "checkpoints")
-    state, _ = checkpoints.restore(checkpoints.find(checkpoint), jax.eval_shape(run.init))
-    return state.params
+    checkpoints, target = Checkpoints(folder / "checkpoints"), jax.eval_shape(run.init)
+    while True:
+        step = checkpoints.find(checkpoint)
+        try:
+            return checkpoints.restore(step, target)[0].params
+        except CheckpointError:
+            if step in checkpoints.steps():
+                raise  # else a training that goes on has removed it meanwhile
 
 
 def _steps(task) -> int:
@@ -151,9 +168,10 @@ def _speed(model, task, config: Config) -> tuple[float | None, float]:
     run = programs.build(model, config.train)
     lanes = (config.train.lanes,) if config.train.lanes > 1 else ()
     batch = next(task.train(config.train.seed))
-    shapes = {k: jax.ShapeDtypeStruct((1, *lanes, *v.shape), v.dtype) for k, v in batch.items()}
+    steps = next_stop(0, config.train)  # of a whole chunk: then its trace is that of the training
+    shapes = {k: jax.ShapeDtypeStruct((steps, *lanes, *v.shape), v.dtype) for k, v in batch.items()}
     try:
-        count = flops.count(run.run_chunk, jax.eval_shape(run.init), shapes).matmul_flops
+        count = flops.count(run.run_chunk, jax.eval_shape(run.init), shapes).matmul_flops / steps
     except ValueError:
         count = None
     return count, timing.calibration().peak_flops

@@ -53,6 +53,20 @@ def test_parameters_are_counted_to_the_last_one(variant):
         assert closed_form.num_params(config.model, level) == made
 
 
+@pytest.mark.parametrize("mixer", ["attention", "gru"])
+def test_a_classifier_of_vectors_is_counted_too(mixer):
+    overrides = {"model.mixer": mixer, "model.attention": "reference", "model.input_dim": 5, "model.num_classes": 3}
+    config = with_overrides(BASE, overrides)
+    model = models.build(config.model)
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    assert closed_form.num_params(config.model) == sum(leaf.size for leaf in jax.tree.leaves(params))
+    vectors = jax.ShapeDtypeStruct((config.task.batch_size, config.task.seq_len, 5), "float32")
+    gradient = jax.grad(lambda params, x: model.apply(params, x).sum())
+    counted = flops.count(gradient, params, vectors).matmul_flops
+    # the gradient of a sum through the last layer needs one product less than that of a loss
+    assert counted == pytest.approx(closed_form.matmul_flops(config), rel=0.02)
+
+
 def test_a_block_costs_what_the_literature_says():
     """24 T d^2 + 4 T^2 d for attention; 16 T d^2 in place of 8 T d^2 + 4 T^2 d for an LSTM layer."""
     T, d = 128, 32

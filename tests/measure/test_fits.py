@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy import interpolate, optimize, stats
 
 from transformer_jax.measure import fits
 
@@ -33,9 +32,26 @@ def test_interval_covers_with_jitter_alone_and_with_bursts(rounds):
         assert ((low <= 0) & (high >= 0)).mean() > 0.945  # 0.95 less three standard errors of 20,000 trials
 
 
-def test_interval_of_one_round_is_the_point():
-    for part in fits.interval(np.array([[3.0, 4.0]])):
+def test_one_round_says_nothing_of_a_time_and_everything_of_a_count():
+    for part in fits.interval(np.array([[3.0, 4.0]]), exact=True):
         np.testing.assert_array_equal(part, [3.0, 4.0])
+    timed, counted = fits.fit_exponent(T, [T**2]), fits.fit_exponent(T, T**2)
+    assert timed.value == pytest.approx(2) and (timed.low, timed.high) == (-np.inf, np.inf)
+    assert fits.claim_quadratic(counted) and not fits.claim_quadratic(timed)
+    assert fits.compare([1.0], [5.0]).verdict == "not distinguishable"
+    assert fits.compare([1.0], [5.0], exact=True).verdict == "slower"
+    assert fits.crossover(T, [T**2], [256 * T]).length is None
+    assert fits.crossover(T, T**2, 256 * T).length == pytest.approx(256)
+    assert fits.fit_polynomial(T, [T**2]).c.high == np.inf
+
+
+def test_a_crossover_within_the_noise_floor_is_none():
+    log_ratio = np.linspace(-0.06, 0.06, len(T))
+    rounds = np.exp(np.random.default_rng(10).normal(0, 1e-4, (5, len(T))))
+    assert fits.crossover(T, T * np.exp(log_ratio) * rounds, T * rounds[::-1]).length is not None
+    assert fits.crossover(T, T * np.exp(log_ratio) * rounds, T * rounds[::-1], floor=0.1).length is None
+    found = fits.crossover(T, T * np.exp(5 * log_ratio) * rounds, T * rounds[::-1], floor=0.1)
+    assert found.low < 2**8.3 < 2**9 == pytest.approx(found.length, rel=1e-2) and found.high > 2**9.7
 
 
 @pytest.mark.parametrize(("rounds", "critical"), [(8, 3), (10, 8), (15, 25), (20, 52), (25, 89)])
@@ -171,15 +187,3 @@ def test_compare_tells_apart_only_what_it_can():
 def test_impossible_samples_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
-
-
-@pytest.mark.parametrize("num", [2, 3, 4, 5, 7, 9])
-def test_what_is_computed_without_scipy_agrees_with_it(num):
-    rng = np.random.default_rng(num)
-    x, y, at = np.cumsum(rng.uniform(0.3, 1, num)), rng.normal(size=(3, num)), rng.uniform(size=50)
-    at = x[0] + at * (x[-1] - x[0])
-    np.testing.assert_allclose(fits._spline(x, y, at), interpolate.CubicSpline(x, y, axis=1)(at), atol=1e-9)
-    for _ in range(20):  # every third or so has its free optimum within the positive octant
-        design, target = rng.normal(0.3, 1, (num + 1, 3)), rng.normal(0.5, 1, num + 1)
-        np.testing.assert_allclose(fits._non_negative(design, target), optimize.nnls(design, target)[0], atol=1e-9)
-    np.testing.assert_allclose(fits.STUDENT_T, stats.t.ppf(0.975, np.arange(1, fits.SIGNED_RANK_ROUNDS - 1)))

@@ -108,8 +108,28 @@ def test_a_form_is_compared_with_the_one_that_the_library_picks(planted):
         return 1e-6 * config["task.seq_len"] * (8 if parallel else 1), 1000, 1000, 1 if parallel else 256
 
     rows = planted.rows(contenders, noise=0.001, law=law)
-    said = only(attention_cost.report(rows).sentences, "min_gru (associative), with a critical path")
-    assert "of 1 loop steps instead of 256: at T = 256" in said and "takes 8.0" in said
+    said = only(attention_cost.report(rows).sentences, "Against min_gru, min_gru (associative)")
+    assert "has 1 loop steps instead of 256, takes at T = 256" in said and "the op alone 8.0" in said
+
+
+def test_one_round_gives_no_interval_no_crossover_and_no_winner(planted):
+    sentences = attention_cost.report(planted.rows(rounds=1)).sentences
+    assert not any("inf" in s or "nan" in s for s in sentences)
+    timed = [s for s in sentences if "time of a" in s]
+    assert timed and all("(one round)" in s and "quadratic" not in s for s in timed)
+    assert not any("T* =" in s for s in sentences if " in time, " in s)
+    assert "one round cannot distinguish" in only(sentences, "At T = 4096", "same width")
+    assert "T* =" in only(sentences, "Crossover", "in FLOPs")
+
+
+def test_exponents_are_of_one_program_and_the_switch_is_said(planted):
+    rows = planted.rows(noise=0.002)
+    for row in rows:
+        row["implementation"] = "blockwise" if row["task.seq_len"] > 128 else "reference"
+    study = growth.study(merge(rows))
+    (curve,) = (c for c in study.lengths if (c.contender, c.level, c.phase) == ("attention (auto)", "model", "train"))
+    assert study.growth(curve, "step_seconds").local[0].first == 256
+    only(attention_cost.report(rows).sentences, "Attention (auto) ran as reference at T = 64, 128 and as blockwise at")
 
 
 def test_heads_and_depth_are_stated_with_their_truth(planted, sentences):

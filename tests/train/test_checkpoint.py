@@ -2,9 +2,11 @@
 
 import errno
 import json
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import jax
@@ -115,6 +117,54 @@ def test_other_versions_withdraw_the_promise(tmp_path, monkeypatch):
         checkpoints.restore(1, TARGET)
 
 
+def polled(checkpoints):
+    """As the loop asks, which does not wait."""
+    began = time.monotonic()
+    while time.monotonic() < began + 60:
+        checkpoints.check()
+        time.sleep(0.01)
+
+
+def test_a_reader_does_not_disturb_a_save(tmp_path, monkeypatch):
+    """`evaluate` on the folder of a run that is just saving, and just removing the step that was best."""
+    save(tmp_path, {1: 1.0, 2: 2.0})
+    written, reached, go_on = Checkpoints._write_manifest, threading.Event(), threading.Event()
+
+    def stalled(self):
+        reached.set()
+        assert go_on.wait(60)
+        written(self)
+
+    monkeypatch.setattr(Checkpoints, "_write_manifest", stalled)
+    with Checkpoints(tmp_path) as writer:
+        writer.save(3, state_of(3.0), meta={}, loss=0.5)
+        assert reached.wait(60)
+        reader = Checkpoints(tmp_path)
+        assert reader.find("best") == 1 and reader.find("latest") == 2
+        reader.restore(2, TARGET)
+        go_on.set()
+    assert reader.steps() == [3] and [path.name for path in tmp_path.iterdir()] == ["3"]
+    monkeypatch.setattr(Checkpoints, "meta", removed_meanwhile)
+    assert reader.best() is None
+
+
+def removed_meanwhile(self, step):
+    shutil.rmtree(self.folder / str(step))
+    raise CheckpointError("gone")
+
+
+def test_killed_while_an_old_step_is_removed(tmp_path, monkeypatch):
+    """A step is there whole or not at all: it goes in one rename."""
+    save(tmp_path, {1: 2.0})
+    monkeypatch.setattr(checkpoint.shutil, "rmtree", lambda path, ignore_errors=False: None)
+    checkpoints = save(tmp_path, {2: 1.0})
+    assert checkpoints.steps() == [2] and (tmp_path / "removed" / "1" / MANIFEST).is_file()
+    (tmp_path / "removed" / "1" / MANIFEST).unlink()
+    monkeypatch.undo()
+    assert save(tmp_path, {3: 0.5}).steps() == [3]
+    assert [path.name for path in tmp_path.iterdir()] == ["3"]
+
+
 def test_a_save_that_fails_later_is_not_believed_and_is_reported(tmp_path, monkeypatch):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, state_of(1.0), meta={}, loss=1.0)
@@ -124,11 +174,12 @@ def test_a_save_that_fails_later_is_not_believed_and_is_reported(tmp_path, monke
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Checkpoints, "_write_manifest", full)
-    other = Checkpoints(tmp_path)
-    other.save(2, state_of(2.0), meta={}, loss=0.5)
-    with pytest.raises(OSError, match="No space left"):
-        other.wait()
-    assert other.steps() == [1]
+    for ask in (Checkpoints.wait, polled):
+        other = Checkpoints(tmp_path).__enter__()
+        other.save(2, state_of(2.0), meta={}, loss=0.5)
+        with pytest.raises(OSError, match="No space left"):
+            ask(other)
+        assert other.steps() == [1]
     monkeypatch.undo()
     assert save(tmp_path, {2: 0.5}).steps() == [2]
 
@@ -166,12 +217,11 @@ def test_killed_in_the_middle_of_a_save(tmp_path, moment):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    checkpoints = Checkpoints(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["1"]
-    state, _ = checkpoints.restore_newest(jax.eval_shape(lambda: {"w": jnp.zeros((3, 5))}))
-    assert np.all(state["w"] == 1)
-    checkpoints.save(2, {"w": jnp.full((3, 5), 2.0)}, meta={}, loss=0.5)
-    checkpoints.wait()
+    with Checkpoints(tmp_path) as checkpoints:
+        assert [path.name for path in tmp_path.iterdir()] == ["1"]
+        state, _ = checkpoints.restore_newest(jax.eval_shape(lambda: {"w": jnp.zeros((3, 5))}))
+        assert np.all(state["w"] == 1)
+        checkpoints.save(2, {"w": jnp.full((3, 5), 2.0)}, meta={}, loss=0.5)
     assert checkpoints.steps() == [2]
 
 

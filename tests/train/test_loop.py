@@ -108,7 +108,8 @@ def test_a_checkpoint_evaluates_to_the_figure_of_training(parts, tmp_path):
 
 
 def test_training_lowers_the_loss(parts, tmp_path):
-    model, task, config = parts({"train.num_steps": 100, "train.eval_every": 100, "train.checkpoint_every": 100})
+    every = {"train.num_steps": 100, "train.eval_every": 100, "train.checkpoint_every": 100}
+    model, task, config = parts(every, real=True)
     fit(model, task, config, tmp_path)
     losses = [row["loss"] for row in rows_of(tmp_path, "train")]
     assert losses[-1] < 0.8 * losses[0]
@@ -162,11 +163,11 @@ def test_nan_that_comes_back_ends_the_run(parts, tmp_path):
 @pytest.mark.parametrize("mixer", ["attention", pytest.param("gru", marks=pytest.mark.slow)])
 def test_a_lane_is_the_run_alone(parts, tmp_path, mixer):
     short = {"model.mixer": mixer, "train.num_steps": 4}
-    model, task, config = parts(short | {"train.lanes": 2, "train.lane_lrs": (0.01, 0.003)})
+    model, task, config = parts(short | {"train.lanes": 2, "train.lane_lrs": (0.01, 0.003)}, real=True)
     fit(model, task, config, tmp_path / "lanes")
     lanes = restored(tmp_path / "lanes", model, config)
     for lane, lr in enumerate(config.train.lane_lrs):
-        _, task, alone = parts(short | {"train.seed": 5 + lane, "train.peak_lr": lr})
+        _, task, alone = parts(short | {"train.seed": 5 + lane, "train.peak_lr": lr}, real=True)
         fit(model, task, alone, tmp_path / str(lane))
         params = restored(tmp_path / str(lane), model, alone).params
         for (path, a), b in zip(

@@ -61,6 +61,31 @@ def test_micro_batches_give_the_gradient_of_the_whole():
     assert float(sums["loss"][1]) == 22
 
 
+@pytest.mark.parametrize("mixer", ["attention", "rnn", "gru", "lstm", "min_gru"])
+def test_padding_changes_nothing(mixer):
+    """Neither what it holds nor how much of it there is moves the loss or the gradient."""
+    model = models.build(ModelConfig(**SMALL | {"num_layers": 1}, mixer=mixer, num_classes=3))
+    params, random = jax.jit(model.init)(jax.random.key(0)), np.random.default_rng(0)
+    compute = jax.jit(partial(gradient, cross_entropy_loss(model)))
+    tokens, lengths = random.integers(0, 7, (4, 9)).astype(np.int32), np.array([9, 1, 4, 3], np.int32)
+    batch = {"inputs": tokens, "targets": np.array([2, 0, 1, 1]), "lengths": lengths}
+
+    def other_padding(batch):
+        padding = random.integers(0, 7, (4, 9)).astype(np.int32)
+        return batch | {"inputs": np.where(np.arange(9) < lengths[:, None], tokens, padding)}
+
+    batch["weights"] = np.array([1, 1, 1, 0], np.float32)
+    first, again = compute(params, batch, None), compute(params, other_padding(batch), None)
+    assert jax.tree.all(jax.tree.map(np.array_equal, first, again))
+    only = batch | {"weights": np.array([0, 0, 1, 0], np.float32)}
+    alone = {"inputs": tokens[2:3, :4], "targets": np.array([1]), "weights": np.ones(1, np.float32)}
+    jax.tree.map(
+        partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-6),
+        compute(params, only, None),
+        compute(params, alone, None),
+    )
+
+
 def infinite_gradient(params, batch, key):
     """A finite loss whose gradient is not: the derivative of sqrt at zero."""
     loss = jnp.sqrt(jnp.sum(params["w"] * batch["inputs"]))

@@ -35,13 +35,16 @@ class Attention(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x_BxLxD, positions_L, state: KVCache | None = None, *, mask=None, source_BxSxD=None):
+    def __call__(
+        self, x_BxLxD, positions_L, state: KVCache | None = None, *, mask=None, lengths_B=None, source_BxSxD=None
+    ):
         """Mixes time steps.
 
         Args:
           positions_L: absolute positions of x, int32.
           state: the cache to continue, or None for a whole sequence.
           mask: boolean, True = may attend, broadcastable to (B, H, L, S); added to the causal rule.
+          lengths_B: int, how many steps of each row of the source are real; the rest, at the end, is not seen.
           source_BxSxD: where keys and values come from (cross-attention); None: x itself.
 
         Returns:
@@ -65,7 +68,8 @@ class Attention(nn.Module):
             seen_LxS = jnp.arange(k_BxSxKxDh.shape[1]) <= positions_L[:, None]
             mask = seen_LxS if mask is None else mask & seen_LxS
             causal = False  # the mask above says it, with the cache's unused tail excluded
-        out_BxLxHxDh = ATTENTION[self.attention](q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, mask=mask, causal=causal)
+        attend = ATTENTION[self.attention]
+        out_BxLxHxDh = attend(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, mask=mask, causal=causal, lengths=lengths_B)
         out = nn.DenseGeneral(x_BxLxD.shape[-1], axis=(-2, -1), dtype=self.dtype, name="out")
         return out(out_BxLxHxDh), state
 

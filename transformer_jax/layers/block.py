@@ -20,7 +20,7 @@ class Block(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x_BxLxD, state, positions_L, mask=None):
+    def __call__(self, x_BxLxD, state, positions_L, mask=None, lengths_B=None):
         """x_BxLxD -> x_BxLxD and the mixer's new state; `state=None` means a whole sequence from the start."""
         mixer = self.make_mixer(name="mixer")
         mlp = MLP(self.mlp_dim, self.activation, self.dtype, name="mlp")
@@ -29,7 +29,7 @@ class Block(nn.Module):
 
         def mix(h):
             nonlocal state
-            h, state = mixer(h, positions_L, state, mask=mask)
+            h, state = mixer(h, positions_L, state, mask=mask, lengths_B=lengths_B)
             return h
 
         for norm, sublayer in zip(norms, (mix, mlp), strict=True):

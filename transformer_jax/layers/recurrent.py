@@ -38,12 +38,13 @@ class Recurrent(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x_BxLxD, positions_L=None, state=None, *, mask=None):
+    def __call__(self, x_BxLxD, positions_L=None, state=None, *, mask=None, lengths_B=None):
         """Mixes time steps from left to right; the order of time is the order of the array.
 
         Args:
           state: the carry to continue from (a tuple of BxR arrays), or None for zeros.
           mask: must be None: a recurrence sees every earlier step.
+          lengths_B: not read: padding comes last, and no step reads a later one.
 
         Returns:
           y_BxLxD and the last carry (None if none was given).

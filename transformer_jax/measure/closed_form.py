@@ -57,8 +57,11 @@ def _flops(config: Config, level: str) -> tuple[int, int]:
     block, block_backward = op + dense, op_backward + 2 * dense
     if level == "block":
         return block, block_backward
-    head = 2 * steps * model.d_model * model.vocab_size
-    return model.num_layers * block + head, model.num_layers * block_backward + 2 * head
+    # a pooled head answers once a sequence; a vector's projection has no gradient with respect to its input
+    answers, outputs = (steps, model.vocab_size) if model.num_classes is None else (1, model.num_classes)
+    head = 2 * answers * model.d_model * outputs
+    vectors = 0 if model.input_dim is None else 2 * steps * model.input_dim * model.d_model
+    return model.num_layers * block + head + vectors, model.num_layers * block_backward + 2 * head + vectors
 
 
 def _mixer_op(config: Config) -> tuple[int, int]:
@@ -102,10 +105,12 @@ def num_params(model: ModelConfig, level: str = "model") -> int:
     block = _projection_weights(model) + biases + recurrent + mlp + norms
     if level == "block":
         return block
-    embedding = model.vocab_size * model.d_model
+    embedding = (model.vocab_size if model.input_dim is None else model.input_dim + 1) * model.d_model
+    outputs = model.vocab_size if model.num_classes is None else model.num_classes
     positions = model.max_len * model.d_model if model.position == "learned" else 0
     norm_out = 2 * model.d_model if model.norm == "pre" else 0
-    head = 0 if model.tie_embeddings else (model.d_model + 1) * model.vocab_size
+    tied = model.tie_embeddings and model.num_classes is None
+    head = 0 if tied else (model.d_model + 1) * outputs
     return embedding + positions + model.num_layers * block + norm_out + head
 
 

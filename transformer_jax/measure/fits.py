@@ -6,20 +6,21 @@ With few rounds it is Student's t: the percentile bootstrap of five rounds cover
 t 95 to 98 times. From `SIGNED_RANK_ROUNDS` rounds on it is the signed-rank interval, which covers as well and
 which a few bursts do not widen.
 
-A deterministic quantity (FLOPs, bytes) is one round: its interval is the point itself.
+A deterministic quantity (FLOPs, bytes) is given as a vector over lengths, without rounds: its interval is the point
+itself. One round of samples has no interval: it reaches from -inf to inf, so that nothing follows from it.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 import numpy as np
 
+# scipy is imported where it is used: it takes half a second to load, and a clock has no need of it
+
 CONFIDENCE = 0.95
 SIGNED_RANK_ROUNDS = 8
-STUDENT_T = (12.7062047362, 4.3026527297, 3.1824463053, 2.7764451052, 2.5705818356, 2.4469118511)
-"""Student's t that 95 % lie within, for 1, 2, ... degrees of freedom; scipy takes a second to load."""
 QUADRATIC_SLOPE = 1.8
 
 
@@ -74,19 +75,23 @@ class Crossover:
     count: int
 
 
-def interval(values_RxN) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def interval(values_RxN, exact: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Centre, low and high of a 95 % interval over the first axis (R independent rounds), each of shape (N,).
 
-    R = 1: the point. R < SIGNED_RANK_ROUNDS: mean and Student's t. Else the Hodges-Lehmann estimate and the
-    signed-rank interval (Annals of Mathematical Statistics 34, 1963), exact for symmetric noise of any shape.
+    R = 1: -inf to inf, or the point if it is exact. R < SIGNED_RANK_ROUNDS: mean and Student's t. Else the
+    Hodges-Lehmann estimate and the signed-rank interval (Annals of Mathematical Statistics 34, 1963), exact for
+    symmetric noise of any shape.
     """
     values = np.asarray(values_RxN, float)
     R = len(values)
     if R == 1:
-        return values[0], values[0], values[0]
+        width = np.full(values[0].shape, 0.0 if exact else np.inf)
+        return values[0], values[0] - width, values[0] + width
     if R < SIGNED_RANK_ROUNDS:
+        from scipy import stats
+
         mean = values.mean(0)
-        half = STUDENT_T[R - 2] * values.std(0, ddof=1) / R**0.5
+        half = stats.t.ppf((1 + CONFIDENCE) / 2, R - 1) * values.std(0, ddof=1) / R**0.5
         return mean, mean - half, mean + half
     i, j = np.triu_indices(R)
     walsh = np.sort((values[i] + values[j]) / 2, axis=0)
@@ -103,14 +108,15 @@ def _signed_rank_tail(R: int) -> int:
     return int(np.searchsorted(ways.cumsum() / 2.0**R, (1 - CONFIDENCE) / 2, side="right")) - 1
 
 
-def compare(a_samples, b_samples, floor: float = 0.0) -> Ratio:
-    """The ratio of b's step to a's; sample r of both comes from round r (see `timing.interleave`).
+def compare(a_samples, b_samples, floor: float = 0.0, exact: bool = False) -> Ratio:
+    """The ratio of b's step to a's; sample r of both comes from round r.
 
     floor: the relative difference within which this machine cannot tell a program from itself
-    (`noise_floor`). A ratio within it, or whose interval holds 1, is "not distinguishable".
+    (`noise_floor`). A ratio within it, or whose interval holds 1, is "not distinguishable"; so is every ratio of
+    one round, unless the two are counted and not timed (exact).
     """
     (a,), (b,) = _positive(a_samples), _positive(b_samples)
-    value, low, high = (float(np.exp(x)) for x in interval(np.log(b) - np.log(a)))
+    value, low, high = (float(np.exp(x)) for x in interval(np.log(b) - np.log(a), exact))
     if low <= 1 <= high or abs(np.log(value)) <= np.log1p(floor):
         return Ratio(value, low, high, "not distinguishable")
     return Ratio(value, low, high, "slower" if value > 1 else "faster")
@@ -126,14 +132,13 @@ def fit_exponent(T, samples_RxT, first: float = 0, last: float = np.inf) -> Expo
     """Slope of log cost against log length over the lengths in first..last; ValueError if fewer than two."""
     T, y = _within(T, samples_RxT, first, last)
     x = np.log(T) - np.log(T).mean()
-    value, low, high = interval(np.log(y) @ x / (x @ x))
+    value, low, high = interval(np.log(y) @ x / (x @ x), np.ndim(samples_RxT) == 1)
     return Exponent(float(value), float(low), float(high), float(T[0]), float(T[-1]))
 
 
 def local_slopes(T, samples_RxT) -> list[Exponent]:
     """The exponent between each length and the next."""
-    T, y = _within(T, samples_RxT)
-    return [fit_exponent(T, y, *pair) for pair in pairwise(T)]
+    return [fit_exponent(T, samples_RxT, *pair) for pair in pairwise(_within(T, samples_RxT)[0])]
 
 
 def claim_quadratic(exponent: Exponent) -> bool:
@@ -151,65 +156,50 @@ def fit_polynomial(T, samples_RxT) -> Polynomial:
     T, y = _within(T, samples_RxT)
     if len(T) < 3:
         raise ValueError(f"a + b T + c T^2 needs three lengths, got {len(T)}")
+    from scipy import optimize
+
     centre = interval(y)[0]
     design = (T[:, None] / T[-1]) ** np.arange(3) / centre[:, None]
-    low = high = value = _non_negative(design, np.ones(len(T)))
-    if len(y) > 1:
+    low = high = value = optimize.nnls(design, np.ones(len(T)))[0]
+    if len(y) == 1 and np.ndim(samples_RxT) > 1:
+        low, high = np.zeros(3), np.full(3, np.inf)
+    elif len(y) > 1:
         _, low, high = interval(np.linalg.lstsq(design, (y / centre).T, rcond=None)[0].T)
         low, high = np.clip(np.minimum(low, value), 0, None), np.maximum(high, value)
     rows = np.stack([value, low, high], axis=1) * T[-1] ** -np.arange(3.0)[:, None]
     return Polynomial(*(Estimate(*map(float, row)) for row in rows))
 
 
-def _non_negative(design, target) -> np.ndarray:
-    """The non-negative least squares of a few columns: the best of the fits to any of them that is nowhere negative."""
-    best = np.zeros(design.shape[1])
-    for size in range(1, len(best) + 1):
-        for columns in map(list, combinations(range(len(best)), size)):
-            fit = np.zeros_like(best)
-            fit[columns] = np.linalg.lstsq(design[:, columns], target, rcond=None)[0]
-            if (fit >= 0).all() and np.linalg.norm(design @ fit - target) < np.linalg.norm(design @ best - target):
-                best = fit
-    return best
-
-
-def crossover(T, attention_RxT, rnn_RxT) -> Crossover:
+def crossover(T, attention_RxT, rnn_RxT, floor: float = 0.0) -> Crossover:
     """The first length at which attention's cost equals the RNN's; row r of both is the same round.
 
-    A crossing lies between two lengths at which the two are told apart and between which the order is
-    reversed. There each round's log ratio is interpolated by a cubic spline in log T; the interval is every
-    length at which the ratio's own interval holds 1.
+    A crossing lies between two lengths at which the two are told apart (as in `compare`) and between which the
+    order is reversed. There each round's log ratio is interpolated by a cubic spline in log T; the interval is
+    every length at which the two are not told apart.
     """
-    T, attention = _within(T, attention_RxT)
-    _, rnn = _within(T, rnn_RxT)
+    lengths, (T, attention) = T, _within(T, attention_RxT)
+    _, rnn = _within(lengths, rnn_RxT)
+    exact, within = np.ndim(attention_RxT) == 1, np.log1p(floor)
     x, log_ratio = np.log(T), np.log(attention) - np.log(rnn)
-    _, low, high = interval(log_ratio)
-    sign = (low > 0).astype(int) - (high < 0)
+    centre, low, high = interval(log_ratio, exact)
+    sign = ((low > 0).astype(int) - (high < 0)) * (np.abs(centre) > within)
     decided = np.flatnonzero(sign)
     flips = [(i, j) for i, j in pairwise(decided) if sign[i] != sign[j]]
     if not flips:
         return Crossover(None, None, None, 0)
 
+    from scipy import interpolate
+
     i, j = flips[0]
     grid = np.linspace(x[i], x[j], 401)
-    centre, low, high = interval(_spline(x, log_ratio, grid))
+    centre, low, high = interval(interpolate.CubicSpline(x, log_ratio, axis=1)(grid), exact)
     k = int(np.argmax(np.sign(centre) != sign[i]))  # the first point past the crossing; centre[0] is before it
     share = centre[k - 1] / (centre[k - 1] - centre[k])
     at = grid[k - 1] + share * (grid[k] - grid[k - 1])
-    holds = np.append(grid[(low <= 0) & (high >= 0)], at)
+    holds = np.append(grid[((low <= 0) & (high >= 0)) | (np.abs(centre) < within)], at)
     step = grid[1] - grid[0] if len(log_ratio) > 1 else 0.0  # the ends may lie up to a grid step further out
     length, first, last = (float(np.exp(v)) for v in (at, holds.min() - step, holds.max() + step))
     return Crossover(length, first, last, len(flips))
-
-
-def _spline(x, y_RxN, at) -> np.ndarray:
-    """The cubic spline through each row's N points (not-a-knot; a polynomial through three or two), at `at`."""
-
-    def basis(t):
-        t, knots = ((v - x[0]) / (x[-1] - x[0]) for v in (t[:, None], x[2:-2]))
-        return np.hstack([t ** np.arange(min(len(x), 4)), np.clip(t - knots, 0, None) ** 3])
-
-    return (basis(at) @ np.linalg.solve(basis(x), y_RxN.T)).T
 
 
 def _positive(samples) -> np.ndarray:

@@ -77,7 +77,12 @@ def device_peak_bytes(device: jax.Device | None = None) -> int | None:
 
 
 def peak_columns(compiled: Callable, args: Sequence) -> dict[str, int | None]:
-    """Runs the program once and returns the process's peak, and the device's where it reports one."""
+    """Runs the program once: the process's peak, by how much it rose, and the device's peak where it reports one.
+
+    The process's peak holds what earlier programs left in memory; a rise of less than the program's own plan
+    means that it ran in memory which the allocator had kept.
+    """
     with peak_rss() as rss:
         jax.block_until_ready(compiled(*args))
-    return {"peak_rss_bytes": rss.peak_bytes, "device_peak_bytes": device_peak_bytes()}
+    rise = None if rss.peak_bytes is None else rss.peak_bytes - rss.start_bytes
+    return {"peak_rss_bytes": rss.peak_bytes, "rss_rise_bytes": rise, "device_peak_bytes": device_peak_bytes()}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,31 @@ from transformer_jax.ops.recurrence import RECURRENCE, initial_carry, named
 from transformer_jax.train.optimizer import make_optimizer
 from transformer_jax.train.state import TrainState, create
 from transformer_jax.train.step import train_step
+
+MAX_KEPT_BYTES = 2**30
+
+
+class Arguments:
+    """A program's arguments, kept from call to call while those of all programs together fit MAX_KEPT_BYTES.
+
+    Beyond that the longest kept go first, and are made again when they are asked for: what a cell may allocate
+    must not depend on how many cells ran before it.
+    """
+
+    _kept: ClassVar[dict["Arguments", int]] = {}
+
+    def __init__(self, make: Callable[[], tuple]):
+        self.make, self.args = make, None
+
+    def __call__(self) -> tuple:
+        if self.args is None:
+            self.args, kept = self.make(), self._kept
+            kept[self] = sum(leaf.nbytes for leaf in jax.tree.leaves(self.args))
+            while sum(kept.values()) > MAX_KEPT_BYTES and len(kept) > 1:
+                oldest = next(iter(kept))
+                del kept[oldest]
+                oldest.args = None
+        return self.args
 
 
 class Program(NamedTuple):
@@ -35,7 +60,12 @@ def build(config: Config) -> Program:
     block: one block on random vectors; training is forward, backward (inputs too) and the AdamW update.
     model: the language model on random tokens; training is forward, cross-entropy, backward and AdamW.
     decode: one token for every sequence of the batch, with `task.seq_len` steps of context already read.
+
+    Raises:
+      ValueError: `measure.peer` names another library: those are built in `peers`, for the experiment of that name.
     """
+    if config.measure.peer != "ours":
+        raise ValueError(f"measure.peer={config.measure.peer}: only the experiment peers measures other libraries")
     config = matched(config)
     make = {"op": _op, "block": _block, "model": _model}[config.measure.level]
     if config.measure.phase == "decode":

@@ -19,22 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import monitoring
 
-from transformer_jax.measure.fits import Ratio, compare, noise_floor
-
-__all__ = [
-    "Calibration",
-    "Clock",
-    "Compiled",
-    "Ratio",
-    "Sample",
-    "Timer",
-    "calibration",
-    "compare",
-    "compile_program",
-    "interleave",
-    "noise_floor",
-]
-
 BATCHES = 5
 MAX_BATCH_STEPS = 1_000_000
 
@@ -68,9 +52,8 @@ class Compiled:
 def compile_program(fn: Callable, args: Sequence, donate: Sequence[int] = (), clock: Clock | None = None) -> Compiled:
     """Compiles `fn(*args)` ahead of time; `args` are pytrees of arrays or of `jax.ShapeDtypeStruct`.
 
-    Everything in `args` stays an argument of the program, so nothing of it is constant-folded. `donate`
-    (indices of arguments) serves to read the memory of a training step; a donated argument cannot be timed,
-    being gone after the first call.
+    Everything in `args` stays an argument of the program, so nothing of it is constant-folded. `donate`: indices
+    of arguments whose memory the results may take; the caller then steps with what it was given back.
     """
     clock, hits = clock or Clock(), []
 
@@ -89,16 +72,16 @@ def compile_program(fn: Callable, args: Sequence, donate: Sequence[int] = (), cl
 
 
 class Calibration:
-    """A square float32 matmul in JAX's default precision: how fast is this machine at this moment?
+    """A square matmul in JAX's default precision: how fast is this machine at this moment?
 
     Calling it gives the seconds of the best of `repeats` runs: with 2 of them, half of all calls on an idle
     2-core machine differed by more than 10 % from the call before, with 8 one in seven did.
     """
 
-    def __init__(self, size: int | None = None, repeats: int = 8, clock: Clock | None = None):
+    def __init__(self, dtype: str = "float32", size: int | None = None, repeats: int = 8, clock: Clock | None = None):
         size = size or (512 if jax.default_backend() == "cpu" else 8192)
         self.flops, self.repeats, self.clock = 2 * size**3, repeats, clock or Clock()
-        self.operand = jnp.full((size, size), 1 / size, jnp.float32)
+        self.operand = jnp.full((size, size), 1 / size, dtype)
         self.matmul = compile_program(jnp.matmul, (self.operand, self.operand)).program
         self.best_seconds = float("inf")
         self()
@@ -119,9 +102,9 @@ class Calibration:
 
 
 @cache
-def calibration() -> Calibration:
-    """This process's calibration, compiled once."""
-    return Calibration()
+def calibration(dtype: str = "float32") -> Calibration:
+    """This process's calibration in one dtype, compiled once."""
+    return Calibration(dtype)
 
 
 @dataclass(frozen=True)
@@ -130,7 +113,7 @@ class Sample:
 
     step_seconds: of a step in the median batch. cpu_seconds: mean per step over all `inner_steps` steps.
     calibration_seconds: mean of the calibration matmul before and after. noisy: those two differed by more
-    than the allowed share in every try.
+    than the allowed share in every try, or both were slower than the best of this process by too much.
     """
 
     step_seconds: float
@@ -146,22 +129,24 @@ class Timer:
     The first call of `step` is a warm-up and is not timed. A sample lasts at least `min_sample_seconds`, in
     `BATCHES` batches or, of long steps, fewer. If the calibrations before and after it differ by more than
     `max_drift` (as a share of the smaller), the sample is thrown away and taken again, at most `retries` times;
-    then the one with the least drift is kept and marked noisy. Whether it is kept never depends on the time of
-    the step itself.
+    then the one with the least drift is kept and marked noisy. A machine that is slow all the time (both
+    calibrations more than `max_slow` above the best so far) only marks the sample: trying again would not help.
+    Whether it is kept never depends on the time of the step itself.
     """
 
     def __init__(
         self,
         step: Callable[[], Any],
         min_sample_seconds: float,
-        calibrate: Callable[[], float] | None = None,
+        calibrate: Calibration | None = None,
         clock: Clock | None = None,
         max_drift: float = 0.1,
+        max_slow: float = 0.25,
         retries: int = 2,
     ):
         self.step, self.min_sample_seconds = step, min_sample_seconds
         self.calibrate, self.clock = calibrate or calibration(), clock or Clock()
-        self.max_drift, self.retries = max_drift, retries
+        self.max_drift, self.max_slow, self.retries = max_drift, max_slow, retries
         jax.block_until_ready(step())
         self.batch_steps = 1
         while (wall := self._batch()[0]) < min_sample_seconds / BATCHES:
@@ -178,12 +163,13 @@ class Timer:
             batches = self._batches()
             after = self.calibrate()
             drift = max(before, after) / min(before, after) - 1
-            noisy = drift > self.max_drift
+            slow = min(before, after) / self.calibrate.best_seconds - 1
+            noisy = drift > self.max_drift or slow > self.max_slow
             wall, cpu = np.median([wall for wall, _ in batches]), np.mean([cpu for _, cpu in batches])
             times = (float(wall) / self.batch_steps, float(cpu) / self.batch_steps)
             sample = Sample(*times, len(batches) * self.batch_steps, (before + after) / 2, noisy)
             tries.append((drift, sample))
-            if not noisy:
+            if drift <= self.max_drift:
                 break
             before = after
         return min(tries, key=lambda attempt: attempt[0])[1]
@@ -201,16 +187,3 @@ class Timer:
             result = self.step()
         jax.block_until_ready(result)
         return (self.clock.now() - start) / 1e9, (self.clock.cpu() - start_cpu) / 1e9
-
-
-def interleave(samplers: Sequence[Callable[[], float]], rounds: int, seed: int) -> np.ndarray:
-    """Calls every sampler once in each round, in a new random order each time; returns rounds x samplers.
-
-    The order keeps a drift of the machine from lining up with a sampler. A sampler returns seconds, for
-    example `lambda: timer().step_seconds`.
-    """
-    order, seconds = np.random.default_rng(seed), np.empty((rounds, len(samplers)))
-    for row in seconds:
-        for i in order.permutation(len(samplers)):
-            row[i] = samplers[i]()
-    return seconds

@@ -19,10 +19,12 @@ class Model(NamedTuple):
     """A network as pure functions: the one fence between Flax and the rest.
 
     init(key) -> params
-    apply(params, inputs, *, mask=None, train=False, key=None) -> float32 logits_BxLxV (logits_BxC: classes)
+    apply(params, inputs, *, mask=None, lengths=None, train=False, key=None) -> float32 logits_BxLxV (logits_BxC:
+      classes)
     initial_state(batch_size, max_len) -> state of a sequence of which nothing was read yet
     extend(params, tokens_BxL, state) -> (logits_BxLxV, state): reads L more tokens (decoding: L = 1)
 
+    lengths (B,) says how many steps of each row are real; what follows them is padding and changes nothing.
     inputs are tokens_BxL, or vectors_BxLxF where the config has an input_dim. What classifies cannot be
     extended: its answer depends on the whole sequence.
     """
@@ -78,13 +80,13 @@ def make_block(config: ModelConfig) -> Callable[..., nn.Module]:
 
 
 class Network(nn.Module):
-    """inputs -> logits_BxLxV of the next token, causally; or logits_BxC from the mean over positions."""
+    """inputs -> logits_BxLxV of the next token, causally; or logits_BxC from the mean over real positions."""
 
     config: ModelConfig
     train: bool = False
 
     @nn.compact
-    def __call__(self, inputs, state: State | None = None, *, mask=None):
+    def __call__(self, inputs, state: State | None = None, *, mask=None, lengths_B=None):
         config = self.config
         dtype = jnp.dtype(config.dtype)
         index = 0 if state is None else state.index
@@ -93,11 +95,11 @@ class Network(nn.Module):
         embedding = Embedding(vocab_size, config.d_model, config.max_len, config.position, dtype, name="embedding")
         x_BxLxD = embedding(inputs, positions_L)
         x_BxLxD = nn.Dropout(config.dropout_rate, deterministic=not self.train)(x_BxLxD)
-        x_BxLxD, blocks = self._blocks(x_BxLxD, None if state is None else state.blocks, positions_L, mask)
+        x_BxLxD, blocks = self._blocks(x_BxLxD, None if state is None else state.blocks, positions_L, mask, lengths_B)
         if config.norm == "pre":
             x_BxLxD = nn.LayerNorm(epsilon=1e-6, dtype=dtype, name="norm_out")(x_BxLxD)
         if config.num_classes is not None:
-            logits = nn.Dense(config.num_classes, dtype=dtype, name="head")(x_BxLxD.mean(1))
+            logits = nn.Dense(config.num_classes, dtype=dtype, name="head")(_mean(x_BxLxD, lengths_B))
         elif config.tie_embeddings:
             logits = embedding.attend(x_BxLxD)
         else:
@@ -105,7 +107,7 @@ class Network(nn.Module):
         new_state = None if state is None else State(index + inputs.shape[1], blocks)
         return logits.astype(jnp.float32), new_state
 
-    def _blocks(self, x_BxLxD, states, positions_L, mask):
+    def _blocks(self, x_BxLxD, states, positions_L, *masks):
         config = self.config
         block = make_block(config)
         # nn.scan and nn.remat transform a class; the partial's fields are given when it is called
@@ -115,18 +117,26 @@ class Network(nn.Module):
                 module,
                 variable_axes={"params": 0},
                 split_rngs={"params": True, "dropout": True},
-                in_axes=(0, nn.broadcast, nn.broadcast),
+                in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),
                 length=config.num_layers,
             )
             layers = scanned(**block.keywords, train=self.train, name="blocks")
-            return layers(x_BxLxD, states, positions_L, mask)
+            return layers(x_BxLxD, states, positions_L, *masks)
         after = []
         for i in range(config.num_layers):
             layer = module(**block.keywords, train=self.train, name=f"block_{i}")
             before = None if states is None else jax.tree.map(lambda s, i=i: s[i], states)
-            x_BxLxD, new = layer(x_BxLxD, before, positions_L, mask)
+            x_BxLxD, new = layer(x_BxLxD, before, positions_L, *masks)
             after.append(new)
         return x_BxLxD, None if states is None else jax.tree.map(lambda *s: jnp.stack(s), *after)
+
+
+def _mean(x_BxLxD, lengths_B):
+    """x_BxD: over all positions, or over the first `lengths_B` of each row (a row of none gives zeros)."""
+    if lengths_B is None:
+        return x_BxLxD.mean(1)
+    real_BxL = jnp.arange(x_BxLxD.shape[1]) < lengths_B[:, None]
+    return x_BxLxD.sum(1, where=real_BxL[..., None]) / jnp.maximum(lengths_B, 1)[:, None].astype(x_BxLxD.dtype)
 
 
 def build(config: ModelConfig) -> Model:
@@ -137,10 +147,10 @@ def build(config: ModelConfig) -> Model:
         inputs = jnp.zeros((1, 1, config.input_dim)) if vectors else jnp.zeros((1, 1), jnp.int32)
         return Network(config).init(key, inputs)["params"]
 
-    def apply(params, inputs, *, mask=None, train=False, key=None):
+    def apply(params, inputs, *, mask=None, lengths=None, train=False, key=None):
         _check_length(inputs.shape[1], config)
         keys = None if key is None else {"dropout": key}
-        return Network(config, train).apply({"params": params}, inputs, mask=mask, rngs=keys)[0]
+        return Network(config, train).apply({"params": params}, inputs, mask=mask, lengths_B=lengths, rngs=keys)[0]
 
     def initial_state(batch_size, max_len):
         _check_length(max_len, config)

@@ -10,7 +10,7 @@ import numpy as np
 SAMPLED = ("step_seconds", "cpu_seconds", "calibration_seconds", "matmul_peak_flops")
 """Columns which every round measures again: a merged cell holds the list of them."""
 
-LARGEST = ("compile_seconds", "peak_rss_bytes")
+LARGEST = ("compile_seconds", "peak_rss_bytes", "rss_rise_bytes")
 """Columns of which the largest counts: a warm cache makes later compiles look free."""
 
 
@@ -70,7 +70,7 @@ def derived(cell: dict) -> dict:
     """Columns that follow from others, for as far as those are there.
 
     tokens_per_second; achieved_flops_per_second and peak_share (closed-form matmul FLOPs over the median
-    step, and that over the measured matmul peak); memory_bytes (argument + output + temp - alias).
+    step, and that over the best measured matmul peak); memory_bytes (argument + output + temp - alias).
     """
     found = {}
     step = median(cell["step_seconds"]) if cell.get("step_seconds") else None
@@ -79,7 +79,7 @@ def derived(cell: dict) -> dict:
     if step and cell.get("closed_form_flops"):
         found["achieved_flops_per_second"] = cell["closed_form_flops"] / step
         if cell.get("matmul_peak_flops"):
-            found["peak_share"] = found["achieved_flops_per_second"] / median(cell["matmul_peak_flops"])
+            found["peak_share"] = found["achieved_flops_per_second"] / max(cell["matmul_peak_flops"])
     parts = [cell.get(f"{part}_bytes") for part in ("argument", "output", "temp")]
     if all(isinstance(part, (int, float)) for part in parts):
         found["memory_bytes"] = sum(parts) - (cell.get("alias_bytes") or 0)

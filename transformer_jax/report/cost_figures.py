@@ -56,8 +56,9 @@ def _amounts(study: Study) -> Figure | None:
         "flops_and_memory_by_length",
         f"FLOPs and memory against sequence length ({phase})",
         "FLOPs: all operations, counted in the jaxpr with loops multiplied out. Memory: what XLA plans"
-        " for arguments, outputs and temporaries, less what they share. Both are properties of the program,"
-        " without noise. Rings: where attention's amount equals the recurrence's of the same width.",
+        " for arguments, outputs and temporaries; a training step's old and new state both count. Both are"
+        " properties of the program, without noise. Rings: where attention's amount equals the recurrence's of"
+        " the same width.",
         partial(_draw_growth, study=study, rows=[(q, phase) for q in quantities], curves=curves),
         (10, 0.8 + 3 * len(quantities)),
     )
@@ -163,6 +164,7 @@ def _draw_matchings(canvas, versus: list[Versus]) -> None:
             if mine:
                 value = np.array([v.ratio.value for v in mine])
                 error = np.abs(np.array([(v.ratio.low, v.ratio.high) for v in mine]).T - value)
+                error = np.where(np.isfinite(error), error, 0)  # one round has no interval
                 one.errorbar(
                     [v.length for v in mine], value, error, color=color, marker=marker, linestyle=dashes,
                     capsize=2, label=label,

@@ -2,7 +2,10 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from math import isfinite
 from statistics import median
+
+import numpy as np
 
 from transformer_jax.measure import fits
 from transformer_jax.report.curves import HOLD, LENGTH, LEVEL, PHASE, contender
@@ -55,6 +58,8 @@ def listed(parts: Iterable[str], last: str = ", ") -> str:
 
 def times(ratio: fits.Ratio) -> str:
     """`2.1 [1.9, 2.3] times the time`, or that the two times cannot be told apart."""
+    if not isfinite(ratio.high):
+        return f"a time that one round cannot distinguish (ratio {number(ratio.value)})"
     value = f"{number(ratio.value)} [{number(ratio.low)}, {number(ratio.high)}]"
     if ratio.verdict == "not distinguishable":
         return f"a time that is not distinguishable (ratio {value})"
@@ -63,7 +68,7 @@ def times(ratio: fits.Ratio) -> str:
 
 def _exponent(growth: Growth) -> str:
     e = growth.exponent
-    interval = "" if growth.exact else f" [{e.low:.2f}, {e.high:.2f}]"
+    interval = "" if growth.exact else f" [{e.low:.2f}, {e.high:.2f}]" if isfinite(e.low) else " (one round)"
     return f"T^{e.value:.2f}{interval}" + (" (quadratic)" if fits.claim_quadratic(e) else "")
 
 
@@ -127,8 +132,9 @@ def _forms(study: Study) -> list[str]:
             longest, ratio = lengths[-1], fits.compare(theirs[:, -1], mine[:, -1], study.floor or 0.0)
             depths = [c.at(longest).get("sequential_depth") for c in (curve, picked)]
             said.append(
-                f"{name}, with a critical path of {depths[0]} loop steps instead of {depths[1]}: at T = {longest} a"
-                f" {PHASES[curve.phase]} of {LEVELS[curve.level]} takes {times(ratio)} of {picked.contender}."
+                f"Against {picked.contender}, {name}, whose critical path has {depths[0]} loop steps instead of"
+                f" {depths[1]}, takes at T = {longest} for a {PHASES[curve.phase]} of {LEVELS[curve.level]}"
+                f" {times(ratio)}."
             )
     return said
 
@@ -268,6 +274,32 @@ def _peak(study: Study) -> list[str]:
     ]
 
 
+def _switches(study: Study) -> list[str]:
+    """Where an attention curve changes its implementation; the exponents hold for the last one."""
+    said = {}
+    for curve in study.lengths:
+        programs = {cell[LENGTH]: cell.get("implementation") for cell in curve.cells}
+        if curve.is_attention and len(set(programs.values())) > 1:
+            parts = [f"{name} at T = {listed(str(t) for t in programs if programs[t] == name)}"
+                     for name in dict.fromkeys(programs.values())]  # fmt: skip
+            text = f"{curve.contender} ran as {listed(parts, ' and as ')}; its exponents are of the last one."
+            said[curve.contender] = max(said.get(curve.contender, ""), text, key=len)
+    return [text[0].upper() + text[1:] for text in said.values()]
+
+
+def _spread(study: Study) -> list[str]:
+    """How much a cell's samples differ among themselves."""
+    spreads = sorted(
+        float(np.subtract(*np.quantile(cell["step_seconds"], (0.75, 0.25))) / median(cell["step_seconds"]))
+        for cell in study.cells
+        if len(cell.get("step_seconds") or []) > 2
+    )
+    return spreads and [
+        f"The middle half of a cell's samples spans {percent(median(spreads))} of their median (the median over"
+        f" cells; in nine cells of ten less than {percent(spreads[int(0.9 * (len(spreads) - 1))])})."
+    ]
+
+
 def _conditions(study: Study) -> list[str]:
     said = []
     if study.held:
@@ -283,6 +315,7 @@ def _conditions(study: Study) -> list[str]:
         ]
         where = f" Out of memory: {'; '.join(walls)}." if walls else ""
         said.append(f"Of {sum(counts.values())} cells {listed(parts, ' and ')}.{where}")
+    said += _switches(study)
     if study.floor is not None:
         said.append(
             f"A program measured twice in this run differed from itself by at most {percent(study.floor)}: times"
@@ -290,6 +323,7 @@ def _conditions(study: Study) -> list[str]:
         )
     if cached := sum(bool(cell.get("compile_cached")) for cell in study.cells):
         said.append(f"Of {len(study.cells)} programs {cached} were loaded from the compilation cache, not compiled.")
+    said += _spread(study)
     rounds, noisy = (sum(cell[column] for cell in study.cells) for column in ("rounds", "rounds_noisy"))
     if noisy:
         said.append(f"Of {rounds} samples {noisy} were taken while the machine was noisy; they are included.")

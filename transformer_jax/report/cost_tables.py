@@ -1,5 +1,6 @@
 """The tables of the attention-cost report: exponents, crossovers, changes, FLOPs counted three ways."""
 
+from math import isfinite
 from statistics import median
 
 from transformer_jax.measure import fits
@@ -20,7 +21,7 @@ def _growths(study: Study) -> Table:
     for g in study.growths:
         e = g.exponent
         slopes = " ".join(f"{slope.value:.2f}" for slope in g.local)
-        interval = (None, None) if g.exact else (e.low, e.high)
+        interval = (e.low, e.high) if isfinite(e.low) and not g.exact else (None, None)
         place = (NAMES[g.quantity], g.curve.level, g.curve.phase, g.curve.contender, g.curve.matching)
         rows.append((*place, e.value, *interval, f"{e.first:g}–{e.last:g}", fits.claim_quadratic(e), slopes))
     return Table(

@@ -164,8 +164,11 @@ def study(cells: Iterable[dict]) -> Study:
 def growth(curve: Curve, quantity: str) -> Growth | None:
     """The exponent of one quantity, or None where fewer than three lengths have it in a common round."""
     lengths, samples = together(curve.samples(quantity))
+    lengths, samples = _of_one_program(curve, lengths, samples)
     if len(lengths) < 3:
         return None
+    if quantity != "step_seconds":
+        (samples,) = samples  # counted, not sampled
     far = sum(t >= ASYMPTOTIC for t in lengths) >= 3
     timed = quantity == "step_seconds" and len(lengths) > 3
     return Growth(
@@ -177,14 +180,24 @@ def growth(curve: Curve, quantity: str) -> Growth | None:
     )
 
 
+def _of_one_program(curve: Curve, lengths: list[int], samples: np.ndarray) -> tuple[list[int], np.ndarray]:
+    """The lengths at which the curve runs what it runs at the longest: `auto` changes the implementation."""
+    programs = [curve.at(t).get("implementation") for t in lengths]
+    same = [i for i, program in enumerate(programs) if program == programs[-1]]
+    return ([lengths[i] for i in same], samples[:, same]) if same else (lengths, samples)
+
+
 def crossing(attention: Curve, recurrence: Curve, quantity: str, floor: float = 0.0) -> Crossing | None:
     """Where attention's cost passes the recurrence's, or None with fewer than two common lengths."""
-    floor = floor if quantity == "step_seconds" else 0.0  # what is counted is exact
     lengths, mine, theirs = together(attention.samples(quantity), recurrence.samples(quantity))
     if len(lengths) < 2:
         return None
-    found = fits.crossover(lengths, mine, theirs)
-    verdicts = tuple(fits.compare(theirs[:, i], mine[:, i], floor).verdict for i in range(len(lengths)))
+    exact = quantity != "step_seconds"
+    compared = {"floor": 0.0 if exact else floor, "exact": exact}
+    verdicts = tuple(fits.compare(theirs[:, i], mine[:, i], **compared).verdict for i in range(len(lengths)))
+    if exact:
+        (mine,), (theirs,) = mine, theirs
+    found = fits.crossover(lengths, mine, theirs, compared["floor"])
     return Crossing(quantity, attention, recurrence, found, tuple(lengths), verdicts)
 
 

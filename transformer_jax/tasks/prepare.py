@@ -1,6 +1,8 @@
 """`prepare NAME --from FOLDER`: original local files into the on-disk layout of tensorflow-datasets."""
 
+import contextlib
 import hashlib
+import io
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -43,7 +45,8 @@ def prepare(name: str, folder: str | Path, data_dir: str | Path) -> Path:
     for left in goal.parent.glob("incomplete.*"):
         shutil.rmtree(left)
     builders.tfds.disable_progress_bar()  # it draws a hundred bars for a set of one file
-    builder.download_and_prepare()
+    with contextlib.redirect_stdout(io.StringIO()):  # it says that it downloads
+        builder.download_and_prepare()
     return goal
 
 

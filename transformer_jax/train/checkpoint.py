@@ -8,6 +8,7 @@ checkpoints/STEP/manifest.json  the SHA-256 of every file; written before the re
 
 import hashlib
 import json
+import logging
 import math
 import os
 import shutil
@@ -28,8 +29,12 @@ FORMAT = 1
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 _TEMPORARY = ".orbax-checkpoint-tmp"
+_REMOVED = "removed"  # a step moves there in one rename before its files go, so that no step is ever there in part
 # Besides the manifest, what Orbax writes once more or first while it commits; nothing here reads them.
 _WRITTEN_LATER = {MANIFEST, "_CHECKPOINT_METADATA", "commit_success.txt"}
+
+# Orbax warns of every step that is saved without a loss; a run that was asked to stop has none.
+logging.getLogger("absl").addFilter(lambda record: "tracked_metric" not in record.getMessage())
 
 
 class CheckpointError(OSError):
@@ -37,18 +42,21 @@ class CheckpointError(OSError):
 
 
 class Checkpoints:
-    """The checkpoints of one run: saved in the background, newest and best kept, verified when read."""
+    """The checkpoints of one run: saved in the background, newest and best kept, verified when read.
+
+    Any number of processes may read while one writes; the one that writes enters it with `with`.
+    """
 
     def __init__(self, folder: Path):
-        """Opens the folder, making it; what a killed save left behind is removed."""
         self.folder = folder.absolute()
-        for leftover in self.folder.glob(f"*{_TEMPORARY}*"):
-            shutil.rmtree(leftover)
         # Orbax copies and plans for longer than a step takes before it goes on in the background by itself
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._saving: Future | None = None
 
     def __enter__(self):
+        """Removes what a killed save left behind; a reader must not, it may be what another process is saving."""
+        for leftover in (*self.folder.glob(f"*{_TEMPORARY}*"), *self.folder.glob(_REMOVED)):
+            shutil.rmtree(leftover)
         return self
 
     def __exit__(self, kind, *_):
@@ -66,8 +74,14 @@ class Checkpoints:
 
     def best(self) -> int | None:
         """The step with the lowest validation loss, None if none has one."""
-        losses = {step: self.meta(step)["metrics"].get("loss") for step in self.steps()}
-        known = {step: loss for step, loss in losses.items() if loss is not None}
+        known = {}
+        for step in self.steps():
+            try:
+                known[step] = self.meta(step)["metrics"].get("loss", math.inf)
+            except CheckpointError:
+                if step in self.steps():
+                    raise  # else a run that goes on has removed it just now
+        known = {step: loss for step, loss in known.items() if loss < math.inf}
         return min(known, key=known.get) if known else None
 
     def find(self, which: str) -> int:
@@ -106,6 +120,16 @@ class Checkpoints:
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
         with self._open() as manager:
             manager.save(step, args=items, metrics=meta["metrics"] or None)
+        shutil.rmtree(self.folder / _REMOVED, ignore_errors=True)  # if not now, then at the next start
+
+    def prepare(self, state: Any) -> None:
+        """Compiles what `save` runs before it returns, so that the first save takes no longer than the others."""
+        jax.block_until_ready(_copy(state))
+
+    def check(self) -> None:
+        """Raises what went wrong with the last save if it has ended; waits for nothing."""
+        if self._saving is not None and self._saving.done():
+            self.wait()
 
     def wait(self) -> None:
         """Returns when the last save is committed; raises what went wrong with it."""
@@ -177,6 +201,7 @@ class Checkpoints:
         keep = [LatestN(1), BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)]
         options = ocp.CheckpointManagerOptions(
             preservation_policy=AnyPreservationPolicy(keep),
+            todelete_subdir=_REMOVED,
             best_fn=score,  # without it the metrics are not written, and the next save does not know them
             async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
         )

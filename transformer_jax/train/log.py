@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+import sys
 import time
 from pathlib import Path
 
@@ -61,10 +62,21 @@ class Log:
 
     def _events(self):
         if self._tensorboard is None:
-            from tensorboardX import SummaryWriter
-
-            self._tensorboard = SummaryWriter(str(self._folder), purge_step=self._purge_step)
+            self._tensorboard = _summary_writer()(str(self._folder), purge_step=self._purge_step)
         return self._tensorboard
+
+
+def _summary_writer():
+    """tensorboardX's class, imported as if PyTorch were absent: it needs none, but takes three seconds to load it."""
+    hidden = "torch" not in sys.modules
+    if hidden:
+        sys.modules["torch"] = None
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        if hidden:
+            del sys.modules["torch"]
+    return SummaryWriter
 
 
 def read_metrics(path: Path) -> list[dict]:

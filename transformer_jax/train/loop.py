@@ -60,12 +60,14 @@ def fit(
         state, step, positions = _begin(checkpoints, run, allow_fallback)
         for stream, position in zip(streams, positions or [], strict=bool(positions)):
             stream.set_state(position)
+        checkpoints.prepare(state)
         run_folder.record(folder, "start", step=step, **run_folder.environment(), data=task.describe())
         status, metrics, rollbacks = "stopped", [], 0
         with run_folder.Log(folder, step) as log, progress.showing(step, train.num_steps):
             positions = [stream.get_state() for stream in streams]
             chunk = _draw(streams, next_stop(step, train) - step)
             while step < train.num_steps and not stopping():
+                checkpoints.check()
                 state, sums = _run(run, state, chunk)
                 step = next_stop(step, train)
                 positions = [stream.get_state() for stream in streams]

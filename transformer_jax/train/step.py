@@ -17,12 +17,14 @@ LossFn = Callable[[Any, Any, jax.Array | None], tuple[jax.Array, Metrics]]  # (p
 def cross_entropy_loss(model, label_smoothing: float = 0.0) -> LossFn:
     """Mean cross-entropy of a model over {"inputs", "targets", "weights"}; a key means training (dropout).
 
+    Texts that are padded bring "lengths" (B,) as well: what lies beyond them is not read.
     Targets and weights have the shape of the logits without their last axis: (B, L) for a language model,
     (B,) for classification. The metrics are loss and accuracy.
     """
 
     def loss_fn(params, batch, key):
-        logits = model.apply(params, batch["inputs"], train=key is not None, key=key)
+        lengths = batch.get("lengths")  # of texts that are padded
+        logits = model.apply(params, batch["inputs"], lengths=lengths, train=key is not None, key=key)
         targets, weights = batch["targets"], batch["weights"]
         loss_sum, weight = cross_entropy(logits, targets, weights, label_smoothing)
         hits = jnp.sum((logits.argmax(-1) == targets) * weights.astype(jnp.float32))

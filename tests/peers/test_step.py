@@ -1,0 +1,50 @@
+"""The same language model in PyTorch: every parameter is carried over, loss and gradients agree, and so do steps."""
+
+import numpy as np
+import pytest
+
+from transformer_jax.config import Config, with_overrides
+from transformer_jax.measure import programs
+from transformer_jax.measure.closed_form import num_params
+from transformer_jax.peers import contender
+from transformer_jax.peers.step import torch_params
+
+SIZES = {"model.d_model": 6, "model.num_heads": 3, "model.num_layers": 2, "model.mlp_dim": 10, "model.vocab_size": 11}
+SIZES |= {"task.seq_len": 5, "task.batch_size": 2, "train.peak_lr": 0.01, "train.weight_decay": 0.5}
+SIZES |= {"train.clip_norm": 0.3, "train.beta2": 0.9}
+
+
+def config(mixer, peer):
+    return with_overrides(Config(), SIZES | {"model.mixer": mixer, "measure.peer": peer})
+
+
+@pytest.mark.parametrize("mixer", ["attention", "lstm"])
+def test_every_parameter_has_one_place(mixer):
+    model = config(mixer, "ours").model
+    params = torch_params(programs.build(config(mixer, "ours")).make_args()[0].params, model)
+    assert sum(array.size for array in params.values()) == num_params(model)
+    kind = "qkv.weight" if mixer == "attention" else "weight_hh_l0"
+    assert params[f"blocks.1.mixer.{kind}"].shape == ((18, 6) if mixer == "attention" else (24, 6))
+
+
+@pytest.mark.parametrize("mixer", ["attention", "lstm"])
+def test_loss_gradients_and_later_losses_are_equal(mixer):
+    """The losses after three steps agree only if clipping, decay and AdamW do."""
+    pytest.importorskip("torch", reason="torch is in the extra .[peers]")
+    ours, theirs = (contender.build(config(mixer, peer)) for peer in ("ours", "torch"))
+    assert contender.largest_difference(theirs.outputs(), ours.outputs()) < 1e-5
+    first = float(ours.outputs()["loss"])
+    for _ in range(3):
+        metrics, loss = ours.step(), theirs.step()
+    total, weight = metrics["loss"]
+    assert abs(float(total / weight) - first) > 1e-3
+    np.testing.assert_allclose(float(loss), float(total / weight), rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own, as it imports its compiler
+def test_the_compiled_step_is_compared_as_compiled():
+    pytest.importorskip("torch", reason="torch is in the extra .[peers]")
+    ours, theirs = (contender.build(config("attention", peer)) for peer in ("ours", "torch_compile"))
+    assert contender.largest_difference(theirs.outputs(), ours.outputs()) < 1e-5
+    assert theirs.columns["compile_seconds"] > 0

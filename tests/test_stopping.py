@@ -1,0 +1,39 @@
+"""The first signal asks, the second ends the process, and afterwards signals are what they were."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from transformer_jax.stopping import RESUMABLE, stop_signals
+
+ASKED = """if True:
+    import time
+    from transformer_jax.stopping import stop_signals
+    with stop_signals() as stopping:
+        print("ready", flush=True)
+        while not stopping():
+            time.sleep(0.01)
+        print("asked", flush=True)
+        time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_second_signal_exits_at_once(number):
+    process = subprocess.Popen([sys.executable, "-c", ASKED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for word in ("ready\n", "asked\n"):
+        assert process.stdout.readline() == word
+        process.send_signal(number)
+    _, said = process.communicate(timeout=10)
+    assert process.returncode == RESUMABLE and "once more to exit at once" in said
+
+
+def test_handlers_are_put_back():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with stop_signals() as stopping:
+        assert not stopping()
+        signal.raise_signal(signal.SIGINT)
+        assert stopping()
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before

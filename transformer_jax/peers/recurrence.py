@@ -1,0 +1,120 @@
+"""A recurrent layer, input projection included, as each library offers it: rnn, gru and lstm.
+
+Ours is the large projection and the scan, `ops.recurrence.project_and_recur`. Each peer gets its parameters in its
+own tree and its arrays in its own layout, made before the clock runs: (B, T, D) for us and Flax, (T, B, D) for
+PyTorch. Training is one forward and one backward pass, with the gradients of the input and of every parameter.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from transformer_jax.config import Config
+from transformer_jax.ops.recurrence import NUM_GATES, initial_carry, project_and_recur
+from transformer_jax.peers.contender import Contender, compiled, normal
+
+PEERS = ("ours", "linen", "torch")
+PHASES = ("forward", "train")
+GATES = {"rnn": ("",), "gru": ("r", "z", "n"), "lstm": ("i", "f", "g", "o")}
+"""Flax's names of the gates, in our order."""
+
+
+def build(config: Config) -> Contender:
+    """The contender on random arrays of the config's shapes. ValueError: a mixer that the peers do not have."""
+    mixer = config.model.mixer
+    if mixer not in GATES:
+        raise ValueError(f"only {', '.join(GATES)} have peers, not {mixer}")
+    x, params, d_h = _arrays(config)
+    train = config.measure.phase == "train"
+    if config.measure.peer == "torch":
+        from transformer_jax.peers import torch_ops
+
+        return torch_ops.recurrence(mixer, x, params, d_h, train)
+    own = config.measure.peer == "ours"
+    apply = _ours(mixer) if own else _linen(mixer, config.model.state_width)
+    tree = params if own else to_linen(mixer, params)
+
+    def forward(x, tree, d_h):
+        return apply(x, tree)
+
+    def forward_and_backward(x, tree, d_h):
+        h, pullback = jax.vjp(apply, x, tree)
+        return h, *pullback(d_h)
+
+    def read(result) -> dict[str, np.ndarray]:
+        if not train:
+            return {"h": np.asarray(result)}
+        h, dx, grads = result
+        return named(h, dx, grads if own else from_linen(mixer, grads))
+
+    library = "jax" if own else "flax"
+    return compiled(forward_and_backward if train else forward, (x, tree, d_h), read, library)
+
+
+def named(h, dx, grads) -> dict[str, np.ndarray]:
+    """What a training step of any contender gives, under one set of names."""
+    return {"h": np.asarray(h), "dx": np.asarray(dx)} | {f"d_{name}": np.asarray(g) for name, g in grads.items()}
+
+
+def _arrays(config: Config):
+    """x (B, T, D), the parameters in our layout, and the gradient of h (B, T, R)."""
+    model, (B, T) = config.model, (config.task.batch_size, config.task.seq_len)
+    D, R, seed = model.d_model, model.state_width, config.train.seed
+    G = NUM_GATES[model.mixer] * R
+    params = {
+        "kernel": normal(seed, 2, (D, G), D**-0.5),
+        "bias": normal(seed, 3, (G,)),
+        "recurrent": normal(seed, 4, (R, G), R**-0.5),
+    }
+    if model.mixer == "gru":
+        params["candidate_bias"] = normal(seed, 5, (R,))
+    return normal(seed, 0, (B, T, D)), params, normal(seed, 1, (B, T, R))
+
+
+def _ours(mixer: str):
+    def apply(x, params):
+        weights = (params["recurrent"], *(params[name] for name in ("candidate_bias",) if name in params))
+        carry = initial_carry(mixer, x.shape[0], params["recurrent"].shape[0], x.dtype)
+        return project_and_recur(mixer, x, (params["kernel"], params["bias"]), weights, carry)[0]
+
+    return apply
+
+
+def _linen(mixer: str, width: int):
+    """`nn.RNN` over the cell that Flax recommends, with its defaults."""
+    import flax.linen as nn
+
+    cell = {"rnn": nn.SimpleCell, "gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell}[mixer]
+    layer = nn.RNN(cell(width))
+
+    def apply(x, params):
+        return layer.apply({"params": params}, x)
+
+    return apply
+
+
+def to_linen(mixer: str, params) -> dict:
+    """Our parameters as Flax's cell keeps them: a matrix for each gate, the LSTM's bias on the recurrent side."""
+    gates = GATES[mixer]
+    kernels, biases, recurrents = (
+        jnp.split(params[name], len(gates), axis=-1) for name in ("kernel", "bias", "recurrent")
+    )
+    cell = {}
+    for gate, kernel, bias, recurrent in zip(gates, kernels, biases, recurrents, strict=True):
+        cell[f"i{gate}"], cell[f"h{gate}"] = {"kernel": kernel}, {"kernel": recurrent}
+        cell[f"h{gate}" if mixer == "lstm" else f"i{gate}"]["bias"] = bias
+    if mixer == "gru":
+        cell["hn"]["bias"] = params["candidate_bias"]
+    return {"cell": cell}
+
+
+def from_linen(mixer: str, tree) -> dict:
+    """The inverse of `to_linen`, for gradients."""
+    cell, gates = tree["cell"], GATES[mixer]
+    with_bias = "h" if mixer == "lstm" else "i"
+    params = {
+        "kernel": jnp.concatenate([cell[f"i{gate}"]["kernel"] for gate in gates], axis=-1),
+        "bias": jnp.concatenate([cell[f"{with_bias}{gate}"]["bias"] for gate in gates]),
+        "recurrent": jnp.concatenate([cell[f"h{gate}"]["kernel"] for gate in gates], axis=-1),
+    }
+    return params | ({"candidate_bias": cell["hn"]["bias"]} if mixer == "gru" else {})
