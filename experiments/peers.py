@@ -14,7 +14,7 @@ from functools import cache
 from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, with_overrides
 from transformer_jax.measure import closed_form, timing
 from transformer_jax.measure import predict as prediction
-from transformer_jax.ops.recurrence import NUM_GATES
+from transformer_jax.ops.recurrence import RECURRENCE
 from transformer_jax.peers import attention, contender
 from transformer_jax.report import peers
 from transformer_jax.sweep import Override, chain, grid
@@ -105,7 +105,7 @@ def predict(config: Config) -> dict[str, float]:
         return found
     passes = 3 if measure.phase == "train" else 1
     if model.mixer != "attention":
-        weights = model.d_model * NUM_GATES[model.mixer] * model.state_width
+        weights = model.d_model * RECURRENCE[model.mixer].num_gates * model.state_width
         return _more(found, 2 * passes * config.task.batch_size * config.task.seq_len * weights)
     if model.num_classes is not None and (kind or closed_form.implementation(config)) == "blockwise":
         matmuls = 7 if measure.phase == "train" else 2

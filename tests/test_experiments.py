@@ -1,6 +1,10 @@
 """Every experiment keeps the contract, and its first cell runs under a tiny config."""
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +37,11 @@ def test_the_first_cell_runs_and_reports(module):
     whole = flatten(config) | row | {"kind": "row", "key": "k", "round": 0, "status": "ok", "header": "h"}
     report = module.report([whole, whole | again | {"round": 1}])
     assert report.title and report.sentences
+
+
+def test_loading_and_planning_touches_no_device():
+    """The worker may be the only process that holds one: here JAX is told to use a platform that is not there."""
+    code = "from transformer_jax.experiment import *\nfor name in names(): plan(load(find(name)))"
+    env = os.environ | {"JAX_PLATFORMS": "no_such_platform"}
+    ran = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], env=env, capture_output=True)
+    assert ran.returncode == 0, ran.stderr.decode()

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from transformer_jax.config import Config
-from transformer_jax.ops.recurrence import NUM_GATES, initial_carry, project_and_recur
+from transformer_jax.ops.recurrence import RECURRENCE, initial_carry, project_and_recur
 from transformer_jax.peers.contender import Contender, compiled, normal
 
 PEERS = ("ours", "linen", "torch")
@@ -60,7 +60,7 @@ def _arrays(config: Config):
     """x (B, T, D), the parameters in our layout, and the gradient of h (B, T, R)."""
     model, (B, T) = config.model, (config.task.batch_size, config.task.seq_len)
     D, R, seed = model.d_model, model.state_width, config.train.seed
-    G = NUM_GATES[model.mixer] * R
+    G = RECURRENCE[model.mixer].num_gates * R
     params = {
         "kernel": normal(seed, 2, (D, G), D**-0.5),
         "bias": normal(seed, 3, (G,)),
