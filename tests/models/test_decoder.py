@@ -77,7 +77,7 @@ def test_what_decoding_keeps():
     """Attention keeps every key and value, a recurrence a state of one size."""
     for length in (8, 16):
         cache = models.build(ModelConfig(**SMALL)).initial_state(3, length).blocks
-        assert isinstance(cache, KVCache) and cache.k_BxSxKxDh.shape == (2, 3, length, 3, 4)
+        assert isinstance(cache, KVCache) and cache.k_BxKxSxDh.shape == (2, 3, 3, length, 4)
         h, c = models.build(ModelConfig(**SMALL, mixer="lstm")).initial_state(3, length).blocks
         assert h.shape == c.shape == (2, 3, 12)
 
@@ -98,4 +98,32 @@ def test_bfloat16_computes_low_and_stores_high(tokens):
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     exact = jax.jit(models.build(ModelConfig(**SMALL)).apply)(params, tokens)
     np.testing.assert_allclose(jax.jit(model.apply)(params, tokens), exact, atol=0.1)
-    assert model.initial_state(1, 4).blocks.k_BxSxKxDh.dtype == jnp.bfloat16
+    assert model.initial_state(1, 4).blocks.k_BxKxSxDh.dtype == jnp.bfloat16
+
+
+def test_lanes_decode_apart(tokens):
+    """Two parameter sets, each with a cache of its own length read so far."""
+    model = models.build(ModelConfig(**SMALL, position="rotary", num_kv_heads=1))
+    params = jax.vmap(model.init)(jax.random.split(jax.random.key(0), 2))
+    read, steps = (4, 6), []
+    for lane, count in enumerate(read):
+        own = jax.tree.map(lambda p, lane=lane: p[lane], params)
+        steps.append(jax.jit(model.extend)(own, tokens[:, :count], model.initial_state(2, 9))[1])
+    states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *steps)
+    following = jnp.stack([tokens[:, count : count + 1] for count in read])
+    logits, states = jax.jit(jax.vmap(model.extend))(params, following, states)
+    for lane, count in enumerate(read):
+        own = jax.tree.map(lambda p, lane=lane: p[lane], params)
+        np.testing.assert_allclose(logits[lane], model.apply(own, tokens[:, : count + 1])[:, -1:], atol=1e-5)
+    assert states.index.tolist() == [5, 7]
+
+
+def test_a_token_leaves_the_cache_where_it_is():
+    """Donated, the cache is the output's memory, and the step's own memory is less than one more cache."""
+    model = models.build(ModelConfig(**SMALL | {"max_len": 2048, "num_layers": 6}))
+    params, state = jax.eval_shape(model.init, jax.random.key(0)), jax.eval_shape(lambda: model.initial_state(2, 2048))
+    token = jax.ShapeDtypeStruct((2, 1), jnp.int32)
+    memory = jax.jit(model.extend, donate_argnums=2).lower(params, token, state).compile().memory_analysis()
+    cache_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in state.blocks)
+    assert memory.alias_size_in_bytes >= cache_bytes
+    assert memory.temp_size_in_bytes < cache_bytes / 2

@@ -10,7 +10,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ke
 from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
 
 from transformer_jax.ops import attention, blockwise
-from transformer_jax.ops.attention import ATTENTION, attention_weights, choose
+from transformer_jax.ops.attention import ATTENTION, attention_weights, choose, next_step
 
 TOLERANCE = {
     "float32": 2e-5,
@@ -322,3 +322,22 @@ def test_cudnn_lowers():
 @pytest.mark.parametrize("name", ["reference", "xla", "blockwise"])
 def test_portable_ones_lower_everywhere(name, platform):
     assert "stablehlo" in lowered(name, platform, jnp.bfloat16)
+
+
+@pytest.mark.parametrize("num_past", [0, 4, 7])
+def test_a_step_reads_the_cache_and_itself(num_past):
+    """Against the formula in float64; places that are not filled yet have no weight, whatever they hold."""
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.standard_normal((2, heads, 5)) for heads in (6, 3, 3))
+    past_k, past_v = rng.standard_normal((2, 2, 3, 7, 5))
+    keys, values = (
+        np.concatenate([past[:, :, :num_past], own[:, :, None]], 2).repeat(2, 1)
+        for past, own in ((past_k, k), (past_v, v))
+    )
+    weights = np.exp(np.einsum("bhd,bhsd->bhs", q, keys) / 5**0.5)
+    expected = np.einsum("bhs,bhsd->bhd", weights / weights.sum(-1, keepdims=True), values)
+    arrays = [jnp.asarray(x, jnp.float32) for x in (q, k, v, past_k, past_v)]
+    np.testing.assert_allclose(jax.jit(next_step)(*arrays, num_past), expected, atol=1e-6)
+    low = jax.jit(next_step)(*(x.astype(jnp.bfloat16) for x in arrays), num_past)
+    assert low.dtype == jnp.bfloat16
+    np.testing.assert_allclose(low.astype(np.float32), expected, atol=0.05)

@@ -6,24 +6,36 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from transformer_jax.ops.attention import ATTENTION
+from transformer_jax.ops.attention import ATTENTION, next_step
 from transformer_jax.ops.positions import rotary
 
 # B batch, L query length, S source length, D d_model, H heads, K key-value heads, Dh head_dim
 
 
 class KVCache(NamedTuple):
-    """Keys and values of the positions seen so far; later positions hold zeros."""
+    """Keys and values of the positions seen so far, head by head; later positions hold zeros."""
 
-    k_BxSxKxDh: jax.Array
-    v_BxSxKxDh: jax.Array
+    k_BxKxSxDh: jax.Array
+    v_BxKxSxDh: jax.Array
+
+    def extended(self, new: "KVCache", index: jax.Array) -> "KVCache":
+        """The cache with `new` written from position `index` on; axes before (S, Dh) may be any, depth included.
+
+        In place where the cache is donated or carried by a loop.
+        """
+
+        def write(leaf, piece):
+            return jax.lax.dynamic_update_slice(leaf, piece, (*[0] * (leaf.ndim - 2), index, 0))
+
+        return jax.tree.map(write, self, new)
 
 
 class Attention(nn.Module):
     """softmax(Q Kᵀ / sqrt(Dh)) V with learned projections (Vaswani et al. 2017, section 3.2.2).
 
-    With a `state`, x continues the sequence: its keys and values are written into the cache at `positions_L`
-    and the queries attend to everything up to their own position.
+    With a `state`, x continues the sequence: the queries attend to everything up to their own position. The cache
+    is read only; `state.extended(new, positions_L[0])` is the next one. Whoever holds the caches of all layers thus
+    writes what is new and copies nothing.
     """
 
     num_heads: int
@@ -48,7 +60,7 @@ class Attention(nn.Module):
           source_BxSxD: where keys and values come from (cross-attention); None: x itself.
 
         Returns:
-          y_BxLxD and the extended cache (None without one).
+          y_BxLxD and x's own keys and values as a KVCache of L positions (None without a state).
         """
         source = x_BxLxD if source_BxSxD is None else source_BxSxD
         q_BxLxHxDh = self._project("query", self.num_heads)(x_BxLxD)
@@ -57,26 +69,31 @@ class Attention(nn.Module):
         if self.rotary:
             q_BxLxHxDh = rotary(q_BxLxHxDh, positions_L)
             k_BxSxKxDh = rotary(k_BxSxKxDh, positions_L)
-        causal = self.causal
-        if state is not None:
-            start = (0, positions_L[0], 0, 0)
-            state = KVCache(
-                jax.lax.dynamic_update_slice(state.k_BxSxKxDh, k_BxSxKxDh.astype(self.dtype), start),
-                jax.lax.dynamic_update_slice(state.v_BxSxKxDh, v_BxSxKxDh.astype(self.dtype), start),
-            )
-            k_BxSxKxDh, v_BxSxKxDh = state
-            seen_LxS = jnp.arange(k_BxSxKxDh.shape[1]) <= positions_L[:, None]
-            mask = seen_LxS if mask is None else mask & seen_LxS
-            causal = False  # the mask above says it, with the cache's unused tail excluded
-        attend = ATTENTION[self.attention]
-        out_BxLxHxDh = attend(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, mask=mask, causal=causal, lengths=lengths_B)
+        new = None
+        if state is None:
+            attend = ATTENTION[self.attention]
+            arguments = {"mask": mask, "causal": self.causal, "lengths": lengths_B}
+            out_BxLxHxDh = attend(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, **arguments)
+        else:
+            new = KVCache(*(x.astype(self.dtype).swapaxes(1, 2) for x in (k_BxSxKxDh, v_BxSxKxDh)))
+            out_BxLxHxDh = self._continue(q_BxLxHxDh, new, state, positions_L, mask, lengths_B)
         out = nn.DenseGeneral(x_BxLxD.shape[-1], axis=(-2, -1), dtype=self.dtype, name="out")
-        return out(out_BxLxHxDh), state
+        return out(out_BxLxHxDh), new
+
+    def _continue(self, q_BxLxHxDh, new, state, positions_L, mask, lengths_B):
+        if q_BxLxHxDh.shape[1] == 1 and mask is None and lengths_B is None:
+            k_BxKxDh, v_BxKxDh = (x[:, :, 0] for x in new)
+            return next_step(q_BxLxHxDh[:, 0], k_BxKxDh, v_BxKxDh, *state, positions_L[0])[:, None]
+        # Several steps at once are worth a copy of the layer's cache: any implementation can then attend to it.
+        k_BxSxKxDh, v_BxSxKxDh = (x.swapaxes(1, 2) for x in state.extended(new, positions_L[0]))
+        seen_LxS = jnp.arange(k_BxSxKxDh.shape[1]) <= positions_L[:, None]
+        mask = seen_LxS if mask is None else mask & seen_LxS
+        return ATTENTION[self.attention](q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, mask=mask, lengths=lengths_B)
 
     def _project(self, name, num_heads):
         return nn.DenseGeneral((num_heads, self.head_dim), dtype=self.dtype, name=name)
 
     def initial_state(self, batch_size, max_len) -> KVCache:
         """An empty cache for sequences of up to max_len steps."""
-        empty = jnp.zeros((batch_size, max_len, self.num_kv_heads, self.head_dim), self.dtype)
-        return KVCache(empty, empty)
+        shape = (batch_size, self.num_kv_heads, max_len, self.head_dim)
+        return KVCache(jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype))

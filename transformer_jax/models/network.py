@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from transformer_jax.config import ModelConfig
-from transformer_jax.layers.attention import Attention
+from transformer_jax.layers.attention import Attention, KVCache
 from transformer_jax.layers.block import Block
 from transformer_jax.layers.embedding import Embedding
 from transformer_jax.layers.recurrent import Recurrent
@@ -22,7 +22,8 @@ class Model(NamedTuple):
     apply(params, inputs, *, mask=None, lengths=None, train=False, key=None) -> float32 logits_BxLxV (logits_BxC:
       classes)
     initial_state(batch_size, max_len) -> state of a sequence of which nothing was read yet
-    extend(params, tokens_BxL, state) -> (logits_BxLxV, state): reads L more tokens (decoding: L = 1)
+    extend(params, tokens_BxL, state) -> (logits_BxLxV, state): reads L more tokens (decoding: L = 1); jit it with
+      the state donated, or carry the state in a loop, else every call copies the whole key-value cache
 
     lengths (B,) says how many steps of each row are real; what follows them is padding and changes nothing.
     inputs are tokens_BxL, or vectors_BxLxF where the config has an input_dim. What classifies cannot be
@@ -95,7 +96,8 @@ class Network(nn.Module):
         embedding = Embedding(vocab_size, config.d_model, config.max_len, config.position, dtype, name="embedding")
         x_BxLxD = embedding(inputs, positions_L)
         x_BxLxD = nn.Dropout(config.dropout_rate, deterministic=not self.train)(x_BxLxD)
-        x_BxLxD, blocks = self._blocks(x_BxLxD, None if state is None else state.blocks, positions_L, mask, lengths_B)
+        states = None if state is None else state.blocks
+        x_BxLxD, new = self._blocks(x_BxLxD, states, positions_L, mask, lengths_B)
         if config.norm == "pre":
             x_BxLxD = nn.LayerNorm(epsilon=1e-6, dtype=dtype, name="norm_out")(x_BxLxD)
         if config.num_classes is not None:
@@ -104,8 +106,11 @@ class Network(nn.Module):
             logits = embedding.attend(x_BxLxD)
         else:
             logits = nn.Dense(config.vocab_size, dtype=dtype, name="head")(x_BxLxD)
-        new_state = None if state is None else State(index + inputs.shape[1], blocks)
-        return logits.astype(jnp.float32), new_state
+        if state is not None:
+            # Caches pass the layers unchanged and are written here, all at once: in place if their owner lets them go.
+            blocks = state.blocks.extended(new, index) if isinstance(state.blocks, KVCache) else new
+            state = State(index + inputs.shape[1], blocks)
+        return logits.astype(jnp.float32), state
 
     def _blocks(self, x_BxLxD, states, positions_L, *masks):
         config = self.config

@@ -92,6 +92,27 @@ def reference(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, le
     return out.reshape(q.shape).astype(q.dtype)
 
 
+def next_step(q_BxHxDh, k_BxKxDh, v_BxKxDh, past_k_BxKxSxDh, past_v_BxKxSxDh, num_past) -> jax.Array:
+    """One query of every sequence over the first `num_past` of S cached keys and over its own: out_BxHxDh.
+
+    The step of decoding: cached keys and values are read once and nothing of their size is written, so that the
+    cache can be extended in place afterwards. Cached places from `num_past` on get no weight, but must be finite.
+    """
+    q, k, v = q_BxHxDh, k_BxKxDh, v_BxKxDh
+    (B, K, S, Dh), dtype = past_k_BxKxSxDh.shape, jnp.promote_types(q.dtype, jnp.float32)
+    q = q.reshape(B, K, -1, Dh)
+    # Elementwise, because a matmul over one key is slower; the cache's products are plain (G, Dh) @ (Dh, S).
+    own_BxKxGx1 = jnp.sum(q.astype(dtype) * k[:, :, None].astype(dtype), -1, keepdims=True) * Dh**-0.5
+    scores_BxKxGxS = jnp.einsum("bkgd,bksd->bkgs", q, past_k_BxKxSxDh, preferred_element_type=dtype) * Dh**-0.5
+    scores_BxKxGxS = jnp.where(jnp.arange(S) < num_past, scores_BxKxGxS, -jnp.inf)
+    top = jnp.maximum(scores_BxKxGxS.max(-1, keepdims=True), own_BxKxGx1)
+    weights_BxKxGxS, own_BxKxGx1 = jnp.exp(scores_BxKxGxS - top), jnp.exp(own_BxKxGx1 - top)
+    total = weights_BxKxGxS.sum(-1, keepdims=True) + own_BxKxGx1
+    out = jnp.einsum("bkgs,bksd->bkgd", weights_BxKxGxS.astype(v.dtype), past_v_BxKxSxDh, preferred_element_type=dtype)
+    out = (out + own_BxKxGx1 * v[:, :, None].astype(dtype)) / total
+    return out.reshape(q_BxHxDh.shape).astype(q_BxHxDh.dtype)
+
+
 def xla(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None):
     """`jax.nn.dot_product_attention` as XLA compiles it: stores the weights, works everywhere."""
     q, k, v = q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh
