@@ -72,15 +72,16 @@ def cell(config: Config) -> dict:
     """One sample of the config's program, beside what is known of it without a clock."""
     from transformer_jax.measure import timing
 
-    columns, arguments, timer = _prepare(config)
+    columns, steps, arguments, timer = _prepare(config)
     arguments()  # made outside the sample where they were not kept
-    peak = timing.calibration(config.model.dtype).peak_flops
-    return columns | asdict(timer()) | {"matmul_peak_flops": peak}
+    sample = asdict(timer())
+    sample |= {name: sample[name] / steps for name in ("step_seconds", "cpu_seconds")}
+    return columns | sample | {"matmul_peak_flops": timing.calibration(config.model.dtype).peak_flops}
 
 
 @cache
 def _prepare(config: Config) -> tuple:
-    """Compiles and counts once a cell; (columns, arguments, timer), of which the timer keeps the program."""
+    """Compiles and counts once a cell; (columns, steps of a call, arguments, timer, which keeps the program)."""
     from transformer_jax.measure import closed_form, flops, memory, programs, timing
     from transformer_jax.measure.matching import matched
 
@@ -99,14 +100,19 @@ def _prepare(config: Config) -> tuple:
         "num_params": closed_form.num_params(model, config.measure.level),
         "implementation": closed_form.implementation(config),
         "closed_form_flops": closed_form.matmul_flops(matched(config)),
-        "jaxpr_matmul_flops": counted.matmul_flops,
-        "jaxpr_flops": counted.flops,
-        "jaxpr_transcendentals": counted.transcendentals,
-        "jaxpr_bytes": counted.bytes,
-        "sequential_depth": counted.sequential_depth,
+        "jaxpr_matmul_flops": round(counted.matmul_flops / program.steps),
+        "jaxpr_flops": round(counted.flops / program.steps),
+        "jaxpr_transcendentals": round(counted.transcendentals / program.steps),
+        "jaxpr_bytes": round(counted.bytes / program.steps),
+        "sequential_depth": round(counted.sequential_depth / program.steps),
         "xla_flops": xla.get("flops"),
         "xla_bytes": xla.get("bytes accessed"),
         **asdict(memory.program_memory(compiled.program)),
         **memory.peak_columns(compiled, args),
     }
-    return columns, arguments, timing.Timer(lambda: compiled(*arguments()), config.measure.min_sample_seconds)
+    return (
+        columns,
+        program.steps,
+        arguments,
+        timing.Timer(lambda: compiled(*arguments()), config.measure.min_sample_seconds),
+    )

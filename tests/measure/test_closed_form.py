@@ -40,7 +40,7 @@ CASES = [case for case in CASES if case[0] in PLAIN or case[1:] in (("op", "trai
 def test_the_walk_agrees_with_the_closed_form(variant, level, phase):
     config = with_overrides(BASE, VARIANTS[variant] | {"measure.level": level, "measure.phase": phase})
     program = programs.build(config)
-    counted = flops.count(program.fn, *program.make_args()).matmul_flops
+    counted = flops.count(program.fn, *program.make_args()).matmul_flops / program.steps
     assert counted == pytest.approx(closed_form.matmul_flops(config), rel=0.01)
 
 

@@ -53,9 +53,10 @@ def test_the_op_alone(mixer):
 
 @pytest.mark.parametrize("mixer", ["attention", "lstm"])
 def test_decoding_reads_one_token_with_the_context_behind_it(mixer):
-    program, (_, tokens, state), (logits, after) = run(model__mixer=mixer, measure__phase="decode")
-    assert program.tokens == 3 and tokens.shape == (3, 1) and logits.shape == (3, 1, 9)
+    program, (params, tokens, state), ((last, after), logits) = run(model__mixer=mixer, measure__phase="decode")
+    assert program.tokens == 3 and tokens.shape == (3, 1) and logits.shape == (program.steps, 3, 9)
     assert int(state.index) == 5 and int(after.index) == 6
+    np.testing.assert_array_equal(last[:, 0], logits[-1].argmax(-1))
 
 
 @pytest.mark.parametrize("level", ["op", "block", "model"])

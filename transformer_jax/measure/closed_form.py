@@ -32,8 +32,13 @@ def matmul_flops(config: Config) -> int:
 
 
 def implementation(config: Config) -> str | None:
-    """The attention implementation that runs: what `auto` takes on this platform. None for a recurrence."""
+    """The attention implementation that runs: what `auto` takes on this platform. None for a recurrence.
+
+    Decoding has a form of its own, `next_step`, whatever the config names.
+    """
     model, (steps, context) = config.model, _lengths(config)
+    if model.mixer == "attention" and config.measure.phase == "decode":
+        return "next_step"
     if model.mixer != "attention" or model.attention != "auto":
         return model.attention if model.mixer == "attention" else None
     dtype = jax.numpy.dtype(model.dtype)

@@ -44,13 +44,18 @@ class Arguments:
         return self.args
 
 
+DECODED = 16  # tokens in a call: a decoder carries its cache, and a call of its own for each would copy it
+
+
 class Program(NamedTuple):
-    """fn(*args) is one step. Everything that it reads is an argument, so that nothing can be folded away."""
+    """fn(*args) is `steps` steps. Everything that it reads is an argument, so that nothing can be folded away."""
 
     fn: Callable[..., Any]
     make_args: Callable[[], tuple]
     tokens: int
     """Tokens that one step reads."""
+    steps: int = 1
+    """What is timed or counted of a call is divided by them."""
 
 
 def build(config: Config) -> Program:
@@ -59,7 +64,8 @@ def build(config: Config) -> Program:
     op: what touches more than one time step, on random inputs; training is forward and backward.
     block: one block on random vectors; training is forward, backward (inputs too) and the AdamW update.
     model: the language model on random tokens; training is forward, cross-entropy, backward and AdamW.
-    decode: one token for every sequence of the batch, with `task.seq_len` steps of context already read.
+    decode: one token after another, each the likeliest after the one before, for every sequence of the batch; at
+      every one of them the context is `task.seq_len`, its own token included.
 
     Raises:
       ValueError: `measure.peer` names another library: those are built in `peers`, for the experiment of that name.
@@ -71,9 +77,10 @@ def build(config: Config) -> Program:
     if config.measure.phase == "decode":
         make = _decode
     fn, make_args = make(config)
-    steps = 1 if config.measure.phase == "decode" else config.task.seq_len
+    decode = config.measure.phase == "decode"
+    tokens = config.task.batch_size * (1 if decode else config.task.seq_len)
     # jitted here, so that compiling and counting share one trace
-    return Program(jax.jit(fn), make_args, config.task.batch_size * steps)
+    return Program(jax.jit(fn), make_args, tokens, DECODED if decode else 1)
 
 
 def _op(config: Config):
@@ -159,7 +166,15 @@ def _decode(config: Config):
         state = state._replace(index=jnp.int32(length - 1))  # the cache has one place left
         return _state(models.build, config).params, _tokens(config, 1), state
 
-    return model.extend, make_args
+    def decode(params, tokens_Bx1, state):
+        def step(carry, _):
+            tokens_Bx1, state = carry
+            logits_Bx1xV, state = model.extend(params, tokens_Bx1, state._replace(index=jnp.int32(length - 1)))
+            return (logits_Bx1xV.argmax(-1).astype(tokens_Bx1.dtype), state), logits_Bx1xV[:, 0]
+
+        return jax.lax.scan(step, (tokens_Bx1, state), length=DECODED)
+
+    return decode, make_args
 
 
 def _normal(config: Config, *shapes: tuple[int, ...]) -> list[jax.Array]:
