@@ -9,6 +9,7 @@ Exit codes: 0 done; 1 a cell failed or was killed, a loss was not finite, or the
 import dataclasses
 import signal
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,6 +92,8 @@ class Experiment:
         path = experiment.find(self.name)
         module = experiment.load(path)
         given = given_on(words, self.config)
+        if "--only" in words and not self.only:
+            raise ConfigError("--only needs axis=value,value ...: --only seq_len=64,128 mixer=lstm")
         cells = experiment.plan(module, given, sweep.parse_only(self.only), self.limit)
         if self.dry_run:
             return _show_plan(module, cells)
@@ -250,6 +253,10 @@ COMMANDS = {
 def main(argv: Sequence[str]) -> int:
     """Runs the command that the words say; returns the exit code."""
     words = list(argv)
+    twice = [option for option, n in Counter(map(_option, words)).items() if option and n > 1]
+    if twice:
+        print(f"error: --{twice[0]} is given twice: give it once, with all its values behind it", file=sys.stderr)
+        return 2
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
         words = ["experiment", MAIN_JOB, *words]
     try:
@@ -285,8 +292,13 @@ def _shown_base(words: list[str]) -> Overrides:
 
 def given_on(words: Sequence[str], sections: Any) -> dict[str, Any]:
     """The config keys that the words name, with the values read for them: {"model.num_heads": 8}."""
-    named = {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in words if word.startswith("--")}
+    named = {_option(word).replace("-", "_") for word in words}
     return {key: value for key, value in flatten(sections).items() if key in named}
+
+
+def _option(word: str) -> str:
+    """model.num-heads of --model.num_heads=8; nothing of what is no option."""
+    return word.partition("=")[0][2:].replace("_", "-") if word.startswith("--") else ""
 
 
 def _show_plan(module: ModuleType, cells: Sequence[experiment.Cell]) -> int:
@@ -296,7 +308,8 @@ def _show_plan(module: ModuleType, cells: Sequence[experiment.Cell]) -> int:
     whole = Measurement.get(console, console.options.update(max_width=1000), table).maximum
     console.width = max(console.width, whole)  # a narrow terminal wraps lines; it must not cut numbers off
     console.print(table)
-    print(f"{len(cells)} cells, {sum(cell.config.measure.rounds for cell in cells)} measurements")
+    samples = sum(cell.config.measure.rounds for cell in cells)
+    print(f"{len(cells)} cells x rounds = {samples} measurements; predicted are FLOPs, bytes and seconds of one step")
     return 0
 
 
@@ -317,6 +330,8 @@ def _print_table(rows_: list[dict]) -> None:
 def _draw(folder: Path) -> None:
     from transformer_jax import report
 
+    if folder.is_file():
+        raise rows.FolderError(f"{folder} is a file, not the folder of an experiment")
     results = rows.current(rows.read(folder))
     for note in results.notes:
         print(note, file=sys.stderr)

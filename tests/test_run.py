@@ -188,3 +188,29 @@ def test_a_missing_extra_is_one_message_before_anything_runs(experiments, capsys
     assert "needs no_such_module: pip install -e '.[peers]'" in said and "json" not in said
     assert not Path("runs").exists()
     assert command("experiment", "tiny", "--dry-run") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--only", "seq_len=16", "--only", "num_heads=1"), "--only is given twice"),
+        (("--model.num-layers", "1", "--model.num_layers=2"), "--model.num-layers is given twice"),
+        (("--only",), "--only needs axis=value"),
+        (("--limit", "-3"), "--limit -3: must be at least 1"),
+        (("--limit", "0"), "--limit 0: must be at least 1"),
+        (("--out", "a_file"), "a_file is a file"),
+        (("--out", "a_training"), "a_training holds a training run"),
+    ],
+)
+def test_a_slip_of_the_hand_runs_nothing(tmp_path, capsys, words, said):
+    (tmp_path / "a_file").write_text("")
+    (tmp_path / "a_training" / "checkpoints").mkdir(parents=True)
+    assert command("experiment", "tiny", *words) == 2
+    assert said in words_of(capsys.readouterr().err)
+    assert not list(tmp_path.rglob(rows.FILE))
+
+
+def test_a_report_on_a_file_says_so(tmp_path, capsys):
+    (tmp_path / "a_file").write_text("")
+    assert command("report", "a_file") == 2
+    assert "a_file is a file" in capsys.readouterr().err

@@ -88,6 +88,12 @@ def test_evaluate_gives_the_figure_of_training(tmp_path, capsys):
     assert command_here(*train(folder, 50)[2:]) == 2
     assert "train.num_steps 40 there, 50 here" in capsys.readouterr().err
     assert command_here("evaluate", folder, "--checkpoint", 3) == 1
+    assert command_here("evaluate", folder, "--checkpoint", "bst") == 2
+    assert "did you mean best?" in capsys.readouterr().err
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "rows.jsonl").write_text("")
+    assert command_here(*train(tmp_path / "rows", 40)[2:]) == 2
+    assert "holds an experiment" in capsys.readouterr().err
     assert command_here("evaluate", folder, "--split", "tset") == 2
     assert "tset" in capsys.readouterr().err
     assert command_here("generate", folder, "--prompt", "a") == 2

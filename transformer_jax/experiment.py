@@ -92,6 +92,8 @@ def plan(
     Raises:
       ConfigError: an unknown key, axis or value, or a config that cannot be.
     """
+    if limit is not None and limit < 1:
+        raise ConfigError(f"--limit {limit}: must be at least 1")
     given = dict(given or {})
     cells: dict[str, Cell] = {}
     for overrides in only(pin(module.SWEEP, given), wanted or {})[:limit]:

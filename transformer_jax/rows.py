@@ -145,6 +145,8 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
       FolderError: another runner is at work there, or the folder cannot be written, or the disk is full.
     """
+    if folder.is_file():
+        raise FolderError(f"{folder} is a file: choose another --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free

@@ -59,6 +59,8 @@ def run(
       process.WorkerError: no worker process can be started.
       OSError: a row could not be written; those before it are intact.
     """
+    if (folder / "checkpoints").exists():
+        raise rows.FolderError(f"{folder} holds a training run: choose another --out")
     with rows.locked(folder), stop_signals() as stopping, Worker(path, stopping) as worker:
         try:
             facts = worker.start()

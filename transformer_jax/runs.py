@@ -10,7 +10,7 @@ from transformer_jax import models, tasks
 from transformer_jax.config import Config, ConfigError
 from transformer_jax.measure import closed_form, flops, timing
 from transformer_jax.measure.matching import matched
-from transformer_jax.rows import locked
+from transformer_jax.rows import FILE, FolderError, locked
 from transformer_jax.stopping import stop_signals
 from transformer_jax.train import programs
 from transformer_jax.train.checkpoint import CheckpointError, Checkpoints
@@ -42,6 +42,8 @@ def train(config: Config, folder: Path, console: Console, allow_fallback: bool =
       CheckpointError, OSError: as `fit`.
     """
     use_compilation_cache()
+    if (folder / FILE).exists():
+        raise FolderError(f"{folder} holds an experiment: choose another --out")
     config = matched(config)
     task = tasks.build(config)
     check(config, task)

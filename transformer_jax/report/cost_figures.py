@@ -38,7 +38,8 @@ def _time(study: Study) -> Figure | None:
     return Figure(
         "time_by_length",
         "Time against sequence length",
-        "Markers: median over rounds. Lines: fits of a + bT + cT² with no negative coefficient. Rings and the"
+        "Markers: median over rounds. Lines: fits of a + bT + cT² with no negative coefficient, over the lengths at"
+        " which one program runs (fewer than four: straight lines). Rings and the"
         " lists of T*: where attention's step becomes as long as the recurrence's of the same width (bar:"
         " 95 % interval). Crosses at the top: cells that did not succeed.",
         partial(_draw_growth, study=study, rows=[("step_seconds", p) for p in phases], curves=curves),

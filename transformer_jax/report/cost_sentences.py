@@ -322,7 +322,7 @@ def _conditions(study: Study) -> list[str]:
             " whose ratio is closer to 1 than that are called not distinguishable."
         )
     if cached := sum(bool(cell.get("compile_cached")) for cell in study.cells):
-        said.append(f"Of {len(study.cells)} programs {cached} were loaded from the compilation cache, not compiled.")
+        said.append(f"Loaded from the compilation cache, not compiled: {cached} of {len(study.cells)} programs.")
     said += _spread(study)
     rounds, noisy = (sum(cell[column] for cell in study.cells) for column in ("rounds", "rounds_noisy"))
     if noisy:

@@ -137,7 +137,7 @@ ORIGINALS = {
         shakespeare,
         ("input.txt",),
         {"train": 1, "validation": 1, "test": 1},
-        "https://githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
     ),
     "mnist": Original(
         mnist,

@@ -24,10 +24,13 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from transformer_jax.config import ConfigError, nearest
+
 MANIFEST = "manifest.json"
 FORMAT = 1
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
+BY_NAME = ("latest", "best")
 _TEMPORARY = ".orbax-checkpoint-tmp"
 _REMOVED = "removed"  # a step moves there in one rename before its files go, so that no step is ever there in part
 # Besides the manifest, what Orbax writes once more or first while it commits; nothing here reads them.
@@ -89,13 +92,16 @@ class Checkpoints:
 
         Raises:
           CheckpointError: there is no such step.
+          ConfigError: not a name or a number.
         """
         steps = self.steps()
         if not steps:
             raise CheckpointError(f"{self.folder} holds no checkpoint")
+        if not which.isdigit() and which not in BY_NAME:
+            raise ConfigError(f"a checkpoint is latest, best or a step, not {which!r}{nearest(which, BY_NAME)}")
         if which.isdigit() and int(which) in steps:
             return int(which)
-        if which not in ("latest", "best"):
+        if which not in BY_NAME:
             held = ", ".join(map(str, steps))
             raise CheckpointError(f"{self.folder} holds no checkpoint {which!r}: latest, best or one of {held}")
         best = self.best() if which == "best" else None
