@@ -22,7 +22,8 @@ from transformer_jax.sweep import Override, chain, grid
 EXTRA = {"peers": ("torch", "keras")}
 
 BASE = Config(
-    model=ModelConfig(d_model=256, num_layers=4, num_heads=8, vocab_size=256),
+    # the blocks one after another, as PyTorch has them: scanned they compile sooner and run longer
+    model=ModelConfig(d_model=256, num_layers=4, num_heads=8, vocab_size=256, scan_layers=False),
     task=TaskConfig(seq_len=512, batch_size=8),
     measure=MeasureConfig(rounds=5),
 )
@@ -65,7 +66,11 @@ SWEEP = chain(
     attentions(["forward"], [None], [8192]),
     recurrences(["forward", "train"], [128, 512]),
     steps([512]),
-)
+    # the shape of configs/shakespeare_char.py
+    grid({"measure.level": ["model"], "model.mixer": ["attention"], "measure.phase": ["train"], "model.d_model": [128],
+          "model.num_heads": [4], "model.vocab_size": [65], "task.seq_len": [64], "task.batch_size": [12],
+          "measure.peer": ["ours", "torch"]}),
+)  # fmt: skip
 report = peers.report
 
 

@@ -14,14 +14,16 @@ SIZES |= {"task.seq_len": 5, "task.batch_size": 2, "train.peak_lr": 0.01, "train
 SIZES |= {"train.clip_norm": 0.3, "train.beta2": 0.9}
 
 
-def config(mixer, peer):
-    return with_overrides(Config(), SIZES | {"model.mixer": mixer, "measure.peer": peer})
+def config(mixer, peer, **more):
+    return with_overrides(Config(), SIZES | {"model.mixer": mixer, "measure.peer": peer} | more)
 
 
+@pytest.mark.parametrize("scanned", [True, False])
 @pytest.mark.parametrize("mixer", ["attention", "lstm"])
-def test_every_parameter_has_one_place(mixer):
-    model = config(mixer, "ours").model
-    params = torch_params(programs.build(config(mixer, "ours")).make_args()[0].params, model)
+def test_every_parameter_has_one_place(mixer, scanned):
+    ours = config(mixer, "ours", **{"model.scan_layers": scanned})
+    model = ours.model
+    params = torch_params(programs.build(ours).make_args()[0].params, model)
     assert sum(array.size for array in params.values()) == num_params(model)
     kind = "qkv.weight" if mixer == "attention" else "weight_hh_l0"
     assert params[f"blocks.1.mixer.{kind}"].shape == ((18, 6) if mixer == "attention" else (24, 6))

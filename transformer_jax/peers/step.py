@@ -18,7 +18,8 @@ from transformer_jax.peers.contender import Contender, version
 PEERS = ("ours", "torch", "torch_compile")
 PHASES = ("train",)
 MIXERS = ("attention", "lstm")
-ANY_VALUE = ("mixer", "attention", "num_layers", "d_model", "num_heads", "mlp_dim", "vocab_size", "max_len")
+ANY_VALUE = ("mixer", "attention", "num_layers", "d_model", "num_heads", "mlp_dim", "vocab_size", "max_len",
+             "scan_layers")  # fmt: skip
 """Keys of the model that its copy in PyTorch follows; the others must be what they are by default."""
 
 
@@ -86,7 +87,10 @@ def torch_params(params, model: ModelConfig) -> dict[str, np.ndarray]:
     named = {"token.weight": params["embedding"]["token"]["embedding"]}
     named |= _norm("norm_out", params["norm_out"]) | _dense("head", params["head"])
     for i in range(model.num_layers):
-        block = jax.tree.map(lambda stacked, i=i: stacked[i], params["blocks"])
+        if model.scan_layers:
+            block = jax.tree.map(lambda stacked, i=i: stacked[i], params["blocks"])
+        else:
+            block = params[f"block_{i}"]
         one = _attention(block["mixer"]) if model.mixer == "attention" else _lstm(block["mixer"])
         for part in ("norm_mixer", "norm_mlp"):
             one |= _norm(part, block[part])
