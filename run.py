@@ -309,7 +309,7 @@ def _show_plan(module: ModuleType, cells: Sequence[experiment.Cell]) -> int:
     console.width = max(console.width, whole)  # a narrow terminal wraps lines; it must not cut numbers off
     console.print(table)
     samples = sum(cell.config.measure.rounds for cell in cells)
-    print(f"{len(cells)} cells x rounds = {samples} measurements; predicted are FLOPs, bytes and seconds of one step")
+    print(f"{len(cells)} cells, {samples} measurements; FLOPs, bytes and seconds are predicted, and of one step")
     return 0
 
 
