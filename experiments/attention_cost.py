@@ -16,6 +16,7 @@ BASE = configs.get("bench")
 
 LENGTHS = [64, 128, 256, 512, 1024, 2048, 4096]
 SPARSE = LENGTHS[::2]
+ASYMPTOTIC = {"measure__rounds": [12], "measure__min_sample_seconds": [0.5]}  # where the exponent is fitted
 AUTO = {"model.mixer": ["attention"], "model.attention": ["auto"]}
 REFERENCE = {"model.mixer": ["attention"], "model.attention": ["reference"]}  # stores every score: a wall, at short T
 RECURRENT = {"model.mixer": ["rnn", "gru", "lstm", "min_gru"]}
@@ -35,7 +36,9 @@ def over(kinds, level, phase, lengths, **axes):
 
 SWEEP = chain(
     # length, at three levels: where the quadratic term is all there is, and where it hides behind the rest
-    over([AUTO, RECURRENT], ["op"], ["train"], LENGTHS),
+    over([AUTO], ["op"], ["train"], LENGTHS[:4]),
+    over([AUTO], ["op"], ["train"], LENGTHS[4:], **ASYMPTOTIC),
+    over([RECURRENT], ["op"], ["train"], LENGTHS),
     over([REFERENCE], ["op"], ["train"], LENGTHS[:-1]),
     over([PARALLEL], ["op"], ["train"], SPARSE),
     over([AUTO, SOME], ["op"], ["forward"], SPARSE),
@@ -49,7 +52,7 @@ SWEEP = chain(
     over([AUTO], ["op"], ["train"], [256, 1024], model__num_heads=[1, 2, 4, 8, 16]),
     over([AUTO], ["op"], ["train"], [256, 1024], model__num_heads=[1, 2, 4, 8], model__head_dim=[16]),
     # depth
-    over([AUTO, LSTM], ["model"], ["train"], [256, 1024], model__num_layers=[1, 2, 8]),
+    over([AUTO, LSTM], ["model"], ["forward"], [64, 512], model__num_layers=[1, 2, 8]),
     # one more token after T
     over([AUTO, SOME], ["model"], ["decode"], SPARSE),
     # the same program once more: what this machine cannot tell apart

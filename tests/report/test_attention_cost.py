@@ -2,9 +2,11 @@
 
 import re
 
+import numpy as np
 import pytest
 from scipy.optimize import brentq
 
+from transformer_jax.measure import fits
 from transformer_jax.report import attention_cost, growth, merge, write
 
 
@@ -120,6 +122,15 @@ def test_one_round_gives_no_interval_no_crossover_and_no_winner(planted):
     assert not any("T* =" in s for s in sentences if " in time, " in s)
     assert "one round cannot distinguish" in only(sentences, "At T = 4096", "same width")
     assert "T* =" in only(sentences, "Crossover", "in FLOPs")
+
+
+def test_the_exponent_uses_the_rounds_that_its_own_lengths_share(planted):
+    lengths = [{"measure.level": "op", "task.seq_len": t} for t in planted.lengths]
+    rows = planted.rows(lengths[:4]) + planted.rows(lengths[4:], rounds=12)
+    (curve,) = growth.study(merge(rows)).lengths
+    exponent = growth.growth(curve, "step_seconds").exponent
+    samples = np.array([[curve.samples("step_seconds")[t][r] for t in planted.lengths[4:]] for r in range(12)])
+    assert exponent == fits.fit_exponent(planted.lengths[4:], samples)
 
 
 def test_exponents_are_of_one_program_and_the_switch_is_said(planted):

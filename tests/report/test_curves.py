@@ -52,3 +52,11 @@ def test_cells_of_another_dtype_are_not_compared(planted):
     other = [{"task.seq_len": t, "model.dtype": "bfloat16"} for t in (64, 128)]
     found = curves.find(merge(planted.rows(sweep + other, rounds=1)), LENGTH)
     assert {c.held["model.dtype"] for c in found} == {"float32"}
+
+
+def test_of_a_program_sampled_in_two_ways_the_one_sampled_more_often_counts(planted):
+    lengths = [{"task.seq_len": t, "measure.min_sample_seconds": 0.05} for t in (64, 128)]
+    more = [{"task.seq_len": 128, "measure.min_sample_seconds": 0.5}]
+    cells = [*merge(planted.rows(more, rounds=12)), *merge(planted.rows(lengths))]
+    (curve,) = curves.find(cells, curves.LENGTH)
+    assert [cell["rounds"] for cell in curve.cells] == [5, 12]

@@ -82,7 +82,9 @@ def find(cells: Iterable[dict], axis: str, apart: tuple[str, ...] = ()) -> list[
         cell = cell | {HOLD: heads_hold(cell)}
         place = tuple(cell.get(column) for column in (LEVEL, PHASE, *apart))
         who = (contender(cell), cell.get(MATCHING))
-        groups[place][_others(cell, axis, apart)][who][cell[axis]] = cell  # a later cell replaces an older one
+        points = groups[place][_others(cell, axis, apart)][who]
+        known = points.get(cell[axis], {})  # the same program sampled in two ways: the one sampled more often
+        points[cell[axis]] = cell if cell.get("rounds", 0) >= known.get("rounds", 0) else known
     curves = []
     for combinations in groups.values():
         most = max(combinations, key=lambda others: sum(map(len, combinations[others].values())))
@@ -92,7 +94,7 @@ def find(cells: Iterable[dict], axis: str, apart: tuple[str, ...] = ()) -> list[
 
 def _others(cell: dict, axis: str, apart: tuple[str, ...]) -> tuple:
     """Everything that must agree along the curve: a heads sweep frees the width which it does not hold."""
-    free = {axis, "measure.rounds", *apart, *NAMED}
+    free = {axis, "measure.rounds", "measure.min_sample_seconds", *apart, *NAMED}
     if axis == HEADS:
         free.add("model.d_model" if cell[HOLD] == "head_dim" else "model.head_dim")
     return tuple(sorted((k, repr(v)) for k, v in cell.items() if "." in k and k not in free))

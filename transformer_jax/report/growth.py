@@ -169,12 +169,16 @@ def growth(curve: Curve, quantity: str) -> Growth | None:
         return None
     if quantity != "step_seconds":
         (samples,) = samples  # counted, not sampled
-    far = sum(t >= ASYMPTOTIC for t in lengths) >= 3
+    far = [t for t in lengths if t >= ASYMPTOTIC]
     timed = quantity == "step_seconds" and len(lengths) > 3
+    exponent = fits.fit_exponent(lengths, samples, first=ASYMPTOTIC if len(far) >= 3 else 0)
+    if timed and len(far) >= 3:  # these lengths alone may share more rounds
+        found = curve.samples(quantity)
+        exponent = fits.fit_exponent(*together({t: found[t] for t in far}))
     return Growth(
         curve=curve,
         quantity=quantity,
-        exponent=fits.fit_exponent(lengths, samples, first=ASYMPTOTIC if far else 0),
+        exponent=exponent,
         local=tuple(fits.local_slopes(lengths, samples)),
         fitted=fits.fit_polynomial(lengths, samples) if timed else None,
     )
