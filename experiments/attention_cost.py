@@ -16,7 +16,7 @@ BASE = configs.get("bench")
 
 LENGTHS = [64, 128, 256, 512, 1024, 2048, 4096]
 SPARSE = LENGTHS[::2]
-ASYMPTOTIC = {"measure__rounds": [12], "measure__min_sample_seconds": [0.5]}  # where the exponent is fitted
+ASYMPTOTIC = {"measure__rounds": [10], "measure__min_sample_seconds": [0.3]}  # where the exponent is fitted
 AUTO = {"model.mixer": ["attention"], "model.attention": ["auto"]}
 REFERENCE = {"model.mixer": ["attention"], "model.attention": ["reference"]}  # stores every score: a wall, at short T
 RECURRENT = {"model.mixer": ["rnn", "gru", "lstm", "min_gru"]}

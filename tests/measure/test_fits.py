@@ -1,5 +1,7 @@
 """Planted growth, crossings and ratios come back, and the intervals cover the truth as often as they say."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -187,3 +189,27 @@ def test_compare_tells_apart_only_what_it_can():
 def test_impossible_samples_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+RECORDED = np.loadtxt(Path(__file__).with_name("recorded_noise.txt"))
+
+
+def recorded_pairs(rounds, factor=1.0, simulations=SIMULATIONS):
+    """Comparisons of a step with one `factor` times as long, under the noise of a real run on shared cores."""
+    rng = np.random.default_rng(11)
+    samples = np.exp(rng.choice(RECORDED, (simulations, 2, rounds)))
+    return [fits.compare(a, factor * b) for a, b in samples]
+
+
+@pytest.mark.parametrize("rounds", [5, 7, 10, 40])
+def test_a_program_is_not_told_from_itself_under_recorded_noise(rounds):
+    ratios = recorded_pairs(rounds)
+    assert covered(ratios, 1) >= 0.95 - 3 * (0.95 * 0.05 / SIMULATIONS) ** 0.5
+
+
+@pytest.mark.parametrize(("factor", "rounds"), [(2.0, 5), (1.5, 8), (1.1, 80)])
+def test_how_many_rounds_find_a_slowdown_under_recorded_noise(factor, rounds):
+    """A sample's standard deviation is 17 % there: a tenth takes 80 rounds, a factor of two the default 5."""
+    verdicts = [ratio.verdict for ratio in recorded_pairs(rounds, factor)]
+    assert verdicts.count("slower") >= 0.9 * len(verdicts)
+    assert verdicts.count("faster") <= 0.001 * len(verdicts)

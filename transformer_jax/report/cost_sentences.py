@@ -1,21 +1,16 @@
 """What a `growth.Study` says, in sentences made from its numbers and from nothing else."""
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable
 from math import isfinite
 from statistics import median
 
-import numpy as np
-
 from transformer_jax.measure import fits
-from transformer_jax.report.curves import HOLD, LENGTH, LEVEL, PHASE, contender
+from transformer_jax.report.cost_conditions import conditions
+from transformer_jax.report.curves import HOLD, LENGTH, PHASE, contender
 from transformer_jax.report.growth import Change, Crossing, Growth, Study, together
+from transformer_jax.report.words import LEVELS, MATCHINGS, NAMES, PHASES, listed, number, percent, seconds, times
 
-PHASES = {"forward": "forward pass", "train": "training step", "decode": "decoding step"}
-LEVELS = {"op": "the op alone", "block": "one block", "model": "the whole model"}
-MATCHINGS = {"width": "width", "params": "number of parameters", "flops": "training FLOPs"}
-STATUSES = {"ok": "succeeded", "oom": "ran out of memory", "timeout": "timed out", "nan": "gave NaN"}
-NAMES = {"step_seconds": "time", "flops": "FLOPs", "memory_bytes": "memory"}
 COSTS = {
     "slower": "attention costs more",
     "faster": "attention costs less",
@@ -31,39 +26,7 @@ def sentences(study: Study) -> tuple[str, ...]:
         + _at_the_longest(study) + _split(study) + _heads(study) + _depth(study) + _decoding(study) + _peak(study)
     )  # fmt: skip
     brackets = "Square brackets hold 95 % intervals over rounds; FLOPs and memory are counted and have none."
-    return (*([brackets] if found else []), *found, *_conditions(study))
-
-
-def number(value: float) -> str:
-    """Three significant digits, whole numbers from 100 on."""
-    return f"{value:.0f}" if abs(value) >= 99.95 else f"{value:#.3g}"
-
-
-def seconds(value: float) -> str:
-    """A time in the unit that keeps it between 1 and 1000."""
-    unit, size = next(((u, s) for u, s in (("s", 1), ("ms", 1e-3), ("µs", 1e-6)) if value >= s), ("ns", 1e-9))
-    return f"{number(value / size)} {unit}"
-
-
-def percent(share: float) -> str:
-    """Whole per cent, tenths below ten."""
-    return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.1f} %"
-
-
-def listed(parts: Iterable[str], last: str = ", ") -> str:
-    """`a, b, c`, or with `last=" and "` `a, b and c`."""
-    *start, end = parts
-    return f"{', '.join(start)}{last}{end}" if start else end
-
-
-def times(ratio: fits.Ratio) -> str:
-    """`2.1 [1.9, 2.3] times the time`, or that the two times cannot be told apart."""
-    if not isfinite(ratio.high):
-        return f"a time that one round cannot distinguish (ratio {number(ratio.value)})"
-    value = f"{number(ratio.value)} [{number(ratio.low)}, {number(ratio.high)}]"
-    if ratio.verdict == "not distinguishable":
-        return f"a time that is not distinguishable (ratio {value})"
-    return f"{value} times the time"
+    return (*([brackets] if found else []), *found, *conditions(study))
 
 
 def _exponent(growth: Growth) -> str:
@@ -272,61 +235,3 @@ def _peak(study: Study) -> list[str]:
         f"Of this machine's measured matmul peak, the matmul FLOPs of a {PHASES[study.headline_phase]} reach,"
         f" over all cells: {listed(parts)}."
     ]
-
-
-def _switches(study: Study) -> list[str]:
-    """Where an attention curve changes its implementation; the exponents hold for the last one."""
-    said = {}
-    for curve in study.lengths:
-        programs = {cell[LENGTH]: cell.get("implementation") for cell in curve.cells}
-        if curve.is_attention and len(set(programs.values())) > 1:
-            parts = [f"{name} at T = {listed(str(t) for t in programs if programs[t] == name)}"
-                     for name in dict.fromkeys(programs.values())]  # fmt: skip
-            text = f"{curve.contender} ran as {listed(parts, ' and as ')}; its exponents are of the last one."
-            said[curve.contender] = max(said.get(curve.contender, ""), text, key=len)
-    return [text[0].upper() + text[1:] for text in said.values()]
-
-
-def _spread(study: Study) -> list[str]:
-    """How much a cell's samples differ among themselves."""
-    spreads = sorted(
-        float(np.subtract(*np.quantile(cell["step_seconds"], (0.75, 0.25))) / median(cell["step_seconds"]))
-        for cell in study.cells
-        if len(cell.get("step_seconds") or []) > 2
-    )
-    return spreads and [
-        f"The middle half of a cell's samples spans {percent(median(spreads))} of their median (the median over"
-        f" cells; in nine cells of ten less than {percent(spreads[int(0.9 * (len(spreads) - 1))])})."
-    ]
-
-
-def _conditions(study: Study) -> list[str]:
-    said = []
-    if study.held:
-        fixed = (f"{key} = {value}" for key, value in study.held.items() if value is not None)
-        said.append(f"Every curve over sequence length has {listed(fixed, ' and ')}.")
-    counts = Counter(cell["status"] for cell in study.cells)
-    if counts:
-        parts = (f"{n} {STATUSES.get(status, status)}" for status, n in counts.most_common())
-        walls = [
-            f"{contender(c)}, {c.get(PHASE)} of {LEVELS.get(c.get(LEVEL))} at T = {c.get(LENGTH)}"
-            for c in study.cells
-            if c["status"] == "oom"
-        ]
-        where = f" Out of memory: {'; '.join(walls)}." if walls else ""
-        said.append(f"Of {sum(counts.values())} cells {listed(parts, ' and ')}.{where}")
-    said += _switches(study)
-    if study.floor is not None:
-        said.append(
-            f"A program measured twice in this run differed from itself by at most {percent(study.floor)}: times"
-            " whose ratio is closer to 1 than that are called not distinguishable."
-        )
-    if cached := sum(bool(cell.get("compile_cached")) for cell in study.cells):
-        said.append(f"Loaded from the compilation cache, not compiled: {cached} of {len(study.cells)} programs.")
-    said += _spread(study)
-    rounds, noisy = (sum(cell[column] for cell in study.cells) for column in ("rounds", "rounds_noisy"))
-    if noisy:
-        said.append(f"Of {rounds} samples {noisy} were taken while the machine was noisy; they are included.")
-    if study.missing:
-        said.append(f"Not measured in these rows: {listed(study.missing)}.")
-    return said

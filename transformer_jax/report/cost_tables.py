@@ -5,9 +5,9 @@ from statistics import median
 
 from transformer_jax.measure import fits
 from transformer_jax.report.content import Table
-from transformer_jax.report.cost_sentences import NAMES
 from transformer_jax.report.curves import HOLD, LENGTH, LEVEL, MATCHING, PHASE, contender
 from transformer_jax.report.growth import Study
+from transformer_jax.report.words import NAMES
 
 
 def tables(study: Study) -> tuple[Table, ...]:

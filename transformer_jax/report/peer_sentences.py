@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from statistics import median
 
 from transformer_jax.report.content import Table
-from transformer_jax.report.cost_sentences import listed, number, percent
 from transformer_jax.report.peer_pairs import JAX_PEERS, LENGTH, Pair, Study, contender, problem, work
+from transformer_jax.report.words import listed, number, percent
 
 
 def sentences(study: Study) -> tuple[str, ...]:

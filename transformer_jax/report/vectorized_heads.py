@@ -8,9 +8,9 @@ import numpy as np
 from transformer_jax.measure import fits
 from transformer_jax.report import panels
 from transformer_jax.report.content import Figure, Report, Table
-from transformer_jax.report.cost_sentences import listed, number
 from transformer_jax.report.curves import HEADS, LENGTH
 from transformer_jax.report.drawing import PALETTE
+from transformer_jax.report.words import listed, number
 
 LOOKS = {"vmap": (PALETTE["blue"], "s", (0, (5, 2))), "batched": (PALETTE["black"], "o", "-")}
 
