@@ -2,7 +2,7 @@
 
     python run.py train digits_gru --out runs/digits_gru
 
-About half a minute on 2 CPU cores; at least 97 % of the test images right.
+Under two minutes on 2 CPU cores; 98.1 % of the test images right with seed 0.
 """
 
 from configs import digits_vit
