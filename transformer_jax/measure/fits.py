@@ -88,10 +88,10 @@ def interval(values_RxN, exact: bool = False) -> tuple[np.ndarray, np.ndarray, n
         width = np.full(values[0].shape, 0.0 if exact else np.inf)
         return values[0], values[0] - width, values[0] + width
     if R < SIGNED_RANK_ROUNDS:
-        from scipy import stats
+        from scipy import special  # a quarter of a second where scipy.stats, which gives the same, takes one
 
         mean = values.mean(0)
-        half = stats.t.ppf((1 + CONFIDENCE) / 2, R - 1) * values.std(0, ddof=1) / R**0.5
+        half = special.stdtrit(R - 1, (1 + CONFIDENCE) / 2) * values.std(0, ddof=1) / R**0.5
         return mean, mean - half, mean + half
     i, j = np.triu_indices(R)
     walsh = np.sort((values[i] + values[j]) / 2, axis=0)

@@ -171,10 +171,11 @@ def growth(curve: Curve, quantity: str) -> Growth | None:
         (samples,) = samples  # counted, not sampled
     far = [t for t in lengths if t >= ASYMPTOTIC]
     timed = quantity == "step_seconds" and len(lengths) > 3
-    exponent = fits.fit_exponent(lengths, samples, first=ASYMPTOTIC if len(far) >= 3 else 0)
     if timed and len(far) >= 3:  # these lengths alone may share more rounds
         found = curve.samples(quantity)
         exponent = fits.fit_exponent(*together({t: found[t] for t in far}))
+    else:
+        exponent = fits.fit_exponent(lengths, samples, first=ASYMPTOTIC if len(far) >= 3 else 0)
     return Growth(
         curve=curve,
         quantity=quantity,
