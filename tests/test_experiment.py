@@ -1,5 +1,7 @@
 """Experiments are found by being there; plans build every config; the code's version follows the sources."""
 
+import os
+
 import pytest
 
 from transformer_jax import experiment
@@ -99,3 +101,12 @@ def test_the_code_version_follows_the_package_and_the_experiment_but_not_the_rep
     (package / "layers").mkdir()
     (package / "ops.py").rename(package / "layers" / "ops.py")
     assert experiment.code_version(path) not in versions
+
+
+def test_an_edit_of_the_same_second_and_length_is_read(tmp_path):
+    """Bytecode is cached by second and length: it would be the old text that runs."""
+    path = tmp_path / "edited.py"
+    for answer in ("11", "22"):
+        path.write_text(f"BASE = SWEEP = cell = report = {answer}\n")
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+        assert int(answer) == experiment.load(path).BASE

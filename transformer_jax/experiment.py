@@ -5,6 +5,7 @@ import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -44,13 +45,21 @@ def find(name: str) -> Path:
     return FOLDER / f"{name}.py"
 
 
+class _FromSource(SourceFileLoader):
+    """Reads the text each time: Python's bytecode cache misses an edit of the same second and the same length."""
+
+    def get_code(self, fullname):
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def load(path: Path) -> ModuleType:
     """The experiment in that file, as a module: BASE, SWEEP, cell, report, perhaps predict, USES_JAX and EXTRA.
 
     Raises:
       ConfigError: a part of the contract is missing, or the file is not Python.
     """
-    spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
+    name = f"experiment_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path, loader=_FromSource(name, str(path)))
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     try:
