@@ -11,10 +11,16 @@ from transformer_jax.ops import blockwise
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.integers(1, 23), st.integers(1, 23), st.integers(1, 6), st.booleans(), st.none() | st.integers(1, 25))
-def test_every_visible_score_lies_in_one_block_and_no_block_is_empty(L, S, block, causal, window):
-    rows, columns = min(block, L), min(block, S)
-    call = blockwise._Call(L, S, 1, 1, causal, window, rows, columns)
+@given(
+    st.integers(1, 23),
+    st.integers(1, 23),
+    st.integers(1, 6),
+    st.booleans(),
+    st.none() | st.integers(1, 25),
+    st.booleans(),
+)
+def test_every_visible_score_lies_in_one_block_and_no_block_is_empty(L, S, block, causal, window, masked):
+    call = blockwise._Call(L, S, 1, 1, causal, window, min(block, L), min(block, S))
     at, key = np.arange(L)[:, None] + S - L, np.arange(S)
     visible = np.ones((L, S), bool)
     if causal:
@@ -22,12 +28,13 @@ def test_every_visible_score_lies_in_one_block_and_no_block_is_empty(L, S, block
     if window is not None:
         visible &= np.abs(at - key) < window
     covered = np.zeros((L, S), int)
-    for hides, pairs in zip((False, True), blockwise.block_pairs(call), strict=True):
+    for rows, columns, hidden, pairs in blockwise.loops(call, masked):
+        assert hidden or not masked
         for i, j in pairs:
             part = np.s_[i * rows : (i + 1) * rows, j * columns : (j + 1) * columns]
             covered[part] += 1
             assert visible[part].any()
-            assert hides or (visible[part].all() and visible[part].shape == (rows, columns))
+            assert hidden or (visible[part].all() and visible[part].shape == (rows, columns))
     assert covered.max(initial=0) <= 1 and (covered[visible] == 1).all()
 
 
@@ -53,6 +60,21 @@ def test_visited_scores_counts_the_matmuls_of_the_program():
         scores = H * blockwise.visited_scores(L, S, causal=causal, window=window, group=H // K)
         assert sum(products(jax.make_jaxpr(forward)(*shapes).jaxpr)) == 2 * scores * Dh
         assert sum(products(jax.make_jaxpr(train)(*shapes).jaxpr)) == 7 * scores * Dh
+
+
+def test_what_is_seen_whole_is_taken_in_wide_blocks():
+    (wide,) = blockwise.loops(blockwise._Call(24, 16, 1, 1, False, None, 4, 4), masked=False)
+    assert (wide.queries, wide.keys, wide.hidden, len(wide.pairs)) == (8, 8, False, 6)
+    causal = blockwise._Call(24, 24, 1, 1, True, None, 4, 4)
+    assert [(loop.keys, loop.hidden, len(loop.pairs)) for loop in blockwise.loops(causal, masked=False)] == [
+        (4, True, 6),  # on the diagonal
+        (4, False, 3),  # beside it
+        (8, False, 3),
+    ]
+    assert [(loop.keys, loop.hidden, len(loop.pairs)) for loop in blockwise.loops(causal, masked=True)] == [
+        (4, True, 9),
+        (8, True, 3),
+    ]
 
 
 def test_blocks_above_the_diagonal_are_not_computed():
