@@ -45,14 +45,15 @@ SWEEP = chain(
     over([REFERENCE], ["op"], ["forward"], SPARSE[:-1]),
     over([AUTO, LSTM], ["block"], ["train"], SPARSE),
     over([AUTO, SOME], ["model"], ["train"], SPARSE),
-    over([AUTO, LSTM], ["model"], ["forward"], [64, 512, 4096]),
+    over([AUTO, RECURRENT], ["model"], ["forward"], [64, 512, 4096]),
     # the same question at equal parameters, and at equal training FLOPs
     over([LSTM], ["model"], ["train"], SPARSE[1:], measure__matching=["params", "flops"]),
     # heads that share d_model, then heads of a fixed width
     over([AUTO], ["op"], ["train"], [256, 1024], model__num_heads=[1, 2, 4, 8, 16]),
     over([AUTO], ["op"], ["train"], [256, 1024], model__num_heads=[1, 2, 4, 8], model__head_dim=[16]),
+    over([AUTO], ["model"], ["forward"], [64, 512], model__num_heads=[1, 4, 16]),
     # depth
-    over([AUTO, LSTM], ["model"], ["forward"], [64, 512], model__num_layers=[1, 2, 8]),
+    over([AUTO, LSTM], ["model"], ["train"], [256, 1024], model__num_layers=[1, 2, 8]),
     # one more token after T
     over([AUTO, SOME], ["model"], ["decode"], SPARSE),
     # the same program once more: what this machine cannot tell apart
