@@ -60,7 +60,7 @@ def test_it_is_built_and_trained_and_its_flops_are_counted(config, level):
 
 
 def test_its_parameters_are_set_up_and_counted(config):
-    params = models.build(config.model).init(jax.random.key(0))
+    params = jax.jit(models.build(config.model).init)(jax.random.key(0))
     assert closed_form.num_params(config.model) == sum(leaf.size for leaf in jax.tree.leaves(params))
     own = {path[-2].key + "/" + path[-1].key: leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
     assert own["mixer/kernel"].shape == (2, R, R) and not own["mixer/decay"].any()
@@ -71,11 +71,12 @@ def test_its_parameters_are_set_up_and_counted(config):
 
 def test_it_decodes_what_it_reads_at_once(config):
     model = models.build(config.model)
-    params, tokens = model.init(jax.random.key(1)), np.arange(B * T).reshape(B, T) % 11
+    params, tokens = jax.jit(model.init)(jax.random.key(1)), np.arange(B * T).reshape(B, T) % 11
+    extend = jax.jit(model.extend)
     state = model.initial_state(B, T)
     for t in range(T):
-        logits, state = model.extend(params, tokens[:, t : t + 1], state)
-    np.testing.assert_allclose(logits[:, 0], model.apply(params, tokens)[:, -1], atol=1e-5)
+        logits, state = extend(params, tokens[:, t : t + 1], state)
+    np.testing.assert_allclose(logits[:, 0], jax.jit(model.apply)(params, tokens)[:, -1], atol=1e-5)
     assert len(state.blocks) == 2
 
 

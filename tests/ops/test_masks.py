@@ -16,8 +16,8 @@ def sees(i, s, L, S, causal, window):
 
 arguments = st.fixed_dictionaries(
     {
-        "L": st.integers(1, 6),
-        "S": st.integers(1, 6),
+        "L": st.sampled_from([1, 2, 5]),  # each pair of lengths is compiled for
+        "S": st.sampled_from([1, 4, 6]),
         "causal": st.booleans(),
         "window": st.none() | st.integers(1, 7),
         "lengths": st.none() | st.lists(st.integers(0, 6), min_size=2, max_size=2),
