@@ -104,7 +104,7 @@ def test_bfloat16_computes_low_and_stores_high(tokens):
 def test_lanes_decode_apart(tokens):
     """Two parameter sets, each with a cache of its own length read so far."""
     model = models.build(ModelConfig(**SMALL | {"num_layers": 1}, position="rotary", num_kv_heads=1))
-    params = jax.vmap(model.init)(jax.random.split(jax.random.key(0), 2))
+    params = jax.jit(jax.vmap(model.init))(jax.random.split(jax.random.key(0), 2))
     read, steps = (4, 6), []
     for lane, count in enumerate(read):
         own = jax.tree.map(lambda p, lane=lane: p[lane], params)
