@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import random
 import signal
 import subprocess
@@ -73,6 +74,43 @@ def test_stopped_then_repeated_then_evaluated(tmp_path):
     assert read_metrics(folder / "metrics.jsonl")[-1]["step"] == step
     (metrics,) = runs.evaluate(folder, checkpoint="latest")
     assert set(metrics) == {"accuracy", "loss"}
+
+
+COMPILES_LONG = ["--model.num-layers", 10, "--model.d-model", 8, "--model.mlp-dim", 8, "--train.warmup-steps", 2]
+
+
+def launches(folder):
+    return [json.loads(line) for line in (folder / "launches.jsonl").read_text().splitlines()]
+
+
+def compiling(folder, cache, steps):
+    """A training inside the first compile of its steps, which takes far longer than what is measured here."""
+    words = command("train", "digits_vit", "--out", folder, "--train.num-steps", steps, *COMPILES_LONG)
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache), "XLA_FLAGS": ""}
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment)
+    while not (folder / "launches.jsonl").exists() and process.poll() is None:
+        time.sleep(0.02)
+    time.sleep(3)  # tracing the steps takes two, compiling them ten more
+    assert process.poll() is None and not any(read_metrics(folder / "metrics.jsonl"))
+    return process
+
+
+@pytest.mark.slow
+def test_stopped_while_the_first_steps_compile(tmp_path):
+    process = compiling(tmp_path / "run", tmp_path / "cache", 20)
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 75 and time.monotonic() - began < 2, said
+    assert "stopped at step 0: repeat the command" in said and "Traceback" not in said
+    ends = [(line["kind"], line.get("status"), line["step"]) for line in launches(tmp_path / "run")]
+    assert ends == [("start", None, 0), ("end", "stopped", 0)]
+    for folder in ("run", "whole"):
+        words = command("train", "digits_vit", "--out", tmp_path / folder, "--train.num-steps", 20, *COMPILES_LONG)
+        assert run(words).returncode == 0
+    assert bits(tmp_path / "run") == bits(tmp_path / "whole")
+    for name in ("metrics.jsonl", "config.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_evaluate_gives_the_figure_of_training(tmp_path, capsys):
