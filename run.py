@@ -144,6 +144,8 @@ class Train:
     """The folder of the run; None: runs/NAME."""
     allow_fallback: bool = False
     """Where the newest checkpoint is damaged, put it aside and go on from an older one."""
+    wandb: bool = False
+    """Send the metrics to Weights & Biases as well; may differ between the launches of a run."""
     config: Annotated[Overrides, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = Overrides()
 
     def run(self, words: Sequence[str]) -> int:
@@ -151,7 +153,7 @@ class Train:
         from transformer_jax import runs
 
         folder = self.out or Path("runs") / self.name
-        outcome = runs.train(config, folder, Console(stderr=True), self.allow_fallback)
+        outcome = runs.train(config, folder, Console(stderr=True), allow_fallback=self.allow_fallback, wandb=self.wandb)
         if outcome.status == "stopped":
             print(f"stopped at step {outcome.step}: repeat the command to go on", file=sys.stderr)
             return RESUMABLE

@@ -2,7 +2,8 @@
 
     python run.py train digits_gru --out runs/digits_gru
 
-Under two minutes on 2 CPU cores; 98.1 % of the test images right with seed 0.
+A minute on 2 CPU cores. Of the test images 96.9 % are right with seed 0 and 98.9 % with seed 1; the recipe was
+chosen for digits_vit.
 """
 
 from configs import digits_vit

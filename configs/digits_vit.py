@@ -3,8 +3,10 @@
     python run.py train digits_vit --out runs/digits
     python run.py evaluate runs/digits --split test
 
-About half a minute on 2 CPU cores. Of the 359 test images 97.8 % are right in the mean of the first four seeds
-(`--train.lanes 4`: 96.9, 98.1, 98.6, 97.8).
+A minute on 2 CPU cores. Of the 359 test images 98.1 % are right with seed 0, 98.0 % in the mean of the first four seeds
+(`--train.seed`: 98.1, 98.9, 97.2, 97.8; one standard deviation 0.7). Dropout and number of steps were chosen by the
+validation loss of four seeds; the test split was opened once, for this choice. Moving the training images by a pixel
+(`--task.max-shift 1`) made validation worse, 95.0 % in place of 98.4 % after 600 steps: of 8 pixels one is much.
 """
 
 from transformer_jax.config import Config, ModelConfig, TaskConfig, TrainConfig
@@ -18,18 +20,18 @@ CONFIG = Config(
         input_dim=4,
         num_classes=10,
         max_len=16,
-        dropout_rate=0.1,
+        dropout_rate=0.3,
         scan_layers=False,
     ),
     task=TaskConfig(name="digits", patch_size=2, seq_len=16, batch_size=64),
     train=TrainConfig(
-        num_steps=600,
+        num_steps=1200,
         peak_lr=2e-3,
         warmup_steps=50,
         schedule="cosine",
         weight_decay=0.05,
         label_smoothing=0.1,
-        eval_every=100,
-        checkpoint_every=100,
+        eval_every=300,
+        checkpoint_every=300,
     ),
 )

@@ -1,8 +1,11 @@
 """Training from the command line: stopped, killed, evaluated in a process of its own, and what is refused."""
 
+import importlib.util
 import json
 import multiprocessing
+import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,6 +78,43 @@ def test_stopped_then_repeated_then_evaluated(tmp_path):
     assert set(metrics) == {"accuracy", "loss"}
 
 
+COMPILES_LONG = ["--model.num-layers", 10, "--model.d-model", 8, "--model.mlp-dim", 8, "--train.warmup-steps", 2]
+
+
+def launches(folder):
+    return [json.loads(line) for line in (folder / "launches.jsonl").read_text().splitlines()]
+
+
+def compiling(folder, cache, steps):
+    """A training inside the first compile of its steps, which takes far longer than what is measured here."""
+    words = command("train", "digits_vit", "--out", folder, "--train.num-steps", steps, *COMPILES_LONG)
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache), "XLA_FLAGS": ""}
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment)
+    while not (folder / "launches.jsonl").exists() and process.poll() is None:
+        time.sleep(0.02)
+    time.sleep(3)  # tracing the steps takes two, compiling them ten more
+    assert process.poll() is None and not any(read_metrics(folder / "metrics.jsonl"))
+    return process
+
+
+@pytest.mark.slow
+def test_stopped_while_the_first_steps_compile(tmp_path):
+    process = compiling(tmp_path / "run", tmp_path / "cache", 20)
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 75 and time.monotonic() - began < 2, said
+    assert "stopped at step 0: repeat the command" in said and "Traceback" not in said
+    ends = [(line["kind"], line.get("status"), line["step"]) for line in launches(tmp_path / "run")]
+    assert ends == [("start", None, 0), ("end", "stopped", 0)]
+    for folder in ("run", "whole"):
+        words = command("train", "digits_vit", "--out", tmp_path / folder, "--train.num-steps", 20, *COMPILES_LONG)
+        assert run(words).returncode == 0
+    assert bits(tmp_path / "run") == bits(tmp_path / "whole")
+    for name in ("metrics.jsonl", "config.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
 def test_evaluate_gives_the_figure_of_training(tmp_path, capsys):
     folder = tmp_path / "run"
     done = run(train(folder, 40))
@@ -117,6 +157,73 @@ def test_a_recurrence_is_matched_and_evaluated_beside_attention(tmp_path, capsys
     assert config.model.recurrent_dim == int(lines[1][2])
     state, _ = trained.restore(trained.find("best"), jax.eval_shape(_programs(config).init))
     assert sum(leaf.size for leaf in jax.tree.leaves(state.params)) == params[1]
+
+
+FAKE_WANDB = """
+import json, os
+
+class Run:
+    def __init__(self, **options):
+        self.write("init", options)
+    def write(self, what, value):
+        with open(os.environ["WANDB_FAKE"], "a") as file:
+            file.write(json.dumps([what, value], default=str) + "\\n")
+    def define_metric(self, name, step_metric):
+        self.write("define_metric", [name, step_metric])
+    def log(self, numbers):
+        self.write("log", numbers)
+    def finish(self):
+        self.write("finish", None)
+
+def init(**options):
+    return Run(**options)
+"""
+
+
+def test_metrics_go_to_wandb_where_it_is_asked_for(tmp_path, monkeypatch):
+    (tmp_path / "wandb.py").write_text(FAKE_WANDB)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    monkeypatch.setenv("WANDB_FAKE", str(tmp_path / "sent"))
+    folder = tmp_path / "run"
+    words = train(folder, 40)[2:]
+    assert command_here(*words) == 0 and "wandb" not in sys.modules and not (tmp_path / "sent").exists()
+    shutil.rmtree(folder)
+    for _ in range(2):  # the second launch has nothing to do but to go on with the same W&B run
+        assert command_here(*words, "--wandb") == 0
+    monkeypatch.delitem(sys.modules, "wandb")
+    sent = [json.loads(line) for line in (tmp_path / "sent").read_text().splitlines()]
+    inits = [value for what, value in sent if what == "init"]
+    assert len(inits) == 2 and inits[0] == inits[1] and inits[0]["resume"] == "allow" and inits[0]["id"]
+    assert inits[0]["config"]["train.num_steps"] == 40
+    assert [what for what, _ in sent].count("finish") == 2
+    logged = [value for what, value in sent if what == "log"]
+    rows = read_metrics(folder / "metrics.jsonl")
+    names = ("loss", "accuracy", "grad_norm")
+    assert logged == [
+        {f"{row['split']}/{name}": row[name] for name in names if name in row} | {"step": row["step"]} for row in rows
+    ]
+    assert command_here(*words) == 0  # without it again: the same run
+
+
+def test_wandb_that_is_missing_is_one_message(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert command_here(*train(tmp_path / "run", 40)[2:], "--wandb") == 2
+    assert "--wandb needs wandb: pip install -e '.[wandb]'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_wandb_itself_without_a_network(tmp_path):
+    pytest.importorskip("wandb")
+    folder, environment = tmp_path / "run", os.environ | {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+    for _ in range(2):
+        done = run([*train(folder, 40), "--wandb"], env=environment)
+        assert done.returncode == 0, done.stderr
+    files = list(folder.glob("wandb/offline-run-*/*.wandb"))
+    name = (folder / "wandb_id.txt").read_text()
+    assert len(files) == 2 and all(file.stem == f"run-{name}" for file in files)
+    assert b"validation/loss" in b"".join(file.read_bytes() for file in files)
 
 
 @pytest.mark.slow

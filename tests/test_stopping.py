@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -28,6 +29,30 @@ def test_the_second_signal_exits_at_once(number):
         process.send_signal(number)
     _, said = process.communicate(timeout=10)
     assert process.returncode == RESUMABLE and "once more to exit at once" in said
+
+
+BUSY = """if True:
+    import ctypes, sys
+    from transformer_jax.stopping import stop_signals
+    with stop_signals(lambda: {leave}) as stopping:
+        print("ready", flush=True)
+        ctypes.CDLL(None).usleep(5_000_000)  # as a compiler does: outside Python, and not to be interrupted
+        ctypes.CDLL(None).usleep(25_000_000)
+"""
+
+
+@pytest.mark.parametrize(("leave", "signals"), [(True, 1), (False, 2)])
+def test_a_main_thread_that_is_not_in_python_does_not_delay_the_end(leave, signals):
+    process = subprocess.Popen([sys.executable, "-c", BUSY.format(leave=leave)], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    began = time.monotonic()
+    for n in range(signals):
+        process.send_signal(signal.SIGTERM)
+        if n + 1 < signals:
+            time.sleep(0.5)
+            assert process.poll() is None
+    assert process.wait(timeout=10) == RESUMABLE and time.monotonic() - began < 3
+    process.stdout.close()
 
 
 def test_handlers_are_put_back():

@@ -1,5 +1,7 @@
 """A training run as a folder: a config's model and task brought together, trained, evaluated, made to write."""
 
+import contextlib
+import sys
 from pathlib import Path
 
 import jax
@@ -12,13 +14,13 @@ from transformer_jax.measure import closed_form, flops, timing
 from transformer_jax.measure.matching import matched
 from transformer_jax.rows import FILE, FolderError, locked
 from transformer_jax.stopping import stop_signals
-from transformer_jax.train import programs
+from transformer_jax.train import programs, tracking
 from transformer_jax.train.checkpoint import CheckpointError, Checkpoints
 from transformer_jax.train.evaluate import evaluate as evaluate_split
 from transformer_jax.train.generate import generate as continue_tokens
-from transformer_jax.train.log import read_config
+from transformer_jax.train.log import read_config, record
 from transformer_jax.train.loop import Outcome, fit, next_stop
-from transformer_jax.train.progress import Shown
+from transformer_jax.train.progress import Progress, Shown
 
 
 def use_compilation_cache() -> None:
@@ -30,35 +32,43 @@ def use_compilation_cache() -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-def train(config: Config, folder: Path, console: Console, allow_fallback: bool = False) -> Outcome:
+def train(
+    config: Config, folder: Path, console: Console, *, allow_fallback: bool = False, wandb: bool = False
+) -> Outcome:
     """`fit` with the folder locked, signals handled and progress shown; a recurrence's width matched first.
 
     With `measure.matching` a recurrence gets the width that gives it the parameters or the training FLOPs of the
-    attention model of the same config; the folder's config has that width.
+    attention model of the same config; the folder's config has that width. With `wandb` the metrics also go to
+    Weights & Biases.
 
     Raises:
-      ConfigError: the model does not fit the task, or the folder holds a run of another config.
+      ConfigError: the model does not fit the task, the folder holds a run of another config, or wandb is missing.
       rows.FolderError: the folder is in use or cannot be written.
       CheckpointError, OSError: as `fit`.
     """
     use_compilation_cache()
     if (folder / FILE).exists():
         raise FolderError(f"{folder} holds an experiment: choose another --out")
+    if wandb:
+        tracking.require()
     config = matched(config)
     task = tasks.build(config)
     check(config, task)
     model = models.build(config.model)
-    with locked(folder), stop_signals() as stopping:
+    shown = None
+    with locked(folder), stop_signals(lambda: _leave(folder, shown)) as stopping:
         shown = Shown(console, config.task.batch_size * config.train.lanes * _steps(task), *_speed(model, task, config))
-        return fit(
-            model,
-            task,
-            config,
-            folder,
-            stopping=stopping,
-            progress=shown,
-            allow_fallback=allow_fallback,
-        )
+        with tracking.started(folder, config) if wandb else contextlib.nullcontext() as send:
+            return fit(
+                model,
+                task,
+                config,
+                folder,
+                stopping=stopping,
+                progress=shown,
+                allow_fallback=allow_fallback,
+                send=send,
+            )
 
 
 def describe(folder: Path) -> dict[str, str | int]:
@@ -147,6 +157,23 @@ def check(config: Config, task) -> None:
         raise ConfigError(
             f"task {task.name} has sequences of {task.input_shape[0]} steps; model.max_len={model.max_len}"
         )
+
+
+def _leave(folder: Path, shown: Progress | None) -> bool:
+    """Whether a launch that is asked to stop can end at once: while it starts and compiles its first steps.
+
+    Until they are done the folder has all there is to save. The main thread may be inside the compiler and does not
+    hear of the signal before that is done.
+    """
+    if shown is not None and shown.advanced:
+        return False
+    step = shown.began if shown else None
+    if step is not None:
+        with contextlib.suppress(OSError):  # a full disk
+            record(folder, "end", status="stopped", step=step, step_seconds=None)
+    at = "" if step is None else f" at step {step}"
+    print(f"stopped{at}: repeat the command to go on", file=sys.stderr, flush=True)
+    return True
 
 
 def _params(folder: Path, run: programs.Programs, checkpoint: str):

@@ -1,27 +1,62 @@
-"""Stopping on request: the first Ctrl-C or SIGTERM asks, the second ends the process at once."""
+"""Stopping on request: the first Ctrl-C or SIGTERM asks, the second ends the process at once.
+
+Python calls a signal's handler between two bytecodes of the main thread, and while XLA compiles there are none, half a
+minute perhaps. The interpreter also writes each signal's number to a pipe, at once; a thread reads it there.
+"""
 
 import contextlib
+import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 
 RESUMABLE = 75  # EX_TEMPFAIL, the exit code of a run that stopped cleanly and can go on from there
 
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
 
 @contextlib.contextmanager
-def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Yields a question: has the user asked to stop?"""
-    received = []
+def stop_signals(leave: Callable[[], bool] = lambda: False) -> Iterator[Callable[[], bool]]:
+    """Yields a question: has the user asked to stop?
 
-    def handle(number, frame):
-        if received:
-            os._exit(RESUMABLE)
-        received.append(number)
-        os.write(2, b"\nstopping; once more to exit at once\n")
-
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    Args:
+      leave: called at the first signal, in a thread of its own: may the process end here and now because nothing would
+        be lost? It writes and says what should be, then. False leaves it to whoever asks the question.
+    """
+    asked = threading.Event()
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    thread = threading.Thread(target=_watch, args=(reader, asked, leave), name="signals", daemon=True)
+    thread.start()
+    wakeup = signal.set_wakeup_fd(writer)
+    previous = {number: signal.signal(number, lambda *_: asked.set()) for number in _NUMBERS}
     try:
-        yield lambda: bool(received)
+        yield asked.is_set
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
+        os.close(writer)  # which ends the thread
+        thread.join()
+        os.close(reader)
+
+
+def _watch(reader: int, asked: threading.Event, leave: Callable[[], bool]) -> None:
+    signals = 0
+    while number := os.read(reader, 1):
+        if number[0] not in _NUMBERS:
+            continue  # of a handler that somebody else has set
+        asked.set()
+        signals += 1
+        if signals > 1 or leave():
+            _end()
+        os.write(2, b"\nstopping; once more to exit at once\n")
+
+
+def _end() -> None:
+    for child in multiprocessing.active_children():  # they would wait for this process for ever
+        child.kill()
+    if os.isatty(2):
+        os.write(2, b"\x1b[?25h")  # a progress bar hides the cursor
+    os._exit(RESUMABLE)

@@ -1,5 +1,6 @@
 """The language model: causal, the same scanned or unrolled, read in pieces or whole; its limits are said."""
 
+import itertools
 from functools import partial
 
 import jax
@@ -28,14 +29,16 @@ def tokens():
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_decoding_is_the_forward_pass(variant, tokens):
+@pytest.mark.parametrize(("first", "cuts"), [(False, (4, 5)), (True, (4, 5)), (True, (1, 6))])
+def test_decoding_is_the_forward_pass(variant, tokens, first, cuts):
     model = models.build(ModelConfig(**SMALL, **VARIANTS[variant]))
     params = jax.jit(model.init)(jax.random.key(0))
     whole = jax.jit(model.apply)(params, tokens)
     assert whole.shape == (2, 9, 11) and whole.dtype == jnp.float32
     state, pieces = model.initial_state(2, 9), []
-    for piece in (slice(0, 4), slice(4, 5), slice(5, 9)):
-        logits, state = jax.jit(model.extend)(params, tokens[:, piece], state)
+    for start, end in itertools.pairwise((0, *cuts, 9)):
+        extend = jax.jit(partial(model.extend, first=first and start == 0))
+        logits, state = extend(params, tokens[:, start:end], state)
         pieces.append(logits)
     np.testing.assert_allclose(np.concatenate(pieces, 1), whole, atol=1e-5)
     assert int(state.index) == 9
@@ -117,6 +120,19 @@ def test_lanes_decode_apart(tokens):
         own = jax.tree.map(lambda p, lane=lane: p[lane], params)
         np.testing.assert_allclose(logits[lane], whole(own, tokens[:, : count + 1])[:, -1:], atol=1e-5)
     assert states.index.tolist() == [5, 7]
+
+
+def test_a_prompt_costs_its_own_length_not_the_room_behind_it():
+    model = models.build(ModelConfig(**SMALL | {"max_len": 2048, "attention": "reference"}))
+    params, tokens = jax.eval_shape(model.init, jax.random.key(0)), jax.ShapeDtypeStruct((1, 8), jnp.int32)
+    flops = [
+        jax.jit(lambda p, t, room=room: model.extend(p, t, model.initial_state(1, room), first=True)[0])
+        .lower(params, tokens)
+        .compile()
+        .cost_analysis()["flops"]
+        for room in (8, 2048)
+    ]
+    assert flops[1] < 1.1 * flops[0]
 
 
 def test_a_token_leaves_the_cache_where_it_is():

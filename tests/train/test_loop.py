@@ -2,6 +2,9 @@
 
 import itertools
 import json
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import jax
@@ -181,6 +184,23 @@ def test_a_lane_is_the_run_alone(parts, tmp_path, mixer):
             single = rows_of(tmp_path / str(lane), split)
             assert [row["step"] for row in mine] == [row["step"] for row in single]
             np.testing.assert_allclose([row["loss"] for row in mine], [row["loss"] for row in single], atol=1e-6)
+
+
+FIRST_STATES = """
+import jax
+from transformer_jax import models
+from transformer_jax.config import ModelConfig, TrainConfig
+from transformer_jax.train import programs
+model = models.build(ModelConfig(mixer="lstm", d_model=128, recurrent_dim=71, num_layers=4, scan_layers=False))
+jax.block_until_ready(programs.build(model, TrainConfig(lanes=4)).init())
+"""
+
+
+@pytest.mark.slow
+def test_lanes_of_a_recurrence_begin():
+    """In a process of its own, with the code that users get: it hung in XLA, where no test could have ended it."""
+    environment = os.environ | {"XLA_FLAGS": ""}
+    subprocess.run([sys.executable, "-c", FIRST_STATES], env=environment, timeout=100, check=True)
 
 
 def test_batches_of_several_lengths(parts, tmp_path):

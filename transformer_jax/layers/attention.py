@@ -29,6 +29,10 @@ class KVCache(NamedTuple):
 
         return jax.tree.map(write, self, new)
 
+    def emptied(self) -> "KVCache":
+        """A cache with room for no position: what continues it sees itself alone."""
+        return jax.tree.map(lambda leaf: leaf[..., :0, :], self)
+
 
 class Attention(nn.Module):
     """softmax(Q Kᵀ / sqrt(Dh)) V with learned projections (Vaswani et al. 2017, section 3.2.2).
@@ -81,6 +85,10 @@ class Attention(nn.Module):
         return out(out_BxLxHxDh), new
 
     def _continue(self, q_BxLxHxDh, new, state, positions_L, mask, lengths_B):
+        if state.k_BxKxSxDh.shape[2] == 0:  # nothing came before
+            k_BxSxKxDh, v_BxSxKxDh = (x.swapaxes(1, 2) for x in new)
+            attend = ATTENTION[self.attention]
+            return attend(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, mask=mask, causal=True, lengths=lengths_B)
         if q_BxLxHxDh.shape[1] == 1 and mask is None and lengths_B is None:
             k_BxKxDh, v_BxKxDh = (x[:, :, 0] for x in new)
             return next_step(q_BxLxHxDh[:, 0], k_BxKxDh, v_BxKxDh, *state, positions_L[0])[:, None]

@@ -22,8 +22,9 @@ class Model(NamedTuple):
     apply(params, inputs, *, mask=None, lengths=None, train=False, key=None) -> float32 logits_BxLxV (logits_BxC:
       classes)
     initial_state(batch_size, max_len) -> state of a sequence of which nothing was read yet
-    extend(params, tokens_BxL, state) -> (logits_BxLxV, state): reads L more tokens (decoding: L = 1); jit it with
-      the state donated, or carry the state in a loop, else every call copies the whole key-value cache
+    extend(params, tokens_BxL, state, first=False) -> (logits_BxLxV, state): reads L more tokens (decoding: L = 1); jit
+      it with the state donated, or carry the state in a loop, else every call copies the whole key-value cache;
+      `first` (not traced) says that nothing was read before: attention then costs L * L, not L * max_len
 
     lengths (B,) says how many steps of each row are real; what follows them is padding and changes nothing.
     inputs are tokens_BxL, or vectors_BxLxF where the config has an input_dim. What classifies cannot be
@@ -87,7 +88,7 @@ class Network(nn.Module):
     train: bool = False
 
     @nn.compact
-    def __call__(self, inputs, state: State | None = None, *, mask=None, lengths_B=None):
+    def __call__(self, inputs, state: State | None = None, *, mask=None, lengths_B=None, first: bool = False):
         config = self.config
         dtype = jnp.dtype(config.dtype)
         index = 0 if state is None else state.index
@@ -97,6 +98,8 @@ class Network(nn.Module):
         x_BxLxD = embedding(inputs, positions_L)
         x_BxLxD = nn.Dropout(config.dropout_rate, deterministic=not self.train)(x_BxLxD)
         states = None if state is None else state.blocks
+        if first and isinstance(states, KVCache):
+            states = states.emptied()
         x_BxLxD, new = self._blocks(x_BxLxD, states, positions_L, mask, lengths_B)
         if config.norm == "pre":
             x_BxLxD = nn.LayerNorm(epsilon=1e-6, dtype=dtype, name="norm_out")(x_BxLxD)
@@ -163,8 +166,8 @@ def build(config: ModelConfig) -> Model:
         stacked = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (config.num_layers, *leaf.shape)), one)
         return State(jnp.zeros((), jnp.int32), stacked)
 
-    def extend(params, tokens_BxL, state):
-        return Network(config).apply({"params": params}, tokens_BxL, state)
+    def extend(params, tokens_BxL, state, first=False):
+        return Network(config).apply({"params": params}, tokens_BxL, state, first=first)
 
     if config.num_classes is not None:
         return Model(init, apply, None, None)

@@ -55,7 +55,7 @@ def _continue(model, params, tokens_BxL, key, first, steps, temperature, top_k):
         return (logits_Bx1xV[:, 0], state), token_B
 
     state = model.initial_state(tokens_BxL.shape[0], tokens_BxL.shape[1] + steps)
-    logits_BxLxV, state = model.extend(params, tokens_BxL, state)
+    logits_BxLxV, state = model.extend(params, tokens_BxL, state, first=True)
     _, tokens_NxB = jax.lax.scan(step, (logits_BxLxV[:, -1], state), first + jnp.arange(steps))
     return tokens_NxB.T
 

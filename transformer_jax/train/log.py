@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -20,14 +21,20 @@ from transformer_jax.train.checkpoint import versions
 # What may differ between two launches of one run: where the data lie, and what only experiments read.
 FREE = ("task.data_dir", "measure.")
 
+Send = Callable[[dict[str, float], int], None]
+"""(numbers by name, step): where a run's numbers go besides its folder."""
+
 
 class Log:
     """Writes the metrics of a run, in a form for programs and in one for TensorBoard."""
 
-    def __init__(self, folder: Path, step: int):
-        """Continues after `step`: later rows, and a torn last one, were not part of the checkpoint."""
+    def __init__(self, folder: Path, step: int, send: Send | None = None):
+        """Continues after `step`: later rows, and a torn last one, were not part of the checkpoint.
+
+        `send` is given the numbers as well, as they are named in TensorBoard.
+        """
         self._folder, self._path = folder, folder / "metrics.jsonl"
-        self._tensorboard, self._purge_step = None, step
+        self._tensorboard, self._purge_step, self._send = None, step, send
         self.rewind(step)
 
     def __enter__(self):
@@ -50,10 +57,14 @@ class Log:
             for lane, metrics in enumerate(lanes):
                 values = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
                 file.write(json.dumps({"step": step, "split": split, "lane": lane} | values) + "\n")
+        numbers = {}
         for lane, metrics in enumerate(lanes):
             suffix = f"/lane_{lane}" if len(lanes) > 1 else ""
-            for name, value in metrics.items():
-                self._events().add_scalar(f"{split}/{name}{suffix}", value, step)
+            numbers |= {f"{split}/{name}{suffix}": value for name, value in metrics.items()}
+        for name, value in numbers.items():
+            self._events().add_scalar(name, value, step)
+        if self._send is not None:
+            self._send(numbers, step)
 
     def event(self, step: int, what: str, **details) -> None:
         """A row that is no measurement: "nan" or "rollback"."""

@@ -35,6 +35,7 @@ def fit(
     stopping: Callable[[], bool] = lambda: False,
     progress: Progress | None = None,
     allow_fallback: bool = False,
+    send: run_folder.Send | None = None,
 ) -> Outcome:
     """Trains a model on a task until `num_steps`, from the newest checkpoint of the folder if it has one.
 
@@ -46,6 +47,7 @@ def fit(
       stopping: asked after every chunk; once True, the state is saved and the launch ends.
       progress: shows how it goes.
       allow_fallback: take an older checkpoint where the newest is damaged.
+      send: is given what metrics.jsonl is given.
 
     Raises:
       ConfigError: the folder holds a run of another config.
@@ -63,7 +65,7 @@ def fit(
         checkpoints.prepare(state)
         run_folder.record(folder, "start", step=step, **run_folder.environment(), data=task.describe())
         status, metrics, rollbacks = "stopped", [], 0
-        with run_folder.Log(folder, step) as log, progress.showing(step, train.num_steps):
+        with run_folder.Log(folder, step, send) as log, progress.showing(step, train.num_steps):
             positions = [stream.get_state() for stream in streams]
             chunk = _draw(streams, next_stop(step, train) - step)
             while step < train.num_steps and not stopping():

@@ -18,11 +18,16 @@ class Progress:
     """Wall time of the steps since the first look at them, compilation left out."""
     steps = 0
     """The steps in that time."""
+    began: int | None = None
+    """The step from which this launch goes on; None until its loop begins."""
+    advanced = False
+    """Whether this launch has done steps of its own."""
 
     @contextlib.contextmanager
     def showing(self, step: int, num_steps: int) -> Iterator[None]:
         """While the loop runs, from `step` to `num_steps`."""
         self.num_steps, self._at, self._since = num_steps, step, None
+        self.began = step
         yield
 
     def advance(self, step: int, lanes: list[dict[str, float]]) -> None:
@@ -31,7 +36,7 @@ class Progress:
         if self._since is not None and step > self._at:  # the first chunk compiles
             self.seconds += now - self._since
             self.steps += step - self._at
-        self._at, self._since = step, now
+        self._at, self._since, self.advanced = step, now, True
 
     def evaluated(self, step: int, lanes: list[dict[str, float]]) -> None:
         """After every evaluation and save; their time is not that of the steps."""

@@ -1,0 +1,49 @@
+"""Weights & Biases, where it is asked for: it is sent what metrics.jsonl is given."""
+
+import contextlib
+import importlib.util
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from transformer_jax.config import Config, ConfigError, flatten
+from transformer_jax.train.log import claim
+
+ID = "wandb_id.txt"
+
+
+def require() -> None:
+    """Raises ConfigError, with the command that installs it, where wandb is not installed."""
+    if importlib.util.find_spec("wandb") is None:
+        raise ConfigError("--wandb needs wandb: pip install -e '.[wandb]'")
+
+
+@contextlib.contextmanager
+def started(folder: Path, config: Config) -> Iterator[Callable[[dict[str, float], int], None]]:
+    """Yields send(numbers, step) of the folder's W&B run, which is begun or, by the id in the folder, gone on with.
+
+    WANDB_MODE, WANDB_PROJECT and what else wandb reads from the environment count. A launch that goes on from an older
+    checkpoint sends the same numbers of some steps again, which is why a step is a number like others there: wandb
+    drops what does not rise in its own count.
+    """
+    import wandb
+
+    claim(folder, config)  # a run of another config is refused before its W&B run is touched
+    if not (folder / ID).exists():
+        part = folder / f"{ID}.part"
+        part.write_text(secrets.token_hex(8))
+        part.rename(folder / ID)
+    run = wandb.init(
+        id=(folder / ID).read_text(),
+        resume="allow",
+        project=os.environ.get("WANDB_PROJECT", "transformer_jax"),
+        name=folder.resolve().name,
+        dir=str(folder),
+        config=flatten(config),
+    )
+    run.define_metric("*", step_metric="step")
+    try:
+        yield lambda numbers, step: run.log(numbers | {"step": step})
+    finally:
+        run.finish()
