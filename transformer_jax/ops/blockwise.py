@@ -142,8 +142,9 @@ def _forward(call, q, k, v, mask, lengths):
         total = jnp.where(some, total, 1)
         return (out / total[:, None]).astype(q.dtype), jnp.where(some, top + jnp.log(total), 0)
 
-    out, log_BKxN = _walk(call, q.shape[0], start, step, finish, mask is not None or lengths is not None)
-    out = _heads_last(out, call, call.group)
+    log_BKxN = jnp.zeros((q.shape[0] * call.heads, call.num_queries * call.group), dtype)
+    over = jnp.zeros_like(q), log_BKxN
+    out, log_BKxN = _walk(call, over, start, step, finish, mask is not None or lengths is not None)
     return out, (q, k, v, mask, lengths, out, log_BKxN)
 
 
@@ -180,8 +181,8 @@ def _backward(call, residuals, d_out):
         dq_DhxN, dk_SxDh, dv_SxDh = carry
         return (dq_DhxN.T * scale).astype(q.dtype), dk_SxDh.astype(k.dtype), dv_SxDh.astype(v.dtype)
 
-    dq, dk, dv = _walk(call, q.shape[0], start, step, finish, mask is not None or lengths is not None)
-    return _heads_last(dq, call, call.group), _heads_last(dk, call, 1), _heads_last(dv, call, 1), None, None
+    over = tuple(map(jnp.zeros_like, (q, k, v)))
+    return *_walk(call, over, start, step, finish, mask is not None or lengths is not None), None, None
 
 
 _attend.defvjp(_forward, _backward)
@@ -239,10 +240,10 @@ class _Block(NamedTuple):
         return jnp.broadcast_to(seen, (queries, call.group, keys)).reshape(-1, keys)
 
 
-def _walk(call, batch_size, start, step, finish, masked):
-    """What `finish` makes of every key head's carry, (B * K, ...), after its blocks."""
+def _walk(call, over, start, step, finish, masked):
+    """Writes what `finish` makes of every key head's carry, after its blocks, over that head's part of `over`."""
 
-    def work(head):
+    def work(head, over):
         arrays, carry = start(head)
 
         def body(loop, carry, pair):
@@ -251,9 +252,9 @@ def _walk(call, batch_size, start, step, finish, masked):
 
         for loop in loops(call, masked):
             carry, _ = jax.lax.scan(functools.partial(body, loop), carry, loop.pairs)
-        return finish(carry)
+        return tuple(_put_head(x, part, call, head) for x, part in zip(over, finish(carry), strict=True))
 
-    return jax.lax.map(work, np.arange(batch_size * call.heads))
+    return jax.lax.fori_loop(0, over[0].shape[0] * call.heads, work, over)
 
 
 def _put(x, part, start, axis=0):
@@ -262,13 +263,19 @@ def _put(x, part, start, axis=0):
 
 def _of_head(x, call, head, dtype):
     """(T * n, Dh) of x (B, T, K * n, Dh): what belongs to one key head."""
+    start, sizes = _where(x, call, head)
+    return jax.lax.dynamic_slice(x, start, sizes).reshape(-1, x.shape[-1]).astype(dtype)
+
+
+def _put_head(x, part, call, head):
+    """x with one key head's part replaced; x (B, T, K * n, Dh), or (B * K, N) with a row for each."""
+    start, sizes = ((head, 0), (1, x.shape[1])) if x.ndim == 2 else _where(x, call, head)
+    return jax.lax.dynamic_update_slice(x, part.reshape(sizes), start)
+
+
+def _where(x, call, head):
+    """Start and sizes of one key head's part in x (B, T, K * n, Dh)."""
     _, T, heads, width = x.shape
     count = heads // call.heads
     batch, head = divmod(head, call.heads)
-    return jax.lax.dynamic_slice(x, (batch, 0, head * count, 0), (1, T, count, width)).reshape(-1, width).astype(dtype)
-
-
-def _heads_last(x, call, count):
-    """(B, T, K * n, Dh) of (B * K, T * n, Dh)."""
-    x = x.reshape(-1, call.heads, x.shape[1] // count, count, x.shape[2]).swapaxes(1, 2)
-    return x.reshape(*x.shape[:2], -1, x.shape[-1])
+    return (batch, 0, head * count, 0), (1, T, count, width)
