@@ -143,8 +143,6 @@ class TaskConfig:
     """What a generated task asks to remember: symbols to copy, pairs to recall."""
     patch_size: int | None = None
     """Side of the square patches that an image is cut into, read as a sequence; None: whole images."""
-    max_shift: int = 0
-    """Training images are moved by up to so many pixels each way, anew in every step; black comes in at the edge."""
     bucket_lengths: tuple[int, ...] = ()
     """Texts are padded to the smallest of these that holds them, or to seq_len; one compiled program each."""
     data_dir: str | None = None
@@ -156,8 +154,7 @@ class TaskConfig:
         _check_types(self, "task")
         for name in ("seq_len", "batch_size", "vocab_size", "num_items"):
             _at_least(self, "task", name, 1)
-        for name in ("workers", "max_shift"):
-            _at_least(self, "task", name, 0)
+        _at_least(self, "task", "workers", 0)
         if self.patch_size is not None:
             _at_least(self, "task", "patch_size", 1)
         object.__setattr__(self, "bucket_lengths", tuple(self.bucket_lengths))

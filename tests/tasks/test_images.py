@@ -89,46 +89,6 @@ def test_digits_are_trained_on_in_another_order_each_epoch(config_of):
     assert sorted(map(bytes, first["inputs"])) == sorted(map(bytes, second["inputs"]))
 
 
-def moved(image, down, right):
-    """By hand: pixel by pixel, zeros where nothing comes from."""
-    height, width, _ = image.shape
-    found = np.zeros_like(image)
-    for r in range(height):
-        for c in range(width):
-            if 0 <= r - down < height and 0 <= c - right < width:
-                found[r, c] = image[r - down, c - right]
-    return found
-
-
-@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 6), st.data())
-def test_each_image_is_moved_by_its_own_shift(height, width, most, data):
-    pixels = np.arange(1, 1 + 3 * height * width * 2, dtype=np.uint8).reshape(3, height, width, 2)
-    shifts = np.array(data.draw(st.lists(st.tuples(*[st.integers(-most, most)] * 2), min_size=3, max_size=3)))
-    found = images.shifted(pixels, shifts)
-    assert found.dtype == np.uint8
-    for image, shift, result in zip(pixels, shifts, found, strict=True):
-        np.testing.assert_array_equal(result, moved(image, *shift))
-
-
-def test_training_images_alone_are_shifted_and_every_step_has_its_own_shifts(config_of):
-    still, moving = (tasks.build(config_of("digits", batch_size=1259, max_shift=n)) for n in (0, 1))
-    for split in SPLITS:
-        pairs = zip(still.evaluate(split), moving.evaluate(split), strict=True)
-        assert all(np.array_equal(a["inputs"], b["inputs"]) for a, b in pairs)
-    stream, plain = moving.train(3), still.train(3)
-    kept = []
-    for _ in range(2):
-        whole, batch = next(plain), next(stream)
-        assert np.array_equal(whole["targets"], batch["targets"])  # the same examples in the same order
-        kept.append((whole["inputs"] == batch["inputs"]).all((1, 2, 3)))
-    assert 0.05 < kept[0].mean() < 0.2 and not np.array_equal(*kept)  # a ninth of them stays where it was
-    state, expected = stream.get_state(), next(stream)
-    again = moving.train(3)
-    again.set_state(state)
-    np.testing.assert_array_equal(next(again)["inputs"], expected["inputs"])
-    assert not np.array_equal(next(moving.train(4))["inputs"], next(moving.train(3))["inputs"])
-
-
 def test_mnist_from_disk(made, mnist_files, config_of, digests):
     made("mnist", mnist_files, train=50, test=10)
     task = tasks.build(config_of("mnist", batch_size=16, patch_size=7))

@@ -49,24 +49,6 @@ def test_state_resumes_in_the_middle_of_an_epoch():
     assert [next(fresh)["inputs"].tolist() for _ in range(6)] == expected[6:]
 
 
-def test_random_numbers_belong_to_the_example_whoever_holds_it(monkeypatch):
-    def draw(generator):
-        return generator.integers(0, 1000, 6)
-
-    def with_numbers(chosen, drawn):
-        return {"inputs": np.stack([chosen, drawn], 1)}
-
-    alone = stream.shuffled(18, with_numbers, 6, seed=1, draw=draw)
-    shares = []
-    for index in range(3):
-        as_process(monkeypatch, index, 3)
-        shares.append(stream.shuffled(18, with_numbers, 6, seed=1, draw=draw))
-    for _ in range(3):
-        whole = next(alone)["inputs"]
-        for index, share in enumerate(shares):
-            np.testing.assert_array_equal(next(share)["inputs"], whole[index::3])
-
-
 def test_processes_share_each_batch_without_overlap(monkeypatch):
     alone = stream.shuffled(18, gather, 6, seed=1)
     shares = []

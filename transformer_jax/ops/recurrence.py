@@ -20,7 +20,11 @@ What was tried on two CPU cores (LSTM layer, B 32, R = D = 256, T 512, float32),
 - Weight gradients over one flat axis, where einsum transposes 64 MiB first: with gradients 670 ms of CPU, 835 with.
 - The transposed recurrent matrix made before the backward loop: 85 ms for its matmuls, 114 made in the loop.
 - Not kept: unrolling by 4 to 16 (forward equal, backward up to twice as slow), two loops over half the batch
-  side by side (a fifth slower), gates in four matmuls (1.7 times one), time-major x (equal, and copies).
+  side by side (a fifth slower), gates in four matmuls (1.7 times one), time-major x (equal, and copies), a state with
+  the width first (equal).
+What is left of the forward pass at R = 256: PyTorch takes 94 ms, at 91 % of the matmul peak. Of our 125 ms the matmuls
+alone take 89 (blocks of the projection 42, the steps' own 46), the gates 17, and 19 go where each step's matmul is
+handed to the threads and waited for: 1.1 times PyTorch's time would leave 15 ms for both.
 """
 
 from collections.abc import Callable, Mapping

@@ -29,19 +29,13 @@ def build(task: TaskConfig, load: Load, num_classes: int, describe: Callable[[],
         inputs = standardise(pixels, mean, std)
         return inputs if task.patch_size is None else patches(inputs, task.patch_size)
 
-    def gather(pixels: np.ndarray, labels: np.ndarray, chosen: np.ndarray, shifts: np.ndarray | None = None) -> Batch:
-        images = pixels[chosen] if shifts is None else shifted(pixels[chosen], shifts)
+    def gather(pixels: np.ndarray, labels: np.ndarray, chosen: np.ndarray) -> Batch:
         weights = np.ones(len(chosen), np.float32)
-        return {"inputs": as_inputs(images), "targets": labels[chosen], "weights": weights}
-
-    def shifts(generator: np.random.Generator) -> np.ndarray:
-        return generator.integers(-task.max_shift, task.max_shift, (task.batch_size, 2), endpoint=True)
+        return {"inputs": as_inputs(pixels[chosen]), "targets": labels[chosen], "weights": weights}
 
     def train(seed: int) -> Iterator[Batch]:
         pixels, labels = load_once("train", None)
-        draw = shifts if task.max_shift else None
-        gather_these = partial(gather, pixels, labels)
-        return stream.shuffled(len(labels), gather_these, task.batch_size, seed, task.workers, draw)
+        return stream.shuffled(len(labels), partial(gather, pixels, labels), task.batch_size, seed, task.workers)
 
     def evaluate(split: str) -> Iterator[Batch]:
         check_split(task.name, split)
@@ -72,16 +66,6 @@ def statistics(images_NxHxWxC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def standardise(images_xHxWxC: np.ndarray, mean_C: np.ndarray, std_C: np.ndarray) -> np.ndarray:
     """float32 images of mean 0 and deviation 1 over the training images."""
     return ((images_xHxWxC - mean_C) / std_C).astype(np.float32)
-
-
-def shifted(images_NxHxWxC: np.ndarray, shifts_Nx2: np.ndarray) -> np.ndarray:
-    """Each image moved by its own (rows down, columns right); zeros come in at the edge."""
-    count, height, width, _ = images_NxHxWxC.shape
-    edge = int(np.abs(shifts_Nx2).max(initial=0))
-    padded = np.pad(images_NxHxWxC, ((0, 0), (edge, edge), (edge, edge), (0, 0)))
-    rows_NxHx1 = (edge - shifts_Nx2[:, :1] + np.arange(height))[:, :, None]
-    columns_Nx1xW = (edge - shifts_Nx2[:, 1:] + np.arange(width))[:, None, :]
-    return padded[np.arange(count)[:, None, None], rows_NxHx1, columns_Nx1xW]
 
 
 def patches(images_xHxWxC: np.ndarray, side: int) -> np.ndarray:

@@ -16,8 +16,6 @@ from transformer_jax.tasks.task import Batch
 
 FOREVER = 2**62  # steps; Grain wants a length
 
-_DRAWN = 1  # keeps a step's random numbers apart from the order of the epoch with the same number
-
 Gather = Callable[[np.ndarray], Batch]
 """Indices (B,) -> the batch of those examples."""
 
@@ -41,29 +39,10 @@ def steps(make_batch: Callable[[int], Batch], workers: int = 0) -> grain.Dataset
     return iter(dataset)
 
 
-def shuffled(
-    length: int,
-    gather: Callable[..., Batch],
-    batch_size: int,
-    seed: int,
-    workers: int = 0,
-    draw: Callable[[np.random.Generator], np.ndarray] | None = None,
-) -> Iterator[Batch]:
-    """Epoch after epoch of `length` examples, each in an order of its own; no example is left out.
-
-    Args:
-      draw: random numbers for the `batch_size` examples of a step, along the first axis, from a generator of
-        (seed, step); `gather` is then given those of its examples as well.
-    """
+def shuffled(length: int, gather: Gather, batch_size: int, seed: int, workers: int = 0) -> Iterator[Batch]:
+    """Epoch after epoch of `length` examples, each in an order of its own; no example is left out."""
     rows = process_rows(batch_size)
-
-    def make_batch(step: int) -> Batch:
-        chosen = shuffled_indices(length, batch_size, seed, step)[rows]
-        if draw is None:
-            return gather(chosen)
-        return gather(chosen, draw(np.random.default_rng((seed, step, _DRAWN)))[rows])
-
-    return steps(make_batch, workers)
+    return steps(lambda step: gather(shuffled_indices(length, batch_size, seed, step)[rows]), workers)
 
 
 def bucketed(
