@@ -16,7 +16,7 @@ BASE = configs.get("bench")
 
 LENGTHS = [64, 128, 256, 512, 1024, 2048, 4096]
 SPARSE = LENGTHS[::2]
-ASYMPTOTIC = {"measure__rounds": [10], "measure__min_sample_seconds": [0.3]}  # where the exponent is fitted
+CAREFUL = {"measure__rounds": [10], "measure__min_sample_seconds": [0.3]}  # where the exponent is fitted
 AUTO = {"model.mixer": ["attention"], "model.attention": ["auto"]}
 REFERENCE = {"model.mixer": ["attention"], "model.attention": ["reference"]}  # stores every score: a wall, at short T
 RECURRENT = {"model.mixer": ["rnn", "gru", "lstm", "min_gru"]}
@@ -37,7 +37,7 @@ def over(kinds, level, phase, lengths, **axes):
 SWEEP = chain(
     # length, at three levels: where the quadratic term is all there is, and where it hides behind the rest
     over([AUTO], ["op"], ["train"], LENGTHS[:4]),
-    over([AUTO], ["op"], ["train"], LENGTHS[4:], **ASYMPTOTIC),
+    over([AUTO], ["op"], ["train"], LENGTHS[4:], **CAREFUL),
     over([RECURRENT], ["op"], ["train"], LENGTHS),
     over([REFERENCE], ["op"], ["train"], LENGTHS[:-1]),
     over([PARALLEL], ["op"], ["train"], SPARSE),

@@ -6,7 +6,7 @@ each step starts from the parameters that the step before it left, updated in pl
 Where the difference comes from (2 cores, d_model 256, 4 layers, T 512, batch 8): the parts of ours, each alone, take
 together what PyTorch's take (attention 1.1, MLP 0.9, projections 0.6 to 0.8 times). But XLA:CPU asks the system for a
 step's temporaries, 520 MiB, at every call: 148,000 page faults and 0.32 s of CPU a step, where PyTorch, which takes
-from its heap what it freed before, has 13,000 and 0.04 s. With glibc told to keep what is freed, ours is a tenth faster.
+from its heap what it freed before, has 13,000 and 0.04 s. Where glibc keeps what is freed, ours is a tenth faster.
 """
 
 from collections.abc import Mapping
