@@ -2,8 +2,9 @@
 
     python run.py train digits_gru --out runs/digits_gru
 
-A minute on 2 CPU cores. Of the test images 96.9 % are right with seed 0 and 98.9 % with seed 1; the recipe was
-chosen for digits_vit.
+A minute on 2 CPU cores. Of the test images 98.2 % are right in the mean of the first four seeds (`--train.lanes 4`: 98.1,
+98.9, 98.3, 97.5; seed 0 trained alone, which rounds otherwise, 96.9). Of the two recipes tried, this one, chosen for
+digits_vit, has the lower validation loss here as well: 0.103 against 0.121.
 """
 
 from configs import digits_vit
