@@ -42,6 +42,21 @@ def stop_signals(leave: Callable[[], bool] = lambda: False) -> Iterator[Callable
         os.close(reader)
 
 
+def end_at_once() -> None:
+    """Lets a signal end the process where no run listens: there is nothing to save.
+
+    An exception in place of that, as Python's own handler raises it, is lost where a library has called back.
+    """
+
+    def handle(number, frame):
+        with contextlib.suppress(OSError):
+            os.write(2, b"\nstopped; repeat the command to go on\n")
+        _end()
+
+    for number in _NUMBERS:
+        signal.signal(number, handle)
+
+
 def _watch(reader: int, asked: threading.Event, leave: Callable[[], bool]) -> None:
     signals = 0
     while number := os.read(reader, 1):
