@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from transformer_jax.config import ConfigError
 from transformer_jax.train import checkpoint
 from transformer_jax.train.checkpoint import MANIFEST, CheckpointError, Checkpoints
 
