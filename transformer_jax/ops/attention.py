@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from transformer_jax.ops import blockwise, masks
+from transformer_jax.ops.devices import platform
 
 SMALL = 96 * 96
 """Up to so many scores in a head the formula is the fastest on CPU (64 x 64 is), beyond it blocks (128 x 128)."""
@@ -186,18 +187,6 @@ def splash(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengt
     out = jax.vmap(attend)(q_BxHxLxDh, k, v, segments).swapaxes(1, 2)[:, :rows]
     out = jnp.pad(out, [(0, 0), (blind, 0), (0, 0), (0, 0)])
     return out if queries is None else jnp.where(queries, out, 0)
-
-
-def platform() -> str:
-    """What the program is traced for: "cpu", "gpu" or "tpu".
-
-    The abstract device of `jax.sharding.use_abstract_mesh` counts first (to compile for an absent device), then
-    `jax.default_device`, then the default backend.
-    """
-    abstract = jax.sharding.get_abstract_mesh().abstract_device
-    device = abstract or jax.config.jax_default_device
-    name = getattr(device, "platform", device) or jax.default_backend()
-    return "gpu" if name in ("cuda", "rocm") else name
 
 
 def refusal(name: str, q, k, *, mask=None, causal=False, lengths=None, window=None) -> str | None:
