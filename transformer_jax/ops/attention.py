@@ -145,8 +145,12 @@ def cudnn(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, length
     L, S = q.shape[1], k.shape[1]
     aligned = causal and L == S  # cuDNN, too, counts positions from the first key
     rest = masks.whole_mask(L, S, mask=mask, causal=causal and not aligned, window=None if aligned else window)
+    if L % 2 or S % 2:  # JAX has its gradient for even lengths only: one more query, one more key that none sees
+        lengths = jnp.full(q.shape[:1], S) if lengths is None else lengths
+        q, k, v = (jnp.pad(x, [(0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0)]) for x in (q, k, v))
     if rest is not None:
         rest = jnp.broadcast_to(rest, (*rest.shape[:2], L, S))
+        rest = jnp.pad(rest, [(0, 0), (0, 0), (0, L % 2), (0, S % 2)])
     out = jax.nn.dot_product_attention(
         q, k, v,
         mask=rest,
@@ -154,7 +158,7 @@ def cudnn(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, length
         key_value_seq_lengths=None if lengths is None else lengths.astype(jnp.int32),
         local_window_size=(window - 1, 0) if window is not None and aligned else None,
         implementation="cudnn",
-    )  # fmt: skip
+    )[:, :L]  # fmt: skip
     return out if queries is None else jnp.where(queries, out, 0)
 
 
