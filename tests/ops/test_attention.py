@@ -127,6 +127,13 @@ def test_equals_the_formula(attend, case):
     assert_close(value_and_gradients(attend, *arrays, **arguments), oracle(*arrays, **arguments))
 
 
+@pytest.mark.parametrize(("B", "L", "S"), [(2, 0, 4), (2, 4, 0), (0, 4, 4), (2, 0, 0)])
+def test_sizes_of_zero_give_zeros(attend, B, L, S):
+    arrays = draw(1, B, L, S, 4, 2, 5)
+    for got, like in zip(value_and_gradients(attend, *arrays, causal=True), (arrays[0], *arrays[:3]), strict=True):
+        np.testing.assert_array_equal(got, np.zeros(like.shape))
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_keeps_a_float32_softmax(attend, dtype):
     arrays = draw(2, 1, 9, 9, 2, 2, 8, dtype)
