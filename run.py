@@ -345,5 +345,7 @@ def _draw(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    if sys.stderr is not None:  # it is, where the command is started without
+        sys.stderr = progress.Unfailing(sys.stderr)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # outside a run, too, SIGTERM is like Ctrl-C
     sys.exit(main(sys.argv[1:]))

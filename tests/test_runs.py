@@ -78,6 +78,61 @@ def test_stopped_then_repeated_then_evaluated(tmp_path):
     assert set(metrics) == {"accuracy", "loss"}
 
 
+def test_stopped_while_nobody_reads_what_it_says(tmp_path):
+    """As `2>&1 | tee log` leaves it after Ctrl-C, which ends tee at once."""
+    process = subprocess.Popen(train(tmp_path, 4000), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    wait_for_rows(lambda: process.poll() is None, tmp_path, 1)
+    process.stderr.close()
+    wait_for_rows(lambda: process.poll() is None, tmp_path, 20)  # of which some are said
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 75
+    (step,) = Checkpoints(tmp_path / "checkpoints").steps()[-1:]
+    assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == step
+
+
+def workers_of(process):
+    """The processes that a training has started, as Linux knows them."""
+    children = "".join(path.read_text() for path in Path(f"/proc/{process.pid}/task").glob("*/children")).split()
+    return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+@pytest.fixture
+def with_workers(tmp_path):
+    """A training in a process group of its own, past its first rows, with its worker processes."""
+    words = train(tmp_path, 4000, "--task.workers", 2)
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    wait_for_rows(lambda: process.poll() is None, tmp_path, 3)
+    workers = workers_of(process)
+    try:
+        assert len(workers) == 2
+        yield process, workers
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_together_with_its_workers(with_workers, tmp_path, number):
+    process, _ = with_workers
+    os.killpg(process.pid, number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 75, said.decode()
+    (step,) = Checkpoints(tmp_path / "checkpoints").steps()[-1:]
+    assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == step
+
+
+@pytest.mark.slow
+def test_no_worker_outlives_a_killed_training(with_workers):
+    process, workers = with_workers
+    process.kill()
+    process.wait()
+    give_up = time.monotonic() + 5
+    while left := [pid for pid in workers if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < give_up, left
+        time.sleep(0.05)
+
+
 COMPILES_LONG = ["--model.num-layers", 10, "--model.d-model", 8, "--model.mlp-dim", 8, "--train.warmup-steps", 2]
 
 
