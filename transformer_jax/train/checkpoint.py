@@ -27,6 +27,7 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 from transformer_jax.config import ConfigError, nearest
 
 MANIFEST = "manifest.json"
+META = "meta/metadata"
 FORMAT = 1
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -194,11 +195,16 @@ class Checkpoints:
         return None
 
     def meta(self, step: int) -> dict:
-        """What was recorded beside the state."""
+        """What was recorded beside the state.
+
+        Raises:
+          CheckpointError: it is not what was written.
+        """
+        self._verify(step, only=META)
         try:
-            return json.loads((self.folder / str(step) / "meta" / "metadata").read_text())
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"checkpoint {step}: meta/metadata cannot be read ({error})") from None
+            return json.loads((self.folder / str(step) / META).read_text())
+        except OSError as error:  # a run that goes on has removed the step
+            raise CheckpointError(f"checkpoint {step}: {META} cannot be read ({error})") from None
 
     def _open(self) -> ocp.CheckpointManager:
         def score(metrics):
@@ -221,11 +227,13 @@ class Checkpoints:
             file.flush()
             os.fsync(file.fileno())
 
-    def _verify(self, step: int) -> None:
+    def _verify(self, step: int, only: str | None = None) -> None:
         folder = self.folder / str(step)
         try:
             expected = json.loads((folder / MANIFEST).read_text())
-        except (OSError, ValueError) as error:
+            if only is not None:
+                expected = {only: expected[only]}
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"checkpoint {step}: {MANIFEST} cannot be read ({error})") from None
         missing = [name for name in expected if not (folder / name).is_file()]
         changed = [name for name in expected if name not in missing and _sha256(folder / name) != expected[name]]
