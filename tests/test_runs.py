@@ -19,7 +19,7 @@ import pytest
 import run as run_py
 from transformer_jax import models, runs, tasks
 from transformer_jax.config import Config, ConfigError, ModelConfig, TaskConfig, with_overrides
-from transformer_jax.train import programs
+from transformer_jax.train import programs, tracking
 from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.log import read_config, read_metrics
 
@@ -266,6 +266,45 @@ def test_wandb_that_is_missing_is_one_message(tmp_path, monkeypatch, capsys):
     assert command_here(*train(tmp_path / "run", 40)[2:], "--wandb") == 2
     assert "--wandb needs wandb: pip install -e '.[wandb]'" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_called_wandb_is_not_wandb(tmp_path, monkeypatch, capsys):
+    """As wandb itself leaves one behind where it ran."""
+    (tmp_path / "wandb").mkdir()
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *(path for path in sys.path if "site-packages" not in path)])
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    assert importlib.util.find_spec("wandb").origin is None
+    with pytest.raises(ConfigError, match="--wandb needs wandb"):
+        tracking.require()
+
+
+def test_wandb_that_refuses_to_begin_is_one_message(tmp_path, monkeypatch, capsys):
+    refusing = """
+class errors:
+    class Error(Exception):
+        pass
+
+def init(**options):
+    raise errors.Error("no API key configured")
+"""
+    (tmp_path / "wandb.py").write_text(refusing)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    assert command_here(*train(tmp_path / "run", 40)[2:], "--wandb") == 2
+    monkeypatch.delitem(sys.modules, "wandb")
+    assert capsys.readouterr().err == "error: wandb does not begin: no API key configured\n"
+
+
+def test_an_error_in_the_computation_is_not_called_a_mistake(tmp_path, monkeypatch):
+    """ConfigError is for the user's own: a split that is not there, a prompt that cannot be read."""
+    assert command_here(*train(tmp_path / "run", 20)[2:]) == 0
+
+    def broken(*_):
+        raise ValueError("shapes do not fit")
+
+    monkeypatch.setattr(runs, "evaluate_split", broken)
+    with pytest.raises(ValueError, match="shapes do not fit"):
+        runs.evaluate(tmp_path / "run")
 
 
 @pytest.mark.slow
