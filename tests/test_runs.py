@@ -303,8 +303,9 @@ def test_an_error_in_the_computation_is_not_called_a_mistake(tmp_path, monkeypat
         raise ValueError("shapes do not fit")
 
     monkeypatch.setattr(runs, "evaluate_split", broken)
-    with pytest.raises(ValueError, match="shapes do not fit"):
+    with pytest.raises(ValueError, match="shapes do not fit") as error:
         runs.evaluate(tmp_path / "run")
+    assert not isinstance(error.value, ConfigError)
 
 
 @pytest.mark.slow
