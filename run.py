@@ -372,4 +372,6 @@ def _draw(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    if sys.stderr is not None:  # it is, where the command is started without
+        sys.stderr = progress.Unfailing(sys.stderr)
     sys.exit(main(sys.argv[1:]))

@@ -19,7 +19,7 @@ import pytest
 import run as run_py
 from transformer_jax import models, runs, tasks
 from transformer_jax.config import Config, ConfigError, ModelConfig, TaskConfig, with_overrides
-from transformer_jax.train import programs
+from transformer_jax.train import programs, tracking
 from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.log import read_config, read_metrics
 
@@ -76,6 +76,61 @@ def test_stopped_then_repeated_then_evaluated(tmp_path):
     assert read_metrics(folder / "metrics.jsonl")[-1]["step"] == step
     (metrics,) = runs.evaluate(folder, checkpoint="latest")
     assert set(metrics) == {"accuracy", "loss"}
+
+
+def test_stopped_while_nobody_reads_what_it_says(tmp_path):
+    """As `2>&1 | tee log` leaves it after Ctrl-C, which ends tee at once."""
+    process = subprocess.Popen(train(tmp_path, 4000), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    wait_for_rows(lambda: process.poll() is None, tmp_path, 1)
+    process.stderr.close()
+    wait_for_rows(lambda: process.poll() is None, tmp_path, 20)  # of which some are said
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 75
+    (step,) = Checkpoints(tmp_path / "checkpoints").steps()[-1:]
+    assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == step
+
+
+def workers_of(process):
+    """The processes that a training has started, as Linux knows them."""
+    children = "".join(path.read_text() for path in Path(f"/proc/{process.pid}/task").glob("*/children")).split()
+    return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+@pytest.fixture
+def with_workers(tmp_path):
+    """A training in a process group of its own, past its first rows, with its worker processes."""
+    words = train(tmp_path, 4000, "--task.workers", 2)
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    wait_for_rows(lambda: process.poll() is None, tmp_path, 3)
+    workers = workers_of(process)
+    try:
+        assert len(workers) == 2
+        yield process, workers
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_together_with_its_workers(with_workers, tmp_path, number):
+    process, _ = with_workers
+    os.killpg(process.pid, number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 75, said.decode()
+    (step,) = Checkpoints(tmp_path / "checkpoints").steps()[-1:]
+    assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == step
+
+
+@pytest.mark.slow
+def test_no_worker_outlives_a_killed_training(with_workers):
+    process, workers = with_workers
+    process.kill()
+    process.wait()
+    give_up = time.monotonic() + 5
+    while left := [pid for pid in workers if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < give_up, left
+        time.sleep(0.05)
 
 
 COMPILES_LONG = ["--model.num-layers", 10, "--model.d-model", 8, "--model.mlp-dim", 8, "--train.warmup-steps", 2]
@@ -211,6 +266,46 @@ def test_wandb_that_is_missing_is_one_message(tmp_path, monkeypatch, capsys):
     assert command_here(*train(tmp_path / "run", 40)[2:], "--wandb") == 2
     assert "--wandb needs wandb: pip install -e '.[wandb]'" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_called_wandb_is_not_wandb(tmp_path, monkeypatch, capsys):
+    """As wandb itself leaves one behind where it ran."""
+    (tmp_path / "wandb").mkdir()
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *(path for path in sys.path if "site-packages" not in path)])
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    assert importlib.util.find_spec("wandb").origin is None
+    with pytest.raises(ConfigError, match="--wandb needs wandb"):
+        tracking.require()
+
+
+def test_wandb_that_refuses_to_begin_is_one_message(tmp_path, monkeypatch, capsys):
+    refusing = """
+class errors:
+    class Error(Exception):
+        pass
+
+def init(**options):
+    raise errors.Error("no API key configured")
+"""
+    (tmp_path / "wandb.py").write_text(refusing)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    assert command_here(*train(tmp_path / "run", 40)[2:], "--wandb") == 2
+    monkeypatch.delitem(sys.modules, "wandb")
+    assert capsys.readouterr().err == "error: wandb does not begin: no API key configured\n"
+
+
+def test_an_error_in_the_computation_is_not_called_a_mistake(tmp_path, monkeypatch):
+    """ConfigError is for the user's own: a split that is not there, a prompt that cannot be read."""
+    assert command_here(*train(tmp_path / "run", 20)[2:]) == 0
+
+    def broken(*_):
+        raise ValueError("shapes do not fit")
+
+    monkeypatch.setattr(runs, "evaluate_split", broken)
+    with pytest.raises(ValueError, match="shapes do not fit") as error:
+        runs.evaluate(tmp_path / "run")
+    assert not isinstance(error.value, ConfigError)
 
 
 @pytest.mark.slow

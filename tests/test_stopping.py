@@ -1,5 +1,6 @@
 """The first signal asks, the second ends the process, and afterwards signals are what they were."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -52,6 +53,36 @@ def test_a_main_thread_that_is_not_in_python_does_not_delay_the_end(leave, signa
             time.sleep(0.5)
             assert process.poll() is None
     assert process.wait(timeout=10) == RESUMABLE and time.monotonic() - began < 3
+    process.stdout.close()
+
+
+UNHEARD = """if True:
+    import os, time
+    from transformer_jax.stopping import stop_signals
+    def leave():
+        {leave}
+    with stop_signals(leave) as stopping:
+        print("ready", flush=True)
+        while not stopping():
+            time.sleep(0.01)
+        print("asked", flush=True)
+        time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("leave", ["os.write(2, b'stopped')", "time.sleep(60)"])
+def test_the_second_signal_ends_whatever_the_first_one_meets(leave):
+    """A pipe that nobody reads, or something that does not come back."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sys.executable, "-c", UNHEARD.format(leave=leave)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=writer, text=True)
+    os.close(writer)
+    for word in ("ready\n", "asked\n"):
+        assert process.stdout.readline() == word
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == RESUMABLE
     process.stdout.close()
 
 

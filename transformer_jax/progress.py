@@ -1,7 +1,9 @@
 """What a person sees of a run while it goes: a live table on a terminal, now and then a line elsewhere."""
 
+import contextlib
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
+from typing import TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,6 +15,26 @@ from transformer_jax.experiment import Cell
 
 SHOWN_ROWS = 10
 PLAIN_LINES = 20
+
+
+class Unfailing:
+    """A stream for people. Where nobody can read it any more (tee is gone, the disk is full) the words are lost,
+    and nothing else is."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 class Eta:

@@ -17,6 +17,7 @@ from transformer_jax.stopping import stop_signals
 from transformer_jax.train import programs, tracking
 from transformer_jax.train.checkpoint import CheckpointError, Checkpoints
 from transformer_jax.train.evaluate import evaluate as evaluate_split
+from transformer_jax.train.generate import check as check_options
 from transformer_jax.train.generate import generate as continue_tokens
 from transformer_jax.train.log import read_config, record
 from transformer_jax.train.loop import Outcome, fit, next_stop
@@ -91,9 +92,10 @@ def evaluate(folder: Path, split: str = "validation", checkpoint: str = "best") 
     run = programs.build(models.build(config.model), config.train)
     params = _params(folder, run, checkpoint)
     try:
-        return evaluate_split(run.evaluate, params, task.evaluate(split))
+        batches = task.evaluate(split)
     except ValueError as error:  # no such split
         raise ConfigError(str(error)) from None
+    return evaluate_split(run.evaluate, params, batches)
 
 
 def generate(
@@ -118,23 +120,25 @@ def generate(
     task, model = tasks.build(config), models.build(config.model)
     if task.encode is None or model.extend is None:
         raise ConfigError(f"{folder} holds a run on {config.task.name}, which is not a language model of text")
+    try:
+        prompt_1xL = task.encode(prompt)[None]
+        check_options(prompt_1xL, num_tokens, temperature, top_k)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     params = _params(folder, programs.build(model, config.train), checkpoint)
     if config.train.lanes > 1:
         params = jax.tree.map(lambda leaf: leaf[0], params)
-    try:
-        tokens_BxN = continue_tokens(
-            model,
-            params,
-            task.encode(prompt)[None],
-            num_tokens,
-            key=jax.random.key(seed),
-            max_len=config.model.max_len,
-            temperature=temperature,
-            top_k=top_k,
-        )
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    return task.decode(np.asarray(tokens_BxN[0]).tolist())
+    tokens_1xN = continue_tokens(
+        model,
+        params,
+        prompt_1xL,
+        num_tokens,
+        key=jax.random.key(seed),
+        max_len=config.model.max_len,
+        temperature=temperature,
+        top_k=top_k,
+    )
+    return task.decode(np.asarray(tokens_1xN[0]).tolist())
 
 
 def check(config: Config, task) -> None:
@@ -160,9 +164,9 @@ def check(config: Config, task) -> None:
 
 
 def _leave(folder: Path, shown: Progress | None) -> bool:
-    """Whether a launch that is asked to stop can end at once: while it starts and compiles its first steps.
+    """Whether a launch that is asked to stop can end at once: while it starts and compiles its first chunk of steps.
 
-    Until they are done the folder has all there is to save. The main thread may be inside the compiler and does not
+    Until that is done the folder has all there is to save. The main thread may be inside the compiler and does not
     hear of the signal before that is done.
     """
     if shown is not None and shown.advanced:
@@ -172,7 +176,8 @@ def _leave(folder: Path, shown: Progress | None) -> bool:
         with contextlib.suppress(OSError):  # a full disk
             record(folder, "end", status="stopped", step=step, step_seconds=None)
     at = "" if step is None else f" at step {step}"
-    print(f"stopped{at}: repeat the command to go on", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # nobody reads it
+        print(f"stopped{at}: repeat the command to go on", file=sys.stderr, flush=True)
     return True
 
 

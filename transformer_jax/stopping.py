@@ -7,6 +7,7 @@ minute perhaps. The interpreter also writes each signal's number to a pipe, at o
 import contextlib
 import multiprocessing
 import os
+import select
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ def stop_signals(leave: Callable[[], bool] = lambda: False) -> Iterator[Callable
 
     Args:
       leave: called at the first signal, in a thread of its own: may the process end here and now because nothing would
-        be lost? It writes and says what should be, then. False leaves it to whoever asks the question.
+        be lost? It writes and says what should be, then. False, or an OSError, leaves it to whoever asks the question.
     """
     asked = threading.Event()
     reader, writer = os.pipe()
@@ -49,8 +50,7 @@ def end_at_once() -> None:
     """
 
     def handle(number, frame):
-        with contextlib.suppress(OSError):
-            os.write(2, b"\nstopped; repeat the command to go on\n")
+        _say(b"\nstopped; repeat the command to go on\n")
         _end()
 
     for number in _NUMBERS:
@@ -58,20 +58,35 @@ def end_at_once() -> None:
 
 
 def _watch(reader: int, asked: threading.Event, leave: Callable[[], bool]) -> None:
-    signals = 0
+    first = None
     while number := os.read(reader, 1):
         if number[0] not in _NUMBERS:
             continue  # of a handler that somebody else has set
         asked.set()
-        signals += 1
-        if signals > 1 or leave():
+        if first is not None:
             _end()
-        os.write(2, b"\nstopping; once more to exit at once\n")
+        # What it writes to may be full, or a terminal that is held; the second signal does not wait for that.
+        first = threading.Thread(target=_first, args=(leave,), name="first signal", daemon=True)
+        first.start()
+    if first is not None:
+        first.join()
+
+
+def _first(leave: Callable[[], bool]) -> None:
+    with contextlib.suppress(OSError):
+        if leave():
+            _end()
+    _say(b"\nstopping; once more to exit at once\n")
 
 
 def _end() -> None:
     for child in multiprocessing.active_children():  # they would wait for this process for ever
         child.kill()
-    if os.isatty(2):
-        os.write(2, b"\x1b[?25h")  # a progress bar hides the cursor
+    if os.isatty(2) and select.select([], [2], [], 0)[1]:
+        _say(b"\x1b[?25h")  # a progress bar hides the cursor
     os._exit(RESUMABLE)
+
+
+def _say(words: bytes) -> None:
+    with contextlib.suppress(OSError):  # nobody may be there to read
+        os.write(2, words)

@@ -43,7 +43,7 @@ def made(tmp_path, monkeypatch):
 
     def make(name: str, folder: Path, **counts: int) -> Path:
         original = raw.ORIGINALS[name]
-        monkeypatch.setitem(raw.ORIGINALS, name, original._replace(counts=original.counts | counts))
+        monkeypatch.setitem(raw.ORIGINALS, name, original._replace(counts=original.counts | counts, published={}))
         prepare.prepare(name, folder, tmp_path / "data")
         return tmp_path / "data"
 

@@ -110,10 +110,20 @@ def test_an_unknown_set_names_the_nearest(tmp_path):
         prepare.prepare("mnits", tmp_path, tmp_path)
 
 
-def test_a_data_folder_that_cannot_be_made_is_an_os_error(shakespeare_files, tmp_path):
+def test_a_data_folder_that_cannot_be_made_is_an_os_error(made, shakespeare_files, tmp_path):
     (tmp_path / "data").write_text("a file")
-    with pytest.raises(OSError):
-        prepare.prepare("tiny_shakespeare", shakespeare_files, tmp_path / "data")
+    with pytest.raises(NotADirectoryError):
+        made("tiny_shakespeare", shakespeare_files)
+
+
+@pytest.mark.parametrize("size", [61_111, 1_115_394])
+def test_a_text_that_is_not_the_published_one_is_refused(tmp_path, size):
+    """A download that broke off, or as many other bytes."""
+    (tmp_path / "input.txt").write_text("a" * size)
+    said = "61111 bytes, not 1115394" if size == 61_111 else "SHA-256 .*, not 86c4e6aa"
+    with pytest.raises(raw.BadSource, match=f"input.txt is not the published one: it has {said}"):
+        prepare.prepare("tiny_shakespeare", tmp_path, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,23 @@ def test_a_flipped_byte_in_any_file_is_found_and_named(tmp_path):
     checkpoints.restore(1, TARGET)
 
 
+def test_a_flipped_byte_does_not_make_another_step_the_best(tmp_path):
+    checkpoints = save(tmp_path, {1: 1.25, 2: 1.5})
+    assert checkpoints.steps() == [1, 2] and checkpoints.find("best") == 1
+    path = tmp_path / "1" / "meta" / "metadata"
+    for whole, flipped in ((b"1.25", b"9.25"), (b'"metrics"', b'"metricr"')):
+        before = path.read_bytes()
+        assert whole in before
+        path.write_bytes(before.replace(whole, flipped))
+        with pytest.raises(CheckpointError, match="checkpoint 1 is damaged: meta/metadata was changed"):
+            checkpoints.find("best")
+        path.write_bytes(before)
+    for manifest in ("{}", "[]"):
+        (tmp_path / "1" / MANIFEST).write_text(manifest)
+        with pytest.raises(CheckpointError, match="checkpoint 1: manifest.json cannot be read"):
+            checkpoints.find("best")
+
+
 def test_without_a_manifest_nothing_is_believed(tmp_path):
     checkpoints = save(tmp_path, {1: 1.0})
     (tmp_path / "1" / MANIFEST).unlink()

@@ -68,7 +68,40 @@ def test_the_key_decides():
     assert np.array_equal(texts[0], texts[1]) and not np.array_equal(texts[0], texts[2])
 
 
-@pytest.mark.parametrize("wrong", [{"temperature": -1.0}, {"top_k": 0}, {"num_tokens": 0}])
+def of_logits(logits_V):
+    """A model that says the same at every step."""
+
+    def extend(params, tokens_BxL, state, first=False):
+        return jnp.broadcast_to(jnp.array(logits_V), (*tokens_BxL.shape, len(logits_V))), state
+
+    return models.Model(None, None, lambda batch, length: (), extend)
+
+
+@pytest.mark.parametrize("temperature", [0, 1e-46, 1e-40, 1e-30, 1e-3])
+def test_the_least_temperature_takes_the_likeliest(temperature):
+    model = of_logits((-3.0, 2.0, 7.0, 6.5))
+    found = generate(model, None, PROMPT, 5, key=jax.random.key(0), max_len=12, temperature=temperature)
+    assert np.all(found == 2)
+
+
+def test_of_equal_logits_no_more_than_k_are_drawn():
+    model = of_logits((1.0, 4.0, 2.0, 4.0, 4.0))
+    prompt = jnp.tile(PROMPT[:1], (200, 1))
+    for k in (1, 2, 3):
+        found = generate(model, None, prompt, 2, key=jax.random.key(0), max_len=12, top_k=k)
+        assert set(np.unique(found)) == {1, 3, 4} - set((3, 4)[k - 1 :])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": -1.0},
+        {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"top_k": 0},
+        {"num_tokens": 0},
+    ],
+)
 def test_impossible_options(wrong):
     model = models.build(ModelConfig(**SIZES))
     with pytest.raises(ValueError):

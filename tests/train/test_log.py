@@ -25,6 +25,30 @@ def test_rows_after_the_checkpoint_and_a_torn_one_are_dropped(tmp_path):
     ]
 
 
+def test_events_stay_in_a_rollback_and_what_followed_a_checkpoint_goes(tmp_path):
+    with Log(tmp_path, 0) as log:
+        log.write("train", 2, [{"loss": 1.0}])
+        log.event(6, "rollback", to=2)
+        log.write("train", 4, [{"loss": 0.5}])  # where a checkpoint is saved
+        log.event(6, "rollback", to=2)
+        log.rewind(2)
+        assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [2, 6, 6]
+        log.write("train", 4, [{"loss": 0.5}])
+        log.event(6, "nan")
+    with Log(tmp_path, 4):
+        assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [2, 6, 6, 4]
+    with Log(tmp_path, 2):
+        assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [2]
+
+
+@pytest.mark.parametrize("damaged", ["{", "7", "{}", '{"step": "2"}', "\ufffd"])
+def test_a_damaged_line_is_named(tmp_path, damaged):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f'{{"step": 2}}\n{damaged}\n{{"step": 4}}\n')
+    with pytest.raises(OSError, match="metrics.jsonl line 2 is damaged"):
+        read_metrics(path)
+
+
 def test_tensorboard_events_are_written(tmp_path):
     with Log(tmp_path, 0) as log:
         log.write("train", 2, [{"loss": 1.0}])

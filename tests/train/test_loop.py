@@ -1,5 +1,6 @@
 """However a run is stopped, broken off or resumed, what it leaves is what an unbroken run leaves."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -14,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer_jax.config import ConfigError, TrainConfig
-from transformer_jax.train import programs
+from transformer_jax.train import page, programs
 from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.evaluate import evaluate
-from transformer_jax.train.log import read_metrics
+from transformer_jax.train.log import Log, read_metrics
 from transformer_jax.train.loop import MAX_ROLLBACKS, fit, next_stop
+from transformer_jax.train.progress import Progress
 
 
 def restored(folder, model, config, which="latest"):
@@ -160,7 +162,66 @@ def test_nan_that_comes_back_ends_the_run(parts, tmp_path):
     model, task, config = parts({"train.nan_policy": "rollback"}, poisoned=set(range(9, 100)))
     assert fit(model, task, config, tmp_path).status == "nan"
     events = [row["event"] for row in read_metrics(tmp_path / "metrics.jsonl") if "event" in row]
-    assert events[-1] == "nan" and len(events) <= MAX_ROLLBACKS + 1
+    assert events == ["rollback"] * MAX_ROLLBACKS + ["nan"]
+
+
+@pytest.mark.parametrize("chunks", [3, 4, 5])
+@pytest.mark.parametrize(
+    ("poisoned", "status"), [({3}, "done"), ({7}, "done"), ({7, 11, 17}, "done"), ({7, 13, 17, 21}, "nan")]
+)
+def test_a_stop_does_not_move_what_is_rolled_back_to(parts, tmp_path, whole_runs, chunks, poisoned, status):
+    """A run that is stopped between two checkpoints, and then perhaps broken off, meets the same data and states."""
+    overrides = {"train.nan_policy": "rollback"}
+    model, task, config = parts(overrides, poisoned)
+    whole = whole_runs / "-".join(map(str, poisoned))
+    assert (whole / "run.html").exists() or fit(model, task, config, whole).status == status
+    fit(model, task, config, tmp_path, stopping=stop_after(chunks))
+    with contextlib.suppress(KeyboardInterrupt):  # as kill -9: nothing is saved at the end
+        fit(model, task, config, tmp_path, stopping=broken_off_after(1))
+    assert fit(model, task, config, tmp_path).status == status
+    assert_same(whole, tmp_path, model, config)
+    assert Checkpoints(tmp_path / "checkpoints").steps() == Checkpoints(whole / "checkpoints").steps()
+
+
+@pytest.fixture(scope="module")
+def whole_runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("whole")
+
+
+def broken_off_after(chunks):
+    asked = itertools.count()
+
+    def ask():
+        if next(asked) >= chunks:
+            raise KeyboardInterrupt
+        return False
+
+    return ask
+
+
+@pytest.mark.parametrize(("poisoned", "status"), [((), "done"), ({0}, "nan")])
+def test_what_is_done_is_not_left_behind(parts, tmp_path, monkeypatch, poisoned, status):
+    """From the first chunk on, or the end of the loop, a signal finds that there is something to lose."""
+    model, task, config = parts(poisoned=poisoned)
+    for name in ("write", "event"):
+        written = getattr(Log, name)
+
+        def checked(self, *args, written=written, **details):
+            assert progress.advanced
+            written(self, *args, **details)
+
+        monkeypatch.setattr(Log, name, checked)
+    drawn = page.write
+
+    def checked_page(folder):
+        assert progress.advanced
+        drawn(folder)
+
+    monkeypatch.setattr(page, "write", checked_page)
+    for _ in range(2):  # the second launch of a run that is done has no steps to do
+        progress = Progress()
+        assert not progress.advanced
+        assert fit(model, task, config, tmp_path, progress=progress).status == status
 
 
 @pytest.mark.parametrize("mixer", ["attention", pytest.param("gru", marks=pytest.mark.slow)])

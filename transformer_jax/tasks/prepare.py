@@ -32,6 +32,11 @@ def prepare(name: str, folder: str | Path, data_dir: str | Path) -> Path:
         raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}; published at {original.address}")
     present = [file for file in original.files + original.optional if (folder / file).is_file()]
     sha256 = {file: _sha256(folder / file) for file in present}
+    for file, (size, digest) in original.published.items():
+        if sha256[file] != digest:
+            found = (folder / file).stat().st_size
+            differs = f"{found} bytes, not {size}" if found != size else f"SHA-256 {sha256[file]}, not {digest}"
+            raise raw.BadSource(f"{file} is not the published one: it has {differs}; published at {original.address}")
     if sets.folders(name, data_dir):
         return _same_or_refuse(name, data_dir, sha256)
     splits = {s: counted(name, s, found, original.counts[s]) for s, found in original.read(folder).items()}

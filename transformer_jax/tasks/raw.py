@@ -130,6 +130,8 @@ class Original(NamedTuple):
     address: str
     """Where the original files are published."""
     optional: tuple[str, ...] = ()
+    published: dict[str, tuple[int, str]] = {}
+    """Bytes and SHA-256 of what must be this file and no other; the rest says by itself when it is cut short."""
 
 
 ORIGINALS = {
@@ -138,6 +140,7 @@ ORIGINALS = {
         ("input.txt",),
         {"train": 1, "validation": 1, "test": 1},
         "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+        published={"input.txt": (1_115_394, "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed")},
     ),
     "mnist": Original(
         mnist,

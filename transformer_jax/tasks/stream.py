@@ -4,6 +4,10 @@ Grain's own shuffle and batch handle one example at a time in Python, 45 us each
 once and its examples taken at once; Grain keeps the state, the threads and the worker processes.
 """
 
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
@@ -35,8 +39,21 @@ def steps(make_batch: Callable[[int], Batch], workers: int = 0) -> grain.Dataset
 
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()  # Grain's workers read absl flags, which only absl's own main parses
-        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers), _begin_worker)
     return iter(dataset)
+
+
+def _begin_worker(index: int, count: int) -> None:
+    """A worker ends when its parent says so or is gone; what asks to stop, the parent hears, and needs batches yet."""
+    del index, count
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def shuffled(length: int, gather: Gather, batch_size: int, seed: int, workers: int = 0) -> Iterator[Batch]:

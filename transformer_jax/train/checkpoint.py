@@ -22,11 +22,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, CustomSteps, LatestN
 
 from transformer_jax.config import ConfigError, nearest
 
 MANIFEST = "manifest.json"
+META = "meta/metadata"
 FORMAT = 1
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -106,11 +107,11 @@ class Checkpoints:
         best = self.best() if which == "best" else None
         return steps[-1] if best is None else best
 
-    def save(self, step: int, state: Any, *, meta: dict, loss: float | None) -> None:
+    def save(self, step: int, state: Any, *, meta: dict, loss: float | None, keep: int | None = None) -> None:
         """Starts to save a copy of the state. A step that is there already is left alone.
 
-        `loss` decides which one is best; None, NaN and infinity never are. An error of the save before this
-        one is raised here, or by `wait`.
+        `loss` decides which one is best; None, NaN and infinity never are. The step `keep` is kept until the next
+        save. An error of the save before this one is raised here, or by `wait`.
         """
         self.wait()
         if step in self.steps():
@@ -118,12 +119,12 @@ class Checkpoints:
         finite = loss is not None and math.isfinite(loss)
         meta = meta | {"format": FORMAT, "versions": versions(), "metrics": {"loss": loss} if finite else {}}
         copied = _copy(state)  # the next step takes the buffers of the one that was given
-        self._saving = self._thread.submit(self._save, step, copied, meta)
+        self._saving = self._thread.submit(self._save, step, copied, meta, keep)
 
-    def _save(self, step: int, state: Any, meta: dict) -> None:
+    def _save(self, step: int, state: Any, meta: dict, keep: int | None) -> None:
         meta = meta | {"leaves": describe_leaves(state)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
-        with self._open() as manager:
+        with self._open(keep) as manager:
             manager.save(step, args=items, metrics=meta["metrics"] or None)
         shutil.rmtree(self.folder / _REMOVED, ignore_errors=True)  # if not now, then at the next start
 
@@ -170,14 +171,16 @@ class Checkpoints:
                 raise CheckpointError(f"checkpoint {step} cannot be restored: {reason}") from error
         return state, meta
 
-    def restore_newest(self, target: Any, allow_fallback: bool = False) -> tuple[Any, dict] | None:
+    def restore_newest(self, target: Any, allow_fallback: bool = False, every: int = 1) -> tuple[Any, dict] | None:
         """The newest step's (state, meta), or None; with `allow_fallback` a damaged step is put aside.
+
+        Of the steps, those that `every` divides are looked at.
 
         Raises:
           CheckpointError: as `restore`; without `allow_fallback`, or when no step is left.
         """
         failure = None
-        for step in reversed(self.steps()):
+        for step in reversed([step for step in self.steps() if step % every == 0]):
             try:
                 return self.restore(step, target)
             except CheckpointError as error:
@@ -192,20 +195,34 @@ class Checkpoints:
             raise CheckpointError(f"{self.folder} holds no other checkpoint: {failure}")
         return None
 
-    def meta(self, step: int) -> dict:
-        """What was recorded beside the state."""
-        try:
-            return json.loads((self.folder / str(step) / "meta" / "metadata").read_text())
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"checkpoint {step}: meta/metadata cannot be read ({error})") from None
+    def remove_between(self, every: int) -> None:
+        """Removes the steps that `every` does not divide: of stops; an unbroken run saves nothing there."""
+        for step in self.steps():
+            if step % every:
+                (self.folder / _REMOVED).mkdir(exist_ok=True)
+                (self.folder / str(step)).rename(self.folder / _REMOVED / str(step))
+        shutil.rmtree(self.folder / _REMOVED, ignore_errors=True)
 
-    def _open(self) -> ocp.CheckpointManager:
+    def meta(self, step: int) -> dict:
+        """What was recorded beside the state.
+
+        Raises:
+          CheckpointError: it is not what was written.
+        """
+        self._verify(step, only=META)
+        try:
+            return json.loads((self.folder / str(step) / META).read_text())
+        except OSError as error:  # a run that goes on has removed the step
+            raise CheckpointError(f"checkpoint {step}: {META} cannot be read ({error})") from None
+
+    def _open(self, keep: int | None) -> ocp.CheckpointManager:
         def score(metrics):
             return -metrics["loss"]
 
-        keep = [LatestN(1), BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)]
+        kept = [LatestN(1), BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)]
+        kept += [CustomSteps([keep])] if keep is not None else []
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=AnyPreservationPolicy(keep),
+            preservation_policy=AnyPreservationPolicy(kept),
             todelete_subdir=_REMOVED,
             best_fn=score,  # without it the metrics are not written, and the next save does not know them
             async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
@@ -220,11 +237,13 @@ class Checkpoints:
             file.flush()
             os.fsync(file.fileno())
 
-    def _verify(self, step: int) -> None:
+    def _verify(self, step: int, only: str | None = None) -> None:
         folder = self.folder / str(step)
         try:
             expected = json.loads((folder / MANIFEST).read_text())
-        except (OSError, ValueError) as error:
+            if only is not None:
+                expected = {only: expected[only]}
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"checkpoint {step}: {MANIFEST} cannot be read ({error})") from None
         missing = [name for name in expected if not (folder / name).is_file()]
         changed = [name for name in expected if name not in missing and _sha256(folder / name) != expected[name]]

@@ -1,5 +1,6 @@
 """Text from a language model: greedy, by temperature, from the k likeliest tokens."""
 
+import math
 from functools import partial
 
 import jax
@@ -29,12 +30,9 @@ def generate(
       top_k: draw from so many of the likeliest tokens alone; None: from all.
 
     Raises:
-      ValueError: an empty prompt, num_tokens below 1, a negative temperature, or top_k below 1.
+      ValueError: as `check`.
     """
-    if prompt_BxL.shape[1] < 1 or num_tokens < 1:
-        raise ValueError("generation needs a prompt of at least one token and at least one token to add")
-    if temperature < 0 or (top_k is not None and top_k < 1):
-        raise ValueError(f"temperature={temperature}, top_k={top_k}: must be at least 0 and at least 1")
+    check(prompt_BxL, num_tokens, temperature, top_k)
     tokens, length = jnp.asarray(prompt_BxL, jnp.int32), prompt_BxL.shape[1]
     while (done := tokens.shape[1] - length) < num_tokens:
         read = tokens if tokens.shape[1] < max_len else tokens[:, -max(1, max_len // 2) :]
@@ -42,6 +40,14 @@ def generate(
         added = _continue(model, params, read, key, done, steps, temperature, top_k)
         tokens = jnp.concatenate([tokens, added], axis=1)
     return tokens[:, length:]
+
+
+def check(prompt_BxL: jax.Array, num_tokens: int, temperature: float = 1.0, top_k: int | None = None) -> None:
+    """Raises ValueError for an empty prompt, num_tokens or top_k below 1, a temperature below 0 or not finite."""
+    if prompt_BxL.shape[1] < 1 or num_tokens < 1:
+        raise ValueError("generation needs a prompt of at least one token and at least one token to add")
+    if not (temperature >= 0 and math.isfinite(temperature)) or (top_k is not None and top_k < 1):
+        raise ValueError(f"temperature={temperature}, top_k={top_k}: must be at least 0, finite, and at least 1")
 
 
 @partial(jax.jit, static_argnames=("model", "steps", "temperature", "top_k"))
@@ -64,6 +70,10 @@ def _choose(logits_BxV, key, temperature, top_k):
     if temperature == 0:
         return logits_BxV.argmax(-1).astype(jnp.int32)
     if top_k is not None and top_k < logits_BxV.shape[-1]:
-        kth = jax.lax.top_k(logits_BxV, top_k)[0][:, -1:]
-        logits_BxV = jnp.where(logits_BxV >= kth, logits_BxV, -jnp.inf)
+        _, kept_BxK = jax.lax.top_k(logits_BxV, top_k)  # among equal logits the first
+        kept_BxV = jax.nn.one_hot(kept_BxK, logits_BxV.shape[-1], dtype=bool).any(1)
+        logits_BxV = jnp.where(kept_BxV, logits_BxV, -jnp.inf)
+    # The largest is 0 and stays it, however small the temperature; below the smallest normal number XLA takes 0.
+    logits_BxV -= logits_BxV.max(-1, keepdims=True)
+    temperature = max(temperature, float(jnp.finfo(logits_BxV.dtype).tiny))
     return jax.random.categorical(key, logits_BxV / temperature).astype(jnp.int32)

@@ -29,13 +29,15 @@ class Log:
     """Writes the metrics of a run, in a form for programs and in one for TensorBoard."""
 
     def __init__(self, folder: Path, step: int, send: Send | None = None):
-        """Continues after `step`: later rows, and a torn last one, were not part of the checkpoint.
+        """Continues after the checkpoint of `step`: what follows its rows, events too, is to come again.
 
-        `send` is given the numbers as well, as they are named in TensorBoard.
+        `send` is given the numbers as well, as they are named in TensorBoard; of events it hears nothing.
         """
         self._folder, self._path = folder, folder / "metrics.jsonl"
         self._tensorboard, self._purge_step, self._send = None, step, send
-        self.rewind(step)
+        rows = read_metrics(self._path)
+        measured = [place for place, row in enumerate(rows, 1) if "event" not in row and row["step"] <= step]
+        self._replace(rows[: max(measured, default=0)])
 
     def __enter__(self):
         return self
@@ -45,8 +47,11 @@ class Log:
             self._tensorboard.close()
 
     def rewind(self, step: int) -> None:
-        """Leaves the rows up to `step`; the file is replaced whole or not at all."""
-        rows = [row for row in read_metrics(self._path) if row["step"] <= step]
+        """Leaves what was measured up to `step`, and all events, which led there."""
+        self._replace([row for row in read_metrics(self._path) if "event" in row or row["step"] <= step])
+
+    def _replace(self, rows: list[dict]) -> None:
+        """The file is replaced whole or not at all."""
         part = self._path.with_suffix(".part")
         part.write_text("".join(json.dumps(row) + "\n" for row in rows))
         part.rename(self._path)
@@ -91,11 +96,25 @@ def _summary_writer():
 
 
 def read_metrics(path: Path) -> list[dict]:
-    """The rows of a metrics.jsonl, without a last one that a killed process left torn."""
+    """The rows of a metrics.jsonl, without a last one that a killed process left torn.
+
+    Raises:
+      OSError: another line is damaged.
+    """
     if not path.exists():
         return []
-    lines = path.read_text().split("\n")[:-1]  # what does not end in a newline is torn
-    return [json.loads(line) for line in lines]
+    lines = path.read_bytes().split(b"\n")[:-1]  # what does not end in a newline is torn
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            whole = isinstance(row["step"], int)
+        except (ValueError, KeyError, TypeError):
+            whole = False
+        if not whole:
+            raise OSError(f"{path} line {number} is damaged: restore the file, or remove the line")
+        rows.append(row)
+    return rows
 
 
 def claim(folder: Path, config: Config) -> None:

@@ -47,7 +47,7 @@ def fit(
       stopping: asked after every chunk; once True, the state is saved and the launch ends.
       progress: shows how it goes.
       allow_fallback: take an older checkpoint where the newest is damaged.
-      send: is given what metrics.jsonl is given.
+      send: is given the numbers that metrics.jsonl is given, not its events ("nan", "rollback").
 
     Raises:
       ConfigError: the folder holds a run of another config.
@@ -59,12 +59,12 @@ def fit(
     run = programs.build(model, train)
     streams = [task.train(seed) for seed in programs.lane_seeds(train)]
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        state, step, positions = _begin(checkpoints, run, allow_fallback)
+        state, step, positions, rollbacks = _begin(checkpoints, run, allow_fallback)
         for stream, position in zip(streams, positions or [], strict=bool(positions)):
             stream.set_state(position)
         checkpoints.prepare(state)
         run_folder.record(folder, "start", step=step, **run_folder.environment(), data=task.describe())
-        status, metrics, rollbacks = "stopped", [], 0
+        status, metrics = "stopped", []
         with run_folder.Log(folder, step, send) as log, progress.showing(step, train.num_steps):
             positions = [stream.get_state() for stream in streams]
             chunk = _draw(streams, next_stop(step, train) - step)
@@ -75,13 +75,16 @@ def fit(
                 positions = [stream.get_state() for stream in streams]
                 chunk = _draw(streams, next_stop(step, train) - step)  # while the device is at work
                 sums = _wait(sums)
+                progress.advanced = True
                 if not _all_finite(sums):
+                    checkpoints.wait()
                     if train.nan_policy != "rollback" or rollbacks == MAX_ROLLBACKS:
+                        checkpoints.remove_between(train.checkpoint_every)
                         log.event(step, "nan")
                         status = "nan"
                         break
-                    checkpoints.wait()
-                    failed, (state, step, _) = step, _begin(checkpoints, run, allow_fallback)
+                    failed, (state, step, *_) = step, _begin(checkpoints, run, allow_fallback, train.checkpoint_every)
+                    checkpoints.remove_between(train.checkpoint_every)
                     chunk = _draw(streams, next_stop(step, train) - step)  # the data go on
                     rollbacks += 1
                     log.rewind(step)
@@ -94,13 +97,15 @@ def fit(
                     log.write("validation", step, metrics)
                     progress.evaluated(step, metrics)
                 if step % train.checkpoint_every == 0 or step == train.num_steps:
-                    meta = {"config": flatten(config), "data": positions}
-                    checkpoints.save(step, state, meta=meta, loss=mean_loss(metrics))
                     rollbacks = 0
+                    meta = {"config": flatten(config), "data": positions, "rollbacks": rollbacks}
+                    checkpoints.save(step, state, meta=meta, loss=mean_loss(metrics))
+            progress.advanced = True  # and what is left to do is quick
         if step == train.num_steps and status != "nan":
             status = "done"
-        if status == "stopped":
-            checkpoints.save(step, state, meta={"config": flatten(config), "data": positions}, loss=None)
+        if status == "stopped" and (since := step % train.checkpoint_every):  # else it is saved
+            meta = {"config": flatten(config), "data": positions, "rollbacks": rollbacks}
+            checkpoints.save(step, state, meta=meta, loss=None, keep=step - since)
         checkpoints.wait()
     run_folder.record(folder, "end", status=status, step=step, step_seconds=progress.step_seconds)
     page.write(folder)
@@ -114,13 +119,16 @@ def next_stop(step: int, train: TrainConfig) -> int:
     return min(train.num_steps, *((step // n + 1) * n for n in every))
 
 
-def _begin(checkpoints: Checkpoints, run: programs.Programs, allow_fallback: bool):
-    """(state, step, positions in the data) of the newest checkpoint, or of the start (positions None)."""
-    saved = checkpoints.restore_newest(jax.eval_shape(run.init), allow_fallback)
+def _begin(checkpoints: Checkpoints, run: programs.Programs, allow_fallback: bool, every: int = 1):
+    """(state, step, positions in the data, rollbacks) of the newest checkpoint, or of the start (positions None).
+
+    A rollback asks for a step that `every` divides, which an unbroken run has saved as well.
+    """
+    saved = checkpoints.restore_newest(jax.eval_shape(run.init), allow_fallback, every)
     if saved is None:
-        return run.init(), 0, None
+        return run.init(), 0, None, 0
     state, meta = saved
-    return state, int(np.max(jax.device_get(state.step))), meta["data"]
+    return state, int(np.max(jax.device_get(state.step))), meta["data"], meta.get("rollbacks", 0)
 
 
 def _draw(streams: Sequence[Any], steps: int) -> list[dict[str, np.ndarray]]:

@@ -21,7 +21,7 @@ class Progress:
     began: int | None = None
     """The step from which this launch goes on; None until its loop begins."""
     advanced = False
-    """Whether this launch has done steps of its own."""
+    """Whether this launch has something to lose: steps of its own, or its end, which the loop sets as it gets there."""
 
     @contextlib.contextmanager
     def showing(self, step: int, num_steps: int) -> Iterator[None]:
@@ -36,7 +36,7 @@ class Progress:
         if self._since is not None and step > self._at:  # the first chunk compiles
             self.seconds += now - self._since
             self.steps += step - self._at
-        self._at, self._since, self.advanced = step, now, True
+        self._at, self._since = step, now
 
     def evaluated(self, step: int, lanes: list[dict[str, float]]) -> None:
         """After every evaluation and save; their time is not that of the steps."""

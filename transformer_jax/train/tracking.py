@@ -1,4 +1,4 @@
-"""Weights & Biases, where it is asked for: it is sent what metrics.jsonl is given."""
+"""Weights & Biases, where it is asked for: it is sent the numbers of metrics.jsonl, not its events."""
 
 import contextlib
 import importlib.util
@@ -15,13 +15,16 @@ ID = "wandb_id.txt"
 
 def require() -> None:
     """Raises ConfigError, with the command that installs it, where wandb is not installed."""
-    if importlib.util.find_spec("wandb") is None:
+    spec = importlib.util.find_spec("wandb")
+    if spec is None or spec.origin is None:  # a folder of that name, which wandb itself makes, is found as well
         raise ConfigError("--wandb needs wandb: pip install -e '.[wandb]'")
 
 
 @contextlib.contextmanager
 def started(folder: Path, config: Config) -> Iterator[Callable[[dict[str, float], int], None]]:
     """Yields send(numbers, step) of the folder's W&B run, which is begun or, by the id in the folder, gone on with.
+
+    Raises ConfigError where wandb refuses to begin.
 
     WANDB_MODE, WANDB_PROJECT and what else wandb reads from the environment count. A launch that goes on from an older
     checkpoint sends the same numbers of some steps again, which is why a step is a number like others there: wandb
@@ -34,14 +37,17 @@ def started(folder: Path, config: Config) -> Iterator[Callable[[dict[str, float]
         part = folder / f"{ID}.part"
         part.write_text(secrets.token_hex(8))
         part.rename(folder / ID)
-    run = wandb.init(
-        id=(folder / ID).read_text(),
-        resume="allow",
-        project=os.environ.get("WANDB_PROJECT", "transformer_jax"),
-        name=folder.resolve().name,
-        dir=str(folder),
-        config=flatten(config),
-    )
+    try:
+        run = wandb.init(
+            id=(folder / ID).read_text(),
+            resume="allow",
+            project=os.environ.get("WANDB_PROJECT", "transformer_jax"),
+            name=folder.resolve().name,
+            dir=str(folder),
+            config=flatten(config),
+        )
+    except wandb.errors.Error as error:
+        raise ConfigError(f"wandb does not begin: {error}") from error
     run.define_metric("*", step_metric="step")
     try:
         yield lambda numbers, step: run.log(numbers | {"step": step})
