@@ -1,5 +1,6 @@
 """The attention-cost figures over the shape of a model: heads, depth, and the parts of its step."""
 
+import itertools
 from collections import defaultdict
 from functools import partial
 
@@ -10,6 +11,14 @@ from transformer_jax.report.content import Figure
 from transformer_jax.report.curves import HOLD, LENGTH, Curve
 from transformer_jax.report.drawing import PALETTE
 from transformer_jax.report.growth import Share, Study
+
+_LENGTH_LOOKS = (
+    {"color": PALETTE["black"], "marker": "o", "linestyle": "-"},
+    {"color": PALETTE["blue"], "marker": "s", "linestyle": (0, (5, 2))},
+    {"color": PALETTE["vermilion"], "marker": "^", "linestyle": ":"},
+    {"color": PALETTE["green"], "marker": "D", "linestyle": (0, (6, 2, 1, 2))},
+    {"color": PALETTE["purple"], "marker": "v", "linestyle": (0, (3, 1, 1, 1))},
+)
 
 
 def heads(study: Study) -> Figure | None:
@@ -51,26 +60,17 @@ def _draw_relative(canvas, groups: dict[str, list[Curve]], rows: int, x_label: s
     """Time over the time at the first point: one panel for each group of curves, one line for each length."""
     curves = [curve for group in groups.values() for curve in group]
     lengths = sorted({c.held[LENGTH] for c in curves})
-    looks = [
-        (PALETTE["black"], "o", "-"),
-        (PALETTE["blue"], "s", (0, (5, 2))),
-        (PALETTE["vermilion"], "^", ":"),
-    ]
+    looks = dict(zip(lengths, itertools.cycle(_LENGTH_LOOKS), strict=False))
     axes = panels.grid(canvas, rows, -(-len(groups) // rows), x_label)
     for empty in axes.flat[len(groups) :]:
         empty.set_visible(False)
+    for length, look in looks.items():  # in the legend in this order, whichever panel has them
+        axes.flat[0].plot([], [], label=f"T = {length}", **look)
     for one, (name, group) in zip(axes.flat, groups.items(), strict=False):
         one.set_title(name, fontsize=9)
         for curve in sorted(group, key=lambda c: c.held[LENGTH]):
-            color, marker, dashes = looks[lengths.index(curve.held[LENGTH]) % len(looks)]
-            look = {
-                "color": color,
-                "marker": marker,
-                "linestyle": dashes,
-                "label": f"T = {curve.held[LENGTH]}",
-            }
             points, medians = curve.medians("step_seconds")
-            one.plot(points, np.divide(medians, medians[0]), **look)
+            one.plot(points, np.divide(medians, medians[0]), **looks[curve.held[LENGTH]])
             points, flops = curve.medians("flops")
             if points:
                 one.plot(points, np.divide(flops, flops[0]), color="#999999", linewidth=0.9, zorder=1)

@@ -60,8 +60,7 @@ def fit(
     streams = [task.train(seed) for seed in programs.lane_seeds(train)]
     with Checkpoints(folder / "checkpoints") as checkpoints:
         state, step, positions, rollbacks = _begin(checkpoints, run, allow_fallback)
-        for stream, position in zip(streams, positions or [], strict=bool(positions)):
-            stream.set_state(position)
+        _move(streams, positions)
         checkpoints.prepare(state)
         run_folder.record(folder, "start", step=step, **run_folder.environment(), data=task.describe())
         status, metrics = "stopped", []
@@ -98,18 +97,25 @@ def fit(
                     progress.evaluated(step, metrics)
                 if step % train.checkpoint_every == 0 or step == train.num_steps:
                     rollbacks = 0
-                    meta = {"config": flatten(config), "data": positions, "rollbacks": rollbacks}
-                    checkpoints.save(step, state, meta=meta, loss=mean_loss(metrics))
-            progress.advanced = True  # and what is left to do is quick
-        if step == train.num_steps and status != "nan":
-            status = "done"
+                    checkpoints.save(step, state, meta=_meta(config, positions, rollbacks), loss=mean_loss(metrics))
+        status = "done" if step == train.num_steps and status != "nan" else status
         if status == "stopped" and (since := step % train.checkpoint_every):  # else it is saved
-            meta = {"config": flatten(config), "data": positions, "rollbacks": rollbacks}
-            checkpoints.save(step, state, meta=meta, loss=None, keep=step - since)
+            checkpoints.save(step, state, meta=_meta(config, positions, rollbacks), loss=None, keep=step - since)
         checkpoints.wait()
     run_folder.record(folder, "end", status=status, step=step, step_seconds=progress.step_seconds)
     page.write(folder)
     return Outcome(status, step, metrics)
+
+
+def _meta(config: Config, positions: list, rollbacks: int) -> dict:
+    """What a checkpoint holds beside the state: enough to go on as if nothing had happened."""
+    return {"config": flatten(config), "data": positions, "rollbacks": rollbacks}
+
+
+def _move(streams: Sequence[Any], positions: list | None) -> None:
+    """Each stream to its position; where there is none, they stay at their start."""
+    for stream, position in zip(streams, positions or [], strict=bool(positions)):
+        stream.set_state(position)
 
 
 def next_stop(step: int, train: TrainConfig) -> int:

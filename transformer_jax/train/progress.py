@@ -29,6 +29,7 @@ class Progress:
         self.num_steps, self._at, self._since = num_steps, step, None
         self.began = step
         yield
+        self.advanced = True  # what is left to do is quick
 
     def advance(self, step: int, lanes: list[dict[str, float]]) -> None:
         """After every chunk, with its mean metrics by lane."""
