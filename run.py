@@ -6,8 +6,13 @@ Exit codes: 0 done; 1 a cell failed or was killed, a loss was not finite, or the
 2 a mistake in the command; 75 stopped by Ctrl-C or SIGTERM, and the same command goes on from there.
 """
 
+from transformer_jax import stopping
+
+if __name__ == "__main__":
+    stopping.end_at_once()  # before the rest is imported, which takes a second and must not be interrupted
+
 import dataclasses
-import signal
+import difflib
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -22,9 +27,8 @@ from rich.measure import Measurement
 
 import configs
 from transformer_jax import experiment, progress, rows, runner, sweep
-from transformer_jax.config import Config, ConfigError, Mixer, flatten, with_overrides
+from transformer_jax.config import Config, ConfigError, Mixer, flatten, nearest, with_overrides
 from transformer_jax.process import WorkerError
-from transformer_jax.stopping import RESUMABLE
 
 MAIN_JOB = "attention_cost"
 
@@ -113,7 +117,7 @@ class Experiment:
         whole = f"{summary.cells['ok']} of {len(cells)} cells are whole"
         if summary.interrupted:
             print(f"stopped: {whole}; repeat the command to go on", file=sys.stderr)
-            return RESUMABLE
+            return stopping.RESUMABLE
         print(whole, *(f"{n} {status}" for status, n in summary.cells.items() if status != "ok"), sep=", ")
         _draw(folder)
         return 1 if summary.cells["failed"] or summary.cells["killed"] else 0
@@ -156,7 +160,7 @@ class Train:
         outcome = runs.train(config, folder, Console(stderr=True), allow_fallback=self.allow_fallback, wandb=self.wandb)
         if outcome.status == "stopped":
             print(f"stopped at step {outcome.step}: repeat the command to go on", file=sys.stderr)
-            return RESUMABLE
+            return stopping.RESUMABLE
         if outcome.status == "nan":
             print(f"error: the loss or a gradient was not finite before step {outcome.step}", file=sys.stderr)
             return 1
@@ -255,6 +259,14 @@ COMMANDS = {
 def main(argv: Sequence[str]) -> int:
     """Runs the command that the words say; returns the exit code."""
     words = list(argv)
+    for before, word in zip(["", *words], words, strict=False):
+        if word.endswith("=") or (not word and before != "--prompt"):
+            named = word.rstrip("=") or (before if before.startswith("--") else "an argument")
+            print(f"error: {named} is empty: give it a value", file=sys.stderr)
+            return 2
+    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+        print(f"error: no command {words[0]!r}{nearest(words[0], COMMANDS)}", file=sys.stderr)
+        return 2
     twice = [option for option, n in Counter(map(_option, words)).items() if option and n > 1]
     if twice:
         print(f"error: --{twice[0]} is given twice: give it once, with all its values behind it", file=sys.stderr)
@@ -262,6 +274,7 @@ def main(argv: Sequence[str]) -> int:
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
         words = ["experiment", MAIN_JOB, *words]
     try:
+        _refuse_unknown(words)
         return _parse(words).run(words)
     except (ConfigError, rows.FolderError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -269,9 +282,6 @@ def main(argv: Sequence[str]) -> int:
     except (WorkerError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("stopped; repeat the command to go on", file=sys.stderr)
-        return RESUMABLE
 
 
 def _parse(words: list[str]):
@@ -301,6 +311,23 @@ def given_on(words: Sequence[str], sections: Any) -> dict[str, Any]:
 def _option(word: str) -> str:
     """model.num-heads of --model.num_heads=8; nothing of what is no option."""
     return word.partition("=")[0][2:].replace("_", "-") if word.startswith("--") else ""
+
+
+def _refuse_unknown(words: Sequence[str]) -> None:
+    """Raises ConfigError for an option that the command does not have, with those that look like it."""
+    options = [f.name.replace("_", "-") for f in dataclasses.fields(COMMANDS.get(words[0], List))]
+    if "config" in options:
+        options += [key.replace("_", "-") for key in flatten(Config())]
+    for option in filter(None, map(_option, words)):
+        if option in (*options, "help", "from"):
+            continue
+        section, _, name = option.rpartition(".")
+        among = [known for known in options if known.rpartition(".")[0] == section] or options
+        alike = difflib.get_close_matches(name, [known.rpartition(".")[2] for known in among])
+        close = [known for known in options if known.rpartition(".")[2] == name]
+        close = close or [known for known in among if known.rpartition(".")[2] in alike]
+        said = f"did you mean --{' or --'.join(close)}?" if close else f"there are --{', --'.join(among)}"
+        raise ConfigError(f"{words[0]} has no option --{option}; {said}")
 
 
 def _show_plan(module: ModuleType, cells: Sequence[experiment.Cell]) -> int:
@@ -347,5 +374,4 @@ def _draw(folder: Path) -> None:
 if __name__ == "__main__":
     if sys.stderr is not None:  # it is, where the command is started without
         sys.stderr = progress.Unfailing(sys.stderr)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # outside a run, too, SIGTERM is like Ctrl-C
     sys.exit(main(sys.argv[1:]))

@@ -62,7 +62,7 @@ def steps(lengths):
 
 SWEEP = chain(
     attentions(["forward", "train"], [None, 2], [128, 512, 2048]),
-    attentions(["train"], [None], [16, 1024, 4096, 8192]),
+    attentions(["train"], [None], [16, 64, 96, 1024, 4096, 8192]),  # 96: where `auto` turns from reference to blockwise
     attentions(["forward"], [None], [8192]),
     recurrences(["forward", "train"], [128, 512]),
     steps([512]),

@@ -40,6 +40,14 @@ def test_predictions_are_scaled_to_what_was_measured():
     assert eta.remaining([]) == 0
 
 
+def test_compiling_is_expected_once_of_each_new_cell():
+    eta = progress.Eta({"a": 1.0, "b": 2.0, "c": 10.0})
+    eta.observe("a", 7.0, 6.0)
+    assert eta.remaining(["a"]) == pytest.approx(1.0)
+    eta.observe("b", 4.0, 2.0)
+    assert eta.remaining(["c", "c", "a"]) == pytest.approx(10.0 + 10.0 + 1.0 + 4.0)
+
+
 def test_without_predictions_the_mean_counts():
     eta = progress.Eta()
     eta.observe("a", 1.0)

@@ -1,9 +1,13 @@
 """The command line: what it does, and how mistakes end."""
 
 import json
+import os
+import re
 import resource
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -122,7 +126,12 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
         ("experiment tinny", "did you mean tiny"),
         ("experiment ../../x", "unknown experiment '../../x'"),
         ("experiment os.system", "unknown experiment 'os.system'"),
-        ("experimint tiny", "experiment"),
+        ("experimint tiny", "no command 'experimint'; did you mean experiment?"),
+        ("experiment tiny --train.learning-rate 1", "has no option --train.learning-rate; there are --train.num-steps"),
+        ("experiment tiny --num-heads 2", "did you mean --model.num-heads?"),
+        ("evaluate x --model.num-heads 2", "evaluate has no option --model.num-heads"),
+        ("experiment tiny --train.peak-lr inf", "must be positive and finite"),
+        ("experiment tiny --out=", "--out is empty"),
         ("report nowhere", "nowhere holds no results"),
         ("experiment tiny --out experiments/tiny.py/x", "cannot be written: Not a directory"),
     ],
@@ -170,14 +179,33 @@ def test_a_disk_that_fills_up_is_one_message(tmp_path, capsys, monkeypatch):
     assert len(rows.read(tmp_path / "runs" / "tiny").rows) == 2
 
 
-def test_ctrl_c_while_the_report_is_drawn_keeps_the_rows(tmp_path, capsys, monkeypatch):
+def test_ctrl_c_while_the_report_is_drawn_keeps_the_rows(tmp_path):
     """F27."""
-    (tmp_path / "experiments" / "tiny.py").write_text(
-        SOURCE.replace("    table =", "    raise KeyboardInterrupt\n    table =")
+    interrupt = "    import signal; signal.raise_signal(signal.SIGINT)\n    table ="
+    (tmp_path / "experiments" / "tiny.py").write_text(SOURCE.replace("    table =", interrupt))
+    program = (
+        "import pathlib, run; from transformer_jax import experiment\n"
+        "experiment.FOLDER = pathlib.Path('experiments').absolute()\n"
+        "run.stopping.end_at_once(); run.main(['experiment', 'tiny'])"
     )
-    assert command("experiment", "tiny") == 75
-    assert "repeat the command" in capsys.readouterr().err
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert done.returncode == 75 and "repeat the command" in done.stderr, done.stderr
     assert len(rows.read(tmp_path / "runs" / "tiny").rows) == 8
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_imports_ends_the_process_resumably(tmp_path, number):
+    words = [sys.executable, ROOT / "run.py", "experiment", "attention_cost", "--dry-run"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    status = Path(f"/proc/{process.pid}/status")
+    if not status.exists():
+        pytest.skip("needs /proc")
+    while not int(re.search(r"SigCgt:\s*(\w+)", status.read_text())[1], 16) >> (signal.SIGTERM - 1) & 1:
+        time.sleep(0.001)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 75 and "Traceback" not in said and "repeat the command" in said
 
 
 def test_a_missing_extra_is_one_message_before_anything_runs(experiments, capsys):
@@ -199,6 +227,7 @@ def test_a_missing_extra_is_one_message_before_anything_runs(experiments, capsys
         (("--limit", "-3"), "--limit -3: must be at least 1"),
         (("--limit", "0"), "--limit 0: must be at least 1"),
         (("--out", "a_file"), "a_file is a file"),
+        (("--out", ""), "--out is empty"),
         (("--out", "a_training"), "a_training holds a training run"),
     ],
 )

@@ -183,7 +183,7 @@ def test_evaluate_gives_the_figure_of_training(tmp_path, capsys):
     assert (folder / "run.html").exists() and json.loads((folder / "launches.jsonl").read_text().splitlines()[0])
     assert command_here(*train(folder, 50)[2:]) == 2
     assert "train.num_steps 40 there, 50 here" in capsys.readouterr().err
-    assert command_here("evaluate", folder, "--checkpoint", 3) == 1
+    assert command_here("evaluate", folder, "--checkpoint", 3) == 2
     assert command_here("evaluate", folder, "--checkpoint", "bst") == 2
     assert "did you mean best?" in capsys.readouterr().err
     (tmp_path / "rows").mkdir()

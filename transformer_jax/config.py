@@ -207,7 +207,7 @@ class TrainConfig:
             _at_least(self, "train", name, 0)
         for name in ("peak_lr", "clip_norm"):
             value = getattr(self, name)
-            _require(value > 0 and math.isfinite(value), f"train.{name}={value}: must be positive")
+            _require(value > 0 and math.isfinite(value), f"train.{name}={value}: must be positive and finite")
         for name in ("final_lr_fraction", "label_smoothing", "beta2"):
             value = getattr(self, name)
             _require(0 <= value < 1, f"train.{name}={value}: must lie in [0, 1)")
@@ -253,7 +253,7 @@ class MeasureConfig:
         _at_least(self, "measure", "repeat", 0)
         _require(
             0 < self.min_sample_seconds < math.inf,
-            f"measure.min_sample_seconds={self.min_sample_seconds}: must be positive",
+            f"measure.min_sample_seconds={self.min_sample_seconds}: must be positive and finite",
         )
         _require(
             self.phase != "decode" or self.level == "model",

@@ -41,20 +41,25 @@ class Eta:
     """How long the remaining calls will take, from what they took so far and what was predicted."""
 
     def __init__(self, predicted: dict[str, float] | None = None):
-        """`predicted`: seconds by identity of the cell, right up to one common factor."""
+        """`predicted`: seconds by identity of the cell, right up to one common factor; without compiling."""
         self._predicted = predicted or {}
         self._last: dict[str, float] = {}
         self._first: dict[str, float] = {}
+        self._compiling: dict[str, float] = {}
 
-    def observe(self, identity: str, seconds: float) -> None:
-        self._first.setdefault(identity, seconds)
+    def observe(self, identity: str, seconds: float, compile_seconds: float = 0.0) -> None:
+        """One call took so long; of a cell's first call here, `compile_seconds` will not come again."""
+        if identity not in self._first:
+            self._compiling[identity] = min(seconds, compile_seconds)
+            seconds -= self._compiling[identity]
+            self._first[identity] = seconds
         self._last[identity] = seconds
 
     def remaining(self, identities: Iterable[str]) -> float | None:
         """Seconds for one call of each; a cell with three rounds to go is there three times. None: unknown.
 
         A cell that ran is expected to take what it took last; one that did not, its prediction scaled to what
-        the others' first calls took, or else their mean.
+        the others' first calls took, or else their mean, and what they took on average to compile.
         """
         if not self._first:
             return None
@@ -67,7 +72,10 @@ class Eta:
                 return self._last[identity]
             return self._predicted[identity] * scale if scale and identity in self._predicted else mean
 
-        return sum(map(expected, identities))
+        identities = list(identities)
+        new = set(identities) - self._first.keys()
+        compiling = len(new) * sum(self._compiling.values()) / len(self._compiling)
+        return compiling + sum(map(expected, identities))
 
 
 class View:

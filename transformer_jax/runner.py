@@ -101,7 +101,7 @@ def _measure(calls, worker, folder, header, timeout, view, eta) -> list[tuple[st
         added.append((cell.identity, round_, row["status"]))
         if row["status"] != "ok":
             bad.add(cell.identity)
-        eta.observe(cell.identity, seconds)
+        eta.observe(cell.identity, seconds, row.get("compile_seconds") or 0.0)
         left = [c.identity for _, c in calls[index + 1 :] if c.identity not in bad]
         view.done(cell, row, seconds, len(left), eta.remaining(left))
     return added

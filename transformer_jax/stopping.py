@@ -43,6 +43,20 @@ def stop_signals(leave: Callable[[], bool] = lambda: False) -> Iterator[Callable
         os.close(reader)
 
 
+def end_at_once() -> None:
+    """Lets a signal end the process where no run listens: there is nothing to save.
+
+    An exception in place of that, as Python's own handler raises it, is lost where a library has called back.
+    """
+
+    def handle(number, frame):
+        _say(b"\nstopped; repeat the command to go on\n")
+        _end()
+
+    for number in _NUMBERS:
+        signal.signal(number, handle)
+
+
 def _watch(reader: int, asked: threading.Event, leave: Callable[[], bool]) -> None:
     first = None
     while number := os.read(reader, 1):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax._src.cudnn import fused_attention_stablehlo
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel
 from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
 
@@ -124,6 +125,13 @@ def test_equals_the_formula(attend, case):
     sizes, arguments = CASES[case]
     arrays = draw(1, *sizes)
     assert_close(value_and_gradients(attend, *arrays, **arguments), oracle(*arrays, **arguments))
+
+
+@pytest.mark.parametrize(("B", "L", "S"), [(2, 0, 4), (2, 4, 0), (0, 4, 4), (2, 0, 0)])
+def test_sizes_of_zero_give_zeros(attend, B, L, S):
+    arrays = draw(1, B, L, S, 4, 2, 5)
+    for got, like in zip(value_and_gradients(attend, *arrays, causal=True), (arrays[0], *arrays[:3]), strict=True):
+        np.testing.assert_array_equal(got, np.zeros(like.shape))
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -310,6 +318,40 @@ def lowered(name, platform, dtype):
 
 def test_splash_lowers_for_tpu():
     assert lowered("splash", "tpu", jnp.bfloat16).count("tpu_custom_call") >= 2
+
+
+@pytest.mark.parametrize(("L", "S"), [(7, 7), (1, 8), (5, 9), (6, 8)])
+@pytest.mark.parametrize("arguments", [{"causal": True}, {}, {"causal": True, "window": 3}, {"mask": (1, 1, 1)}])
+def test_cudnn_traces_with_its_gradient_at_odd_lengths(monkeypatch, L, S, arguments):
+    monkeypatch.setattr(fused_attention_stablehlo, "check_cudnn_version", lambda: 91100)
+    q, k = (jax.ShapeDtypeStruct((2, T, 2, 64), jnp.bfloat16) for T in (L, S))
+    static = {name: value for name, value in arguments.items() if name != "mask"}
+    masks = [jax.ShapeDtypeStruct((*arguments["mask"], S), jnp.bool_)] if "mask" in arguments else []
+
+    def train(q, k, v, mask=None):
+        return jax.grad(lambda *x: ATTENTION["auto"](*x, mask=mask, **static).astype("float32").sum(), (0, 1, 2))(
+            q, k, v
+        )
+
+    with traced_for("cuda"):
+        assert choose(q, k, **static) == "cudnn"
+        assert jax.eval_shape(train, q, k, k, *masks)[0].shape == q.shape
+
+
+@pytest.mark.parametrize(
+    "case", ["causal", "padding", "cross-attention", "queries before all keys", "mask", "window to both sides"]
+)
+def test_what_cudnn_is_given_means_the_same(monkeypatch, case):
+    """The arguments that the wrapper makes, read by XLA in cuDNN's place: odd lengths are padded, and cut again."""
+    (B, L, S, H, K, _), arguments = CASES[case]
+    arguments = {"causal": True, **arguments} if "window" in arguments else arguments
+    real = jax.nn.dot_product_attention
+    stand_in = lambda *x, implementation, **rest: real(*x, implementation="xla", **rest)  # noqa: E731
+    monkeypatch.setattr(jax.nn, "dot_product_attention", stand_in)
+    monkeypatch.setattr(attention, "platform", lambda: "gpu")
+    arrays = draw(1, B, L, S, H, K, 8, "bfloat16")
+    result = value_and_gradients(ATTENTION["cudnn"], *arrays, **arguments)
+    assert_close(result, oracle(*arrays, **arguments), "bfloat16")
 
 
 @pytest.mark.cuda

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transformer_jax.ops import blockwise
+from transformer_jax.ops.attention import ATTENTION
 
 
 @settings(max_examples=80, deadline=None)
@@ -100,8 +101,34 @@ def test_memory_is_linear_at_length_16384():
     assert long < 2.1 * short
 
 
+@pytest.mark.parametrize("causal", [True, False])
+def test_memory_is_linear_under_a_mask_of_keys(causal):
+    def temporaries(T):
+        x, mask = jax.ShapeDtypeStruct((1, T, 1, 64), jnp.float32), jax.ShapeDtypeStruct((1, 1, 1, T), jnp.bool_)
+        forward = lambda q, k, v, mask: ATTENTION["blockwise"](q, k, v, mask=mask, causal=causal)  # noqa: E731
+        train = lambda q, k, v, mask, d_out: jax.vjp(lambda *x: forward(*x, mask), q, k, v)[1](d_out)  # noqa: E731
+        return jax.jit(train).lower(x, x, x, mask, x).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporaries(16384) < 2.1 * temporaries(8192)
+
+
 def test_memory_at_length_4096_stays_under_32_mib():
     assert compiled_training(4096, 8).memory_analysis().temp_size_in_bytes <= 32 * 2**20
+
+
+def test_second_derivatives_are_those_of_the_formula(monkeypatch):
+    monkeypatch.setattr(blockwise, "ROWS", 4)
+    monkeypatch.setattr(blockwise, "KEYS", 3)
+    rng = np.random.default_rng(0)
+    arrays = tuple(jnp.asarray(rng.normal(size=(1, T, H, 4)), jnp.float32) for T, H in ((5, 2), (7, 1), (7, 1)))
+
+    def second(name):
+        loss = lambda *x: (ATTENTION[name](*x, causal=True) ** 2).sum()  # noqa: E731
+        slope = lambda *x: sum((g * y**2).sum() for g, y in zip(jax.grad(loss, (0, 1, 2))(*x), x, strict=True))  # noqa: E731
+        return jax.jit(jax.grad(slope, (0, 1, 2)))(*arrays)
+
+    for got, want in zip(second("blockwise"), second("reference"), strict=True):
+        np.testing.assert_allclose(got, want, atol=2e-5 * np.abs(want).max())
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ def test_packed_weights_are_those_of_jaxs_reference():
 
 @pytest.mark.skipif(jax.default_backend() == "gpu", reason="cuDNN runs here")
 def test_says_why_it_cannot_run():
-    with pytest.raises(ValueError, match="needs an NVIDIA GPU and JAX's CUDA plugin, not"):
+    with pytest.raises(ValueError, match="needs an NVIDIA GPU and JAX's CUDA plugin; this is"):
         lstm_cudnn(*arguments())
 
 

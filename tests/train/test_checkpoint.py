@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from transformer_jax.config import ConfigError
 from transformer_jax.train import checkpoint
 from transformer_jax.train.checkpoint import MANIFEST, CheckpointError, Checkpoints
 
@@ -56,7 +57,7 @@ def test_what_is_not_finite_is_never_best(tmp_path, bad):
 
 def test_without_a_best_the_latest_is_taken(tmp_path):
     assert save(tmp_path, {1: None, 2: None}).find("best") == 2
-    with pytest.raises(CheckpointError, match="holds no checkpoint '7': latest, best or one of 2"):
+    with pytest.raises(ConfigError, match="holds no checkpoint '7': latest, best or one of 2"):
         Checkpoints(tmp_path).find("7")
 
 

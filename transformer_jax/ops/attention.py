@@ -11,17 +11,22 @@ softmax(q k^T / sqrt(Dh)) v, with scores, softmax and sums in float32 (Vaswani e
 - lengths: (B,) integers; row b has that many real keys.
 - window: a query sees keys less than `window` positions away.
 
-A query that sees no key gives zeros and zero gradients. A key, value or query that takes no part in any visible
-pair has no effect, whatever it holds (NaN included). An implementation that cannot honour an argument, a shape, a
-dtype or the platform raises ValueError with the reason; nothing falls back silently.
+A query that sees no key gives zeros and zero gradients; so do sizes of zero. A key, value or query that takes no part
+in any visible pair has no effect, whatever it holds (NaN included). An implementation that cannot honour an argument,
+a shape, a dtype or the platform raises ValueError with the reason; nothing falls back silently.
+
+Reverse mode only (no jvp) for `blockwise` and the recurrences.
+No `tokamax` extra: its 0.0.12 has Pallas kernels (Mosaic for NVIDIA and TPU, Triton) beside cuDNN's; not tried.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from transformer_jax.ops import blockwise, masks
+from transformer_jax.ops.devices import platform
 
 SMALL = 96 * 96
 """Up to so many scores in a head the formula is the fastest on CPU (64 x 64 is), beyond it blocks (128 x 128)."""
@@ -60,6 +65,21 @@ def _drop_unseen(q, k, v, mask, causal, lengths, window):
     return jnp.where(queries, q, 0), jnp.where(keys, k, 0), jnp.where(keys, v, 0), queries
 
 
+def _entry(attend):
+    """`attend` as ATTENTION promises it: arguments are checked first, and without a query or a key there are zeros."""
+
+    @functools.wraps(attend)
+    def call(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None):
+        _check(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, mask, lengths, window)
+        arguments = {"mask": mask, "causal": causal, "lengths": lengths, "window": window}
+        _demand(attend.__name__, q_BxLxHxDh, k_BxSxKxDh, **arguments)
+        if not (q_BxLxHxDh.size and k_BxSxKxDh.size):
+            return jnp.zeros_like(q_BxLxHxDh)
+        return attend(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, **arguments)
+
+    return call
+
+
 def attention_weights(q_BxLxHxDh, k_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None) -> jax.Array:
     """The weights (B, H, L, S), float32 (float64 for float64 inputs); a row sums to one, or to zero."""
     _check(q_BxLxHxDh, k_BxSxKxDh, k_BxSxKxDh, mask, lengths, window)
@@ -79,10 +99,10 @@ def attention_weights(q_BxLxHxDh, k_BxSxKxDh, *, mask=None, causal=False, length
     return weights if queries is None else jnp.where(queries[..., None], weights, 0)
 
 
+@_entry
 def reference(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None):
     """The formula, in plain einsum: stores all B*H*L*S weights."""
     q, k, v = q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh
-    _check(q, k, v, mask, lengths, window)
     q, k, v, _ = _drop_unseen(q, k, v, mask, causal, lengths, window)
     weights = attention_weights(q, k, mask=mask, causal=causal, lengths=lengths, window=window)
     B, H, L, S = weights.shape
@@ -113,11 +133,10 @@ def next_step(q_BxHxDh, k_BxKxDh, v_BxKxDh, past_k_BxKxSxDh, past_v_BxKxSxDh, nu
     return out.reshape(q_BxHxDh.shape).astype(q_BxHxDh.dtype)
 
 
+@_entry
 def xla(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None):
     """`jax.nn.dot_product_attention` as XLA compiles it: stores the weights, works everywhere."""
     q, k, v = q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh
-    _check(q, k, v, mask, lengths, window)
-    _demand("xla", q, k)
     q, k, v, queries = _drop_unseen(q, k, v, mask, causal, lengths, window)
     L, S = q.shape[1], k.shape[1]
     aligned = causal and L == S  # elsewhere jax.nn counts positions from the first key
@@ -126,26 +145,29 @@ def xla(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengths=
     return out if queries is None else jnp.where(queries, out, 0)
 
 
+@_entry
 def blockwise_attention(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None):
     """Exact attention in memory linear in L and S; see `ops/blockwise.py`."""
     q, k, v = q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh
-    _check(q, k, v, mask, lengths, window)
     q, k, v, _ = _drop_unseen(q, k, v, mask, causal, lengths, window)
     return blockwise.attend(q, k, v, mask=mask, causal=causal, lengths=lengths, window=window)
 
 
+@_entry
 def cudnn(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None):
     """cuDNN's fused kernel through `jax.nn.dot_product_attention`: NVIDIA, float16 and bfloat16."""
     q, k, v = q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh
     arguments = {"mask": mask, "causal": causal, "lengths": lengths, "window": window}
-    _check(q, k, v, mask, lengths, window)
-    _demand("cudnn", q, k, **arguments)
     q, k, v, queries = _drop_unseen(q, k, v, **arguments)
     L, S = q.shape[1], k.shape[1]
     aligned = causal and L == S  # cuDNN, too, counts positions from the first key
     rest = masks.whole_mask(L, S, mask=mask, causal=causal and not aligned, window=None if aligned else window)
+    if L % 2 or S % 2:  # JAX has its gradient for even lengths only: one more query, one more key that none sees
+        lengths = jnp.full(q.shape[:1], S) if lengths is None else lengths
+        q, k, v = (jnp.pad(x, [(0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0)]) for x in (q, k, v))
     if rest is not None:
         rest = jnp.broadcast_to(rest, (*rest.shape[:2], L, S))
+        rest = jnp.pad(rest, [(0, 0), (0, 0), (0, L % 2), (0, S % 2)])
     out = jax.nn.dot_product_attention(
         q, k, v,
         mask=rest,
@@ -153,10 +175,11 @@ def cudnn(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, length
         key_value_seq_lengths=None if lengths is None else lengths.astype(jnp.int32),
         local_window_size=(window - 1, 0) if window is not None and aligned else None,
         implementation="cudnn",
-    )  # fmt: skip
+    )[:, :L]  # fmt: skip
     return out if queries is None else jnp.where(queries, out, 0)
 
 
+@_entry
 def splash(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None):
     """JAX's splash attention, a Pallas kernel for TPU: blocks that positions hide are skipped."""
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernel
@@ -164,8 +187,6 @@ def splash(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengt
 
     q, k, v = q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh
     arguments = {"mask": mask, "causal": causal, "lengths": lengths, "window": window}
-    _check(q, k, v, mask, lengths, window)
-    _demand("splash", q, k, **arguments)
     q, k, v, queries = _drop_unseen(q, k, v, **arguments)
     (B, L, H, Dh), S = q.shape, k.shape[1]
     blind = min(L, max(0, L - S if causal else L - S - window + 1 if window is not None else 0))
@@ -186,18 +207,6 @@ def splash(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengt
     out = jax.vmap(attend)(q_BxHxLxDh, k, v, segments).swapaxes(1, 2)[:, :rows]
     out = jnp.pad(out, [(0, 0), (blind, 0), (0, 0), (0, 0)])
     return out if queries is None else jnp.where(queries, out, 0)
-
-
-def platform() -> str:
-    """What the program is traced for: "cpu", "gpu" or "tpu".
-
-    The abstract device of `jax.sharding.use_abstract_mesh` counts first (to compile for an absent device), then
-    `jax.default_device`, then the default backend.
-    """
-    abstract = jax.sharding.get_abstract_mesh().abstract_device
-    device = abstract or jax.config.jax_default_device
-    name = getattr(device, "platform", device) or jax.default_backend()
-    return "gpu" if name in ("cuda", "rocm") else name
 
 
 def refusal(name: str, q, k, *, mask=None, causal=False, lengths=None, window=None) -> str | None:
@@ -238,6 +247,7 @@ def choose(q, k, *, mask=None, causal=False, lengths=None, window=None) -> str:
     return "reference" if q.shape[1] * k.shape[1] <= SMALL else "blockwise"
 
 
+@_entry
 def auto(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None):
     """The implementation that `choose` names for the platform, the shapes and the mask."""
     arguments = {"mask": mask, "causal": causal, "lengths": lengths, "window": window}

@@ -29,6 +29,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from transformer_jax.ops.devices import vary_alike
+
 ROWS = 512  # queries times G in a block
 KEYS = 512  # keys in a block
 WIDE = 2  # small blocks along each side of a wide one
@@ -108,7 +110,7 @@ def attend(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengt
     if mask is not None:
         mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
     call = _plan(q_BxLxHxDh.shape, k_BxSxKxDh.shape, causal, window)
-    return _attend(call, q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, mask, lengths)
+    return _attend(call, *vary_alike((q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, mask, lengths)))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -121,9 +123,8 @@ def _forward(call, q, k, v, mask, lengths):
 
     def start(head):
         q_NxDh, k_SxDh, v_SxDh = (_of_head(x, call, head, dtype) for x in (q, k, v))
-        num_rows, width = q_NxDh.shape
-        carry = jnp.full(num_rows, LOW / 2, dtype), jnp.zeros(num_rows, dtype), jnp.zeros_like(q_NxDh)
-        return (q_NxDh * width**-0.5, k_SxDh.T, v_SxDh), carry
+        carry = jnp.full_like(q_NxDh[:, 0], LOW / 2), jnp.zeros_like(q_NxDh[:, 0]), jnp.zeros_like(q_NxDh)
+        return (q_NxDh * q.shape[-1] ** -0.5, k_SxDh.T, v_SxDh), carry
 
     def step(block, arrays, carry):
         q_NxDh, k_DhxS, v_SxDh = arrays
@@ -142,7 +143,7 @@ def _forward(call, q, k, v, mask, lengths):
         total = jnp.where(some, total, 1)
         return (out / total[:, None]).astype(q.dtype), jnp.where(some, top + jnp.log(total), 0)
 
-    log_BKxN = jnp.zeros((q.shape[0] * call.heads, call.num_queries * call.group), dtype)
+    log_BKxN = jnp.zeros_like(q, dtype, shape=(q.shape[0] * call.heads, call.num_queries * call.group))
     over = jnp.zeros_like(q), log_BKxN
     out, log_BKxN = _walk(call, over, start, step, finish, mask is not None or lengths is not None)
     return out, (q, k, v, mask, lengths, out, log_BKxN)

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import rnn
 
+from transformer_jax.ops.devices import platform
+
 
 def packed(projection, weights):
     """The one flat array that cuDNN reads: W_ih (4RxD), W_hh (4RxR), b_ih, b_hh, in the same gate order i, f, g, o."""
@@ -22,11 +24,11 @@ def lstm_cudnn(inputs_BxTxD, projection, weights, carry):
     go through an identity matrix of (4R)^2. Float32 without TensorFloat-32, so that it computes what the loop computes.
 
     Raises:
-      ValueError: no NVIDIA GPU is JAX's default device (JAX asks cuDNN for sizes while it traces, so that this
-        cannot be lowered elsewhere), or an array is not float32.
+      ValueError: it is not traced for an NVIDIA GPU, or there is none (JAX asks cuDNN for sizes while it traces, so
+        that this cannot be lowered elsewhere), or an array is not float32.
     """
-    if jax.default_backend() != "gpu" or not hasattr(rnn.gpu_rnn, "compute_rnn_workspace_reserve_space_sizes"):
-        raise ValueError(f"lstm_cudnn needs an NVIDIA GPU and JAX's CUDA plugin, not {jax.default_backend()}")
+    if platform() != "gpu" or not hasattr(rnn.gpu_rnn, "compute_rnn_workspace_reserve_space_sizes"):
+        raise ValueError(f"lstm_cudnn needs an NVIDIA GPU and JAX's CUDA plugin; this is {platform()}")
     dtypes = {array.dtype for array in jax.tree.leaves((inputs_BxTxD, projection, weights, carry))}
     if dtypes != {jnp.dtype(jnp.float32)}:
         raise ValueError(f"cuDNN's LSTM in JAX reads float32 only, not {sorted(map(str, dtypes))}")

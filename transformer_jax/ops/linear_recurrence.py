@@ -15,6 +15,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from transformer_jax.ops import devices
+
 
 def _sequential(a_BxTxR, b_BxTxR, h_BxR):
     def step(h_BxR, ab):
@@ -59,8 +61,8 @@ FORMS = {"sequential": _sequential, "chunked": _chunked, "associative": _associa
 
 
 def picked(platform: str | None = None) -> str:
-    """The form that "auto" takes on a platform ("cpu", "gpu", "tpu"); None: where JAX runs by default."""
-    return "sequential" if (platform or jax.default_backend()) == "cpu" else "associative"
+    """The form that "auto" takes on a platform ("cpu", "gpu", ...); None: the one that is traced for."""
+    return "sequential" if (platform or devices.platform()) == "cpu" else "associative"
 
 
 def linear_recurrence(a_BxTxR, b_BxTxR, h_BxR, form: str = "auto") -> jax.Array:
@@ -71,7 +73,7 @@ def linear_recurrence(a_BxTxR, b_BxTxR, h_BxR, form: str = "auto") -> jax.Array:
     form = picked() if form == "auto" else form
     if form not in FORMS:
         raise ValueError(f"no form {form!r} of the linear recurrence; there are auto, {', '.join(FORMS)}")
-    return _recur(form, a_BxTxR, b_BxTxR, h_BxR)
+    return _recur(form, *devices.vary_alike((a_BxTxR, b_BxTxR, h_BxR)))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -75,14 +75,15 @@ def seen(
 ) -> tuple[jax.Array | None, jax.Array | None]:
     """Which queries see any key, (B|1, H|1, L), and which keys any query sees, (B|1, H|1, S); None = all.
 
-    Without `mask` this costs O(L + S): a query sees one run of keys.
+    A query sees one run of keys as far as positions go, so that this costs O(L + S); a `mask` that differs from query
+    to query is O(L * S) itself and costs as much again.
     """
-    if mask is not None:
+    if mask is not None and mask.ndim > 1 and mask.shape[-2] > 1:
         whole = whole_mask(num_queries, num_keys, mask=mask, causal=causal, lengths=lengths, window=window)
         shape = (*whole.shape[:2], num_queries, num_keys)
         whole = jnp.broadcast_to(whole, shape)
         return whole.any(-1), whole.any(-2)
-    if lengths is None and window is None and (num_queries <= num_keys or not causal):
+    if mask is None and lengths is None and window is None and (num_queries <= num_keys or not causal):
         return None, None
     at, key = positions(num_queries, num_keys)
     at = at[:, 0]
@@ -93,5 +94,13 @@ def seen(
     if not causal:
         keys_seen &= key - width < at[-1]
     queries_seen = first <= last
+    if mask is not None:  # a run holds a seen key if its end has counted more of them than its start
+        mask = combine(mask)[:, :, 0]
+        keys_seen = mask & keys_seen
+        mask = jnp.broadcast_to(mask & (key < end), keys_seen.shape)
+        count = jnp.pad(jnp.cumsum(mask, axis=-1), [(0, 0), (0, 0), (1, 0)])
+        first, last = (jnp.broadcast_to(x, (*count.shape[:-1], num_queries)) for x in (first, last))
+        upto = lambda index: jnp.take_along_axis(count, index, axis=-1)  # noqa: E731
+        queries_seen &= upto(jnp.maximum(last + 1, 0)) > upto(jnp.minimum(first, num_keys))
     three = lambda array: array.reshape((1,) * (3 - array.ndim) + array.shape)  # noqa: E731
     return three(queries_seen), three(keys_seen)

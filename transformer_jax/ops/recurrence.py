@@ -37,6 +37,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from transformer_jax.ops.cudnn import lstm_cudnn
+from transformer_jax.ops.devices import platform, vary_alike
 from transformer_jax.ops.linear_recurrence import FORMS, linear_recurrence
 
 
@@ -140,7 +141,7 @@ def _recurrence(name, step, unstep, weight_gradients, num_kept=0, num_deltas=1, 
         _check(name, x, weights, carry)
         T, R = x.shape[1], carry[0].shape[-1]
         num_arrays = 0 if one_gate else 1 + keep * num_kept
-        arrays = (jnp.zeros_like(x[..., :R]),) * num_arrays  # like x: as varying as x is under shard_map
+        arrays = (jnp.zeros_like(x[..., :R]),) * num_arrays  # like x, to vary as x does under shard_map
 
         def body(t, state):
             old, x, arrays = state
@@ -177,7 +178,7 @@ def _recurrence(name, step, unstep, weight_gradients, num_kept=0, num_deltas=1, 
         return deltas[0], _cast(weight_gradients(h_before, *deltas), weights), _cast(d_carry, carry)
 
     recur.defvjp(recur_fwd, recur_bwd)
-    return recur
+    return lambda x, weights, carry: recur(*vary_alike((x, weights, carry)))
 
 
 def _outer(h_BxTxR, delta_BxTxG):
@@ -322,9 +323,9 @@ def project_and_recur(name, inputs_BxTxD, projection, weights, carry, form="auto
     if form in recurrence.projecting:
         return recurrence.projecting[form](inputs_BxTxD, projection, weights, carry)
     recur = named(name, form)
-    if len(recurrence.forms) > 1 or jax.default_backend() != "cpu" or inputs_BxTxD.shape[1] < 2 * _BLOCK:
+    if len(recurrence.forms) > 1 or platform() != "cpu" or inputs_BxTxD.shape[1] < 2 * _BLOCK:
         return recur(_project(inputs_BxTxD, projection), weights, carry)
-    return _project_by_blocks(recur, inputs_BxTxD, projection, weights, carry)
+    return _project_by_blocks(recur, *vary_alike((inputs_BxTxD, projection, weights, carry)))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

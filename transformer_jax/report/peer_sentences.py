@@ -71,12 +71,12 @@ def _against(peer: str, pairs: list[Pair]) -> str | None:
 
 
 def _fastest_jax(peers: list[Pair]) -> list[str]:
-    """At each attention problem, the JAX library with the smallest median."""
+    """At each attention problem, the JAX library that ours does worst against, round by round."""
     found = []
     jax_pairs = [pair for pair in peers if pair.peer in JAX_PEERS and pair.ratio and "attention" in pair.problem]
     for (name, kind), pairs in _grouped(jax_pairs, lambda pair: (pair.problem, pair.work)).items():
         best = [
-            min(at_length, key=lambda pair: median(pair.theirs["step_seconds"]))
+            max(at_length, key=lambda pair: pair.ratio.value)
             for at_length in _grouped(pairs, lambda pair: pair.length).values()
         ]
         parts = [f"{_ratio(pair)} at T = {pair.length} ({pair.peer})" for pair in best]

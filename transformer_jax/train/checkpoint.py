@@ -92,19 +92,18 @@ class Checkpoints:
         """The step that "latest", "best" or a number names; without a best one "best" is the latest.
 
         Raises:
-          CheckpointError: there is no such step.
-          ConfigError: not a name or a number.
+          ConfigError: not a name or a number, or there is no such step.
         """
         steps = self.steps()
         if not steps:
-            raise CheckpointError(f"{self.folder} holds no checkpoint")
+            raise ConfigError(f"{self.folder} holds no checkpoint: the run ended before its first one was saved")
         if not which.isdigit() and which not in BY_NAME:
             raise ConfigError(f"a checkpoint is latest, best or a step, not {which!r}{nearest(which, BY_NAME)}")
         if which.isdigit() and int(which) in steps:
             return int(which)
         if which not in BY_NAME:
             held = ", ".join(map(str, steps))
-            raise CheckpointError(f"{self.folder} holds no checkpoint {which!r}: latest, best or one of {held}")
+            raise ConfigError(f"{self.folder} holds no checkpoint {which!r}: latest, best or one of {held}")
         best = self.best() if which == "best" else None
         return steps[-1] if best is None else best
 
