@@ -64,8 +64,8 @@ def _watch(reader: int, asked: threading.Event, leave: Callable[[], bool]) -> No
             continue  # of a handler that somebody else has set
         asked.set()
         if first is not None:
+            first.join(0.5)  # what it writes to may be full, or a terminal that is held
             _end()
-        # What it writes to may be full, or a terminal that is held; the second signal does not wait for that.
         first = threading.Thread(target=_first, args=(leave,), name="first signal", daemon=True)
         first.start()
     if first is not None:
