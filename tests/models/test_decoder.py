@@ -104,6 +104,18 @@ def test_bfloat16_computes_low_and_stores_high(tokens):
     assert model.initial_state(1, 4).blocks.k_BxKxSxDh.dtype == jnp.bfloat16
 
 
+def test_a_scanned_gradient_is_one_program_at_any_depth(tokens):
+    """What is compiled, and so how long that takes, does not grow with the number of blocks."""
+
+    def lines(num_layers, scan_layers):
+        model = models.build(ModelConfig(**SMALL | {"num_layers": num_layers}, scan_layers=scan_layers))
+        params = jax.eval_shape(model.init, jax.random.key(0))
+        return jax.jit(jax.grad(lambda p: model.apply(p, tokens).sum())).lower(params).as_text().count("\n")
+
+    assert lines(24, True) == lines(4, True)
+    assert lines(8, False) > 1.5 * lines(4, False)
+
+
 def test_lanes_decode_apart(tokens):
     """Two parameter sets, each with a cache of its own length read so far."""
     model = models.build(ModelConfig(**SMALL | {"num_layers": 1}, position="rotary", num_kv_heads=1))

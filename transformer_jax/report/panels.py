@@ -77,6 +77,7 @@ def doubling_ticks(axes, values: Iterable) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter
 
     values = sorted(set(values))
+    values = [value for value, after in zip(values, [*values[1:], np.inf], strict=True) if after >= 1.4 * value]
     first = axes.flat[0]
     inches = first.get_position().width * first.figure.get_size_inches()[0]
     every = int(np.ceil(0.38 * len(values) / inches))
