@@ -1,5 +1,6 @@
 """Faults injected into real worker processes, and what the folder then holds."""
 
+import itertools
 import json
 import os
 import random
@@ -78,8 +79,12 @@ def wait_until(condition, seconds: float = 60.0):
 def hang(tmp_path, monkeypatch) -> str:
     """A fault that never answers; when it is reached, the runner's clock jumps past every deadline."""
     reached = tmp_path / "reached"
-    skip = {False: 0, True: 1000}
-    clock = SimpleNamespace(sleep=time.sleep, monotonic=lambda: time.monotonic() + skip[reached.exists()])
+    looks = itertools.count()  # the first may set the deadline: the jump comes after it
+
+    def monotonic():
+        return time.monotonic() + (1000 if reached.exists() and next(looks) else 0)
+
+    clock = SimpleNamespace(sleep=time.sleep, monotonic=monotonic)
     monkeypatch.setattr(process, "time", clock)
     return f"open({str(reached)!r}, 'w').close()\ntime.sleep(600)"
 
