@@ -260,7 +260,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command that the words say; returns the exit code."""
     words = list(argv)
     for before, word in zip(["", *words], words, strict=False):
-        if word.endswith("=") or (not word and before != "--prompt"):
+        if _option(word) and word.partition("=")[1:] == ("=", "") or (not word and before != "--prompt"):
             named = word.rstrip("=") or (before if before.startswith("--") else "an argument")
             print(f"error: {named} is empty: give it a value", file=sys.stderr)
             return 2

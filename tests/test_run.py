@@ -145,6 +145,11 @@ def test_mistakes_end_with_code_2_one_message_and_nothing_written(tmp_path, caps
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_prompt_may_end_like_an_empty_option(capsys):
+    assert command("generate", "nowhere", "--prompt", "1 + 1 =") == 2
+    assert "nowhere holds no run" in capsys.readouterr().err
+
+
 def test_no_command_is_the_main_job(capsys):
     assert command("--dry-run") == 2  # the test's folder does not have it
     assert "unknown experiment 'attention_cost'" in capsys.readouterr().err
