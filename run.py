@@ -12,7 +12,6 @@ if __name__ == "__main__":
     stopping.end_at_once()  # before the rest is imported, which takes a second and must not be interrupted
 
 import dataclasses
-import difflib
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -315,19 +314,13 @@ def _option(word: str) -> str:
 
 def _refuse_unknown(words: Sequence[str]) -> None:
     """Raises ConfigError for an option that the command does not have, with those that look like it."""
-    options = [f.name.replace("_", "-") for f in dataclasses.fields(COMMANDS.get(words[0], List))]
-    if "config" in options:
-        options += [key.replace("_", "-") for key in flatten(Config())]
+    options = [f.name for f in dataclasses.fields(COMMANDS.get(words[0], List))]
+    options += flatten(Config()) if "config" in options else ()
+    by_place = ("name", "folder", "folders", "source", "config")  # or not by this name
+    known = [f"--{name.replace('_', '-')}" for name in (*options, "help", "from") if name not in by_place]
     for option in filter(None, map(_option, words)):
-        if option in (*options, "help", "from"):
-            continue
-        section, _, name = option.rpartition(".")
-        among = [known for known in options if known.rpartition(".")[0] == section] or options
-        alike = difflib.get_close_matches(name, [known.rpartition(".")[2] for known in among])
-        close = [known for known in options if known.rpartition(".")[2] == name]
-        close = close or [known for known in among if known.rpartition(".")[2] in alike]
-        said = f"did you mean --{' or --'.join(close)}?" if close else f"there are --{', --'.join(among)}"
-        raise ConfigError(f"{words[0]} has no option --{option}; {said}")
+        if f"--{option}" not in known:
+            raise ConfigError(f"{words[0]} has no option --{option}{nearest(f'--{option}', known)}")
 
 
 def _show_plan(module: ModuleType, cells: Sequence[experiment.Cell]) -> int:

@@ -127,7 +127,7 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
         ("experiment ../../x", "unknown experiment '../../x'"),
         ("experiment os.system", "unknown experiment 'os.system'"),
         ("experimint tiny", "no command 'experimint'; did you mean experiment?"),
-        ("experiment tiny --train.learning-rate 1", "has no option --train.learning-rate; there are --train.num-steps"),
+        ("experiment tiny --train.learning-rate 1", "has no option --train.learning-rate; known: --train.num-steps"),
         ("experiment tiny --num-heads 2", "did you mean --model.num-heads?"),
         ("evaluate x --model.num-heads 2", "evaluate has no option --model.num-heads"),
         ("experiment tiny --train.peak-lr inf", "must be positive and finite"),

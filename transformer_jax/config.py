@@ -331,15 +331,19 @@ def content_key(*texts: str) -> str:
 
 
 def nearest(word: str, known) -> str:
-    """The end of an error message: the known words that look like `word`, or all of them."""
-    known = list(known)
-    tails = {k: k.rsplit(".", 1)[-1] for k in known}
-    tail = word.rsplit(".", 1)[-1].replace("-", "_")
-    close = [k for k in known if tails[k] == tail]
-    close += [k for k in difflib.get_close_matches(word.replace("-", "_"), known, n=3) if k not in close]
+    """The end of an error message: the known words that look like `word`, or all of them (all of its section)."""
+
+    def parts(text: str) -> tuple[str, str]:
+        section, _, name = text.lstrip("-").replace("-", "_").rpartition(".")
+        return section, name
+
+    known, (section, name) = list(known), parts(word)
+    among = [k for k in known if parts(k)[0] == section] or known
+    alike = difflib.get_close_matches(name, [parts(k)[1] for k in among])
+    close = [k for k in known if parts(k)[1] == name] or [k for k in among if parts(k)[1] in alike]
     if close:
         return f"; did you mean {' or '.join(close[:3])}?"
-    return f"; known: {', '.join(known)}"
+    return f"; known: {', '.join(among)}"
 
 
 def _require(rule: bool, message: str) -> None:
