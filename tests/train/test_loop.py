@@ -133,6 +133,13 @@ def test_nan_ends_the_run_and_the_last_good_checkpoint_stays(parts, tmp_path):
     assert (tmp_path / "metrics.jsonl").read_text() == before
 
 
+def test_nan_after_a_stop_leaves_what_was_saved_there(parts, tmp_path):
+    model, task, config = parts({"train.checkpoint_every": 12}, poisoned={9})
+    assert fit(model, task, config, tmp_path, stopping=stop_after(3)).step == 6
+    assert fit(model, task, config, tmp_path).status == "nan"
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [6]  # nothing else is left of it
+
+
 def test_nan_is_left_out(parts, tmp_path):
     model, task, config = parts({"train.nan_policy": "skip"}, poisoned={9, 10})
     assert fit(model, task, config, tmp_path).status == "done"

@@ -39,7 +39,8 @@ def fit(
 ) -> Outcome:
     """Trains a model on a task until `num_steps`, from the newest checkpoint of the folder if it has one.
 
-    However often it is stopped or killed, what it leaves is what an unbroken run leaves, bit for bit.
+    However often it is stopped or killed, what it leaves is what an unbroken run leaves, bit for bit (after a NaN
+    perhaps with the checkpoint of a stop).
 
     Args:
       model: `init(key) -> params` and `apply(params, inputs, *, train, key) -> logits`.
@@ -78,7 +79,6 @@ def fit(
                 if not _all_finite(sums):
                     checkpoints.wait()
                     if train.nan_policy != "rollback" or rollbacks == MAX_ROLLBACKS:
-                        checkpoints.remove_between(train.checkpoint_every)
                         log.event(step, "nan")
                         status = "nan"
                         break
