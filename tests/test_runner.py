@@ -397,7 +397,7 @@ def test_two_runners_on_one_folder(tmp_path, hang):
     """F13: the second is refused while the first works, and only then."""
     path, out = write_experiment(tmp_path, hang), tmp_path / "out"
     first = start_runner(path, out)
-    wait_until(lambda: lines_in(out) > 0)
+    wait_until((tmp_path / "reached").exists)
     with pytest.raises(rows.FolderError, match=f"in use by process {first.pid}"):
         run(path, out)
     first.kill()
