@@ -131,6 +131,27 @@ def test_second_derivatives_are_those_of_the_formula(monkeypatch):
         np.testing.assert_allclose(got, want, atol=2e-5 * np.abs(want).max())
 
 
+@pytest.mark.parametrize("arguments", [{"causal": True}, {"mask": (2, 6, 5, 7)}, {"lengths": (2,)}])
+def test_heads_in_batches_are_heads_one_by_one(monkeypatch, arguments):
+    """The form of accelerators, here with a batch that does not divide the number of key heads (2 * 3)."""
+    monkeypatch.setattr(blockwise, "ROWS", 4)
+    monkeypatch.setattr(blockwise, "KEYS", 3)
+    monkeypatch.setattr(blockwise, "HEADS_AT_ONCE", 4)
+    rng = np.random.default_rng(0)
+    shapes = (2, 5, 6, 4), (2, 7, 3, 4), (2, 7, 3, 4), (2, 5, 6, 4)
+    arrays = tuple(jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes)
+    draw = {"mask": lambda shape: rng.random(shape) < 0.5, "lengths": lambda shape: rng.integers(1, 7, shape)}
+    arguments = {key: jnp.asarray(draw[key](value)) if key in draw else value for key, value in arguments.items()}
+
+    def values(platform):
+        monkeypatch.setattr(blockwise, "platform", lambda: platform)
+        out, pull = jax.vjp(jax.jit(lambda *x: blockwise.attend(*x, **arguments)), *arrays[:3])
+        return out, *jax.jit(pull)(arrays[3])
+
+    for got, want in zip(values("gpu"), values("cpu"), strict=True):
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-6 * np.abs(want).max())
+
+
 @pytest.mark.slow
 def test_length_65536_runs_forward_and_backward():
     rng = np.random.default_rng(0)

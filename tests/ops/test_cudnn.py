@@ -35,7 +35,6 @@ def test_says_why_it_cannot_run():
         lstm_cudnn(*arguments())
 
 
-@pytest.mark.cuda
 @pytest.mark.skipif(jax.default_backend() != "gpu", reason="needs an NVIDIA GPU")
 def test_equals_the_loop_with_its_gradients():
     def loss(recur, *args):

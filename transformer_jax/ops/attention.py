@@ -16,7 +16,9 @@ in any visible pair has no effect, whatever it holds (NaN included). An implemen
 a shape, a dtype or the platform raises ValueError with the reason; nothing falls back silently.
 
 Reverse mode only (no jvp) for `blockwise` and the recurrences.
-No `tokamax` extra: its 0.0.12 has Pallas kernels (Mosaic for NVIDIA and TPU, Triton) beside cuDNN's; not tried.
+Not here: tokamax (Pallas kernels for NVIDIA and TPU), because every release to 0.0.12 pins typeguard 2.13.3 and tyro
+needs 4 or newer, so that the two do not install together; and JAX's own Triton kernel, deprecated in its favour. On
+NVIDIA in float32, which cuDNN does not take, `auto` therefore is `blockwise`.
 """
 
 import functools
@@ -179,6 +181,11 @@ def cudnn(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, length
     return out if queries is None else jnp.where(queries, out, 0)
 
 
+def _splash_block(length: int) -> int:
+    """MaxText's 512 where that pads little (the kernel's own default of 128 is marked as a placeholder); not timed."""
+    return next(block for block in (512, 256, 128) if -length % block <= length // 8 or block == 128)
+
+
 @_entry
 def splash(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None):
     """JAX's splash attention, a Pallas kernel for TPU: blocks that positions hide are skipped."""
@@ -194,12 +201,19 @@ def splash(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengt
         return jnp.zeros_like(q)
     # Queries that stand before all keys would leave the kernel's softmax undefined: they are cut off, then zero.
     rows, offset = L - blind, S - L + blind
-    pad = lambda x: jnp.pad(x, [(0, 0), (0, -x.shape[1] % 128), (0, 0), (0, 0)]).swapaxes(1, 2)  # noqa: E731
-    q_BxHxLxDh, k, v = pad(q[:, blind:] * jnp.asarray(Dh**-0.5, q.dtype)), pad(k), pad(v)
+    block_q, block_kv = _splash_block(rows), _splash_block(S)
+    blocks = kernel.BlockSizes(
+        block_q=block_q, block_kv=block_kv,
+        block_q_dkv=block_q, block_kv_dkv=block_kv,
+        block_q_dq=block_q, block_kv_dq=block_kv,
+    )  # fmt: skip
+    pad = lambda x, block: jnp.pad(x, [(0, 0), (0, -x.shape[1] % block), (0, 0), (0, 0)]).swapaxes(1, 2)  # noqa: E731
+    q_BxHxLxDh = pad(q[:, blind:] * jnp.asarray(Dh**-0.5, q.dtype), block_q)
+    k, v = pad(k, block_kv), pad(v, block_kv)
     shape = q_BxHxLxDh.shape[2], k.shape[2]
     sides = (None if window is None else window - 1, 0 if causal else None if window is None else window - 1)
     local = splash_mask.FullMask(shape) if sides == (None, None) else splash_mask.LocalMask(shape, sides, offset)
-    attend = kernel.make_splash_mha_single_device(splash_mask.MultiHeadMask([local] * H))
+    attend = kernel.make_splash_mha_single_device(splash_mask.MultiHeadMask([local] * H), block_sizes=blocks)
     real = jnp.full((B,), S) if lengths is None else lengths
     segments = kernel.SegmentIds(
         jnp.ones((B, shape[0]), jnp.int32), (jnp.arange(shape[1]) < real[:, None]).astype(jnp.int32)

@@ -20,6 +20,9 @@ What was tried on CPU (2 cores, XLA of jax 0.10; 8 heads of width 64, float32), 
 - Blocks cut straight from (B, T, H, Dh): strided copies cost 8 % of a step; cutting out each head first costs 2 %.
 - rowsum(dO * O) over four axes: up to 18 ns an entry, 10 % of all time; over two axes below 1.
 The products now take most of the time, at about 140 GFLOP/s where one large product reaches 185.
+
+Elsewhere one head at a time would leave most of a device idle: HEADS_AT_ONCE run as one batch. That is reasoned and
+compiled for (a TPU ahead of time), not timed.
 """
 
 import functools
@@ -29,11 +32,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from transformer_jax.ops.devices import vary_alike
+from transformer_jax.ops.devices import platform, vary_alike
 
 ROWS = 512  # queries times G in a block
 KEYS = 512  # keys in a block
 WIDE = 2  # small blocks along each side of a wide one
+HEADS_AT_ONCE = 16  # off the CPU: 64 MiB of scores in a wide block, thousands of tiles for a device's cores
 LOW = -1e30  # a hidden score: LOW - LOW / 2 is still low enough for exp to give 0, and no NaN
 
 
@@ -244,7 +248,7 @@ class _Block(NamedTuple):
 def _walk(call, over, start, step, finish, masked):
     """Writes what `finish` makes of every key head's carry, after its blocks, over that head's part of `over`."""
 
-    def work(head, over):
+    def work(head):
         arrays, carry = start(head)
 
         def body(loop, carry, pair):
@@ -253,9 +257,16 @@ def _walk(call, over, start, step, finish, masked):
 
         for loop in loops(call, masked):
             carry, _ = jax.lax.scan(functools.partial(body, loop), carry, loop.pairs)
-        return tuple(_put_head(x, part, call, head) for x, part in zip(over, finish(carry), strict=True))
+        return finish(carry)
 
-    return jax.lax.fori_loop(0, over[0].shape[0] * call.heads, work, over)
+    def in_place(head, over):
+        return tuple(_put_head(x, part, call, head) for x, part in zip(over, work(head), strict=True))
+
+    heads = over[0].shape[0] * call.heads
+    if platform() == "cpu":
+        return jax.lax.fori_loop(0, heads, in_place, over)
+    parts = jax.lax.map(work, jnp.arange(heads), batch_size=HEADS_AT_ONCE)
+    return tuple(_joined(x, part, call) for x, part in zip(over, parts, strict=True))
 
 
 def _put(x, part, start, axis=0):
@@ -272,6 +283,14 @@ def _put_head(x, part, call, head):
     """x with one key head's part replaced; x (B, T, K * n, Dh), or (B * K, N) with a row for each."""
     start, sizes = ((head, 0), (1, x.shape[1])) if x.ndim == 2 else _where(x, call, head)
     return jax.lax.dynamic_update_slice(x, part.reshape(sizes), start)
+
+
+def _joined(x, part_HxNxDh, call):
+    """What `_put_head` makes of x with the parts of all B * K key heads."""
+    if x.ndim == 2:
+        return part_HxNxDh
+    B, T, heads, Dh = x.shape
+    return part_HxNxDh.reshape(B, call.heads, T, -1, Dh).swapaxes(1, 2).reshape(x.shape)
 
 
 def _where(x, call, head):
