@@ -37,7 +37,7 @@ def over(kinds, level, phase, lengths, **axes):
 SWEEP = chain(
     # length, at three levels: where the quadratic term is all there is, and where it hides behind the rest
     over([AUTO], ["op"], ["train"], LENGTHS[:4]),
-    over([AUTO], ["op"], ["train"], LENGTHS[4:], **CAREFUL),
+    over([AUTO], ["op"], ["train"], [*LENGTHS[4:], 8192], **CAREFUL),
     over([RECURRENT], ["op"], ["train"], LENGTHS),
     over([REFERENCE], ["op"], ["train"], LENGTHS[:-1]),
     over([PARALLEL], ["op"], ["train"], SPARSE),
