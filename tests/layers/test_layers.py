@@ -25,19 +25,19 @@ ONLY_ATTENTION = partial(Attention, num_heads=H, num_kv_heads=H, head_dim=Dh)
 
 @pytest.fixture
 def x():
-    return jax.random.normal(jax.random.key(0), (B, L, D))
+    return np.random.default_rng(0).normal(size=(B, L, D)).astype(np.float32)
 
 
 def positions(length=L):
-    return jnp.arange(length)
+    return np.arange(length, dtype=np.int32)
 
 
 def random_params(module, *args, key=7):
     """Parameters with random biases and scales too: zeros would hide a missing one."""
     params = jax.jit(module.init)(jax.random.key(key), *args)["params"]
     leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(key + 1), len(leaves))
-    moved = [p + 0.3 * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
+    random = np.random.default_rng(key)
+    moved = [np.asarray(p) + 0.3 * random.normal(size=p.shape).astype(np.float32) for p in leaves]
     return jax.tree.unflatten(tree, moved)
 
 
@@ -81,16 +81,16 @@ def oracle_mlp(p, x):
 def test_attention_is_the_formula(x):
     module = ONLY_ATTENTION()
     params = random_params(module, x, positions())
-    got, state = module.apply({"params": params}, x, positions())
+    got, state = jax.jit(module.apply)({"params": params}, x, positions())
     assert state is None
     np.testing.assert_allclose(got, oracle_attention(f64(params), f64(x)), atol=1e-5)
 
 
 def test_attention_reads_another_source(x):
-    source = jax.random.normal(jax.random.key(3), (B, L + 2, D))
+    source = np.random.default_rng(3).normal(size=(B, L + 2, D)).astype(np.float32)
     module = ONLY_ATTENTION(causal=False)
-    params = module.init(jax.random.key(0), x, positions(), source_BxSxD=source)["params"]
-    got, _ = module.apply({"params": params}, x, positions(), source_BxSxD=source)
+    params = jax.jit(module.init)(jax.random.key(0), x, positions(), source_BxSxD=source)["params"]
+    got, _ = jax.jit(module.apply)({"params": params}, x, positions(), source_BxSxD=source)
     np.testing.assert_allclose(got, oracle_attention(f64(params), f64(x), f64(source), causal=False), atol=1e-5)
 
 
@@ -99,7 +99,7 @@ def test_block_is_the_formula(x, norm):
     """Post-norm is the encoder block of Vaswani et al. 2017 (ReLU, epsilon 1e-6); pre-norm the option."""
     module = Block(ONLY_ATTENTION, mlp_dim=F, norm=norm, activation="relu", dropout_rate=0.4)
     params = random_params(module, x, None, positions())
-    got, _ = module.apply({"params": params}, x, None, positions())
+    got, _ = jax.jit(module.apply)({"params": params}, x, None, positions())
     p, y = f64(params), f64(x)
     for name, f in (("mixer", oracle_attention), ("mlp", oracle_mlp)):
         if norm == "pre":
@@ -111,11 +111,14 @@ def test_block_is_the_formula(x, norm):
 
 def test_dropout_acts_in_training_alone(x):
     module = Block(ONLY_ATTENTION, mlp_dim=F, dropout_rate=0.5)
-    params = module.init(jax.random.key(0), x, None, positions())["params"]
+    params = jax.jit(module.init)(jax.random.key(0), x, None, positions())["params"]
+
+    @partial(jax.jit, static_argnums=0)
+    def compiled(train, params, key):
+        return module.clone(train=train).apply({"params": params}, x, None, positions(), rngs={"dropout": key})[0]
 
     def run(train, seed):
-        block = module.clone(train=train)
-        return block.apply({"params": params}, x, None, positions(), rngs={"dropout": jax.random.key(seed)})[0]
+        return np.asarray(compiled(train, params, jax.random.key(seed)))
 
     assert np.array_equal(run(False, 1), run(False, 2))
     assert np.array_equal(run(True, 1), run(True, 1))
@@ -126,7 +129,7 @@ def test_the_mlp_treats_each_step_alone(x):
     """d y_t / d x_s = 0 for s != t, by Jacobian."""
     module = MLP(F)
     params = random_params(module, x)
-    jacobian = jax.jacobian(lambda x: module.apply({"params": params}, x))(x)  # B L D B L D
+    jacobian = np.asarray(jax.jit(jax.jacobian(lambda x: module.apply({"params": params}, x)))(x))  # B L D B L D
     between = np.abs(jacobian).sum((2, 5)).transpose(0, 2, 1, 3).reshape(B * B, L, L)
     own = between.reshape(B, B, L, L)
     for b in range(B):
@@ -142,7 +145,7 @@ def test_a_block_never_looks_ahead(x, mixer):
     module = Block(MIXERS[mixer], mlp_dim=F)
     params = random_params(module, x[:1], None, positions())
     jacobian = jax.jit(jax.jacobian(lambda x: module.apply({"params": params}, x, None, positions())[0]))(x[:1])
-    reads = np.abs(jacobian[0, :, :, 0]).sum((1, 3))  # output step, input step
+    reads = np.abs(np.asarray(jacobian)[0, :, :, 0]).sum((1, 3))  # output step, input step
     assert np.all(reads[np.triu_indices(L, 1)] == 0)
     assert np.all(reads[np.tril_indices(L)] > 0)
 
@@ -151,11 +154,12 @@ def test_a_block_never_looks_ahead(x, mixer):
 def test_reading_in_pieces_is_reading_at_once(x, mixer):
     module = MIXERS[mixer]()
     params = random_params(module, x, positions())
-    whole, _ = jax.jit(module.apply)({"params": params}, x, positions())
+    apply = jax.jit(module.apply)
+    whole, _ = apply({"params": params}, x, positions())
     state = module.initial_state(B, L + 3)
     pieces = []
     for piece in (slice(0, 2), slice(2, 3), slice(3, L)):
-        y, new = jax.jit(module.apply)({"params": params}, x[:, piece], positions()[piece], state)
+        y, new = apply({"params": params}, x[:, piece], positions()[piece], state)
         state = state.extended(new, piece.start) if isinstance(state, KVCache) else new
         pieces.append(y)
     np.testing.assert_allclose(np.concatenate(pieces, 1), whole, atol=1e-5)
@@ -163,7 +167,7 @@ def test_reading_in_pieces_is_reading_at_once(x, mixer):
 
 def test_recurrences_start_as_an_expert_sets_them_up(x):
     for name, gates in (("rnn", 1), ("gru", 3), ("lstm", 4)):
-        params = Recurrent(name, width=8).init(jax.random.key(0), x)["params"]
+        params = jax.jit(Recurrent(name, width=8).init)(jax.random.key(0), x)["params"]
         for w in np.split(np.asarray(params["kernel"]), gates, axis=1):
             np.testing.assert_allclose(w @ w.T, np.eye(8), atol=1e-5)
         bias = np.asarray(params["input"]["bias"]).reshape(gates, 8)
@@ -180,8 +184,8 @@ def test_a_recurrence_refuses_a_mask(x):
 def test_embedding_adds_order_as_asked(position):
     tokens = jnp.array([[3, 1, 3, 0]])
     module = Embedding(vocab_size=5, d_model=7, max_len=9, position=position)
-    params = module.init(jax.random.key(0), tokens, positions(4))["params"]
-    got = f64(module.apply({"params": params}, tokens, positions(4) + 2))
+    params = jax.jit(module.init)(jax.random.key(0), tokens, positions(4))["params"]
+    got = f64(jax.jit(module.apply)({"params": params}, tokens, positions(4) + 2))
     table = f64(params["token"]["embedding"])
     order = got - table[np.asarray(tokens)] * np.sqrt(7)
     if position == "learned":
@@ -197,6 +201,6 @@ def test_embedding_adds_order_as_asked(position):
 
 def test_token_vectors_have_unit_variance_after_scaling():
     module = Embedding(vocab_size=500, d_model=32, max_len=4, position="none")
-    params = module.init(jax.random.key(0), jnp.zeros((1, 1), int), positions(1))["params"]
-    x = module.apply({"params": params}, jnp.arange(500)[None], positions(1))
+    params = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 1), int), positions(1))["params"]
+    x = jax.jit(module.apply)({"params": params}, jnp.arange(500)[None], positions(1))
     assert abs(float(jnp.std(x)) - 1) < 0.05

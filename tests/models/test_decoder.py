@@ -1,7 +1,7 @@
 """The language model: causal, the same scanned or unrolled, read in pieces or whole; its limits are said."""
 
 import itertools
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -23,17 +23,27 @@ VARIANTS = {
 }
 
 
-@pytest.fixture
+@cache
+def built(**variant):
+    """A model and parameters that are the same in all tests: to initialise is most of what is compiled here."""
+    model = models.build(ModelConfig(**SMALL | variant))
+    return model, jax.jit(model.init)(jax.random.key(0)), jax.jit(model.apply)
+
+
+@pytest.fixture(scope="module")
 def tokens():
-    return jax.random.randint(jax.random.key(1), (2, 9), 0, 11)
+    return np.random.default_rng(1).integers(0, 11, (2, 9)).astype(np.int32)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize(("first", "cuts"), [(False, (4, 5)), (True, (4, 5)), (True, (1, 6))])
+CUTS = {variant: [(True, (4, 5))] for variant in VARIANTS}  # first several steps, then one, then several
+for variant in ("attention", "rotary, grouped, tied", "lstm"):  # a cache, one of rotated keys, a carry
+    CUTS[variant] += [(False, (4, 5)), (True, (1, 6))]
+
+
+@pytest.mark.parametrize(("variant", "first", "cuts"), [(name, *how) for name in VARIANTS for how in CUTS[name]])
 def test_decoding_is_the_forward_pass(variant, tokens, first, cuts):
-    model = models.build(ModelConfig(**SMALL, **VARIANTS[variant]))
-    params = jax.jit(model.init)(jax.random.key(0))
-    whole = jax.jit(model.apply)(params, tokens)
+    model, params, apply = built(**VARIANTS[variant])
+    whole = apply(params, tokens)
     assert whole.shape == (2, 9, 11) and whole.dtype == jnp.float32
     state, pieces = model.initial_state(2, 9), []
     for start, end in itertools.pairwise((0, *cuts, 9)):
@@ -49,10 +59,10 @@ def test_depth_scanned_is_depth_unrolled(variant, tokens):
     """The same parameters, restacked, give the same logits and gradients; remat changes neither."""
     scanned = models.build(ModelConfig(**SMALL, **VARIANTS[variant], remat=True))
     unrolled = models.build(ModelConfig(**SMALL, **VARIANTS[variant], scan_layers=False))
-    params = jax.jit(scanned.init)(jax.random.key(0))
+    _, params, _ = built(**VARIANTS[variant])
     blocks = params["blocks"]
     apart = {name: leaf for name, leaf in params.items() if name != "blocks"}
-    apart |= {f"block_{i}": jax.tree.map(lambda leaf, i=i: leaf[i], blocks) for i in range(2)}
+    apart |= {f"block_{i}": jax.tree.map(lambda leaf, i=i: np.asarray(leaf)[i], blocks) for i in range(2)}
 
     def loss(model, params):
         return jnp.sum(model.apply(params, tokens) ** 2)
@@ -60,18 +70,19 @@ def test_depth_scanned_is_depth_unrolled(variant, tokens):
     one, grads = jax.jit(jax.value_and_grad(partial(loss, scanned)))(params)
     other, grads_apart = jax.jit(jax.value_and_grad(partial(loss, unrolled)))(apart)
     np.testing.assert_allclose(one, other, rtol=1e-6)
-    restacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(grads_apart[f"block_{i}"] for i in range(2)))
+    restacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(grads_apart[f"block_{i}"] for i in range(2)))
     for a, b in zip(jax.tree.leaves(grads["blocks"]), jax.tree.leaves(restacked), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("variant", ["attention", "gru", "min_gru"])
 def test_the_model_never_looks_ahead(variant, tokens):
-    model = models.build(ModelConfig(**SMALL, **VARIANTS[variant]))
-    params = jax.jit(model.init)(jax.random.key(0))
-    apply = jax.jit(model.apply)
+    _, params, apply = built(**VARIANTS[variant])
     before = apply(params, tokens)
-    after = apply(params, tokens.at[:, 5].add(1) % 11)
+    moved = tokens.copy()
+    moved[:, 5] = (moved[:, 5] + 1) % 11
+    after = apply(params, moved)
+    before, after = np.asarray(before), np.asarray(after)
     assert np.array_equal(before[:, :5], after[:, :5])
     assert not np.allclose(before[:, 5:], after[:, 5:])
 
@@ -87,8 +98,7 @@ def test_what_decoding_keeps():
 
 @pytest.mark.parametrize("length", [0, 17])
 def test_a_length_that_the_model_cannot_address(length):
-    model = models.build(ModelConfig(**SMALL))
-    params = jax.jit(model.init)(jax.random.key(0))
+    model, params, _ = built()
     with pytest.raises(ValueError, match=f"a sequence of {length} steps: model.max_len=16"):
         model.apply(params, jnp.zeros((1, length), jnp.int32))
     with pytest.raises(ValueError, match="max_len=16"):
@@ -99,7 +109,7 @@ def test_bfloat16_computes_low_and_stores_high(tokens):
     model = models.build(ModelConfig(**SMALL, dtype="bfloat16"))
     params = jax.jit(model.init)(jax.random.key(0))
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
-    exact = jax.jit(models.build(ModelConfig(**SMALL)).apply)(params, tokens)
+    exact = built()[2](params, tokens)
     np.testing.assert_allclose(jax.jit(model.apply)(params, tokens), exact, atol=0.1)
     assert model.initial_state(1, 4).blocks.k_BxKxSxDh.dtype == jnp.bfloat16
 
@@ -120,16 +130,16 @@ def test_lanes_decode_apart(tokens):
     """Two parameter sets, each with a cache of its own length read so far."""
     model = models.build(ModelConfig(**SMALL | {"num_layers": 1}, position="rotary", num_kv_heads=1))
     params = jax.jit(jax.vmap(model.init))(jax.random.split(jax.random.key(0), 2))
-    read, steps = (4, 6), []
+    extend, read, steps = jax.jit(model.extend), (4, 6), []
     for lane, count in enumerate(read):
-        own = jax.tree.map(lambda p, lane=lane: p[lane], params)
-        steps.append(jax.jit(model.extend)(own, tokens[:, :count], model.initial_state(2, 9))[1])
-    states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *steps)
-    following = jnp.stack([tokens[:, count : count + 1] for count in read])
+        own = jax.tree.map(lambda p, lane=lane: np.asarray(p)[lane], params)
+        steps.append(extend(own, tokens[:, :count], model.initial_state(2, 9))[1])
+    states = jax.tree.map(lambda *leaves: np.stack(leaves), *steps)
+    following = np.stack([tokens[:, count : count + 1] for count in read])
     logits, states = jax.jit(jax.vmap(model.extend))(params, following, states)
     whole = jax.jit(model.apply)
     for lane, count in enumerate(read):
-        own = jax.tree.map(lambda p, lane=lane: p[lane], params)
+        own = jax.tree.map(lambda p, lane=lane: np.asarray(p)[lane], params)
         np.testing.assert_allclose(logits[lane], whole(own, tokens[:, : count + 1])[:, -1:], atol=1e-5)
     assert states.index.tolist() == [5, 7]
 

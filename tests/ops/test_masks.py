@@ -1,5 +1,8 @@
 """Masks against brute force over positions."""
 
+from functools import cache
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -27,6 +30,17 @@ arguments = st.fixed_dictionaries(
 )
 
 
+@cache
+def both(L, S, causal, window):
+    """Compiled, so that a case is one program and not one for every step of it; None stays None."""
+
+    def run(mask, lengths):
+        kept = dict(mask=mask, causal=causal, lengths=lengths, window=window)
+        return masks.whole_mask(L, S, **kept), masks.seen(L, S, **kept)
+
+    return jax.jit(run)
+
+
 @settings(max_examples=60, deadline=None)
 @given(arguments)
 def test_whole_mask_and_what_is_seen(case):
@@ -42,14 +56,9 @@ def test_whole_mask_and_what_is_seen(case):
             and (lengths is None or s < lengths[b])
             and (mask is None or mask[b, h, min(i, mask.shape[2] - 1), s])
         )
-    given_masks = {
-        "mask": None if mask is None else jnp.asarray(mask),
-        "causal": case["causal"],
-        "lengths": None if lengths is None else jnp.asarray(lengths),
-        "window": case["window"],
-    }
-    whole = masks.whole_mask(L, S, **given_masks)
-    queries, keys = masks.seen(L, S, **given_masks)
+    whole, (queries, keys) = both(L, S, case["causal"], case["window"])(
+        mask, None if lengths is None else np.array(lengths)
+    )
     if whole is None:
         assert expected.all() and queries is None and keys is None
         return

@@ -160,10 +160,12 @@ def test_gradients_equal_autodiff_and_finite_differences(name):
 def test_float32_gradients_keep_dtypes(name):
     x, weights, carry = arguments(name, dtype=jnp.bfloat16)
     carry = jax.tree.map(lambda c: c.astype(np.float32), carry)
-    gradients = jax.grad(lambda *args: scalar(RECURRENCE[name].recur(*args)), argnums=(0, 1, 2))(x, weights, carry)
+    loss = lambda *args: scalar(RECURRENCE[name].recur(*args))  # noqa: E731
+    gradients = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(x, weights, carry)
     assert jax.tree.map(lambda g: g.dtype, gradients) == jax.tree.map(lambda a: a.dtype, (x, weights, carry))
     exact = jax.tree.map(lambda a: a.astype(np.float32), (x, weights, carry))
-    close(gradients, jax.grad(lambda *args: scalar(plain(name, *args)), argnums=(0, 1, 2))(*exact), 0.25)
+    expected = jax.jit(jax.grad(lambda *args: scalar(plain(name, *args)), argnums=(0, 1, 2)))(*exact)
+    close(gradients, expected, 0.25)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -175,8 +177,8 @@ def test_stepping_equals_the_whole_pass_and_a_carry_continues_it(name):
         h_Bx1xR, state = jitted(name)(x[:, t : t + 1], weights, state)
         h.append(h_Bx1xR)
     close((np.concatenate(h, axis=1), state), (whole, last), 1e-6)
-    head, state = RECURRENCE[name].recur(x[:, :3], weights, carry)
-    tail, state = RECURRENCE[name].recur(x[:, 3:], weights, state)
+    head, state = jitted(name)(x[:, :3], weights, carry)
+    tail, state = jitted(name)(x[:, 3:], weights, state)
     close((np.concatenate([head, tail], axis=1), state), (whole, last), 1e-6)
 
 
@@ -187,12 +189,12 @@ def test_vmap_jit_checkpoint_and_repeats(name):
     gradient = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
     first = gradient(*args)
     jax.tree.map(np.testing.assert_array_equal, first, gradient(*args))
-    close(jax.grad(jax.checkpoint(loss), argnums=(0, 1, 2))(*args), first, 1e-6)
+    close(jax.jit(jax.grad(jax.checkpoint(loss), argnums=(0, 1, 2)))(*args), first, 1e-6)
     lanes = [arguments(name, seed=seed) for seed in (0, 5)]
     stacked = jax.tree.map(lambda *a: np.stack(a), *lanes)
     out = jax.jit(jax.vmap(jax.grad(loss, argnums=(0, 1, 2))))(*stacked)
     close(jax.tree.map(lambda a: a[1], out), gradient(*lanes[1]))
-    per_example = jax.vmap(jax.grad(loss, argnums=1), in_axes=(0, None, 0))  # as the Fisher needs it
+    per_example = jax.jit(jax.vmap(jax.grad(loss, argnums=1), in_axes=(0, None, 0)))  # as the Fisher needs it
     x, weights, carry = args
     each = per_example(x[:, None], weights, jax.tree.map(lambda c: c[:, None], carry))
     assert all(g.shape == (B, *w.shape) for g, w in zip(each, weights, strict=True))
@@ -201,7 +203,8 @@ def test_vmap_jit_checkpoint_and_repeats(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_causal_by_its_jacobian(name):
     x, weights, carry = arguments(name, batch=1)
-    jacobian = jax.jacrev(lambda x: RECURRENCE[name].recur(x, weights, carry)[0][0])(x)[:, :, 0]  # T, R, T, G
+    jacobian = jax.jit(jax.jacrev(lambda x: RECURRENCE[name].recur(x, weights, carry)[0][0]))(x)
+    jacobian = np.asarray(jacobian)[:, :, 0]  # T, R, T, G
     depends = np.abs(jacobian).max((1, 3)) > 0
     np.testing.assert_array_equal(depends, np.tri(T, dtype=bool))
 
@@ -258,9 +261,10 @@ def test_projecting_block_by_block_changes_nothing(name, steps):
 def test_forms_of_the_linear_recurrence_agree_with_the_loop(form):
     with jax.enable_x64(True):
         args = arguments("min_gru", steps=11, dtype=np.float64)  # 11 is no multiple of a chunk
-        close(min_gru(*args, form=form), oracle("min_gru", *args), 1e-12)
-        gradients = jax.grad(lambda *a: scalar(min_gru(*a, form=form)), argnums=(0, 2))(*args)
-        close(gradients, jax.grad(lambda *a: scalar(plain("min_gru", *a)), argnums=(0, 2))(*args), 1e-12)
+        close(jax.jit(partial(min_gru, form=form))(*args), oracle("min_gru", *args), 1e-12)
+        gradients = jax.jit(jax.grad(lambda *a: scalar(min_gru(*a, form=form)), argnums=(0, 2)))(*args)
+        expected = jax.jit(jax.grad(lambda *a: scalar(plain("min_gru", *a)), argnums=(0, 2)))(*args)
+        close(gradients, expected, 1e-12)
 
 
 def test_the_choice_of_form_is_visible():

@@ -1,5 +1,7 @@
 """Generated tokens are those of a loop that reads the whole text anew for every token."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,27 +15,36 @@ SIZES = dict(d_model=8, num_heads=2, num_layers=2, mlp_dim=12, vocab_size=11, ma
 PROMPT = jnp.array([[3, 1, 4, 1], [5, 9, 2, 6]])
 
 
-@pytest.fixture(params=["attention", "lstm", "min_gru"], scope="module")
-def trained(request):
-    model = models.build(ModelConfig(**SIZES, mixer=request.param))
-    params = jax.jit(model.init)(jax.random.key(0))
-    return model, jax.tree.map(lambda p: 3 * p, params)  # far from uniform
+@cache
+def built(mixer):
+    """The same model and parameters in all tests: generate compiles for a model that it has not seen."""
+    model = models.build(ModelConfig(**SIZES, mixer=mixer))
+    return model, jax.jit(model.init)(jax.random.key(0)), jax.jit(model.apply)
 
 
-def greedy_by_hand(model, params, tokens, count, max_len=12):
-    apply = jax.jit(model.apply)
+def far_from_uniform(mixer):
+    model, params, apply = built(mixer)
+    return model, jax.tree.map(lambda p: 3 * np.asarray(p), params), apply
+
+
+def greedy_by_hand(apply, params, tokens, count, max_len=12):
+    """The model reads the whole text anew for each token; what stands behind it is hidden from it, by causality."""
+    tokens = np.asarray(tokens)
     while count:
         read = tokens if tokens.shape[1] < max_len else tokens[:, -max_len // 2 :]
         for _ in range(min(count, max_len - read.shape[1])):
-            token = apply(params, read)[:, -1].argmax(-1)[:, None]
-            tokens, read = (jnp.concatenate([t, token], 1) for t in (tokens, read))
+            length = read.shape[1]
+            logits = apply(params, np.pad(read, ((0, 0), (0, max_len - length))))  # one length to compile for
+            token = np.asarray(logits)[:, length - 1].argmax(-1)[:, None]
+            tokens, read = (np.concatenate([t, token], 1) for t in (tokens, read))
             count -= 1
     return tokens
 
 
-def test_greedy_is_the_full_forward(trained):
-    model, params = trained
-    expected = greedy_by_hand(model, params, PROMPT, 7)[:, 4:]
+@pytest.mark.parametrize("mixer", ["attention", "lstm", "min_gru"])
+def test_greedy_is_the_full_forward(mixer):
+    model, params, apply = far_from_uniform(mixer)
+    expected = greedy_by_hand(apply, params, PROMPT, 7)[:, 4:]
     found = generate(model, params, PROMPT, 7, key=jax.random.key(0), max_len=12, temperature=0)
     assert np.array_equal(found, expected)
     one = generate(model, params, PROMPT, 7, key=jax.random.key(0), max_len=12, top_k=1)
@@ -41,10 +52,9 @@ def test_greedy_is_the_full_forward(trained):
 
 
 def test_more_tokens_than_the_model_can_address():
-    model = models.build(ModelConfig(**SIZES))
-    params = jax.tree.map(lambda p: 3 * p, jax.jit(model.init)(jax.random.key(0)))
+    model, params, apply = far_from_uniform("attention")
     found = generate(model, params, PROMPT, 20, key=jax.random.key(0), max_len=12, temperature=0)
-    assert np.array_equal(found, greedy_by_hand(model, params, PROMPT, 20)[:, 4:])
+    assert np.array_equal(found, greedy_by_hand(apply, params, PROMPT, 20)[:, 4:])
 
 
 def test_drawn_tokens_follow_the_softmax():
@@ -52,7 +62,7 @@ def test_drawn_tokens_follow_the_softmax():
     params = jax.jit(model.init)(jax.random.key(0))
     prompt = jnp.tile(PROMPT[:1], (4000, 1))
     draw = generate(model, params, prompt, 1, key=jax.random.key(2), max_len=12, temperature=0.5, top_k=3)
-    logits = np.asarray(model.apply(params, PROMPT[:1])[0, -1], np.float64) / 0.5
+    logits = np.asarray(jax.jit(model.apply)(params, PROMPT[:1])[0, -1], np.float64) / 0.5
     kept = np.argsort(logits)[-3:]
     expected = np.zeros(11)
     expected[kept] = np.exp(logits[kept]) / np.exp(logits[kept]).sum()
@@ -62,8 +72,7 @@ def test_drawn_tokens_follow_the_softmax():
 
 
 def test_the_key_decides():
-    model = models.build(ModelConfig(**SIZES))
-    params = jax.jit(model.init)(jax.random.key(0))
+    model, params, _ = built("attention")
     texts = [generate(model, params, PROMPT, 6, key=jax.random.key(k), max_len=12) for k in (0, 0, 1)]
     assert np.array_equal(texts[0], texts[1]) and not np.array_equal(texts[0], texts[2])
 

@@ -1,6 +1,6 @@
 """One training step: golden numbers, micro-batches, what is skipped, low precision; its learning rate."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,12 @@ def batch_of(size=6, length=5):
     return {"inputs": tokens[:, :-1], "targets": tokens[:, 1:], "weights": weights}
 
 
+@cache
+def built(**variant):
+    model = models.build(ModelConfig(**SMALL | variant))
+    return model, jax.jit(model.init)(jax.random.key(0))
+
+
 def begin(model, train=TRAIN):
     return jax.jit(lambda: create(model.init(jax.random.key(0)), make_optimizer(train), jax.random.key(1)))()
 
@@ -41,18 +47,18 @@ def test_golden_steps(mixer, losses, norms):
     """Loss before, and global norm of the parameters after, each of two steps; the same on every jax."""
     model = models.build(ModelConfig(**SMALL, mixer=mixer))
     step = partial(train_step, loss_fn=cross_entropy_loss(model), tx=make_optimizer(TRAIN))
+    step, norm = jax.jit(step), jax.jit(optax.tree.norm)
     state, found = begin(model), []
     for _ in range(2):
-        state, metrics = jax.jit(step)(state, batch_of())
-        found.append((metrics["loss"][0] / metrics["loss"][1], optax.tree.norm(state.params)))
+        state, metrics = step(state, batch_of())
+        found.append((metrics["loss"][0] / metrics["loss"][1], norm(state.params)))
     np.testing.assert_allclose(np.array(found).T, (losses, norms), rtol=5e-6)
     assert int(state.step) == 2
 
 
 def test_micro_batches_give_the_gradient_of_the_whole():
     """Although the parts hold 7, 10, and 5 tokens that count."""
-    model = models.build(ModelConfig(**SMALL))
-    params, key = jax.jit(model.init)(jax.random.key(0)), jax.random.key(1)
+    (model, params), key = built(), jax.random.key(1)
     whole, sums = jax.jit(partial(gradient, cross_entropy_loss(model)))(params, batch_of(), key)
     parts, sums_of_parts = jax.jit(partial(gradient, cross_entropy_loss(model), micro_batches=3))(
         params, batch_of(), key
@@ -112,17 +118,18 @@ def test_bfloat16_trains_float32_parameters():
     steps = [
         jax.jit(partial(train_step, loss_fn=cross_entropy_loss(m), tx=make_optimizer(TRAIN))) for m in (exact, low)
     ]
-    (after, metrics), (after_low, metrics_low) = (step(begin(exact), batch_of()) for step in steps)
+    state = begin(exact)
+    (after, metrics), (after_low, metrics_low) = (step(state, batch_of()) for step in steps)
     assert {leaf.dtype for leaf in jax.tree.leaves(after_low.params)} == {jnp.dtype("float32")}
     np.testing.assert_allclose(metrics_low["loss"][0], metrics["loss"][0], rtol=0.02)
     assert metrics_low["loss"][0] != metrics["loss"][0]
 
 
 def test_label_smoothing_counts_in_training_alone():
-    model = models.build(ModelConfig(**SMALL))
-    params = jax.jit(model.init)(jax.random.key(0))
-    plain, smooth = (cross_entropy_loss(model, s)(params, batch_of(), None)[1]["loss"][0] for s in (0.0, 0.3))
-    log_probabilities = jax.nn.log_softmax(model.apply(params, batch_of()["inputs"]))
+    model, params = built()
+    losses = (jax.jit(cross_entropy_loss(model, smoothing)) for smoothing in (0.0, 0.3))
+    plain, smooth = (loss(params, batch_of(), None)[1]["loss"][0] for loss in losses)
+    log_probabilities = jax.jit(lambda inputs: jax.nn.log_softmax(model.apply(params, inputs)))(batch_of()["inputs"])
     uniform = -np.sum(np.mean(log_probabilities, -1) * batch_of()["weights"])
     np.testing.assert_allclose(smooth, 0.7 * plain + 0.3 * uniform, rtol=1e-5)
 
@@ -139,5 +146,5 @@ def test_the_learning_rate(schedule):
 def test_only_matrices_decay():
     tx = make_optimizer(TrainConfig(peak_lr=1.0, weight_decay=0.5))
     params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones((3, 2)), "scale": jnp.ones(2)}
-    updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+    updates, _ = jax.jit(lambda: tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params))()
     assert np.all(updates["kernel"] == -0.5) and not np.any(updates["bias"]) and not np.any(updates["scale"])
