@@ -274,7 +274,9 @@ def main(argv: Sequence[str]) -> int:
         words = ["experiment", MAIN_JOB, *words]
     try:
         _refuse_unknown(words)
-        return _parse(words).run(words)
+        code = _parse(words).run(words)
+        print(end="", flush=True)  # at exit it would be too late to say that it cannot be written
+        return code
     except (ConfigError, rows.FolderError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -367,4 +369,6 @@ def _draw(folder: Path) -> None:
 if __name__ == "__main__":
     if sys.stderr is not None:  # it is, where the command is started without
         sys.stderr = progress.Unfailing(sys.stderr)
+    if sys.stdout is not None:  # a full disk is an error there; head, which has read enough, is none
+        sys.stdout = progress.Unfailing(sys.stdout, BrokenPipeError)
     sys.exit(main(sys.argv[1:]))

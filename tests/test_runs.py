@@ -90,6 +90,16 @@ def test_stopped_while_nobody_reads_what_it_says(tmp_path):
     assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == step
 
 
+def test_a_training_whose_answer_nobody_reads_is_done(tmp_path):
+    """As `| head -1` leaves it: the last lines, and a code that tells how the training ended."""
+    process = subprocess.Popen(train(tmp_path, 20), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 0 and "Errno" not in said and "Traceback" not in said, said
+    assert (tmp_path / "run.html").exists()
+
+
 def workers_of(process):
     """The processes that a training has started, as Linux knows them."""
     children = "".join(path.read_text() for path in Path(f"/proc/{process.pid}/task").glob("*/children")).split()
