@@ -178,13 +178,15 @@ class Evaluate:
     """validation or test."""
     checkpoint: str = "best"
     """best (lowest validation loss), latest, or a step."""
+    data_dir: str | None = None
+    """The folder of prepared sets, if it has moved since the training."""
 
     def run(self, words: Sequence[str]) -> int:
         if not self.folders:
             raise ConfigError("evaluate needs the folder of a run: python run.py evaluate FOLDER")
         from transformer_jax import runs
 
-        found = {folder: runs.evaluate(folder, self.split, self.checkpoint) for folder in self.folders}
+        found = {folder: runs.evaluate(folder, self.split, self.checkpoint, self.data_dir) for folder in self.folders}
         if len(found) == 1:
             _print_metrics(*found.values())
             return 0
@@ -216,11 +218,13 @@ class Generate:
     """Another seed draws another text."""
     checkpoint: str = "best"
     """best (lowest validation loss), latest, or a step."""
+    data_dir: str | None = None
+    """The folder of prepared sets, if it has moved since the training."""
 
     def run(self, words: Sequence[str]) -> int:
         from transformer_jax import runs
 
-        options = {name: getattr(self, name) for name in ("checkpoint", "temperature", "top_k", "seed")}
+        options = {name: getattr(self, name) for name in ("checkpoint", "temperature", "top_k", "seed", "data_dir")}
         print(self.prompt + runs.generate(self.folder, self.prompt, self.max_new, **options))
         return 0
 

@@ -19,6 +19,8 @@ import pytest
 import run as run_py
 from transformer_jax import models, runs, tasks
 from transformer_jax.config import Config, ConfigError, ModelConfig, TaskConfig, with_overrides
+from transformer_jax.tasks import raw
+from transformer_jax.tasks.shakespeare import SET
 from transformer_jax.train import programs, tracking
 from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.log import read_config, read_metrics
@@ -204,6 +206,39 @@ def test_evaluate_gives_the_figure_of_training(tmp_path, capsys):
     assert "tset" in capsys.readouterr().err
     assert command_here("generate", folder, "--prompt", "a") == 2
     assert command_here("evaluate") == 2
+
+
+def test_data_may_have_moved_since_the_training(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(raw.ORIGINALS, SET, raw.ORIGINALS[SET]._replace(published={}))
+    text = "".join(f"{n} times {n} is {n * n}, says the clerk.\n" for n in range(100, 160))
+    (tmp_path / "input.txt").write_text(text)
+    old, new, folder = (tmp_path / name for name in ("old", "new", "run"))
+    assert command_here("prepare", SET, "--from", tmp_path, "--data-dir", old) == 0
+    small = [
+        "--model.vocab-size",
+        len(set(text)),
+        "--task.seq-len",
+        8,
+        "--model.d-model",
+        8,
+        "--model.mlp-dim",
+        8,
+        *TINY,
+    ]
+    words = ["train", "shakespeare_char", "--out", folder, "--train.num-steps", 4, "--task.data-dir", old, *small]
+    capsys.readouterr()
+    assert command_here(*words) == 0
+    trained = capsys.readouterr().out.splitlines()[0]
+    old.rename(new)
+    for words in (["evaluate", folder], ["generate", folder, "--prompt", "1", "--max-new", 2]):
+        assert command_here(*words) == 2
+        said = capsys.readouterr().err
+        assert f"no prepared set '{SET}' in {old}" in said and "--data-dir FOLDER" in said
+        assert command_here(*words, "--data-dir", tmp_path / "nowhere") == 2
+        assert f"no prepared set '{SET}' in {tmp_path / 'nowhere'}" in capsys.readouterr().err
+        assert command_here(*words, "--data-dir", new) == 0
+        assert words[0] == "generate" or capsys.readouterr().out.splitlines() == [trained]
+    assert read_config(folder).task.data_dir == str(old)
 
 
 def test_a_recurrence_is_matched_and_evaluated_beside_attention(tmp_path, capsys):
