@@ -11,11 +11,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
+import configs
 import run as run_py
 from transformer_jax import models, runs, tasks
 from transformer_jax.config import Config, ConfigError, ModelConfig, TaskConfig, with_overrides
@@ -143,6 +145,14 @@ def test_no_worker_outlives_a_killed_training(with_workers):
     while left := [pid for pid in workers if Path(f"/proc/{pid}").exists()]:
         assert time.monotonic() < give_up, left
         time.sleep(0.05)
+
+
+def test_no_worker_is_started_to_count_the_work(monkeypatch):
+    """They take seconds to start; those that train are enough."""
+    monkeypatch.setattr(runs.timing, "calibration", lambda: SimpleNamespace(peak_flops=1.0))
+    config = configs.get("digits_vit")
+    flops, _ = runs._speed(models.build(config.model), tasks.build(config)._replace(train=None), config)
+    assert flops > 6 * config.task.batch_size * config.model.num_layers * config.model.d_model**2
 
 
 COMPILES_LONG = ["--model.num-layers", 10, "--model.d-model", 8, "--model.mlp-dim", 8, "--train.warmup-steps", 2]
