@@ -219,7 +219,7 @@ def _speed(model, task, config: Config) -> tuple[float | None, float]:
     """Matmul FLOPs of one step (None where a primitive has no rule), and the FLOP/s of a large matmul here."""
     run = programs.build(model, config.train)
     lanes = (config.train.lanes,) if config.train.lanes > 1 else ()
-    batch = next(iter(task.evaluate("validation")))  # as those of training, for which worker processes would start
+    batch = next(iter(task.evaluate("validation")))  # for one of training workers would start
     steps = next_stop(0, config.train)  # of a whole chunk: then its trace is that of the training
     shapes = {k: jax.ShapeDtypeStruct((steps, *lanes, *v.shape), v.dtype) for k, v in batch.items()}
     try:
