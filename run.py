@@ -178,13 +178,15 @@ class Evaluate:
     """validation or test."""
     checkpoint: str = "best"
     """best (lowest validation loss), latest, or a step."""
+    data_dir: str | None = None
+    """The folder of prepared sets, if it has moved since the training."""
 
     def run(self, words: Sequence[str]) -> int:
         if not self.folders:
             raise ConfigError("evaluate needs the folder of a run: python run.py evaluate FOLDER")
         from transformer_jax import runs
 
-        found = {folder: runs.evaluate(folder, self.split, self.checkpoint) for folder in self.folders}
+        found = {folder: runs.evaluate(folder, self.split, self.checkpoint, self.data_dir) for folder in self.folders}
         if len(found) == 1:
             _print_metrics(*found.values())
             return 0
@@ -216,11 +218,13 @@ class Generate:
     """Another seed draws another text."""
     checkpoint: str = "best"
     """best (lowest validation loss), latest, or a step."""
+    data_dir: str | None = None
+    """The folder of prepared sets, if it has moved since the training."""
 
     def run(self, words: Sequence[str]) -> int:
         from transformer_jax import runs
 
-        options = {name: getattr(self, name) for name in ("checkpoint", "temperature", "top_k", "seed")}
+        options = {name: getattr(self, name) for name in ("checkpoint", "temperature", "top_k", "seed", "data_dir")}
         print(self.prompt + runs.generate(self.folder, self.prompt, self.max_new, **options))
         return 0
 
@@ -274,7 +278,9 @@ def main(argv: Sequence[str]) -> int:
         words = ["experiment", MAIN_JOB, *words]
     try:
         _refuse_unknown(words)
-        return _parse(words).run(words)
+        code = _parse(words).run(words)
+        print(end="", flush=True)  # at exit it would be too late to say that it cannot be written
+        return code
     except (ConfigError, rows.FolderError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -367,4 +373,6 @@ def _draw(folder: Path) -> None:
 if __name__ == "__main__":
     if sys.stderr is not None:  # it is, where the command is started without
         sys.stderr = progress.Unfailing(sys.stderr)
+    if sys.stdout is not None:  # a full disk is an error there; head, which has read enough, is none
+        sys.stdout = progress.Unfailing(sys.stdout, BrokenPipeError)
     sys.exit(main(sys.argv[1:]))

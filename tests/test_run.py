@@ -162,6 +162,28 @@ def test_list_names_what_there_is(capsys):
         assert line in shown
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])  # found out at the first line, or at the end
+@pytest.mark.parametrize("words", ["list", "--help", "experiment attention_cost --dry-run"])
+def test_head_may_read_less_than_there_is(words, unbuffered):
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, ROOT / "run.py", *words.split()]
+    ran = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=environment)
+    os.close(writer)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_loses_no_answer_in_silence(unbuffered):
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, ROOT / "run.py", "list"]
+        ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+    assert ran.returncode == 1 and ran.stderr.startswith("error: ") and ran.stderr.count("\n") == 1
+
+
 def test_help_on_an_experiment_shows_its_own_defaults(capsys):
     assert command("experiment", "tiny", "--help") == 0
     shown = words_of(capsys.readouterr().out)

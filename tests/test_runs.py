@@ -11,14 +11,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
+import configs
 import run as run_py
 from transformer_jax import models, runs, tasks
 from transformer_jax.config import Config, ConfigError, ModelConfig, TaskConfig, with_overrides
+from transformer_jax.tasks import raw
+from transformer_jax.tasks.shakespeare import SET
 from transformer_jax.train import programs, tracking
 from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.log import read_config, read_metrics
@@ -90,6 +94,16 @@ def test_stopped_while_nobody_reads_what_it_says(tmp_path):
     assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == step
 
 
+def test_a_training_whose_answer_nobody_reads_is_done(tmp_path):
+    """As `| head -1` leaves it: the last lines, and a code that tells how the training ended."""
+    process = subprocess.Popen(train(tmp_path, 20), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 0 and "Errno" not in said and "Traceback" not in said, said
+    assert (tmp_path / "run.html").exists()
+
+
 def workers_of(process):
     """The processes that a training has started, as Linux knows them."""
     children = "".join(path.read_text() for path in Path(f"/proc/{process.pid}/task").glob("*/children")).split()
@@ -131,6 +145,14 @@ def test_no_worker_outlives_a_killed_training(with_workers):
     while left := [pid for pid in workers if Path(f"/proc/{pid}").exists()]:
         assert time.monotonic() < give_up, left
         time.sleep(0.05)
+
+
+def test_no_worker_is_started_to_count_the_work(monkeypatch):
+    """They take seconds to start; those that train are enough."""
+    monkeypatch.setattr(runs.timing, "calibration", lambda: SimpleNamespace(peak_flops=1.0))
+    config = configs.get("digits_vit")
+    flops, _ = runs._speed(models.build(config.model), tasks.build(config)._replace(train=None), config)
+    assert flops > 6 * config.task.batch_size * config.model.num_layers * config.model.d_model**2
 
 
 COMPILES_LONG = ["--model.num-layers", 10, "--model.d-model", 8, "--model.mlp-dim", 8, "--train.warmup-steps", 2]
@@ -194,6 +216,39 @@ def test_evaluate_gives_the_figure_of_training(tmp_path, capsys):
     assert "tset" in capsys.readouterr().err
     assert command_here("generate", folder, "--prompt", "a") == 2
     assert command_here("evaluate") == 2
+
+
+def test_data_may_have_moved_since_the_training(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(raw.ORIGINALS, SET, raw.ORIGINALS[SET]._replace(published={}))
+    text = "".join(f"{n} times {n} is {n * n}, says the clerk.\n" for n in range(100, 160))
+    (tmp_path / "input.txt").write_text(text)
+    old, new, folder = (tmp_path / name for name in ("old", "new", "run"))
+    assert command_here("prepare", SET, "--from", tmp_path, "--data-dir", old) == 0
+    small = [
+        "--model.vocab-size",
+        len(set(text)),
+        "--task.seq-len",
+        8,
+        "--model.d-model",
+        8,
+        "--model.mlp-dim",
+        8,
+        *TINY,
+    ]
+    words = ["train", "shakespeare_char", "--out", folder, "--train.num-steps", 4, "--task.data-dir", old, *small]
+    capsys.readouterr()
+    assert command_here(*words) == 0
+    trained = capsys.readouterr().out.splitlines()[0]
+    old.rename(new)
+    for words in (["evaluate", folder], ["generate", folder, "--prompt", "1", "--max-new", 2]):
+        assert command_here(*words) == 2
+        said = capsys.readouterr().err
+        assert f"no prepared set '{SET}' in {old}" in said and "--data-dir FOLDER" in said
+        assert command_here(*words, "--data-dir", tmp_path / "nowhere") == 2
+        assert f"no prepared set '{SET}' in {tmp_path / 'nowhere'}" in capsys.readouterr().err
+        assert command_here(*words, "--data-dir", new) == 0
+        assert words[0] == "generate" or capsys.readouterr().out.splitlines() == [trained]
+    assert read_config(folder).task.data_dir == str(old)
 
 
 def test_a_recurrence_is_matched_and_evaluated_beside_attention(tmp_path, capsys):

@@ -1,8 +1,9 @@
 """What a person sees of a run while it goes: a live table on a terminal, now and then a line elsewhere."""
 
 import contextlib
+import os
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TextIO
 
 from rich.console import Console, Group
@@ -21,20 +22,34 @@ class Unfailing:
     """A stream for people. Where nobody can read it any more (tee is gone, the disk is full) the words are lost,
     and nothing else is."""
 
-    def __init__(self, stream: TextIO):
-        self._stream = stream
+    def __init__(self, stream: TextIO, lost: type[OSError] = OSError):
+        """`lost`: the errors that are not raised; another one is raised once."""
+        self._stream, self._lost = stream, lost
 
     def __getattr__(self, name: str):
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        with contextlib.suppress(OSError):
+        with self._losing():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        with contextlib.suppress(OSError):
+        with self._losing():
             self._stream.flush()
+
+    @contextlib.contextmanager
+    def _losing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            told = not isinstance(error, self._lost)
+            if told or isinstance(error, BrokenPipeError):  # the stream keeps the words: it would fail again at exit
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._stream.fileno())
+                os.close(nowhere)
+            if told:
+                raise
 
 
 class Eta:

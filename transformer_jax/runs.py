@@ -9,11 +9,12 @@ import numpy as np
 from rich.console import Console
 
 from transformer_jax import models, tasks
-from transformer_jax.config import Config, ConfigError
+from transformer_jax.config import Config, ConfigError, with_overrides
 from transformer_jax.measure import closed_form, flops, timing
 from transformer_jax.measure.matching import matched
 from transformer_jax.rows import FILE, FolderError, locked
 from transformer_jax.stopping import stop_signals
+from transformer_jax.tasks.sets import MissingData
 from transformer_jax.train import programs, tracking
 from transformer_jax.train.checkpoint import CheckpointError, Checkpoints
 from transformer_jax.train.evaluate import evaluate as evaluate_split
@@ -79,16 +80,20 @@ def describe(folder: Path) -> dict[str, str | int]:
     return {"mixer": model.mixer, "width": width, "parameters": closed_form.num_params(model)}
 
 
-def evaluate(folder: Path, split: str = "validation", checkpoint: str = "best") -> list[dict[str, float]]:
+def evaluate(
+    folder: Path, split: str = "validation", checkpoint: str = "best", data_dir: str | None = None
+) -> list[dict[str, float]]:
     """The metrics of a saved step on a whole split, by lane; everything is read from the folder.
+
+    `data_dir` says where the data are now, if they have moved since the training.
 
     Raises:
       ConfigError: the folder holds no run, or the task no such split.
+      MissingData: the data are not where they were, or not in `data_dir`.
       CheckpointError: no such checkpoint, or a damaged one.
     """
     use_compilation_cache()
-    config = read_config(folder)
-    task = tasks.build(config)
+    config, task = _trained(folder, data_dir)
     run = programs.build(models.build(config.model), config.train)
     params = _params(folder, run, checkpoint)
     try:
@@ -107,17 +112,19 @@ def generate(
     temperature: float = 1.0,
     top_k: int | None = None,
     seed: int = 0,
+    data_dir: str | None = None,
 ) -> str:
     """The text with which a run's model continues the prompt (its first lane's).
 
     Raises:
       ConfigError: the folder holds no run of a text model, the prompt has a character it never saw, or an
         option is impossible.
+      MissingData: as `evaluate`; the symbols of a text model are those of its training data.
       CheckpointError: no such checkpoint, or a damaged one.
     """
     use_compilation_cache()
-    config = read_config(folder)
-    task, model = tasks.build(config), models.build(config.model)
+    config, task = _trained(folder, data_dir)
+    model = models.build(config.model)
     if task.encode is None or model.extend is None:
         raise ConfigError(f"{folder} holds a run on {config.task.name}, which is not a language model of text")
     try:
@@ -181,6 +188,17 @@ def _leave(folder: Path, shown: Progress | None) -> bool:
     return True
 
 
+def _trained(folder: Path, data_dir: str | None) -> tuple[Config, tasks.Task]:
+    """What a run was trained with, and its task, whose data may have moved."""
+    config = read_config(folder)
+    if data_dir is not None:
+        config = with_overrides(config, {"task.data_dir": data_dir})
+    try:
+        return config, tasks.build(config)
+    except MissingData as error:
+        raise MissingData(f"{error}\n  if it is elsewhere now: --data-dir FOLDER") from None
+
+
 def _params(folder: Path, run: programs.Programs, checkpoint: str):
     checkpoints, target = Checkpoints(folder / "checkpoints"), jax.eval_shape(run.init)
     while True:
@@ -201,7 +219,7 @@ def _speed(model, task, config: Config) -> tuple[float | None, float]:
     """Matmul FLOPs of one step (None where a primitive has no rule), and the FLOP/s of a large matmul here."""
     run = programs.build(model, config.train)
     lanes = (config.train.lanes,) if config.train.lanes > 1 else ()
-    batch = next(task.train(config.train.seed))
+    batch = next(iter(task.evaluate("validation")))  # for one of training workers would start
     steps = next_stop(0, config.train)  # of a whole chunk: then its trace is that of the training
     shapes = {k: jax.ShapeDtypeStruct((steps, *lanes, *v.shape), v.dtype) for k, v in batch.items()}
     try:

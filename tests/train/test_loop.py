@@ -231,6 +231,23 @@ def test_what_is_done_is_not_left_behind(parts, tmp_path, monkeypatch, poisoned,
         assert fit(model, task, config, tmp_path, progress=progress).status == status
 
 
+def test_nothing_is_compiled_when_there_are_steps_to_lose(parts, tmp_path):
+    """A request to stop would wait for the compiler. Chunks of three steps and of one, and the evaluation."""
+    model, task, config = parts({"train.chunk_steps": 3, "train.peak_lr": 0.02})  # programs of this test alone
+    progress, compiled = Progress(), []
+
+    def listen(event, seconds, **details):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(progress.advanced)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        fit(model, task, config, tmp_path, progress=progress)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert compiled.count(False) >= 4 and True not in compiled
+
+
 @pytest.mark.parametrize("mixer", ["attention", pytest.param("gru", marks=pytest.mark.slow)])
 def test_a_lane_is_the_run_alone(parts, tmp_path, mixer):
     short = {"model.mixer": mixer, "train.num_steps": 4}

@@ -1,5 +1,6 @@
 """Trains: one flat loop over chunks of steps that run on the device."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,12 +63,12 @@ def fit(
     with Checkpoints(folder / "checkpoints") as checkpoints:
         state, step, positions, rollbacks = _begin(checkpoints, run, allow_fallback)
         _move(streams, positions)
-        checkpoints.prepare(state)
         run_folder.record(folder, "start", step=step, **run_folder.environment(), data=task.describe())
         status, metrics = "stopped", []
         with run_folder.Log(folder, step, send) as log, progress.showing(step, train.num_steps):
             positions = [stream.get_state() for stream in streams]
             chunk = _draw(streams, next_stop(step, train) - step)
+            _compile(run, checkpoints, state, chunk, task, step, train)
             while step < train.num_steps and not stopping():
                 checkpoints.check()
                 state, sums = _run(run, state, chunk)
@@ -151,6 +152,25 @@ def _draw(streams: Sequence[Any], steps: int) -> list[dict[str, np.ndarray]]:
 
 def _stack(batches: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _compile(run: programs.Programs, checkpoints: Checkpoints, state, chunk, task, step: int, train: TrainConfig):
+    """Compiles what the loop will call, while there are no steps to lose: see `Progress.advanced`.
+
+    Later a request to stop would wait for the compiler, whose end alone returns to Python. That remains so for texts
+    bucketed by length: which shapes their later chunks have is known when they are drawn.
+    """
+    checkpoints.prepare(state)
+    lengths = set()
+    while step < train.num_steps:
+        end = next_stop(step, train)
+        lengths.add(end - step)
+        step = end
+    for steps in lengths if len(chunk) == 1 else ():
+        shapes = {name: jax.ShapeDtypeStruct((steps, *v.shape[1:]), v.dtype) for name, v in chunk[0].items()}
+        run.run_chunk.lower(state, shapes).compile()
+    for batch in itertools.islice(task.evaluate("validation"), 1 if lengths else 0):  # all have the same shape
+        run.evaluate.lower(state.params, batch).compile()
 
 
 def _run(run: programs.Programs, state, chunk: list[dict[str, np.ndarray]]):
