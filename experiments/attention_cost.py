@@ -23,6 +23,7 @@ RECURRENT = {"model.mixer": ["rnn", "gru", "lstm", "min_gru"]}
 PARALLEL = {"model.mixer": ["min_gru"], "model.recurrence": ["associative"]}  # no loop over time
 SOME = {"model.mixer": ["lstm", "min_gru"]}
 LSTM = {"model.mixer": ["lstm"]}
+MIN_GRU = {"model.mixer": ["min_gru"]}
 
 
 def over(kinds, level, phase, lengths, **axes):
@@ -43,17 +44,19 @@ SWEEP = chain(
     over([PARALLEL], ["op"], ["train"], SPARSE),
     over([AUTO, SOME], ["op"], ["forward"], SPARSE),
     over([REFERENCE], ["op"], ["forward"], SPARSE[:-1]),
-    over([AUTO, LSTM], ["block"], ["train"], SPARSE),
-    over([AUTO, SOME], ["model"], ["train"], SPARSE),
+    over([AUTO, LSTM], ["block"], ["train"], SPARSE[1:]),
+    over([AUTO, LSTM], ["model"], ["train"], SPARSE),
+    over([MIN_GRU], ["model"], ["train"], SPARSE[1:]),
     over([AUTO, RECURRENT], ["model"], ["forward"], [64, 512, 4096]),
     # the same question at equal parameters, and at equal training FLOPs
-    over([LSTM], ["model"], ["train"], SPARSE[1:], measure__matching=["params", "flops"]),
+    over([LSTM], ["model"], ["train"], SPARSE[2:], measure__matching=["params", "flops"]),
     # heads that share d_model, then heads of a fixed width
     over([AUTO], ["op"], ["train"], [256, 1024], model__num_heads=[1, 2, 4, 8, 16]),
     over([AUTO], ["op"], ["train"], [256, 1024], model__num_heads=[1, 2, 4, 8], model__head_dim=[16]),
     over([AUTO], ["model"], ["forward"], [64, 512], model__num_heads=[1, 4, 16]),
     # depth
-    over([AUTO, LSTM], ["model"], ["train"], [256, 1024], model__num_layers=[1, 2, 8]),
+    over([AUTO], ["model"], ["train"], [256, 1024], model__num_layers=[1, 2, 8]),
+    over([LSTM], ["model"], ["train"], [1024], model__num_layers=[1, 2, 8]),
     # one more token after T
     over([AUTO, SOME], ["model"], ["decode"], SPARSE),
     # the same program once more: what this machine cannot tell apart

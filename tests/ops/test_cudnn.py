@@ -1,10 +1,15 @@
 """cuDNN's LSTM: its packed weights through JAX's own reference, its refusals, and on a GPU its numbers."""
 
+from functools import partial
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import rnn
+from jax.interpreters import mlir
+from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
 
 from transformer_jax.ops.cudnn import lstm_cudnn, packed
 from transformer_jax.ops.recurrence import project_and_recur
@@ -33,6 +38,23 @@ def test_packed_weights_are_those_of_jaxs_reference():
 def test_says_why_it_cannot_run():
     with pytest.raises(ValueError, match="needs an NVIDIA GPU and JAX's CUDA plugin; this is"):
         lstm_cudnn(*arguments())
+
+
+@pytest.mark.skipif(jax.default_backend() == "gpu", reason="cuDNN runs here")
+def test_lowers_with_its_gradient(monkeypatch):
+    """As far as a machine without a GPU goes: cuDNN's answers (sizes of its buffers, its descriptor) are stood in."""
+    library = SimpleNamespace(build_rnn_descriptor=lambda *sizes: b"descriptor")
+    sizes = lambda *config: (8, 16)  # noqa: E731
+    monkeypatch.setattr(rnn.gpu_rnn, "compute_rnn_workspace_reserve_space_sizes", sizes, raising=False)
+    for primitive, rule in ((rnn.rnn_fwd_p, "_rnn_fwd_lowering"), (rnn.rnn_bwd_p, "_rnn_bwd_lowering")):
+        mlir.register_lowering(primitive, partial(getattr(rnn.gpu_rnn, rule), library, "cu"), platform="cuda")
+
+    def train(*args):
+        return jax.grad(lambda *args: lstm_cudnn(*args)[0].sum(), argnums=(0, 1, 2, 3))(*args)
+
+    with use_abstract_mesh(AbstractMesh((), (), abstract_device=AbstractDevice("cuda", 1, "cuda"))):
+        text = jax.jit(train).trace(*arguments()).lower(lowering_platforms=("cuda",)).as_text()
+    assert "cudnn_rnn_ffi" in text and "cudnn_rnn_bwd_ffi" in text
 
 
 @pytest.mark.skipif(jax.default_backend() != "gpu", reason="needs an NVIDIA GPU")
