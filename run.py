@@ -97,6 +97,8 @@ class Experiment:
         given = given_on(words, self.config)
         if "--only" in words and not self.only:
             raise ConfigError("--only needs axis=value,value ...: --only seq_len=64,128 mixer=lstm")
+        if not self.timeout > 0:
+            raise ConfigError(f"--timeout {self.timeout}: must be above 0 seconds")
         cells = experiment.plan(module, given, sweep.parse_only(self.only), self.limit)
         if self.dry_run:
             return _show_plan(module, cells)
@@ -115,11 +117,13 @@ class Experiment:
         )
         whole = f"{summary.cells['ok']} of {len(cells)} cells are whole"
         if summary.interrupted:
-            print(f"stopped: {whole}; repeat the command to go on", file=sys.stderr)
+            new = f"{sum(summary.added.values())} new measurements are kept"
+            print(f"stopped: {new}, {whole}; repeat the command to go on", file=sys.stderr)
             return stopping.RESUMABLE
-        print(whole, *(f"{n} {status}" for status, n in summary.cells.items() if status != "ok"), sep=", ")
+        others = [f"{n} {status}" for status, n in summary.cells.items() if status != "ok"]
+        print(whole, *others, *(["--retry-failed tries again"] if others else []), sep=", ")
         _draw(folder)
-        return 1 if summary.cells["failed"] or summary.cells["killed"] else 0
+        return 1 if summary.cells["failed"] or summary.cells["killed"] or not summary.cells["ok"] else 0
 
 
 @dataclass(frozen=True)

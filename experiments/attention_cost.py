@@ -16,6 +16,7 @@ BASE = configs.get("bench")
 
 LENGTHS = [64, 128, 256, 512, 1024, 2048, 4096]
 SPARSE = LENGTHS[::2]
+WHOLE = [128, 512, 2048, 4096]  # `auto` runs one program at all of these: a polynomial takes four lengths of one
 CAREFUL = {"measure__rounds": [10], "measure__min_sample_seconds": [0.3]}  # where the exponent is fitted
 AUTO = {"model.mixer": ["attention"], "model.attention": ["auto"]}
 REFERENCE = {"model.mixer": ["attention"], "model.attention": ["reference"]}  # stores every score: a wall, at short T
@@ -44,24 +45,23 @@ SWEEP = chain(
     over([PARALLEL], ["op"], ["train"], SPARSE),
     over([AUTO, SOME], ["op"], ["forward"], SPARSE),
     over([REFERENCE], ["op"], ["forward"], SPARSE[:-1]),
-    over([AUTO, LSTM], ["block"], ["train"], SPARSE[1:]),
-    over([AUTO, LSTM], ["model"], ["train"], SPARSE),
-    over([MIN_GRU], ["model"], ["train"], SPARSE[1:]),
-    over([AUTO, RECURRENT], ["model"], ["forward"], [64, 512, 4096]),
+    over([AUTO, LSTM], ["block"], ["train"], WHOLE),
+    over([AUTO, LSTM], ["model"], ["train"], WHOLE),
+    over([MIN_GRU], ["model"], ["train"], WHOLE[1:]),
+    over([AUTO, RECURRENT], ["model"], ["forward"], [128, 512, 4096]),
     # the same question at equal parameters, and at equal training FLOPs
-    over([LSTM], ["model"], ["train"], SPARSE[2:], measure__matching=["params", "flops"]),
+    over([LSTM], ["model"], ["train"], WHOLE[1:], measure__matching=["params", "flops"]),
     # heads that share d_model, then heads of a fixed width
     over([AUTO], ["op"], ["train"], [256, 1024], model__num_heads=[1, 2, 4, 8, 16]),
     over([AUTO], ["op"], ["train"], [256, 1024], model__num_heads=[1, 2, 4, 8], model__head_dim=[16]),
-    over([AUTO], ["model"], ["forward"], [64, 512], model__num_heads=[1, 4, 16]),
+    over([AUTO], ["model"], ["forward"], [128, 512], model__num_heads=[1, 4, 16]),
     # depth
-    over([AUTO], ["model"], ["train"], [256, 1024], model__num_layers=[1, 2, 8]),
-    over([LSTM], ["model"], ["train"], [1024], model__num_layers=[1, 2, 8]),
+    over([AUTO, LSTM], ["model"], ["train"], [512, 2048], model__num_layers=[1, 2, 8]),
     # one more token after T
-    over([AUTO, SOME], ["model"], ["decode"], SPARSE),
+    over([AUTO, LSTM], ["model"], ["decode"], SPARSE),
     # the same program once more: what this machine cannot tell apart
     over([AUTO, LSTM], ["op"], ["train"], [64, 1024], measure__repeat=[1]),
-    over([AUTO, LSTM], ["model"], ["train"], [256], measure__repeat=[1]),
+    over([AUTO, LSTM], ["model"], ["train"], [512], measure__repeat=[1]),
 )
 report = attention_cost.report
 

@@ -351,9 +351,13 @@ def _require(rule: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+LARGEST = 2**31 - 1  # what JAX's integers hold
+
+
 def _at_least(section, section_name: str, name: str, low: int) -> None:
     value = getattr(section, name)
     _require(value >= low, f"{section_name}.{name}={value}: must be at least {low}")
+    _require(value <= LARGEST, f"{section_name}.{name}={value}: must be at most {LARGEST}")
 
 
 def _check_types(section, section_name: str) -> None:

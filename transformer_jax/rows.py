@@ -143,12 +143,16 @@ def locked(folder: Path) -> Iterator[None]:
     """Makes the folder and keeps every other runner out of it until this process ends, however it ends.
 
     Raises:
-      FolderError: another runner is at work there, or the folder cannot be written, or the disk is full.
+      FolderError: another runner is at work there, or it holds something else, or it cannot be written, or the disk
+        is full.
     """
     if folder.is_file():
         raise FolderError(f"{folder} is a file: choose another --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        inside = set(os.listdir(folder))
+        if inside and not inside & _OURS:
+            raise FolderError(f"{folder} holds something else ({min(inside)}): choose another --out")
         free = shutil.disk_usage(folder).free
         if free < MIN_FREE_BYTES:
             raise FolderError(f"{folder} is on a disk with {free / 2**20:.0f} MB left; at least 32 MB are needed")
@@ -189,4 +193,5 @@ def without_private(value):
     return clean(value)
 
 
+_OURS = {".lock", FILE, "config.json"}
 _SECRET = re.compile("KEY|TOKEN|SECRET|PASSW|CREDENTIAL")

@@ -1,6 +1,7 @@
 """A training run as a folder: a config's model and task brought together, trained, evaluated, made to write."""
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 
@@ -54,8 +55,9 @@ def train(
     if wandb:
         tracking.require()
     config = matched(config)
-    task = tasks.build(config)
+    task = _build(config, "--task.data-dir")
     check(config, task)
+    _check_memory(config)
     model = models.build(config.model)
     shown = None
     with locked(folder), stop_signals(lambda: _leave(folder, shown)) as stopping:
@@ -170,6 +172,18 @@ def check(config: Config, task) -> None:
         )
 
 
+def _check_memory(config: Config) -> None:
+    """Raises ConfigError where the parameters cannot fit, before the folder is this run's."""
+    device = jax.local_devices()[0].memory_stats() or {}  # a CPU has none
+    limit = device.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    count = closed_form.num_params(config.model) * config.train.lanes
+    if (needed := 16 * count) > limit:  # float32: each with its gradient and AdamW's two moments
+        raise ConfigError(
+            f"{count:,} parameters train in at least {needed / 1e9:.1f} GB, and this machine has {limit / 1e9:.1f}:"
+            " make model.d_model, num_layers or vocab_size smaller"
+        )
+
+
 def _leave(folder: Path, shown: Progress | None) -> bool:
     """Whether a launch that is asked to stop can end at once: while it starts and compiles its first chunk of steps.
 
@@ -193,10 +207,14 @@ def _trained(folder: Path, data_dir: str | None) -> tuple[Config, tasks.Task]:
     config = read_config(folder)
     if data_dir is not None:
         config = with_overrides(config, {"task.data_dir": data_dir})
+    return config, _build(config, "--data-dir")
+
+
+def _build(config: Config, option: str) -> tasks.Task:
     try:
-        return config, tasks.build(config)
+        return tasks.build(config)
     except MissingData as error:
-        raise MissingData(f"{error}\n  if it is elsewhere now: --data-dir FOLDER") from None
+        raise MissingData(f"{error}\n  if it is prepared elsewhere: {option} FOLDER") from None
 
 
 def _params(folder: Path, run: programs.Programs, checkpoint: str):
@@ -216,7 +234,9 @@ def _steps(task) -> int:
 
 
 def _speed(model, task, config: Config) -> tuple[float | None, float]:
-    """Matmul FLOPs of one step (None where a primitive has no rule), and the FLOP/s of a large matmul here."""
+    """Matmul FLOPs of a step (None: a primitive has no rule, or steps differ), and the FLOP/s of a large matmul."""
+    if config.task.bucket_lengths:
+        return None, timing.calibration().peak_flops
     run = programs.build(model, config.train)
     lanes = (config.train.lanes,) if config.train.lanes > 1 else ()
     batch = next(iter(task.evaluate("validation")))  # for one of training workers would start

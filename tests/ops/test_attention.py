@@ -25,23 +25,28 @@ QUICK = {
 }  # compiles in two thirds of the time
 
 
-@pytest.fixture(params=[name for name in ATTENTION if name != "auto"])
+@pytest.fixture(params=[*(name for name in ATTENTION if name != "auto"), "blockwise off the CPU"])
 def attend(request, monkeypatch):
-    """One implementation, made to run here where it can be: splash in Pallas's interpreter, blocks of 4 x 3."""
+    """One implementation, made to run here where it can be: splash in Pallas's interpreter, blocks of 4 x 3, and
+    off the CPU two or more heads of these at once."""
+    name = request.param.partition(" ")[0]
     monkeypatch.setattr(blockwise, "ROWS", 4)
     monkeypatch.setattr(blockwise, "KEYS", 3)
+    monkeypatch.setattr(blockwise, "SCORES_AT_ONCE", 2 * 8 * 6)
+    if request.param != name:
+        monkeypatch.setattr(blockwise, "platform", lambda: "gpu")
     if request.param == "cudnn" and attention.platform() != "gpu":
         pytest.skip("cuDNN runs on NVIDIA only; test_cudnn_lowers does what is possible here")
     if request.param == "splash" and attention.platform() != "tpu":
         monkeypatch.setattr(attention, "platform", lambda: "tpu")
         interpreted = functools.partial(splash_attention_kernel.make_splash_mha_single_device, interpret=True)
         monkeypatch.setattr(splash_attention_kernel, "make_splash_mha_single_device", interpreted)
-    fn = ATTENTION[request.param]
+    fn = ATTENTION[name]
 
     def call(q, *rest, **arguments):
-        reason = attention.refusal(request.param, q, rest[0], **arguments)
+        reason = attention.refusal(name, q, rest[0], **arguments)
         if reason is not None:
-            with pytest.raises(ValueError, match=f"attention={request.param} cannot run.*these can: .*reference"):
+            with pytest.raises(ValueError, match=f"attention={name} cannot run.*these can: .*reference"):
                 fn(q, *rest, **arguments)
             pytest.skip(reason)
         return fn(q, *rest, **arguments)
@@ -270,6 +275,19 @@ def test_wrong_shapes_raise():
         ATTENTION["xla"](q[:, :, :2], k.astype("float16"), v)
     with pytest.raises(ValueError, match="B, S, K, Dh"):
         ATTENTION["reference"](q[:, :, :2], k, v[:1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("L", "S", "window"), [(512, 1024, None), (1000, 250, 300), (700, 700, None)])
+def test_splash_in_large_blocks(monkeypatch, L, S, window):
+    """Blocks of 512 and 256, in Pallas's interpreter: too many scores for the oracle, so against the formula."""
+    arrays = draw(18, 1, L, S, 2, 1, 16)
+    expected = value_and_gradients(ATTENTION["reference"], *arrays, causal=True, window=window)
+    monkeypatch.setattr(attention, "platform", lambda: "tpu")
+    interpreted = functools.partial(splash_attention_kernel.make_splash_mha_single_device, interpret=True)
+    monkeypatch.setattr(splash_attention_kernel, "make_splash_mha_single_device", interpreted)
+    assert {attention._splash_block(T) for T in (L, S)} & {256, 512}
+    assert_close(value_and_gradients(ATTENTION["splash"], *arrays, causal=True, window=window), expected)
 
 
 def traced_for(platform):

@@ -136,7 +136,7 @@ def test_heads_in_batches_are_heads_one_by_one(monkeypatch, arguments):
     """The form of accelerators, here with a batch that does not divide the number of key heads (2 * 3)."""
     monkeypatch.setattr(blockwise, "ROWS", 4)
     monkeypatch.setattr(blockwise, "KEYS", 3)
-    monkeypatch.setattr(blockwise, "HEADS_AT_ONCE", 4)
+    monkeypatch.setattr(blockwise, "SCORES_AT_ONCE", 4 * 8 * 6)  # four heads of a wide block
     rng = np.random.default_rng(0)
     shapes = (2, 5, 6, 4), (2, 7, 3, 4), (2, 7, 3, 4), (2, 5, 6, 4)
     arrays = tuple(jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes)

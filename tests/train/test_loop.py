@@ -324,3 +324,4 @@ def test_chunks_depend_on_nothing_but_where_they_begin(num_steps, chunk_steps, e
         step = after
     due = {s for n in (eval_every, checkpoint_every) for s in range(n, num_steps, n)} | {num_steps}
     assert due <= set(ends)
+    assert len({end - begin for begin, end in itertools.pairwise([0, *ends])}) <= 3  # each is compiled for

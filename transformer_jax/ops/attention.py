@@ -183,7 +183,8 @@ def cudnn(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, length
 
 def _splash_block(length: int) -> int:
     """MaxText's 512 where that pads little (the kernel's own default of 128 is marked as a placeholder); not timed."""
-    return next(block for block in (512, 256, 128) if -length % block <= length // 8 or block == 128)
+    enough = max(length + -length % 128, length * 9 // 8)
+    return next(block for block in (512, 256, 128) if length + -length % block <= enough)
 
 
 @_entry

@@ -21,8 +21,8 @@ What was tried on CPU (2 cores, XLA of jax 0.10; 8 heads of width 64, float32), 
 - rowsum(dO * O) over four axes: up to 18 ns an entry, 10 % of all time; over two axes below 1.
 The products now take most of the time, at about 140 GFLOP/s where one large product reaches 185.
 
-Elsewhere one head at a time would leave most of a device idle: HEADS_AT_ONCE run as one batch. That is reasoned and
-compiled for (a TPU ahead of time), not timed.
+Elsewhere one head at a time would leave most of a device idle: as many as make SCORES_AT_ONCE run as one batch. That is
+reasoned, and compiled for a TPU ahead of time (6 MiB of temporaries for 8 heads at T = 4096), not timed.
 """
 
 import functools
@@ -37,7 +37,7 @@ from transformer_jax.ops.devices import platform, vary_alike
 ROWS = 512  # queries times G in a block
 KEYS = 512  # keys in a block
 WIDE = 2  # small blocks along each side of a wide one
-HEADS_AT_ONCE = 16  # off the CPU: 64 MiB of scores in a wide block, thousands of tiles for a device's cores
+SCORES_AT_ONCE = 2**23  # off the CPU, of as many heads as that takes: 32 MiB an array, 512 tiles of 128 x 128
 LOW = -1e30  # a hidden score: LOW - LOW / 2 is still low enough for exp to give 0, and no NaN
 
 
@@ -265,7 +265,8 @@ def _walk(call, over, start, step, finish, masked):
     heads = over[0].shape[0] * call.heads
     if platform() == "cpu":
         return jax.lax.fori_loop(0, heads, in_place, over)
-    parts = jax.lax.map(work, jnp.arange(heads), batch_size=HEADS_AT_ONCE)
+    largest = max((loop.queries * call.group * loop.keys for loop in loops(call, masked)), default=1)
+    parts = jax.lax.map(work, jnp.arange(heads), batch_size=min(heads, max(1, SCORES_AT_ONCE // largest)))
     return tuple(_joined(x, part, call) for x, part in zip(over, parts, strict=True))
 
 

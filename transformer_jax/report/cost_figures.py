@@ -58,8 +58,8 @@ def _amounts(study: Study) -> Figure | None:
         f"FLOPs and memory against sequence length ({phase})",
         "FLOPs: all operations, counted in the jaxpr with loops multiplied out. Memory: what XLA plans"
         " for arguments, outputs and temporaries; a training step's old and new state both count. Both are"
-        " properties of the program, without noise. Rings: where attention's amount equals the recurrence's of"
-        " the same width.",
+        " properties of the program, without noise. Rings, for FLOPs alone: where attention's amount equals the"
+        " recurrence's of the same width.",
         partial(_draw_growth, study=study, rows=[(q, phase) for q in quantities], curves=curves),
         (10, 0.8 + 3 * len(quantities)),
     )

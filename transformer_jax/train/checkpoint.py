@@ -96,7 +96,9 @@ class Checkpoints:
         """
         steps = self.steps()
         if not steps:
-            raise ConfigError(f"{self.folder} holds no checkpoint: the run ended before its first one was saved")
+            raise ConfigError(
+                f"{self.folder} holds no checkpoint: its run has not saved one yet, or ended before it did"
+            )
         if not which.isdigit() and which not in BY_NAME:
             raise ConfigError(f"a checkpoint is latest, best or a step, not {which!r}{nearest(which, BY_NAME)}")
         if which.isdigit() and int(which) in steps:

@@ -46,8 +46,10 @@ def check(prompt_BxL: jax.Array, num_tokens: int, temperature: float = 1.0, top_
     """Raises ValueError for an empty prompt, num_tokens or top_k below 1, a temperature below 0 or not finite."""
     if prompt_BxL.shape[1] < 1 or num_tokens < 1:
         raise ValueError("generation needs a prompt of at least one token and at least one token to add")
-    if not (temperature >= 0 and math.isfinite(temperature)) or (top_k is not None and top_k < 1):
-        raise ValueError(f"temperature={temperature}, top_k={top_k}: must be at least 0, finite, and at least 1")
+    if not (temperature >= 0 and math.isfinite(temperature)):
+        raise ValueError(f"temperature={temperature}: must be at least 0 and finite")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k={top_k}: must be at least 1")
 
 
 @partial(jax.jit, static_argnames=("model", "steps", "temperature", "top_k"))

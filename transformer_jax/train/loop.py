@@ -121,9 +121,10 @@ def _move(streams: Sequence[Any], positions: list | None) -> None:
 
 def next_stop(step: int, train: TrainConfig) -> int:
     """Where the chunk that begins at `step` ends; it depends on nothing else, so that a resumed run's chunks
-    are those of an unbroken one."""
-    every = (train.chunk_steps, train.eval_every, train.checkpoint_every)
-    return min(train.num_steps, *((step // n + 1) * n for n in every))
+    are those of an unbroken one. Chunks are counted from the evaluation before: they have three lengths at most."""
+    evaluated = step // train.eval_every * train.eval_every
+    full = evaluated + ((step - evaluated) // train.chunk_steps + 1) * train.chunk_steps
+    return min(full, evaluated + train.eval_every, train.num_steps)
 
 
 def _begin(checkpoints: Checkpoints, run: programs.Programs, allow_fallback: bool, every: int = 1):
