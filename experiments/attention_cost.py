@@ -16,7 +16,7 @@ BASE = configs.get("bench")
 
 LENGTHS = [64, 128, 256, 512, 1024, 2048, 4096]
 SPARSE = LENGTHS[::2]
-WHOLE = [128, 512, 2048, 4096]  # `auto` runs one program at all of these: a polynomial takes four lengths of one
+WHOLE = [128, 512, 1024, 4096]  # `auto` runs one program at all of these: a polynomial takes four lengths of one
 CAREFUL = {"measure__rounds": [10], "measure__min_sample_seconds": [0.3]}  # where the exponent is fitted
 AUTO = {"model.mixer": ["attention"], "model.attention": ["auto"]}
 REFERENCE = {"model.mixer": ["attention"], "model.attention": ["reference"]}  # stores every score: a wall, at short T
@@ -24,7 +24,6 @@ RECURRENT = {"model.mixer": ["rnn", "gru", "lstm", "min_gru"]}
 PARALLEL = {"model.mixer": ["min_gru"], "model.recurrence": ["associative"]}  # no loop over time
 SOME = {"model.mixer": ["lstm", "min_gru"]}
 LSTM = {"model.mixer": ["lstm"]}
-MIN_GRU = {"model.mixer": ["min_gru"]}
 
 
 def over(kinds, level, phase, lengths, **axes):
@@ -47,7 +46,6 @@ SWEEP = chain(
     over([REFERENCE], ["op"], ["forward"], SPARSE[:-1]),
     over([AUTO, LSTM], ["block"], ["train"], WHOLE),
     over([AUTO, LSTM], ["model"], ["train"], WHOLE),
-    over([MIN_GRU], ["model"], ["train"], WHOLE[1:]),
     over([AUTO, RECURRENT], ["model"], ["forward"], [128, 512, 4096]),
     # the same question at equal parameters, and at equal training FLOPs
     over([LSTM], ["model"], ["train"], WHOLE[1:], measure__matching=["params", "flops"]),
@@ -56,7 +54,7 @@ SWEEP = chain(
     over([AUTO], ["op"], ["train"], [256, 1024], model__num_heads=[1, 2, 4, 8], model__head_dim=[16]),
     over([AUTO], ["model"], ["forward"], [128, 512], model__num_heads=[1, 4, 16]),
     # depth
-    over([AUTO, LSTM], ["model"], ["train"], [512, 2048], model__num_layers=[1, 2, 8]),
+    over([AUTO, LSTM], ["model"], ["train"], [512, 1024], model__num_layers=[1, 2, 8]),
     # one more token after T
     over([AUTO, LSTM], ["model"], ["decode"], SPARSE),
     # the same program once more: what this machine cannot tell apart

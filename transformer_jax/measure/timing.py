@@ -142,7 +142,7 @@ class Timer:
         clock: Clock | None = None,
         max_drift: float = 0.1,
         max_slow: float = 0.25,
-        retries: int = 2,
+        retries: int = 1,
     ):
         self.step, self.min_sample_seconds = step, min_sample_seconds
         self.calibrate, self.clock = calibrate or calibration(), clock or Clock()
