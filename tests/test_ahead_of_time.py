@@ -24,6 +24,7 @@ def v5e():
         patch.setenv("TPU_SKIP_MDS_QUERY", "1")
         patch.setenv("TPU_ACCELERATOR_TYPE", "v5litepod-4")
         patch.setenv("TPU_WORKER_HOSTNAMES", "localhost")
+        patch.setenv("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # of several test processes
         yield topologies.get_topology_desc("v5e:2x2", platform="tpu").devices[0]
 
 
