@@ -51,7 +51,7 @@ SWEEP = chain(
     over([LSTM], ["model"], ["train"], WHOLE[1:], measure__matching=["params", "flops"]),
     # heads that share d_model, then heads of a fixed width
     over([AUTO], ["op"], ["train"], [256, 1024], model__num_heads=[1, 2, 4, 8, 16]),
-    over([AUTO], ["op"], ["train"], [256, 1024], model__num_heads=[1, 2, 4, 8], model__head_dim=[16]),
+    over([AUTO], ["op"], ["train"], [256, 1024], model__num_heads=[1, 2, 8], model__head_dim=[16]),
     over([AUTO], ["model"], ["forward"], [128, 512], model__num_heads=[1, 4, 16]),
     # depth
     over([AUTO, LSTM], ["model"], ["train"], [512, 1024], model__num_layers=[1, 2, 8]),
@@ -59,7 +59,7 @@ SWEEP = chain(
     over([AUTO, LSTM], ["model"], ["decode"], SPARSE),
     # the same program once more: what this machine cannot tell apart
     over([AUTO, LSTM], ["op"], ["train"], [64, 1024], measure__repeat=[1]),
-    over([AUTO, LSTM], ["model"], ["train"], [512], measure__repeat=[1]),
+    over([AUTO, LSTM], ["model"], ["forward"], [512], measure__repeat=[1]),
 )
 report = attention_cost.report
 

@@ -50,7 +50,7 @@ class Calibrate:
     def __init__(self, seconds=lambda: 1.0):
         self.seconds, self.best_seconds = seconds, np.inf
 
-    def __call__(self):
+    def __call__(self, max_age=0.0):
         seconds = self.seconds()
         self.best_seconds = min(self.best_seconds, seconds)
         return seconds
@@ -209,6 +209,28 @@ def test_known_work_scales_on_this_machine():
         return min(timer().step_seconds for _ in range(3))
 
     assert step_seconds(3000) / step_seconds(300) > 4  # ten times the work; half lost to noise would still pass
+
+
+def test_a_calibration_young_enough_is_not_made_again():
+    machine = Machine()
+    calibration = timing.Calibration(size=8, clock=machine)
+    made = calibration()
+    calibration.last_seconds = 7.0  # an answer that no run would give
+    machine.time += 20 * MILLISECOND
+    assert calibration(max_age=0.05) == 7.0
+    machine.time += 40 * MILLISECOND
+    assert calibration(max_age=0.05) == made
+    calibration.last_seconds = 7.0
+    assert calibration() == made
+
+
+def test_the_sample_after_another_starts_from_the_calibration_that_ended_it():
+    machine, asked = Machine(), []
+    calibrate = Calibrate()
+    calibrate_ = lambda max_age=0.0: asked.append(max_age) or calibrate()  # noqa: E731
+    calibrate_.best_seconds = 1.0
+    timing.Timer(lambda: machine.work(30 * MILLISECOND), 0.02, calibrate_, machine)()
+    assert asked[0] > 0 and asked[1:] == [0.0]  # but never the one that began it
 
 
 def test_calibration_knows_the_peak_of_this_machine():

@@ -75,7 +75,8 @@ class Calibration:
     """A square matmul in JAX's default precision: how fast is this machine at this moment?
 
     Calling it gives the seconds of the best of `repeats` runs: with 2 of them, half of all calls on an idle
-    2-core machine differed by more than 10 % from the call before, with 8 one in seven did.
+    2-core machine differed by more than 10 % from the call before, with 8 one in seven did. A call may be answered
+    with the last one's result where that is at most `max_age` seconds old.
     """
 
     def __init__(self, dtype: str = "float32", size: int | None = None, repeats: int = 8, clock: Clock | None = None):
@@ -86,14 +87,17 @@ class Calibration:
         self.best_seconds = float("inf")
         self()
 
-    def __call__(self) -> float:
+    def __call__(self, max_age: float = 0.0) -> float:
+        if max_age and (self.clock.now() - self.last_end) / 1e9 <= max_age:
+            return self.last_seconds
         seconds = []
         for _ in range(self.repeats):
             start = self.clock.now()
             jax.block_until_ready(self.matmul(self.operand, self.operand))
             seconds.append((self.clock.now() - start) / 1e9)
-        self.best_seconds = min(self.best_seconds, *seconds)
-        return min(seconds)
+        self.last_seconds, self.last_end = min(seconds), self.clock.now()
+        self.best_seconds = min(self.best_seconds, self.last_seconds)
+        return self.last_seconds
 
     @property
     def peak_flops(self) -> float:
@@ -126,12 +130,12 @@ class Sample:
 class Timer:
     """Samples the time of `step()`, which returns the arrays to wait for (or has waited already).
 
-    The first call of `step` is a warm-up and is not timed. A sample lasts at least `min_sample_seconds`, in
-    `BATCHES` batches or, of long steps, fewer. If the calibrations before and after it differ by more than
-    `max_drift` (as a share of the smaller), the sample is thrown away and taken again, at most `retries` times;
-    then the one with the least drift is kept and marked noisy. A machine that is slow all the time (both
-    calibrations more than `max_slow` above the best so far) only marks the sample: trying again would not help.
-    Whether it is kept never depends on the time of the step itself.
+    `step` has been called before: what a first call has to set up is not timed here. A sample lasts at least
+    `min_sample_seconds`, in `BATCHES` batches or, of long steps, fewer. If the calibrations before and after it
+    differ by more than `max_drift` (as a share of the smaller), the sample is thrown away and taken again, at most
+    `retries` times; then the one with the least drift is kept and marked noisy. A machine that is slow all the
+    time (both calibrations more than `max_slow` above the best so far) only marks the sample: trying again would
+    not help. Whether it is kept never depends on the time of the step itself.
     """
 
     def __init__(
@@ -147,7 +151,6 @@ class Timer:
         self.step, self.min_sample_seconds = step, min_sample_seconds
         self.calibrate, self.clock = calibrate or calibration(), clock or Clock()
         self.max_drift, self.max_slow, self.retries = max_drift, max_slow, retries
-        jax.block_until_ready(step())
         self.batch_steps = 1
         while (wall := self._batch()[0]) < min_sample_seconds / BATCHES:
             if self.batch_steps == MAX_BATCH_STEPS:
@@ -158,7 +161,7 @@ class Timer:
 
     def __call__(self) -> Sample:
         tries = []
-        before = self.calibrate()
+        before = self.calibrate(max_age=0.05)  # the sample before ended with one
         for _ in range(1 + self.retries):
             batches = self._batches()
             after = self.calibrate()
