@@ -12,6 +12,7 @@ if __name__ == "__main__":
     stopping.end_at_once()  # before the rest is imported, which takes a second and must not be interrupted
 
 import dataclasses
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -326,8 +327,9 @@ def _refuse_unknown(words: Sequence[str]) -> None:
     """Raises ConfigError for an option that the command does not have, with those that look like it."""
     options = [f.name for f in dataclasses.fields(COMMANDS.get(words[0], List))]
     options += flatten(Config()) if "config" in options else ()
-    by_place = ("name", "folder", "folders", "source", "config")  # or not by this name
-    known = [f"--{name.replace('_', '-')}" for name in (*options, "help", "from") if name not in by_place]
+    by_place = ("name", "folder", "folders", "config")
+    known = [f"--{name.replace('_', '-')}" for name in (*options, "help") if name not in by_place]
+    known = ["--from" if name == "--source" else name for name in known]
     for option in filter(None, map(_option, words)):
         if f"--{option}" not in known:
             raise ConfigError(f"{words[0]} has no option --{option}{nearest(f'--{option}', known)}")
@@ -342,6 +344,11 @@ def _show_plan(module: ModuleType, cells: Sequence[experiment.Cell]) -> int:
     console.print(table)
     samples = sum(cell.config.measure.rounds for cell in cells)
     print(f"{len(cells)} cells, {samples} measurements; FLOPs, bytes and seconds are predicted, and of one step")
+    if predictions:
+        measures = [cell.config.measure for cell in cells]
+        least = [max(m.min_sample_seconds, p.get("seconds", 0)) for m, p in zip(measures, predictions, strict=True)]
+        whole = sum(m.rounds * seconds for m, seconds in zip(measures, least, strict=True))
+        print(f"the samples alone take at least {progress.duration(whole)}; compiling each cell comes before its first")
     return 0
 
 
@@ -375,8 +382,10 @@ def _draw(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    if sys.stderr is not None:  # it is, where the command is started without
-        sys.stderr = progress.Unfailing(sys.stderr)
-    if sys.stdout is not None:  # a full disk is an error there; head, which has read enough, is none
-        sys.stdout = progress.Unfailing(sys.stdout, BrokenPipeError)
-    sys.exit(main(sys.argv[1:]))
+    nowhere = open(os.devnull, "w")  # Python has no stdout, no stderr, where the command is started without
+    sys.stderr = progress.Unfailing(sys.stderr or nowhere)
+    # a full disk is an error there; head, which has read enough, is none
+    sys.stdout = progress.Unfailing(sys.stdout or nowhere, BrokenPipeError)
+    code = main(sys.argv[1:])
+    stopping.ignore()  # all is said and done: the exit code stands
+    sys.exit(code)

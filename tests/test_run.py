@@ -102,6 +102,7 @@ def test_a_dry_run_shows_the_cells_and_touches_nothing(tmp_path, capsys):
     assert command("experiment", "tiny", "--dry-run", "--only", "num_heads=2") == 0
     shown = capsys.readouterr().out
     assert "flops" in shown and "8e+10" in shown and "2 cells, 4 measurements" in shown
+    assert "at least 2 s" in shown  # four of half a second, which is longer than a sample has to be
     assert not (tmp_path / "runs").exists()
 
 
@@ -187,6 +188,13 @@ def test_a_full_disk_loses_no_answer_in_silence(unbuffered):
         command = [sys.executable, ROOT / "run.py", "list"]
         ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
     assert ran.returncode == 1 and ran.stderr.startswith("error: ") and ran.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("words", "code"), [("--help", 0), ("list", 0), ("lst", 2)])
+def test_started_without_any_output_the_code_is_the_same(words, code):
+    """As cron jobs and daemons may be: Python then has neither stdout nor stderr."""
+    command = f"exec {sys.executable} {ROOT / 'run.py'} {words} >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command], timeout=60).returncode == code
 
 
 def test_help_on_an_experiment_shows_its_own_defaults(capsys):

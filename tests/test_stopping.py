@@ -93,3 +93,21 @@ def test_handlers_are_put_back():
         signal.raise_signal(signal.SIGINT)
         assert stopping()
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+EXITING = """if True:
+    import atexit, os, signal
+    from transformer_jax import stopping
+    stopping.end_at_once()
+    atexit.register(os.kill, os.getpid(), signal.{number})
+    {ignore}
+"""
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
+def test_a_signal_to_a_process_that_has_ended_its_work_changes_nothing(number):
+    codes = [
+        subprocess.run([sys.executable, "-c", EXITING.format(number=number, ignore=ignore)]).returncode
+        for ignore in ("", "stopping.ignore()")
+    ]
+    assert codes == [RESUMABLE, 0]

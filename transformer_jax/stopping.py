@@ -57,6 +57,12 @@ def end_at_once() -> None:
         signal.signal(number, handle)
 
 
+def ignore() -> None:
+    """From here on no signal changes how the process ends: as it exits, Python would give up the handlers first."""
+    for number in _NUMBERS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _watch(reader: int, asked: threading.Event, leave: Callable[[], bool]) -> None:
     first = None
     while number := os.read(reader, 1):
