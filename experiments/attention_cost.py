@@ -16,7 +16,7 @@ BASE = configs.get("bench")
 
 LENGTHS = [64, 128, 256, 512, 1024, 2048, 4096]
 SPARSE = LENGTHS[::2]
-WHOLE = [128, 512, 1024, 4096]  # `auto` runs one program at all of these: a polynomial takes four lengths of one
+WHOLE = [64, 128, 512, 1024, 4096]  # `auto` runs one program from 128 on: a polynomial takes four lengths of one
 CAREFUL = {"measure__rounds": [10], "measure__min_sample_seconds": [0.3]}  # where the exponent is fitted
 AUTO = {"model.mixer": ["attention"], "model.attention": ["auto"]}
 REFERENCE = {"model.mixer": ["attention"], "model.attention": ["reference"]}  # stores every score: a wall, at short T
@@ -54,8 +54,9 @@ SWEEP = chain(
     over([AUTO], ["op"], ["train"], [256, 1024], model__num_heads=[1, 2, 8], model__head_dim=[16]),
     over([AUTO], ["model"], ["forward"], [128, 512], model__num_heads=[1, 4, 16]),
     # depth
-    over([AUTO, LSTM], ["model"], ["train"], [512, 1024], model__num_layers=[1, 2, 8]),
-    # one more token after T
+    over([AUTO], ["model"], ["train"], [512, 1024], model__num_layers=[1, 2, 8]),
+    over([LSTM], ["model"], ["train"], [1024], model__num_layers=[1, 2, 8]),
+    # one token, at the end of a context of T
     over([AUTO, LSTM], ["model"], ["decode"], SPARSE),
     # the same program once more: what this machine cannot tell apart
     over([AUTO, LSTM], ["op"], ["train"], [64, 1024], measure__repeat=[1]),
@@ -81,6 +82,7 @@ def cell(config: Config) -> dict:
     arguments()  # made outside the sample where they were not kept
     sample = asdict(timer())
     sample |= {name: sample[name] / steps for name in ("step_seconds", "cpu_seconds")}
+    sample["inner_steps"] *= steps
     return columns | sample | {"matmul_peak_flops": timing.calibration(config.model.dtype).peak_flops}
 
 
@@ -119,5 +121,9 @@ def _prepare(config: Config) -> tuple:
         columns,
         program.steps,
         arguments,
-        timing.Timer(lambda: compiled(*arguments()), config.measure.min_sample_seconds),
+        timing.Timer(
+            lambda: compiled(*arguments()),
+            config.measure.min_sample_seconds,
+            timing.calibration(config.model.dtype),
+        ),
     )

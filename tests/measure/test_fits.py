@@ -107,6 +107,46 @@ def test_polynomial_without_a_quadratic_term_reports_none():
     assert covered([p.c for p in fitted], 0) >= LEAST_COVERAGE
 
 
+def test_a_polynomial_says_how_far_it_misses_and_misses_evenly():
+    """Growth faster than T^2, as where scores fall out of the cache: no a + bT + cT² follows it."""
+    cost = 1e-9 * T**2.4
+    fitted = fits.fit_polynomial(T, np.stack([cost] * 5))
+    miss = np.log(fitted(T) / cost)
+    assert (fitted.first, fitted.last) == (T[0], T[-1])
+    assert fitted.error == pytest.approx(np.expm1(np.abs(miss).max()))
+    assert fitted.error > 0.3 and min(miss) < 0 < max(miss) and -min(miss) < 1.5 * max(miss)
+    scaled = fits.fit_polynomial(T, np.stack([7 * cost] * 5))  # log errors know no unit
+    np.testing.assert_allclose(scaled(T), 7 * fitted(T), rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_other_non_negative_polynomial_is_nearer_in_logs(seed):
+    rng = np.random.default_rng(seed)
+    cost = (1e-4 * rng.random() + 1e-6 * rng.random() * T + 1e-9 * rng.random() * T**2) * noise(rng, 1, len(T), 1)[0, 0]
+    fitted = fits.fit_polynomial(T, cost)
+    best = np.array([fitted.a.value, fitted.b.value, fitted.c.value])
+
+    def loss(weights):
+        return np.square(np.log((weights * T[:, None] ** np.arange(3)).sum(1) / cost)).sum()
+
+    scale = cost[-1] / T[-1] ** np.arange(3.0)
+    for _ in range(200):
+        near = np.clip(best + 1e-3 * rng.normal(size=3) * scale * 10 ** rng.uniform(-4, 0), 0, None)
+        assert near.sum() == 0 or loss(near) >= loss(best) * (1 - 1e-6)
+
+
+def test_suspect_samples_decide_nothing():
+    rounds = np.exp(np.random.default_rng(12).normal(0, 1e-3, (5, len(T))))
+    attention, rnn = 1e-9 * T**2 * rounds, 512e-9 * T * rounds[::-1]
+    assert fits.crossover(T, attention, rnn).length == pytest.approx(512, rel=0.01)
+    assert fits.crossover(T, attention, rnn, suspect=True).length is None
+    around = np.isin(T, (256, 512, 1024))
+    assert fits.crossover(T, attention, rnn, suspect=around).length == pytest.approx(512, rel=0.01)
+    assert fits.crossover(T[::-1], attention[:, ::-1], rnn[:, ::-1], suspect=(T < 512)[::-1]).length is None
+    assert fits.compare(rounds[:, 0], 2 * rounds[:, 1]).verdict == "slower"
+    assert fits.compare(rounds[:, 0], 2 * rounds[:, 1], suspect=True).verdict == "inconclusive"
+
+
 def test_exponent_and_local_slopes_of_a_block():
     d = 64
     flops = 24 * T * d**2 + 4 * T**2 * d

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from transformer_jax.config import Config, ModelConfig, TaskConfig, with_overrides
-from transformer_jax.measure import programs
+from transformer_jax.measure import flops, programs
 from transformer_jax.train.state import TrainState
 
 BASE = Config(ModelConfig(d_model=8, num_heads=2, num_layers=2, vocab_size=9), TaskConfig(seq_len=6, batch_size=3))
@@ -65,3 +65,11 @@ def test_nothing_measured_is_a_constant(level):
     program, args, _ = run(measure__level=level)
     for constant in jax.make_jaxpr(program.fn)(*args).consts:
         assert np.size(constant) <= 64
+
+
+@pytest.mark.parametrize("mixer", ["rnn", "gru", "lstm", "min_gru"])
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_the_critical_path_of_a_model_is_one_loop_for_each_layer_and_direction(mixer, num_layers):
+    config = with_overrides(BASE, {"model.mixer": mixer, "model.num_layers": num_layers})
+    program = programs.build(config)
+    assert flops.count(program.fn, *program.make_args()).sequential_depth == 2 * num_layers * config.task.seq_len

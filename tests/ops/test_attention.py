@@ -211,8 +211,8 @@ def test_heads_are_independent_single_heads(attend):
     loop = jnp.concatenate([single(q[:, :, [h]], k[:, :, [h]], v[:, :, [h]]) for h in range(3)], axis=2)
     lane = lambda q, k, v: attend(q[:, :, None], k[:, :, None], v[:, :, None], causal=True)[:, :, 0]  # noqa: E731
     mapped = jax.jit(jax.vmap(lane, in_axes=2, out_axes=2))(q, k, v)
-    np.testing.assert_allclose(whole, loop, atol=1e-6)
-    np.testing.assert_allclose(whole, mapped, atol=1e-6)
+    np.testing.assert_array_equal(whole, loop)
+    np.testing.assert_array_equal(whole, mapped)
 
 
 def test_the_order_of_keys_has_no_influence(attend):

@@ -140,7 +140,28 @@ def test_exponents_are_of_one_program_and_the_switch_is_said(planted):
     study = growth.study(merge(rows))
     (curve,) = (c for c in study.lengths if (c.contender, c.level, c.phase) == ("attention (auto)", "model", "train"))
     assert study.growth(curve, "step_seconds").local[0].first == 256
-    only(attention_cost.report(rows).sentences, "Attention (auto) ran as reference at T = 64, 128 and as blockwise at")
+    said = only(attention_cost.report(rows).sentences, "attention (auto) ran as reference at T = 64, 128 and as")
+    assert "a training step of one block" in said
+    fitted = study.growth(curve, "step_seconds").fitted
+    assert (fitted.first, fitted.last, fitted.error < 0.05) == (256, 4096, True)
+
+
+def test_what_rests_mostly_on_noisy_samples_is_inconclusive(planted):
+    def said(noisy_rounds):
+        rows = planted.rows(noise=0.002)
+        for row in rows:
+            row["noisy"] = row["round"] < noisy_rounds
+        return attention_cost.report(rows)
+
+    trusted, doubted = said(2), said(3)
+    assert not any("inconclusive:" in sentence for sentence in trusted.sentences)
+    assert "(inconclusive: the machine was noisy)" in only(doubted.sentences, "At T = 4096", "same width")
+    assert not any("T* =" in sentence and "FLOPs," not in sentence for sentence in doubted.sentences)
+    for sentence in doubted.sentences:
+        assert not ("the time of" in sentence and "quadratic" in sentence)
+        assert "the FLOPs of" not in sentence or "inconclusive" not in sentence  # counted, not timed
+    exponents = next(table for table in doubted.tables if table.title == "Exponents in T")
+    assert {row[9] for row in exponents.rows if row[0] == "time"} == {"inconclusive"}
 
 
 def test_heads_and_depth_are_stated_with_their_truth(planted, sentences):

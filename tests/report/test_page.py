@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import pytest
-from matplotlib.figure import Figure as Canvas
 
 from transformer_jax.report import Figure, Report, Table, write
 from transformer_jax.rows import FolderError
@@ -124,13 +123,6 @@ def test_no_rows_at_all_still_give_a_page(tmp_path):
     write(tmp_path, Report("Nothing"), [], [])
     page = (tmp_path / "report.html").read_text()
     assert "No finding" in page and "no cell" in page and "No header row" in page
-
-
-def test_a_finished_matplotlib_figure_is_taken_as_it_is(tmp_path):
-    canvas = Canvas(figsize=(2, 2))
-    canvas.subplots().plot([1, 2])
-    write(tmp_path, Report("t", figures=(Figure("ready", "", "", canvas),)), [], [])
-    assert (tmp_path / "figures" / "ready.png").exists()
 
 
 @pytest.mark.parametrize("name", ["../up", "A", "", "a b", "a/b"])

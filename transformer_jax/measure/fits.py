@@ -43,18 +43,25 @@ class Exponent(Estimate):
 
 @dataclass(frozen=True)
 class Ratio(Estimate):
-    """How many times longer b takes than a. verdict: b is "faster", "slower" or "not distinguishable"."""
+    """How many times longer b takes than a. verdict: b is "faster", "slower", "not distinguishable" or, of samples
+    that are mostly suspect, "inconclusive"."""
 
     verdict: str
 
 
 @dataclass(frozen=True)
 class Polynomial:
-    """cost = a + b T + c T^2, all non-negative."""
+    """cost = a + b T + c T^2, all non-negative, fitted over the lengths `first` to `last`.
+
+    error: the largest relative distance of the fit from the centre of the rounds, over those lengths.
+    """
 
     a: Estimate
     b: Estimate
     c: Estimate
+    first: float
+    last: float
+    error: float
 
     def __call__(self, T):
         """The fitted cost at the lengths T."""
@@ -108,15 +115,18 @@ def _signed_rank_tail(R: int) -> int:
     return int(np.searchsorted(ways.cumsum() / 2.0**R, (1 - CONFIDENCE) / 2, side="right")) - 1
 
 
-def compare(a_samples, b_samples, floor: float = 0.0, exact: bool = False) -> Ratio:
+def compare(a_samples, b_samples, floor: float = 0.0, exact: bool = False, suspect: bool = False) -> Ratio:
     """The ratio of b's step to a's; sample r of both comes from round r.
 
     floor: the relative difference within which this machine cannot tell a program from itself
     (`noise_floor`). A ratio within it, or whose interval holds 1, is "not distinguishable"; so is every ratio of
-    one round, unless the two are counted and not timed (exact).
+    one round, unless the two are counted and not timed (exact). suspect: most of the samples were taken while the
+    machine was noisy; whatever they say is "inconclusive".
     """
     (a,), (b,) = _positive(a_samples), _positive(b_samples)
     value, low, high = (float(np.exp(x)) for x in interval(np.log(b) - np.log(a), exact))
+    if suspect:
+        return Ratio(value, low, high, "inconclusive")
     if low <= 1 <= high or abs(np.log(value)) <= np.log1p(floor):
         return Ratio(value, low, high, "not distinguishable")
     return Ratio(value, low, high, "slower" if value > 1 else "faster")
@@ -147,42 +157,64 @@ def claim_quadratic(exponent: Exponent) -> bool:
 
 
 def fit_polynomial(T, samples_RxT) -> Polynomial:
-    """Least squares of the relative errors of a + b T + c T^2. ValueError with fewer than three lengths.
+    """Least squares of the log errors of a + b T + c T^2. ValueError with fewer than three lengths.
 
-    The values are the non-negative fit of the rounds' centre. The intervals come from each round's
-    unconstrained fit, cut at zero and stretched to the value: constrained fits of the rounds would push the
-    noise about a zero to one side.
+    The values are the non-negative fit of the rounds' centre. The intervals come from a fit of each round without
+    that bound, linearised about the values, cut at zero and stretched to the value: bounded fits of the rounds would
+    push the noise about a zero to one side. Relative errors in place of logs would draw the fit to the low points.
     """
     T, y = _within(T, samples_RxT)
     if len(T) < 3:
         raise ValueError(f"a + b T + c T^2 needs three lengths, got {len(T)}")
-    from scipy import optimize
-
-    centre = interval(y)[0]
-    design = (T[:, None] / T[-1]) ** np.arange(3) / centre[:, None]
-    low = high = value = optimize.nnls(design, np.ones(len(T)))[0]
+    basis, centre = (T[:, None] / T[-1]) ** np.arange(3), np.exp(interval(np.log(y))[0])
+    low = high = value = _nonnegative(basis, centre)
+    fit = basis @ value
     if len(y) == 1 and np.ndim(samples_RxT) > 1:
         low, high = np.zeros(3), np.full(3, np.inf)
     elif len(y) > 1:
-        _, low, high = interval(np.linalg.lstsq(design, (y / centre).T, rcond=None)[0].T)
+        steps = np.linalg.lstsq(basis / fit[:, None], np.log(y / fit).T, rcond=None)[0].T
+        _, low, high = interval(value + steps)
         low, high = np.clip(np.minimum(low, value), 0, None), np.maximum(high, value)
     rows = np.stack([value, low, high], axis=1) * T[-1] ** -np.arange(3.0)[:, None]
-    return Polynomial(*(Estimate(*map(float, row)) for row in rows))
+    error = np.expm1(np.abs(np.log(fit / centre)).max())
+    return Polynomial(*(Estimate(*map(float, row)) for row in rows), float(T[0]), float(T[-1]), float(error))
 
 
-def crossover(T, attention_RxT, rnn_RxT, floor: float = 0.0) -> Crossover:
+def _nonnegative(basis: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Non-negative weights for the least sum of squares of log(basis @ weights / y): Gauss-Newton, halved steps."""
+    from scipy import optimize
+
+    def loss(weights):
+        return np.square(np.log(basis @ weights / y)).sum()
+
+    weights = optimize.nnls(basis / y[:, None], np.ones(len(y)))[0]
+    for _ in range(50):
+        fit = basis @ weights
+        step = optimize.nnls(basis / fit[:, None], 1 - np.log(fit / y))[0] - weights
+        while (better := loss(weights + step)) > loss(weights) and np.abs(step).max() > 1e-12 * np.abs(weights).max():
+            step = step / 2
+        gain = loss(weights) - better
+        if not gain > 1e-12 * max(better, 1e-12):
+            break
+        weights = weights + step
+    return weights
+
+
+def crossover(T, attention_RxT, rnn_RxT, floor: float = 0.0, suspect=False) -> Crossover:
     """The first length at which attention's cost equals the RNN's; row r of both is the same round.
 
     A crossing lies between two lengths at which the two are told apart (as in `compare`) and between which the
     order is reversed. There each round's log ratio is interpolated by a cubic spline in log T; the interval is
-    every length at which the two are not told apart.
+    every length at which the two are not told apart. suspect: at which of the lengths most samples were taken while
+    the machine was noisy; there the two are not told apart either.
     """
+    suspect = np.broadcast_to(suspect, np.shape(T))[np.argsort(T)]
     lengths, (T, attention) = T, _within(T, attention_RxT)
     _, rnn = _within(lengths, rnn_RxT)
     exact, within = np.ndim(attention_RxT) == 1, np.log1p(floor)
     x, log_ratio = np.log(T), np.log(attention) - np.log(rnn)
     centre, low, high = interval(log_ratio, exact)
-    sign = ((low > 0).astype(int) - (high < 0)) * (np.abs(centre) > within)
+    sign = ((low > 0).astype(int) - (high < 0)) * (np.abs(centre) > within) * ~suspect
     decided = np.flatnonzero(sign)
     flips = [(i, j) for i, j in pairwise(decided) if sign[i] != sign[j]]
     if not flips:

@@ -112,6 +112,15 @@ def _gates(array_BxTxW, t, R):
     return tuple(_read(array_BxTxW, t, column, R) for column in range(0, array_BxTxW.shape[-1], R))
 
 
+def _each_step(T, body, state):
+    """body(t, state) -> state, for t from 0 to T - 1.
+
+    A `fori_loop` does the same, but under a scan over layers its counter, which depends on nothing, becomes a loop
+    of T trips of its own.
+    """
+    return jax.lax.scan(lambda state, t: (body(t, state), None), state, jnp.arange(T))[0]
+
+
 def _sweep_back(unstep, d_carry, over, reads):
     """Runs `unstep(d_carry, rows) -> d_carry, deltas` from the last row to the first; deltas overwrite `over`.
 
@@ -128,7 +137,7 @@ def _sweep_back(unstep, d_carry, over, reads):
 
     T = reads[0].shape[1]
     rows = tuple(_read(array, T - 1) for array in (*over, *reads))
-    d_carry, _, over = jax.lax.fori_loop(0, T, body, (d_carry, rows, over))
+    d_carry, _, over = _each_step(T, body, (d_carry, rows, over))
     return d_carry, over
 
 
@@ -155,7 +164,7 @@ def _recurrence(name, step, unstep, weight_gradients, num_kept=0, num_deltas=1, 
             arrays = tuple(_write(a, t, row) for a, row in zip(arrays, (new[0], *kept), strict=False))
             return new, x, arrays
 
-        carry, x, arrays = jax.lax.fori_loop(0, T, body, (carry, x, arrays))
+        carry, x, arrays = _each_step(T, body, (carry, x, arrays))
         return (x, carry, ()) if one_gate else (arrays[0], carry, (x, *arrays[1:]))
 
     @jax.custom_vjp

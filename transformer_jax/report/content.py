@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture: `draw` is given an empty matplotlib Figure to fill, or is itself a finished one.
+    """A picture: `draw` is given an empty matplotlib Figure to fill.
 
     `name` becomes the file's name and the anchor, so it is confined to lower-case letters, digits and `_`.
     """
@@ -16,7 +16,7 @@ class Figure:
     name: str
     title: str
     caption: str
-    draw: Callable[[Any], None] | Any
+    draw: Callable[[Any], None]
     size: tuple[float, float] = (9.0, 5.0)
     """Width and height in inches."""
 

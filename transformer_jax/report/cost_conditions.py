@@ -1,13 +1,13 @@
 """What a run of the attention-cost experiment holds fixed, how noisy it was, and what it did not measure."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from statistics import median
 
 import numpy as np
 
 from transformer_jax.report.curves import LENGTH, LEVEL, PHASE, contender
 from transformer_jax.report.growth import Study
-from transformer_jax.report.words import LEVELS, STATUSES, listed, percent
+from transformer_jax.report.words import LEVELS, PHASES, STATUSES, listed, percent
 
 
 def conditions(study: Study) -> list[str]:
@@ -37,7 +37,10 @@ def conditions(study: Study) -> list[str]:
     said += _spread(study)
     rounds, noisy = (sum(cell[column] for cell in study.cells) for column in ("rounds", "rounds_noisy"))
     if noisy:
-        said.append(f"Of {rounds} samples {noisy} were taken while the machine was noisy; they are included.")
+        said.append(
+            f"Of {rounds} samples {noisy} were taken while the machine was noisy; they are included, and what rests"
+            " mostly on them is called inconclusive."
+        )
     if study.missing:
         said.append(f"Not measured in these rows: {listed(study.missing)}.")
     return said
@@ -45,15 +48,15 @@ def conditions(study: Study) -> list[str]:
 
 def _switches(study: Study) -> list[str]:
     """Where an attention curve changes its implementation; the exponents hold for the last one."""
-    said = {}
+    said = defaultdict(list)
     for curve in study.lengths:
         programs = {cell[LENGTH]: cell.get("implementation") for cell in curve.cells}
         if curve.is_attention and len(set(programs.values())) > 1:
             parts = [f"{name} at T = {listed(str(t) for t in programs if programs[t] == name)}"
                      for name in dict.fromkeys(programs.values())]  # fmt: skip
             text = f"{curve.contender} ran as {listed(parts, ' and as ')}; its exponents are of the last one."
-            said[curve.contender] = max(said.get(curve.contender, ""), text, key=len)
-    return [text[0].upper() + text[1:] for text in said.values()]
+            said[text].append(f"a {PHASES[curve.phase]} of {LEVELS[curve.level]}")
+    return [f"In {listed(places, ' and ')} {text}" for text, places in said.items()]
 
 
 def _spread(study: Study) -> list[str]:

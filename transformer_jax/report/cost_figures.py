@@ -11,8 +11,10 @@ from transformer_jax.report.curves import LEVEL, Curve, contender
 from transformer_jax.report.drawing import PALETTE
 from transformer_jax.report.growth import QUANTITIES, Crossing, Study, Versus
 from transformer_jax.report.panels import LOOKS, OTHER_LOOK
+from transformer_jax.report.words import percent
 
 LEVELS = ("op", "block", "model")
+MAX_FIT_ERROR = 0.25
 
 
 def figures(study: Study) -> tuple[Figure, ...]:
@@ -39,9 +41,10 @@ def _time(study: Study) -> Figure | None:
         "time_by_length",
         "Time against sequence length",
         "Markers: median over rounds. Lines: fits of a + bT + cT² with no negative coefficient, over the lengths at"
-        " which one program runs (fewer than four: straight lines). Rings and the"
-        " lists of T*: where attention's step becomes as long as the recurrence's of the same width (bar:"
-        " 95 % interval). Crosses at the top: cells that did not succeed.",
+        " which one program runs; straight lines from marker to marker where those are fewer than four, or where the"
+        f" fit misses one by more than {percent(MAX_FIT_ERROR)}. Rings and the lists of T*: where attention's step"
+        " becomes as long as the recurrence's of the same width (bar: 95 % interval). Crosses at the top: cells that"
+        " did not succeed.",
         partial(_draw_growth, study=study, rows=[("step_seconds", p) for p in phases], curves=curves),
         (10, 0.8 + 3 * len(phases)),
     )
@@ -100,11 +103,12 @@ def _points_and_fit(axes, study: Study, curve: Curve, quantity: str) -> None:
         return
     look = panels.look(curve.contender)
     growth = study.growth(curve, quantity)
-    if growth is None or growth.fitted is None:
+    fitted = growth and growth.fitted
+    if fitted is None or fitted.error > MAX_FIT_ERROR:
         axes.plot(lengths, medians, **look)
         return
-    fine = np.geomspace(lengths[0], lengths[-1], 40)
-    axes.plot(fine, growth.fitted(fine), color=look["color"], linestyle=look["linestyle"])
+    fine = np.geomspace(fitted.first, fitted.last, 40)
+    axes.plot(fine, fitted(fine), color=look["color"], linestyle=look["linestyle"])
     axes.plot(lengths, medians, **look | {"linestyle": "none"})
 
 
@@ -183,7 +187,7 @@ def _speed(study: Study) -> Figure | None:
         "speed_and_decoding",
         "Tokens per second, and the cost of a new token",
         "Whole model. Forward and train: tokens per second, higher is faster. Decode: time of one step,"
-        " which adds one token to each sequence of the batch, against the tokens that are already there.",
+        " which adds one token to each sequence of the batch, against the context, that token included.",
         partial(_draw_speed, curves=curves),
         (10, 3.6),
     )

@@ -8,13 +8,14 @@ from statistics import median
 from transformer_jax.measure import fits
 from transformer_jax.report.cost_conditions import conditions
 from transformer_jax.report.curves import HOLD, LENGTH, PHASE, contender
-from transformer_jax.report.growth import Change, Crossing, Growth, Study, together
+from transformer_jax.report.growth import Change, Crossing, Growth, Study, suspect, together
 from transformer_jax.report.words import LEVELS, MATCHINGS, NAMES, PHASES, listed, number, percent, seconds, times
 
 COSTS = {
     "slower": "attention costs more",
     "faster": "attention costs less",
     "not distinguishable": "the two are not distinguishable",
+    "inconclusive": "the machine was too noisy to tell",
 }
 GROW = {"step_seconds": "grows", "flops": "grow", "memory_bytes": "grows"}
 
@@ -32,6 +33,8 @@ def sentences(study: Study) -> tuple[str, ...]:
 def _exponent(growth: Growth) -> str:
     e = growth.exponent
     interval = "" if growth.exact else f" [{e.low:.2f}, {e.high:.2f}]" if isfinite(e.low) else " (one round)"
+    if growth.suspect:
+        return f"T^{e.value:.2f}{interval} (inconclusive: the machine was noisy)"
     return f"T^{e.value:.2f}{interval}" + (" (quadratic)" if fits.claim_quadratic(e) else "")
 
 
@@ -92,8 +95,10 @@ def _forms(study: Study) -> list[str]:
             continue
         lengths, mine, theirs = together(curve.samples("step_seconds"), picked.samples("step_seconds"))
         if lengths:
-            longest, ratio = lengths[-1], fits.compare(theirs[:, -1], mine[:, -1], study.floor or 0.0)
-            depths = [c.at(longest).get("sequential_depth") for c in (curve, picked)]
+            longest = lengths[-1]
+            cells = [c.at(longest) for c in (curve, picked)]
+            ratio = fits.compare(theirs[:, -1], mine[:, -1], study.floor or 0.0, suspect=suspect(*cells))
+            depths = [cell.get("sequential_depth") for cell in cells]
             said.append(
                 f"Against {picked.contender}, {name}, whose critical path has {depths[0]} loop steps instead of"
                 f" {depths[1]}, takes at T = {longest} for a {PHASES[curve.phase]} of {LEVELS[curve.level]}"

@@ -12,7 +12,7 @@ from transformer_jax.report.words import NAMES
 
 def tables(study: Study) -> tuple[Table, ...]:
     """Every table that has a row."""
-    made = (_growths(study), _crossings(study), _changes(study), _three_ways(study))
+    made = (_growths(study), _polynomials(study), _crossings(study), _changes(study), _three_ways(study))
     return tuple(table for table in made if table.rows)
 
 
@@ -20,10 +20,11 @@ def _growths(study: Study) -> Table:
     rows = []
     for g in study.growths:
         e = g.exponent
-        slopes = " ".join(f"{slope.value:.2f}" for slope in g.local)
+        slopes = ", ".join(f"{slope.first:g}–{slope.last:g}: {slope.value:.2f}" for slope in g.local)
         interval = (e.low, e.high) if isfinite(e.low) and not g.exact else (None, None)
         place = (NAMES[g.quantity], g.curve.level, g.curve.phase, g.curve.contender, g.curve.matching)
-        rows.append((*place, e.value, *interval, f"{e.first:g}–{e.last:g}", fits.claim_quadratic(e), slopes))
+        quadratic = "inconclusive" if g.suspect else fits.claim_quadratic(e)
+        rows.append((*place, e.value, *interval, f"{e.first:g}–{e.last:g}", quadratic, slopes))
     return Table(
         "Exponents in T",
         ("quantity", "level", "phase", "contender", "matching", "exponent", "low", "high", "over T",
@@ -34,6 +35,25 @@ def _growths(study: Study) -> Table:
     )  # fmt: skip
 
 
+def _polynomials(study: Study) -> Table:
+    rows = []
+    for curve, fitted in ((g.curve, g.fitted) for g in study.growths if g.fitted):
+        terms = [
+            f"{term.value:.3g}" + (f" [{term.low:.2g}, {term.high:.2g}]" if isfinite(term.high) else "")
+            for term in (fitted.a, fitted.b, fitted.c)
+        ]
+        place = (curve.level, curve.phase, curve.contender, curve.matching)
+        rows.append((*place, f"{fitted.first:g}–{fitted.last:g}", *terms, fitted.error))
+    return Table(
+        "Time as a + bT + cT²",
+        ("level", "phase", "contender", "matching", "over T", "a (s)", "b (s per token)", "c (s per token²)",
+         "largest relative error"),
+        tuple(rows),
+        "Non-negative terms with 95 % intervals over rounds, over the lengths at which one program runs (at least"
+        " four). The error is that of the fit at the length where it is worst.",
+    )  # fmt: skip
+
+
 def _crossings(study: Study) -> Table:
     rows = [
         (
@@ -41,14 +61,14 @@ def _crossings(study: Study) -> Table:
             x.attention.contender, x.recurrence.contender, x.found.length,
             *((x.found.low, x.found.high) if x.quantity == "step_seconds" else (None, None)),
             f"{x.lengths[0]}–{x.lengths[-1]}",
-            *(x.verdicts.count(verdict) for verdict in ("faster", "not distinguishable", "slower")),
+            *(x.verdicts.count(verdict) for verdict in ("faster", "not distinguishable", "slower", "inconclusive")),
         )
         for x in study.crossings
     ]  # fmt: skip
     return Table(
         "Crossovers",
         ("quantity", "level", "phase", "matching", "attention", "recurrence", "T*", "low", "high", "over T",
-         "lengths where attention costs less", "not distinguishable", "more"),
+         "lengths where attention costs less", "not distinguishable", "more", "inconclusive"),
         tuple(rows),
         "T* is where attention's cost becomes equal to the recurrence's; a dash: none in the measured range.",
     )  # fmt: skip
@@ -59,7 +79,7 @@ def _changes(study: Study) -> Table:
         (
             axis, c.curve.level, c.curve.phase, c.curve.contender, c.curve.held.get(LENGTH),
             c.curve.held.get(HOLD) if axis == "heads" else None, c.first, c.last,
-            c.ratio.value, c.ratio.low, c.ratio.high, c.ratio.verdict != "not distinguishable",
+            c.ratio.value, c.ratio.low, c.ratio.high, c.ratio.verdict,
             c.counts.get("flops"), c.counts.get("memory_bytes"),
         )
         for axis, changes in (
@@ -70,9 +90,10 @@ def _changes(study: Study) -> Table:
     return Table(
         "Heads, depth and decoding: the last point over the first",
         ("axis", "level", "phase", "contender", "T", "holding", "from", "to", "times the time", "low", "high",
-         "distinguishable from 1", "times the FLOPs", "times the memory"),
+         "verdict", "times the FLOPs", "times the memory"),
         tuple(rows),
-        "A ratio whose 95 % interval contains 1 is not distinguishable from no change.",
+        "A ratio whose 95 % interval contains 1, or that is closer to 1 than a program differed from itself, is not"
+        " distinguishable from no change; one that rests mostly on noisy samples is inconclusive.",
     )  # fmt: skip
 
 
@@ -97,6 +118,6 @@ def _three_ways(study: Study) -> Table:
          "jaxpr / closed form", "jaxpr (all)", "XLA (all)", "XLA / jaxpr", "measured seconds",
          "achieved FLOP/s (matmul)", "share of matmul peak"),
         tuple(rows),
-        "XLA's own figure counts the body of a loop once, so it falls behind the jaxpr's wherever a program"
-        " loops: over time steps, over blocks of keys, over layers.",
+        "XLA's own figure counts the body of a loop once (over time steps, blocks of keys, layers) and, each time, what"
+        " a fusion computes again for another of its readers: it may lie below the jaxpr's or above.",
     )  # fmt: skip

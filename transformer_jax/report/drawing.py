@@ -43,11 +43,8 @@ def render(figure: Figure) -> tuple[str, bytes]:
     from matplotlib.figure import Figure as Canvas
 
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": figure.name}):
-        if isinstance(figure.draw, Canvas):
-            canvas = figure.draw
-        else:
-            canvas = Canvas(figsize=figure.size)
-            figure.draw(canvas)
+        canvas = Canvas(figsize=figure.size)
+        figure.draw(canvas)
         svg, png = io.StringIO(), io.BytesIO()
         canvas.savefig(svg, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
         canvas.savefig(png, format="png", dpi=110, metadata={"Software": None})

@@ -34,6 +34,8 @@ class Growth:
     """From each length to the next."""
     fitted: fits.Polynomial | None
     """a + bT + cT², for times at four lengths or more."""
+    suspect: bool
+    """Whether most samples that the exponent rests on were taken while the machine was noisy."""
 
     @property
     def exact(self) -> bool:
@@ -63,7 +65,7 @@ class Crossing:
     found: fits.Crossover
     lengths: tuple[int, ...]
     verdicts: tuple[str, ...]
-    """At each of the lengths: attention is `slower` (costs more), `faster` or `not distinguishable`."""
+    """At each of the lengths attention is `slower` (costs more), `faster`, `not distinguishable` or `inconclusive`."""
 
     @property
     def place(self) -> tuple[str, str, str, str]:
@@ -176,13 +178,20 @@ def growth(curve: Curve, quantity: str) -> Growth | None:
         exponent = fits.fit_exponent(*together({t: found[t] for t in far}))
     else:
         exponent = fits.fit_exponent(lengths, samples, first=ASYMPTOTIC if len(far) >= 3 else 0)
+    within = [curve.at(t) for t in lengths if exponent.first <= t <= exponent.last]
     return Growth(
         curve=curve,
         quantity=quantity,
         exponent=exponent,
         local=tuple(fits.local_slopes(lengths, samples)),
         fitted=fits.fit_polynomial(lengths, samples) if timed else None,
+        suspect=quantity == "step_seconds" and suspect(*within),
     )
+
+
+def suspect(*cells: dict) -> bool:
+    """Whether most of these cells' samples were taken while the machine was noisy."""
+    return 2 * sum(cell["rounds_noisy"] for cell in cells) > sum(cell["rounds"] for cell in cells)
 
 
 def _of_one_program(curve: Curve, lengths: list[int], samples: np.ndarray) -> tuple[list[int], np.ndarray]:
@@ -198,11 +207,14 @@ def crossing(attention: Curve, recurrence: Curve, quantity: str, floor: float = 
     if len(lengths) < 2:
         return None
     exact = quantity != "step_seconds"
-    compared = {"floor": 0.0 if exact else floor, "exact": exact}
-    verdicts = tuple(fits.compare(theirs[:, i], mine[:, i], **compared).verdict for i in range(len(lengths)))
+    floor = 0.0 if exact else floor
+    suspects = [not exact and suspect(attention.at(t), recurrence.at(t)) for t in lengths]
+    verdicts = tuple(
+        fits.compare(theirs[:, i], mine[:, i], floor, exact, noisy).verdict for i, noisy in enumerate(suspects)
+    )
     if exact:
         (mine,), (theirs,) = mine, theirs
-    found = fits.crossover(lengths, mine, theirs, compared["floor"])
+    found = fits.crossover(lengths, mine, theirs, floor, suspects)
     return Crossing(quantity, attention, recurrence, found, tuple(lengths), verdicts)
 
 
@@ -216,7 +228,12 @@ def versus(attention: Curve, recurrence: Curve, floor: float = 0.0) -> list[Vers
         recurrence.contender,
     )
     lengths, mine, theirs = together(attention.samples("step_seconds"), recurrence.samples("step_seconds"))
-    return [Versus(*place, t, fits.compare(theirs[:, i], mine[:, i], floor)) for i, t in enumerate(lengths)]
+    return [
+        Versus(
+            *place, t, fits.compare(theirs[:, i], mine[:, i], floor, suspect=suspect(attention.at(t), recurrence.at(t)))
+        )
+        for i, t in enumerate(lengths)
+    ]
 
 
 def change(curve: Curve, floor: float = 0.0) -> Change | None:
@@ -226,7 +243,8 @@ def change(curve: Curve, floor: float = 0.0) -> Change | None:
         return None
     first, last = curve.at(points[0]), curve.at(points[-1])
     counts = {q: last[q] / first[q] for q in ("flops", "memory_bytes") if first.get(q) and last.get(q)}
-    return Change(curve, points[0], points[-1], fits.compare(samples[:, 0], samples[:, -1], floor), counts)
+    ratio = fits.compare(samples[:, 0], samples[:, -1], floor, suspect=suspect(first, last))
+    return Change(curve, points[0], points[-1], ratio, counts)
 
 
 def twice(cells: Iterable[dict]) -> list[tuple[np.ndarray, np.ndarray]]:

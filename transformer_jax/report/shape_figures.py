@@ -91,8 +91,9 @@ def split(study: Study) -> Figure | None:
         "time_split",
         f"How much of the model's step is the mixer ({study.headline_phase})",
         "The mixer's op and the whole block, each timed alone and multiplied by the number of blocks, over"
-        " the model's step at the same length. Between the lines: projections, MLP, norms. Above the upper"
-        " line: embedding, head, loss, update. Parts timed alone can add up to more than the whole.",
+        " the model's step at the same length. Between the lines: projections, MLP, norms, and in training their"
+        " update. Above the upper line: embedding, head, loss and theirs. Parts timed alone can add up to more than"
+        " the whole.",
         partial(_draw_split, shares=study.shares),
         (10, 3.4),
     )

@@ -41,4 +41,6 @@ def times(ratio: fits.Ratio) -> str:
     value = f"{number(ratio.value)} [{number(ratio.low)}, {number(ratio.high)}]"
     if ratio.verdict == "not distinguishable":
         return f"a time that is not distinguishable (ratio {value})"
+    if ratio.verdict == "inconclusive":
+        return f"{value} times the time (inconclusive: the machine was noisy)"
     return f"{value} times the time"
