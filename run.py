@@ -2,8 +2,9 @@
 
 With no command it runs the main job, `experiment attention_cost`.
 
-Exit codes: 0 done; 1 a cell failed or was killed, a loss was not finite, or the machine let the run down;
-2 a mistake in the command; 75 stopped by Ctrl-C or SIGTERM, and the same command goes on from there.
+Exit codes: 0 done, where a cell that ran out of memory or time is a result as well, unless all did; 1 a cell failed
+or was killed, a loss was not finite, or the machine let the run down; 2 a mistake in the command; 75 stopped by Ctrl-C
+or SIGTERM, and the same command goes on from there.
 """
 
 from transformer_jax import stopping
@@ -17,6 +18,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Union, get_args
@@ -70,8 +72,9 @@ class Experiment:
     """Measure what is missing of an experiment, then draw its report.
 
     Options like --model.num-heads change the experiment's base config. They win over the sweep: an axis that
-    the sweep varies is pinned to the given value, and cells that become equal are measured once. A command
-    that was stopped goes on when it is repeated; more --measure.rounds only add rounds.
+    the sweep varies is pinned to the given value. Cells that become equal are measured once, cells that cannot be with
+    the given value are left out, and it is said. A command that was stopped goes on when it is repeated; more
+    --measure.rounds only add rounds.
     """
 
     name: tyro.conf.Positional[str] = MAIN_JOB
@@ -100,7 +103,8 @@ class Experiment:
             raise ConfigError("--only needs axis=value,value ...: --only seq_len=64,128 mixer=lstm")
         if not self.timeout > 0:
             raise ConfigError(f"--timeout {self.timeout}: must be above 0 seconds")
-        cells = experiment.plan(module, given, sweep.parse_only(self.only), self.limit)
+        say = partial(print, file=sys.stderr)
+        cells = experiment.plan(module, given, sweep.parse_only(self.only), self.limit, say)
         if self.dry_run:
             return _show_plan(module, cells)
         experiment.require_extra(module)
@@ -123,7 +127,7 @@ class Experiment:
             return stopping.RESUMABLE
         others = [f"{n} {status}" for status, n in summary.cells.items() if status != "ok"]
         print(whole, *others, *(["--retry-failed tries again"] if others else []), sep=", ")
-        _draw(folder)
+        _draw(folder, told=True)
         return 1 if summary.cells["failed"] or summary.cells["killed"] or not summary.cells["ok"] else 0
 
 
@@ -307,8 +311,9 @@ def _parse(words: list[str]):
 
 def _shown_base(words: list[str]) -> Overrides:
     """The defaults that a help text shows: those of the experiment that it is asked about."""
-    asked = {"-h", "--help"} & set(words) and words[0] == "experiment" and words[1] in experiment.names()
-    base = experiment.load(experiment.find(words[1])).BASE if asked else Config()
+    asked = {"-h", "--help"} & set(words) and words[0] == "experiment"
+    name = next((word for word in words[1:] if word in experiment.names()), MAIN_JOB)
+    base = experiment.load(experiment.find(name)).BASE if asked else Config()
     return Overrides(**{name: kind(**vars(getattr(base, name))) for name, kind in SECTIONS.items()})
 
 
@@ -343,7 +348,7 @@ def _show_plan(module: ModuleType, cells: Sequence[experiment.Cell]) -> int:
     console.width = max(console.width, whole)  # a narrow terminal wraps lines; it must not cut numbers off
     console.print(table)
     samples = sum(cell.config.measure.rounds for cell in cells)
-    print(f"{len(cells)} cells, {samples} measurements; FLOPs, bytes and seconds are predicted, and of one step")
+    print(f"{len(cells)} cells, {samples} measurements; matmul FLOPs, bytes and seconds are predicted, and of one step")
     if predictions:
         measures = [cell.config.measure for cell in cells]
         least = [max(m.min_sample_seconds, p.get("seconds", 0)) for m, p in zip(measures, predictions, strict=True)]
@@ -366,14 +371,14 @@ def _print_table(rows_: list[dict]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _draw(folder: Path) -> None:
+def _draw(folder: Path, told: bool = False) -> None:
     from transformer_jax import report
 
     if folder.is_file():
         raise rows.FolderError(f"{folder} is a file, not the folder of an experiment")
     results = rows.current(rows.read(folder))
-    for note in results.notes:
-        print(note, file=sys.stderr)
+    if not told:
+        print(*results.notes, sep="\n", end="\n" if results.notes else "", file=sys.stderr)
     if not results.rows:
         raise rows.FolderError(f"{folder} holds no rows to report on")
     module = experiment.load(experiment.find(results.headers[-1]["experiment"]))

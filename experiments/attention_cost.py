@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import cache
 
 import configs
-from transformer_jax.config import Config
+from transformer_jax.config import Config, ConfigError
 from transformer_jax.report import attention_cost
 from transformer_jax.sweep import chain, grid
 
@@ -68,9 +68,17 @@ report = attention_cost.report
 
 
 def predict(config: Config) -> dict:
-    """What the config's program will cost; see `measure.predict`."""
+    """What the config's program will cost; see `measure.predict`.
+
+    Raises:
+      ConfigError: another library or another task, which this experiment does not measure.
+    """
     from transformer_jax.measure.predict import predict
 
+    if config.measure.peer != "ours":
+        raise ConfigError(f"measure.peer={config.measure.peer}: only the experiment peers measures other libraries")
+    if config.task.name != BASE.task.name:
+        raise ConfigError(f"task.name={config.task.name}: this experiment measures on {BASE.task.name} alone")
     return predict(config)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from transformer_jax import experiment
 from transformer_jax.config import Config, ConfigError, MeasureConfig
+from transformer_jax.sweep import chain, grid
 
 SOURCE = '''"""Tiny."""
 from transformer_jax.config import Config
@@ -82,6 +83,35 @@ def test_the_number_of_rounds_is_no_part_of_a_cells_identity(path):
 def test_plans_that_cannot_be_are_refused(path, given, says):
     with pytest.raises(ConfigError, match=says):
         experiment.plan(experiment.load(path), given)
+
+
+def test_what_the_given_values_make_impossible_is_left_out_and_said(path):
+    module, said = experiment.load(path), []
+    cells = experiment.plan(module, {"model.num_kv_heads": 2}, say=said.append)
+    assert [cell.config.model.num_heads for cell in cells] == [2, 2, 4, 4]
+    assert len(said) == 1 and "2 of the sweep's cells: model.num_heads=1 is not a multiple" in said[0]
+    assert len(experiment.plan(module, {"model.num_kv_heads": 2}, limit=3)) == 3  # of those that can be
+    with pytest.raises(ConfigError, match="num_heads=1 is not a multiple"):
+        experiment.plan(module, {"model.num_kv_heads": 2}, {"num_heads": ["1"]})
+
+
+def test_an_impossible_cell_of_the_sweep_itself_is_an_error(path):
+    module = experiment.load(path)
+    module.SWEEP = grid({"model.num_heads": [1, 3]})
+    with pytest.raises(ConfigError, match="in the cell model.num_heads=3"):
+        experiment.plan(module)
+
+
+def test_cells_that_become_one_program_are_measured_once_and_with_the_most_care(path):
+    module = experiment.load(path)
+    heads = grid({"model.mixer": ["attention"], "model.num_heads": [1, 2], "model.attention": ["auto", "reference"]})
+    often = grid({"model.mixer": ["attention"], "measure.rounds": [9], "measure.min_sample_seconds": [0.3]})
+    module.SWEEP = chain(heads, grid({"model.mixer": ["lstm"]}), often)
+    assert len(experiment.plan(module)) == 6
+    (cell,) = experiment.plan(module, {"model.mixer": "lstm"})
+    assert (cell.config.measure.rounds, cell.config.measure.min_sample_seconds) == (9, 0.3)
+    matched = {"model.mixer": "lstm", "measure.matching": "params"}  # to attention with so many heads
+    assert len(experiment.plan(module, matched)) > 1
 
 
 def test_the_code_version_follows_the_package_and_the_experiment_but_not_the_report(path, tmp_path, monkeypatch):

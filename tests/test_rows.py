@@ -80,7 +80,7 @@ def test_a_torn_last_line_is_dropped_with_a_note_and_cut_off_by_the_next_append(
     path.write_bytes(path.read_bytes()[:-cut])
     read = rows.read(tmp_path)
     assert [r["round"] for r in read.rows] == [0]
-    assert read.notes == ["rows.jsonl line 3 is torn or damaged and was dropped; a re-run fills it"]
+    assert read.notes == ["rows.jsonl line 3: torn or damaged, dropped; a re-run measures again what it held"]
     write(tmp_path, row(round_=1))
     assert [json.loads(line)["round"] for line in path.read_text().splitlines()[1:]] == [0, 1]
 
@@ -91,7 +91,7 @@ def test_a_damaged_line_in_the_middle_costs_that_line_alone(tmp_path):
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + b"\x00\xff" + lines[1][2:] + b"[1]\n" + lines[2])
     read = rows.read(tmp_path)
-    assert [r["round"] for r in read.rows] == [1] and len(read.notes) == 2
+    assert [r["round"] for r in read.rows] == [1] and "line 2 and 1 more" in read.notes[0]
 
 
 @given(st.binary(max_size=200))
@@ -205,7 +205,9 @@ def test_rows_of_other_code_or_jax_are_left_out_with_a_note(tmp_path):
     )
     kept = rows.current(rows.read(tmp_path))
     assert [r["tokens"] for r in kept.rows] == [3]
-    assert kept.notes == ["2 rows of other code or another jax were left out"]
+    assert kept.notes == [
+        "2 rows of other code or another jax were left out (--accept-stale takes those of other code)"
+    ]
     write(tmp_path, header("accepting", accept_stale=True))
     assert [r["tokens"] for r in rows.current(rows.read(tmp_path)).rows] == [1, 3]
 
@@ -214,3 +216,15 @@ def test_one_row_for_a_cell_and_round_though_two_versions_of_the_code_measured_i
     write(tmp_path, header("a", code="old"), row("k1", 0, "a", tokens=1))
     write(tmp_path, header("b", accept_stale=True), row("k2", 0, "b", tokens=2))
     assert [r["tokens"] for r in rows.current(rows.read(tmp_path)).rows] == [2]
+
+
+def test_many_damaged_lines_are_one_note_and_a_folder_is_no_file(tmp_path):
+    write(tmp_path, header("h"), row(head="h"))
+    with (tmp_path / rows.FILE).open("a") as file:
+        file.write("not ours\n" * 500)
+    (note,) = rows.read(tmp_path).notes
+    assert "line 3 and 499 more" in note
+    (tmp_path / rows.FILE).unlink()
+    (tmp_path / rows.FILE).mkdir()
+    with pytest.raises(rows.FolderError, match="is a folder"):
+        rows.read(tmp_path)

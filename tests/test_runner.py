@@ -418,7 +418,9 @@ def test_edited_code_is_measured_again_unless_stale_rows_are_accepted(tmp_path):
     assert run(path, out).added == {"ok": 6}
     kept = rows.current(rows.read(out))
     assert {(r["task.seq_len"], r["doubled"]) for r in kept.rows} == {(11, 33), (13, 39), (17, 51)}
-    assert kept.notes == ["6 rows of other code or another jax were left out"]
+    assert kept.notes == [
+        "6 rows of other code or another jax were left out (--accept-stale takes those of other code)"
+    ]
 
 
 def test_a_folder_holds_one_experiment_one_base_and_one_kind_of_machine(tmp_path, monkeypatch):

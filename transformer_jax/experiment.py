@@ -3,7 +3,7 @@
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -18,6 +18,10 @@ PACKAGE = Path(__file__).resolve().parent
 FOLDER = PACKAGE.parent / "experiments"
 
 CONTRACT = ("BASE", "SWEEP", "cell", "report")
+
+SAMPLING = ("measure.rounds", "measure.min_sample_seconds")
+OF_ATTENTION = ("model.attention", "model.num_heads", "model.num_kv_heads", "model.head_dim")
+OF_RECURRENCES = ("model.recurrence", "model.recurrent_dim")
 
 
 @dataclass(frozen=True)
@@ -89,33 +93,67 @@ def plan(
     given: Mapping[str, Any] | None = None,
     wanted: Mapping[str, Sequence[str]] | None = None,
     limit: int | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> list[Cell]:
     """All cells, every config built and checked, before any is run.
+
+    What the given values make impossible in combination with the sweep's own is left out; what they make equal is
+    measured once, as carefully as the sweep asks for.
 
     Args:
       module: the experiment.
       given: overrides of the base; a swept key is pinned to its given value.
       wanted: as `sweep.only` takes it.
       limit: the first so many cells alone.
+      say: is told in words if cells are left out.
 
     Raises:
-      ConfigError: an unknown key, axis or value, or a config that cannot be.
+      ConfigError: an unknown key, axis or value, given values that cannot be, or no cell that can be with them.
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"--limit {limit}: must be at least 1")
     given = dict(given or {})
     cells: dict[str, Cell] = {}
-    for overrides in only(pin(module.SWEEP, given), wanted or {})[:limit]:
+    impossible = []
+    for overrides in only(pin(module.SWEEP, given), wanted or {}):
         try:
             config = with_overrides(module.BASE, given | overrides)
         except ConfigError as error:
             where = " ".join(f"{key}={value}" for key, value in overrides.items())
-            raise ConfigError(f"{error} (in the cell {where})") from None
+            impossible.append(ConfigError(f"{error} (in the cell {where})"))
+            if not _can_be(module.BASE, given):
+                raise impossible[0] from None
+            continue
         flat, identity = flatten(config), canonical_json(config, without=rows.NOT_IN_KEY)
-        cells.setdefault(identity, Cell({key: flat[key] for key in overrides}, config, identity))
+        cell = Cell({key: flat[key] for key in overrides}, config, identity)
+        program = _program(config, given)
+        cells[program] = max(cells.get(program, cell), cell, key=_care)
     if not cells:
-        raise ConfigError("the sweep is empty")
-    return list(cells.values())
+        raise impossible[0] if impossible else ConfigError("the sweep is empty")
+    if impossible:
+        say(f"left out, as they cannot be with these options: {len(impossible)} of the sweep's cells: {impossible[0]}")
+    return list(cells.values())[:limit]
+
+
+def _can_be(base: Config, given: Mapping[str, Any]) -> bool:
+    """Whether a cell that cannot be is the fault of what is given together with the sweep, not of either alone."""
+    try:
+        return bool(given) and with_overrides(base, given) is not None
+    except ConfigError:
+        return False
+
+
+def _program(config: Config, given: Mapping[str, Any]) -> str:
+    """The config as text without what does not decide what is measured: how it is sampled and, once the mixer is
+    given, what that mixer does not read (the width which another one is matched to, it reads)."""
+    unread = ()
+    if "model.mixer" in given and config.measure.matching == "width":
+        unread = OF_RECURRENCES if config.model.mixer == "attention" else OF_ATTENTION
+    return canonical_json(config, without=(*SAMPLING, *unread))
+
+
+def _care(cell: Cell) -> tuple[int, float]:
+    return cell.config.measure.rounds, cell.config.measure.min_sample_seconds
 
 
 def code_version(path: Path) -> str:

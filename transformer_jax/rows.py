@@ -70,7 +70,7 @@ def read(folder: Path) -> Results:
     A line that is not a whole JSON object is dropped with a note; its cell counts as missing and runs again.
 
     Raises:
-      FolderError: the folder has no rows.jsonl.
+      FolderError: the folder has no rows.jsonl, or something else of that name.
     """
     path = folder / FILE
     try:
@@ -79,6 +79,8 @@ def read(folder: Path) -> Results:
             *lines, torn = file.read().split(b"\n")
     except FileNotFoundError:
         raise FolderError(f"{folder} holds no results ({FILE} is not there)") from None
+    except IsADirectoryError:
+        raise FolderError(f"{path} is a folder: choose another --out") from None
     headers, rows = {}, {}
     bad_lines = [len(lines) + 1] if torn else []
     for number, line in enumerate(lines, 1):
@@ -92,7 +94,10 @@ def read(folder: Path) -> Results:
                 rows[entry["key"], entry["round"]] = filled
         except (ValueError, KeyError, TypeError):
             bad_lines.append(number)
-    notes = [f"{FILE} line {n} is torn or damaged and was dropped; a re-run fills it" for n in sorted(bad_lines)]
+    notes = []
+    if bad_lines:
+        which = f"line {min(bad_lines)}" + (f" and {len(bad_lines) - 1} more" if len(bad_lines) > 1 else "")
+        notes = [f"{FILE} {which}: torn or damaged, dropped; a re-run measures again what it held"]
     return Results(list(headers.values()), list(rows.values()), notes)
 
 
@@ -115,7 +120,9 @@ def current(results: Results) -> Results:
     for header in used[1:]:
         refuse_mix(used[0], header)
     stale = sum(row["header"] not in trusted for row in results.rows)
-    notes = [f"{stale} rows of other code or another jax were left out"] if stale else []
+    notes = []
+    if stale:
+        notes = [f"{stale} rows of other code or another jax were left out (--accept-stale takes those of other code)"]
     return Results(list(trusted.values()), list(kept.values()), results.notes + notes)
 
 

@@ -54,7 +54,8 @@ def _switches(study: Study) -> list[str]:
         if curve.is_attention and len(set(programs.values())) > 1:
             parts = [f"{name} at T = {listed(str(t) for t in programs if programs[t] == name)}"
                      for name in dict.fromkeys(programs.values())]  # fmt: skip
-            text = f"{curve.contender} ran as {listed(parts, ' and as ')}; its exponents are of the last one."
+            exponents = "; its exponents are of the last one" if study.growth(curve, "flops") else ""
+            text = f"{curve.contender} ran as {listed(parts, ' and as ')}{exponents}."
             said[text].append(f"a {PHASES[curve.phase]} of {LEVELS[curve.level]}")
     return [f"In {listed(places, ' and ')} {text}" for text, places in said.items()]
 

@@ -26,8 +26,11 @@ def sentences(study: Study) -> tuple[str, ...]:
         _attention_growth(study) + _recurrence_growth(study) + _forms(study) + _crossings(study)
         + _at_the_longest(study) + _split(study) + _heads(study) + _depth(study) + _decoding(study) + _peak(study)
     )  # fmt: skip
-    brackets = "Square brackets hold 95 % intervals over rounds; FLOPs and memory are counted and have none."
-    return (*([brackets] if found else []), *found, *conditions(study))
+    brackets = (
+        "Square brackets hold 95 % intervals over rounds; FLOPs and memory are counted and have none. A ratio or an"
+        " exponent is the average of the rounds' own, and so differs a little from that of the medians."
+    )
+    return (*([brackets] if any("[" in sentence for sentence in found) else []), *found, *conditions(study))
 
 
 def _exponent(growth: Growth) -> str:
@@ -108,9 +111,9 @@ def _forms(study: Study) -> list[str]:
 
 
 def _crossings(study: Study) -> list[str]:
-    """Time of the op forward and of the model under each matching; FLOPs of the model at equal width."""
+    """Time of the op and of the model under each matching; FLOPs of the model at equal width."""
     headline = study.headline_phase
-    wanted = [("op", "forward", "width", "step_seconds")]
+    wanted = [("op", phase, "width", "step_seconds") for phase in dict.fromkeys(("forward", headline))]
     wanted += [("model", headline, matching, "step_seconds") for matching in MATCHINGS]
     wanted += [("model", headline, "width", "flops")]
     said = []

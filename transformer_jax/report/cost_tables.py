@@ -31,7 +31,8 @@ def _growths(study: Study) -> Table:
          "quadratic", "local slopes, from each length to the next"),
         tuple(sorted(rows, key=lambda row: list(NAMES.values()).index(row[0]))),
         "Log-log slopes with 95 % intervals over rounds; FLOPs and memory are counted and have none."
-        f" Quadratic is claimed only where the interval lies above {fits.QUADRATIC_SLOPE}.",
+        f" Quadratic is claimed only where the interval, or the exponent of what is counted, lies above"
+        f" {fits.QUADRATIC_SLOPE}.",
     )  # fmt: skip
 
 
