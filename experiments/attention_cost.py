@@ -22,7 +22,6 @@ AUTO = {"model.mixer": ["attention"], "model.attention": ["auto"]}
 REFERENCE = {"model.mixer": ["attention"], "model.attention": ["reference"]}  # stores every score: a wall, at short T
 RECURRENT = {"model.mixer": ["rnn", "gru", "lstm", "min_gru"]}
 PARALLEL = {"model.mixer": ["min_gru"], "model.recurrence": ["associative"]}  # no loop over time
-SOME = {"model.mixer": ["lstm", "min_gru"]}
 LSTM = {"model.mixer": ["lstm"]}
 
 
@@ -42,17 +41,16 @@ SWEEP = chain(
     over([RECURRENT], ["op"], ["train"], LENGTHS),
     over([REFERENCE], ["op"], ["train"], LENGTHS[:-1]),
     over([PARALLEL], ["op"], ["train"], SPARSE),
-    over([AUTO, SOME], ["op"], ["forward"], SPARSE),
-    over([REFERENCE], ["op"], ["forward"], SPARSE[:-1]),
-    over([AUTO, LSTM], ["block"], ["train"], WHOLE),
+    over([AUTO, LSTM], ["op"], ["forward"], SPARSE),
+    over([AUTO, LSTM], ["block"], ["train"], WHOLE[1:]),
     over([AUTO, LSTM], ["model"], ["train"], WHOLE),
     over([AUTO, RECURRENT], ["model"], ["forward"], [128, 512, 4096]),
     # the same question at equal parameters, and at equal training FLOPs
-    over([LSTM], ["model"], ["train"], WHOLE[1:], measure__matching=["params", "flops"]),
+    over([LSTM], ["model"], ["train"], [128, 512, 4096], measure__matching=["params", "flops"]),
     # heads that share d_model, then heads of a fixed width
     over([AUTO], ["op"], ["train"], [256, 1024], model__num_heads=[1, 2, 4, 8, 16]),
     over([AUTO], ["op"], ["train"], [256, 1024], model__num_heads=[1, 2, 8], model__head_dim=[16]),
-    over([AUTO], ["model"], ["forward"], [128, 512], model__num_heads=[1, 4, 16]),
+    over([AUTO], ["model"], ["forward"], [512], model__num_heads=[1, 4, 16]),
     # depth
     over([AUTO], ["model"], ["train"], [512, 1024], model__num_layers=[1, 2, 8]),
     over([LSTM], ["model"], ["train"], [1024], model__num_layers=[1, 2, 8]),

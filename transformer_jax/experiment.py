@@ -136,7 +136,7 @@ def plan(
 
 
 def _can_be(base: Config, given: Mapping[str, Any]) -> bool:
-    """Whether a cell that cannot be is the fault of what is given together with the sweep, not of either alone."""
+    """Whether the given values, if any, can be by themselves: what then cannot be is their clash with the sweep."""
     try:
         return bool(given) and with_overrides(base, given) is not None
     except ConfigError:
