@@ -7,7 +7,7 @@ or was killed, a loss was not finite, or the machine let the run down; 2 a mista
 or SIGTERM, and the same command goes on from there.
 """
 
-from transformer_jax import stopping
+from transformer_jax.host import signals as stopping
 
 if __name__ == "__main__":
     stopping.end_at_once()  # before the rest is imported, which takes a second and must not be interrupted
@@ -30,7 +30,7 @@ from rich.measure import Measurement
 import configs
 from transformer_jax import experiment, progress, rows, runner, sweep
 from transformer_jax.config import Config, ConfigError, Mixer, flatten, nearest, with_overrides
-from transformer_jax.process import WorkerError
+from transformer_jax.lab.supervisor import WorkerError
 
 MAIN_JOB = "attention_cost"
 

@@ -1,44 +1,123 @@
-"""What a run is: frozen dataclasses, strict overrides, one canonical JSON text and the key made from it."""
+"""What a run is: frozen dataclasses with their rules, one canonical JSON text, and the key made from it."""
 
-import dataclasses
-import difflib
 import hashlib
 import json
 import math
-import types
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple
+
+from transformer_jax.typed import ConfigError, at_least, check_types, flatten, nearest, require, with_overrides
+
+__all__ = [
+    "Config", "ConfigError", "MIXERS", "MeasureConfig", "Mixer", "ModelConfig", "Shape", "TaskConfig", "TrainConfig",
+    "canonical_json", "content_key", "flatten", "from_flat", "nearest", "with_overrides",
+]  # fmt: skip
 
 Attention = Literal["auto", "reference", "xla", "blockwise", "cudnn", "splash"]
 Recurrence = Literal["auto", "sequential", "chunked", "associative", "cudnn"]
-RECURRENCES = {
-    "rnn": ("sequential",),
-    "gru": ("sequential",),
-    "lstm": ("sequential", "cudnn"),
-    "min_gru": ("sequential", "chunked", "associative"),
+Position = Literal["auto", "sinusoidal", "learned", "rotary", "none"]
+
+
+class Shape(NamedTuple):
+    """What a task gives a model to read and what it asks of it: tasks say it, models are built from it."""
+
+    seq_len: int
+    """Steps of the longest input."""
+    outputs: int
+    """How many numbers answer: ids or classes to choose among, values to predict."""
+    vocab_size: int | None = None
+    """Token ids that an input may hold; None: inputs are vectors."""
+    input_dim: int | None = None
+    """Width of an input vector; None: inputs are tokens."""
+    pooled: bool = False
+    """One answer for a whole sequence; else one at every step."""
+
+
+class Mixer(NamedTuple):
+    """What the configuration knows of a mixer; `ops.mixers` knows the rest, under the same name."""
+
+    reads: tuple[str, ...]
+    """The keys of ModelConfig that other mixers do not read."""
+    check: Callable[["ModelConfig"], None]
+    """Raises ConfigError where the keys that it reads cannot be together."""
+    sizes: Callable[["ModelConfig"], dict[str, int]]
+    """The widths and counts from which its layer, its parameters and its FLOPs follow."""
+    position: Position = "none"
+    """The positions of a model that does not say which."""
+    forms: tuple[str, ...] = ()
+    """How a recurrence can be computed: only a linear one can be cut into parts that run side by side."""
+
+
+def _check_attention(model: "ModelConfig") -> None:
+    require(
+        model.head_dim is not None or model.d_model % model.num_heads == 0,
+        f"model.d_model={model.d_model} is not divisible by model.num_heads={model.num_heads}:"
+        " the heads share d_model equally (or set model.head_dim)",
+    )
+    sizes = _attention_sizes(model)
+    require(
+        model.num_heads % sizes["num_kv_heads"] == 0,
+        f"model.num_heads={model.num_heads} is not a multiple of model.num_kv_heads={model.num_kv_heads}",
+    )
+    require(
+        model.position != "rotary" or sizes["head_dim"] % 2 == 0,
+        f"model.position=rotary turns pairs: the head's width {sizes['head_dim']} must be even",
+    )
+
+
+def _attention_sizes(model: "ModelConfig") -> dict[str, int]:
+    return {
+        "num_heads": model.num_heads,
+        "num_kv_heads": model.num_heads if model.num_kv_heads is None else model.num_kv_heads,
+        "head_dim": model.d_model // model.num_heads if model.head_dim is None else model.head_dim,
+    }
+
+
+def _check_recurrence(model: "ModelConfig") -> None:
+    possible = ("auto", *MIXERS[model.mixer].forms)
+    require(
+        model.recurrence in possible,
+        f"model.recurrence={model.recurrence}: {model.mixer} runs as {' or '.join(possible)}",
+    )
+
+
+def _recurrence_sizes(model: "ModelConfig") -> dict[str, int]:
+    own_width = model.recurrent_dim is not None
+    return {"width": model.recurrent_dim if own_width else model.d_model, "project_out": own_width}
+
+
+def recurrent_mixer(*forms: str) -> Mixer:
+    """The record of a recurrence that can run in the given forms."""
+    return Mixer(("recurrence", "recurrent_dim"), _check_recurrence, _recurrence_sizes, forms=forms)
+
+
+MIXERS: dict[str, Mixer] = {
+    "attention": Mixer(
+        ("attention", "num_heads", "num_kv_heads", "head_dim", "causal"),
+        _check_attention,
+        _attention_sizes,
+        position="sinusoidal",
+    ),
+    "rnn": recurrent_mixer("sequential"),
+    "gru": recurrent_mixer("sequential"),
+    "lstm": recurrent_mixer("sequential", "cudnn"),
+    "min_gru": recurrent_mixer("sequential", "chunked", "associative"),
 }
-"""How each recurrence can be computed: only a linear one can be cut into parts that run side by side."""
-Mixer = Literal["attention", *RECURRENCES]
-Level = Literal["op", "block", "model"]
-Phase = Literal["forward", "train", "decode"]
-Matching = Literal["width", "params", "flops"]
-Peer = Literal["ours", "jax_nn", "linen", "nnx", "keras", "torch", "torch_compile"]
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be: the message says what, where, and the rule that it breaks."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Embedding (of tokens or vectors), `num_layers` x block(mixer, MLP), head (per position or pooled)."""
+    """Embedding (of tokens or vectors), `num_layers` x block(mixer, MLP), head; the task's Shape says the rest."""
 
-    mixer: Mixer = "attention"
+    mixer: Literal[*MIXERS] = "attention"
     """What mixes time steps: attention or one of the recurrences."""
     attention: Attention = "auto"
     """Which implementation computes attention; recurrences ignore it."""
     recurrence: Recurrence = "auto"
-    """How a recurrence runs over time, by `RECURRENCES`; attention ignores it."""
+    """How a recurrence runs over time; attention ignores it."""
+    causal: bool = True
+    """No position attends to a later one. Recurrences read from left to right in any case."""
     num_layers: int = 2
     d_model: int = 128
     """Width of the residual stream."""
@@ -51,15 +130,11 @@ class ModelConfig:
     """Width of a recurrence's state; None: d_model and no output projection."""
     mlp_dim: int | None = None
     """Width of the MLP; None: 4 * d_model."""
-    vocab_size: int = 256
-    input_dim: int | None = None
-    """Width of one input vector (a flattened patch, say); None: inputs are tokens."""
-    num_classes: int | None = None
-    """One answer per sequence among so many, attention not causal; None: the next token at every position."""
     max_len: int = 65536
     """The longest sequence that the model can address."""
-    position: Literal["sinusoidal", "learned", "rotary", "none"] = "sinusoidal"
-    """How order gets in. Rotary acts inside attention; recurrences know the order anyway."""
+    position: Position = "auto"
+    """How order gets in; auto: sinusoidal for attention, none for recurrences, which know the order. Rotary acts
+    inside attention and adds nothing elsewhere."""
     norm: Literal["pre", "post"] = "pre"
     """Layer norm before each sublayer, or after the residual sum (the 2017 paper)."""
     activation: Literal["gelu", "relu"] = "gelu"
@@ -74,57 +149,34 @@ class ModelConfig:
     """Recompute each block's activations in the backward pass."""
 
     def __post_init__(self):
-        _check_types(self, "model")
-        for name in ("num_layers", "d_model", "num_heads", "vocab_size", "max_len"):
-            _at_least(self, "model", name, 1)
-        for name in ("num_kv_heads", "head_dim", "recurrent_dim", "mlp_dim", "input_dim", "num_classes"):
+        check_types(self, "model")
+        for name in ("num_layers", "d_model", "num_heads", "max_len"):
+            at_least(self, "model", name, 1)
+        for name in ("num_kv_heads", "head_dim", "recurrent_dim", "mlp_dim"):
             if getattr(self, name) is not None:
-                _at_least(self, "model", name, 1)
-        _require(
-            0.0 <= self.dropout_rate < 1.0,
-            f"model.dropout_rate={self.dropout_rate}: must lie in [0, 1)",
-        )
-        _require(
-            self.input_dim is None or self.num_classes is not None,
-            "model.input_dim is set, so inputs are vectors: set model.num_classes as well (only tokens are"
-            " predicted position by position)",
-        )
-        if self.mixer != "attention":
-            possible = ("auto", *RECURRENCES[self.mixer])
-            _require(
-                self.recurrence in possible,
-                f"model.recurrence={self.recurrence}: {self.mixer} runs as {' or '.join(possible)}",
-            )
-            return
-        _require(
-            self.head_dim is not None or self.d_model % self.num_heads == 0,
-            f"model.d_model={self.d_model} is not divisible by model.num_heads={self.num_heads}:"
-            " the heads share d_model equally (or set model.head_dim)",
-        )
-        _require(
-            self.num_heads % self.kv_heads == 0,
-            f"model.num_heads={self.num_heads} is not a multiple of model.num_kv_heads={self.kv_heads}",
-        )
-        _require(
-            self.position != "rotary" or self.width_per_head % 2 == 0,
-            f"model.position=rotary turns pairs: the head's width {self.width_per_head} must be even",
-        )
+                at_least(self, "model", name, 1)
+        require(0.0 <= self.dropout_rate < 1.0, f"model.dropout_rate={self.dropout_rate}: must lie in [0, 1)")
+        MIXERS[self.mixer].check(self)
 
     @property
-    def kv_heads(self) -> int:
-        return self.num_heads if self.num_kv_heads is None else self.num_kv_heads
+    def sizes(self) -> dict[str, int]:
+        """The mixer's widths and counts: num_heads, num_kv_heads, head_dim; or width, project_out."""
+        return MIXERS[self.mixer].sizes(self)
 
     @property
-    def width_per_head(self) -> int:
-        return self.d_model // self.num_heads if self.head_dim is None else self.head_dim
-
-    @property
-    def state_width(self) -> int:
-        return self.d_model if self.recurrent_dim is None else self.recurrent_dim
+    def positions(self) -> str:
+        """`position`, with the mixer's own in the place of "auto"."""
+        return MIXERS[self.mixer].position if self.position == "auto" else self.position
 
     @property
     def mlp_width(self) -> int:
         return 4 * self.d_model if self.mlp_dim is None else self.mlp_dim
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """The keys that other mixers read and this one ignores."""
+        own = MIXERS[self.mixer].reads
+        return tuple(dict.fromkeys(key for mixer in MIXERS.values() for key in mixer.reads if key not in own))
 
 
 @dataclass(frozen=True)
@@ -151,15 +203,15 @@ class TaskConfig:
     """Processes that prepare batches ahead; the order of the data does not depend on them."""
 
     def __post_init__(self):
-        _check_types(self, "task")
+        check_types(self, "task")
         for name in ("seq_len", "batch_size", "vocab_size", "num_items"):
-            _at_least(self, "task", name, 1)
-        _at_least(self, "task", "workers", 0)
+            at_least(self, "task", name, 1)
+        at_least(self, "task", "workers", 0)
         if self.patch_size is not None:
-            _at_least(self, "task", "patch_size", 1)
+            at_least(self, "task", "patch_size", 1)
         object.__setattr__(self, "bucket_lengths", tuple(self.bucket_lengths))
         rising = all(a < b for a, b in zip((0, *self.bucket_lengths), self.bucket_lengths, strict=False))
-        _require(
+        require(
             rising and all(length < self.seq_len for length in self.bucket_lengths),
             f"task.bucket_lengths={self.bucket_lengths}: must rise from above 0 to below task.seq_len={self.seq_len}",
         )
@@ -200,29 +252,29 @@ class TrainConfig:
     checkpoint and on with later data."""
 
     def __post_init__(self):
-        _check_types(self, "train")
+        check_types(self, "train")
         for name in ("num_steps", "micro_batches", "lanes", "chunk_steps", "eval_every", "checkpoint_every"):
-            _at_least(self, "train", name, 1)
+            at_least(self, "train", name, 1)
         for name in ("seed", "warmup_steps"):
-            _at_least(self, "train", name, 0)
+            at_least(self, "train", name, 0)
         for name in ("peak_lr", "clip_norm"):
             value = getattr(self, name)
-            _require(value > 0 and math.isfinite(value), f"train.{name}={value}: must be positive and finite")
+            require(value > 0 and math.isfinite(value), f"train.{name}={value}: must be positive and finite")
         for name in ("final_lr_fraction", "label_smoothing", "beta2"):
             value = getattr(self, name)
-            _require(0 <= value < 1, f"train.{name}={value}: must lie in [0, 1)")
-        _require(self.weight_decay >= 0, f"train.weight_decay={self.weight_decay}: must not be negative")
-        _require(
+            require(0 <= value < 1, f"train.{name}={value}: must lie in [0, 1)")
+        require(self.weight_decay >= 0, f"train.weight_decay={self.weight_decay}: must not be negative")
+        require(
             self.warmup_steps < self.num_steps,
             f"train.warmup_steps={self.warmup_steps}: must be fewer than train.num_steps={self.num_steps}"
             f" (for so short a run add --train.warmup-steps {self.num_steps // 10})",
         )
-        _require(
+        require(
             self.checkpoint_every % self.eval_every == 0,
             f"train.checkpoint_every={self.checkpoint_every} is not a multiple of"
             f" train.eval_every={self.eval_every}: a checkpoint is evaluated, so that the best one is known",
         )
-        _require(
+        require(
             len(self.lane_lrs) in (0, self.lanes) and all(0 < lr < math.inf for lr in self.lane_lrs),
             f"train.lane_lrs={list(self.lane_lrs)}: one positive number for each of train.lanes={self.lanes}",
         )
@@ -230,34 +282,19 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class MeasureConfig:
-    """What of the model is measured, and how long."""
+    """How often each cell of an experiment is sampled. An experiment with axes of its own extends it."""
 
-    level: Level = "model"
-    """The op that mixes time steps alone, one block, or the whole model."""
-    phase: Phase = "train"
-    """A forward pass, a full training step (forward, backward, AdamW), or one decoding step."""
-    matching: Matching = "width"
-    """What a recurrence shares with the attention model of the same config: width, parameters or FLOPs."""
-    peer: Peer = "ours"
-    """Whose implementation: ours, or another library's where the experiment compares them."""
     rounds: int = 5
     """How often each cell is sampled, interleaved with all others."""
     min_sample_seconds: float = 0.05
     """A sample repeats the step until it has lasted this long."""
-    repeat: int = 0
-    """Not 0: the same program measured again, so that a report knows how far it differs from itself."""
 
     def __post_init__(self):
-        _check_types(self, "measure")
-        _at_least(self, "measure", "rounds", 1)
-        _at_least(self, "measure", "repeat", 0)
-        _require(
+        check_types(self, "measure")
+        at_least(self, "measure", "rounds", 1)
+        require(
             0 < self.min_sample_seconds < math.inf,
             f"measure.min_sample_seconds={self.min_sample_seconds}: must be positive and finite",
-        )
-        _require(
-            self.phase != "decode" or self.level == "model",
-            f"measure.phase=decode is measured on the whole model; measure.level={self.level} was given",
         )
 
 
@@ -271,52 +308,20 @@ class Config:
     measure: MeasureConfig = field(default_factory=MeasureConfig)
 
     def __post_init__(self):
-        _require(
+        require(
             self.task.seq_len <= self.model.max_len,
             f"task.seq_len={self.task.seq_len} is longer than model.max_len={self.model.max_len},"
             " the longest sequence that the model can address",
         )
-        _require(
-            self.model.recurrence != "cudnn" or self.model.mixer == "attention" or self.measure.level != "op",
-            "model.recurrence=cudnn projects its input itself: measure.level=op, which starts after the projection,"
-            " cannot be measured",
-        )
-        _require(
+        require(
             self.task.batch_size % self.train.micro_batches == 0,
             f"train.micro_batches={self.train.micro_batches} does not divide task.batch_size={self.task.batch_size}",
         )
 
 
-def flatten(config) -> dict[str, Any]:
-    """The config as one flat dict of dotted keys, in declaration order."""
-    return {
-        f"{section.name}.{key}": value
-        for section in dataclasses.fields(config)
-        for key, value in vars(getattr(config, section.name)).items()
-    }
-
-
-def from_flat(flat: dict[str, Any]) -> Config:
+def from_flat(flat: Mapping[str, Any]) -> Config:
     """The config that `flatten` gave; unknown keys raise ConfigError, missing ones take their defaults."""
     return with_overrides(Config(), flat)
-
-
-def with_overrides(config: Config, overrides: dict[str, Any]) -> Config:
-    """A copy with dotted keys replaced, all at once.
-
-    Raises:
-      ConfigError: an unknown key (the nearest known one is named), a wrong type or an impossible value.
-    """
-    known = flatten(config)
-    sections: dict[str, dict[str, Any]] = {}
-    for key, value in overrides.items():
-        if key not in known:
-            raise ConfigError(f"unknown config key {key!r}{nearest(key, known)}")
-        section, name = key.split(".")
-        sections.setdefault(section, {})[name] = value
-    return dataclasses.replace(
-        config, **{s: dataclasses.replace(getattr(config, s), **changes) for s, changes in sections.items()}
-    )
 
 
 def canonical_json(config: Config, without: tuple[str, ...] = ()) -> str:
@@ -328,78 +333,3 @@ def canonical_json(config: Config, without: tuple[str, ...] = ()) -> str:
 def content_key(*texts: str) -> str:
     """Sixteen hex digits that name the given texts (SHA-256, shortened)."""
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
-
-
-def nearest(word: str, known) -> str:
-    """The end of an error message: the known words that look like `word`, or all of them (all of its section)."""
-
-    def parts(text: str) -> tuple[str, str]:
-        section, _, name = text.lstrip("-").replace("-", "_").rpartition(".")
-        return section, name
-
-    known, (section, name) = list(known), parts(word)
-    among = [k for k in known if parts(k)[0] == section] or known
-    alike = difflib.get_close_matches(name, [parts(k)[1] for k in among])
-    close = [k for k in known if parts(k)[1] == name] or [k for k in among if parts(k)[1] in alike]
-    if close:
-        return f"; did you mean {' or '.join(close[:3])}?"
-    return f"; known: {', '.join(among)}"
-
-
-def _require(rule: bool, message: str) -> None:
-    if not rule:
-        raise ConfigError(message)
-
-
-LARGEST = 2**31 - 1  # what JAX's integers hold
-
-
-def _at_least(section, section_name: str, name: str, low: int) -> None:
-    value = getattr(section, name)
-    _require(value >= low, f"{section_name}.{name}={value}: must be at least {low}")
-    _require(value <= LARGEST, f"{section_name}.{name}={value}: must be at most {LARGEST}")
-
-
-def _check_types(section, section_name: str) -> None:
-    """Dataclasses do not check types: a wrong one would surface as a crash inside a compile."""
-    for name, hint in get_type_hints(type(section)).items():
-        value = getattr(section, name)
-        if not _fits(value, hint):
-            raise ConfigError(f"{section_name}.{name}={value!r}: must be {_describe(hint)}{_hint(value, hint)}")
-        if hint is float:
-            object.__setattr__(section, name, float(value))
-        if get_origin(hint) is tuple:  # JSON gives lists
-            object.__setattr__(section, name, tuple(value))
-
-
-def _fits(value, hint) -> bool:
-    if get_origin(hint) in (Union, types.UnionType):
-        return any(_fits(value, option) for option in get_args(hint))
-    if get_origin(hint) is Literal:
-        return isinstance(value, str) and value in get_args(hint)
-    if get_origin(hint) is tuple:
-        return isinstance(value, (tuple, list)) and all(_fits(v, get_args(hint)[0]) for v in value)
-    if hint is types.NoneType:
-        return value is None
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
-
-
-def _describe(hint) -> str:
-    if get_origin(hint) in (Union, types.UnionType):
-        return " or ".join(_describe(option) for option in get_args(hint))
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(get_args(hint))
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}.get(
-        hint, "none" if hint is types.NoneType else str(hint)
-    )
-
-
-def _hint(value, hint) -> str:
-    if get_origin(hint) is Literal and isinstance(value, str):
-        close = difflib.get_close_matches(value, get_args(hint), n=1)
-        return f"; did you mean {close[0]}?" if close else ""
-    return ""

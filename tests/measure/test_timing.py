@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.experimental import io_callback
 
-from transformer_jax.measure import fits, timing
+from transformer_jax import intervals as fits, timing
 
 MILLISECOND = 1_000_000
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from transformer_jax.report import Figure, Report, Table, write
-from transformer_jax.rows import FolderError
+from transformer_jax.lab.rows import FolderError
 
 EVIL = '<script>alert("x")</script>'
 

@@ -20,7 +20,7 @@ from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.evaluate import evaluate
 from transformer_jax.train.log import Log, read_metrics
 from transformer_jax.train.loop import MAX_ROLLBACKS, fit, next_stop
-from transformer_jax.train.progress import Progress
+from transformer_jax.lab.trial_display import Progress
 
 
 def restored(folder, model, config, which="latest"):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from math import isfinite
 from statistics import median
 
-from transformer_jax.measure import fits
+from transformer_jax import intervals as fits
 from transformer_jax.report.cost_conditions import conditions
 from transformer_jax.report.curves import HOLD, LENGTH, PHASE, contender
 from transformer_jax.report.growth import Change, Crossing, Growth, Study, suspect, together

@@ -3,7 +3,7 @@
 from math import isfinite
 from statistics import median
 
-from transformer_jax.measure import fits
+from transformer_jax import intervals as fits
 from transformer_jax.report.content import Table
 from transformer_jax.report.curves import HOLD, LENGTH, LEVEL, MATCHING, PHASE, contender
 from transformer_jax.report.growth import Study

@@ -8,7 +8,7 @@ from statistics import median
 
 import numpy as np
 
-from transformer_jax.measure import fits
+from transformer_jax import intervals as fits
 from transformer_jax.report import curves
 from transformer_jax.report.curves import DEPTH, HEADS, HOLD, LENGTH, LEVEL, MATCHING, PHASE, REPEAT, Curve
 

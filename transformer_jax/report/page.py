@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from transformer_jax.report import cells, drawing
 from transformer_jax.report.content import Report, Table
-from transformer_jax.rows import refuse_mix, without_private
+from transformer_jax.lab.rows import refuse_mix, without_private
 
 FAILURE = ("message", "traceback", "requested_bytes")
 

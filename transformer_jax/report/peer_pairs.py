@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from transformer_jax.measure import fits
+from transformer_jax import intervals as fits
 
 PEER, ATTENTION, LENGTH, PHASE = "measure.peer", "model.attention", "task.seq_len", "measure.phase"
 NAMES = {

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from math import isfinite
 
-from transformer_jax.measure import fits
+from transformer_jax import intervals as fits
 
 PHASES = {"forward": "forward pass", "train": "training step", "decode": "decoding step"}
 LEVELS = {"op": "the op alone", "block": "one block", "model": "the whole model"}

@@ -13,7 +13,7 @@ from transformer_jax.train import log as run_folder
 from transformer_jax.train import page, programs
 from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.evaluate import divide, evaluate, mean_loss
-from transformer_jax.train.progress import Progress
+from transformer_jax.lab.trial_display import Progress
 
 MAX_ROLLBACKS = 3  # from one checkpoint; data that differ three times and fail three times are not to blame
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transformer_jax.measure import fits
+from transformer_jax import intervals as fits
 
 T = 2.0 ** np.arange(6, 13)
 SIMULATIONS = 2000

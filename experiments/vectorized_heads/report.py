@@ -5,7 +5,7 @@ from statistics import median
 
 import numpy as np
 
-from transformer_jax.measure import fits
+from transformer_jax import intervals as fits
 from transformer_jax.report import panels
 from transformer_jax.report.content import Figure, Report, Table
 from transformer_jax.report.curves import HEADS, LENGTH

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from transformer_jax import progress
 from transformer_jax.config import Config
-from transformer_jax.experiment import Cell
+from transformer_jax.lab.plan import Cell
 
 
 def cell(**overrides):

@@ -16,7 +16,7 @@ from transformer_jax.measure import predict as prediction
 from transformer_jax.measure import programs, timing
 from transformer_jax.ops.attention import reference
 from transformer_jax.report import vectorized_heads
-from transformer_jax.sweep import grid
+from transformer_jax.lab.sweep import grid
 
 BASE = with_overrides(
     configs.get("bench"),

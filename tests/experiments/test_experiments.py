@@ -41,7 +41,7 @@ def test_the_first_cell_runs_and_reports(module):
 
 def test_loading_and_planning_touches_no_device():
     """The worker may be the only process that holds one: here JAX is told to use a platform that is not there."""
-    code = "from transformer_jax.experiment import *\nfor name in names(): plan(load(find(name)))"
+    code = "from transformer_jax.lab.plan import *\nfor name in names(): plan(load(find(name)))"
     env = os.environ | {"JAX_PLATFORMS": "no_such_platform"}
     ran = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], env=env, capture_output=True)
     assert ran.returncode == 0, ran.stderr.decode()

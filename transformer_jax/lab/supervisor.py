@@ -15,7 +15,7 @@ from pathlib import Path
 
 from transformer_jax import experiment
 from transformer_jax.config import Config, flatten
-from transformer_jax.worker import is_out_of_memory, requested_bytes
+from transformer_jax.lab.worker import is_out_of_memory, requested_bytes
 
 START_SECONDS = 120.0
 KILL_SECONDS = 60.0

@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from transformer_jax.experiment import Cell
+from transformer_jax.lab.plan import Cell
 
 SHOWN_ROWS = 10
 PLAIN_LINES = 20

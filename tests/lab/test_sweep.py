@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer_jax.config import ConfigError
-from transformer_jax.sweep import chain, grid, only, parse_only, pin
+from transformer_jax.lab.sweep import chain, grid, only, parse_only, pin
 
 SWEEP = grid(
     {"model.mixer": ["attention", "lstm"], "model.num_heads": [1, 4], "task.seq_len": [64, 128, 256]},

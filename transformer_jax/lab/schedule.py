@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from transformer_jax import rows
 from transformer_jax.config import ConfigError, content_key, flatten
-from transformer_jax.experiment import PACKAGE, Cell
-from transformer_jax.process import Stopped, Worker
-from transformer_jax.progress import Eta, View
-from transformer_jax.stopping import stop_signals
+from transformer_jax.lab.plan import PACKAGE, Cell
+from transformer_jax.lab.supervisor import Stopped, Worker
+from transformer_jax.lab.display import Eta, View
+from transformer_jax.host.signals import stop_signals
 
 TIMEOUT_SECONDS = 300.0
 

@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from transformer_jax.stopping import RESUMABLE, stop_signals
+from transformer_jax.host.signals import RESUMABLE, stop_signals
 
 ASKED = """if True:
     import time
-    from transformer_jax.stopping import stop_signals
+    from transformer_jax.host.signals import stop_signals
     with stop_signals() as stopping:
         print("ready", flush=True)
         while not stopping():
@@ -34,7 +34,7 @@ def test_the_second_signal_exits_at_once(number):
 
 BUSY = """if True:
     import ctypes, sys
-    from transformer_jax.stopping import stop_signals
+    from transformer_jax.host.signals import stop_signals
     with stop_signals(lambda: {leave}) as stopping:
         print("ready", flush=True)
         ctypes.CDLL(None).usleep(5_000_000)  # as a compiler does: outside Python, and not to be interrupted
@@ -58,7 +58,7 @@ def test_a_main_thread_that_is_not_in_python_does_not_delay_the_end(leave, signa
 
 UNHEARD = """if True:
     import os, time
-    from transformer_jax.stopping import stop_signals
+    from transformer_jax.host.signals import stop_signals
     def leave():
         {leave}
     with stop_signals(leave) as stopping:
@@ -97,7 +97,7 @@ def test_handlers_are_put_back():
 
 EXITING = """if True:
     import atexit, os, signal
-    from transformer_jax import stopping
+    from transformer_jax.host import signals as stopping
     stopping.end_at_once()
     atexit.register(os.kill, os.getpid(), signal.{number})
     {ignore}

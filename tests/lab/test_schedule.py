@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 EXPERIMENT = '''"""A tiny experiment."""
 import os, signal, subprocess, sys, time
 from transformer_jax.config import Config, MeasureConfig
-from transformer_jax.sweep import grid
+from transformer_jax.lab.sweep import grid
 
 USES_JAX = False
 BASE = Config(measure=MeasureConfig(rounds=2))
@@ -186,7 +186,7 @@ def test_a_run_leaves_the_accelerator_to_the_worker(tmp_path):
     path = write_experiment(tmp_path, "import jax\njax.devices()")
     with path.open("a") as file:
         file.write("""
-from transformer_jax.experiment import find, load
+from transformer_jax.lab.plan import find, load
 predict = load(find("attention_cost")).predict
 BASE = Config(measure=MeasureConfig(rounds=1, level="op"))
 """)
@@ -325,7 +325,7 @@ DRIVER = """if True:
     import sys
     from pathlib import Path
     from transformer_jax import experiment, runner
-    from transformer_jax.stopping import RESUMABLE
+    from transformer_jax.host.signals import RESUMABLE
     path = Path(sys.argv[1])
     module = experiment.load(path)
     summary = runner.run(path, module, experiment.plan(module), Path(sys.argv[2]))
@@ -382,7 +382,7 @@ def test_a_signal_stops_cleanly_with_code_75_and_the_run_can_go_on(tmp_path, num
 def test_the_second_signal_ends_the_process_at_once():
     code = """if True:
         import os, signal, time
-        from transformer_jax.stopping import stop_signals
+        from transformer_jax.host.signals import stop_signals
         with stop_signals() as stopping:
             os.kill(os.getpid(), signal.SIGINT)
             assert stopping()

@@ -6,11 +6,11 @@ import pytest
 
 from transformer_jax import experiment
 from transformer_jax.config import Config, ConfigError, MeasureConfig
-from transformer_jax.sweep import chain, grid
+from transformer_jax.lab.sweep import chain, grid
 
 SOURCE = '''"""Tiny."""
 from transformer_jax.config import Config
-from transformer_jax.sweep import grid
+from transformer_jax.lab.sweep import grid
 BASE = Config()
 SWEEP = grid({"model.num_heads": [1, 2, 4], "train.weight_decay": [0, 1]})
 def cell(config): return {}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from transformer_jax.measure import fits
+from transformer_jax import intervals as fits
 from transformer_jax.report import attention_cost, growth, merge, write
 
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 SOURCE = '''"""Tiny."""
 from transformer_jax.config import Config, MeasureConfig
 from transformer_jax.report import Report, Table
-from transformer_jax.sweep import grid
+from transformer_jax.lab.sweep import grid
 
 USES_JAX = False
 BASE = Config(measure=MeasureConfig(rounds=2))

@@ -19,7 +19,7 @@ from transformer_jax.measure import predict as prediction
 from transformer_jax.ops.recurrence import RECURRENCE
 from transformer_jax.peers import attention, contender
 from transformer_jax.report import peers
-from transformer_jax.sweep import Override, chain, grid
+from transformer_jax.lab.sweep import Override, chain, grid
 
 EXTRA = {"peers": ("torch", "keras")}
 

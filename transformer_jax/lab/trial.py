@@ -13,8 +13,8 @@ from transformer_jax import models, tasks
 from transformer_jax.config import Config, ConfigError, with_overrides
 from transformer_jax.measure import closed_form, flops, timing
 from transformer_jax.measure.matching import matched
-from transformer_jax.rows import FILE, FolderError, locked
-from transformer_jax.stopping import stop_signals
+from transformer_jax.lab.rows import FILE, FolderError, locked
+from transformer_jax.host.signals import stop_signals
 from transformer_jax.tasks.sets import MissingData
 from transformer_jax.train import programs, tracking
 from transformer_jax.train.checkpoint import CheckpointError, Checkpoints
@@ -23,7 +23,7 @@ from transformer_jax.train.generate import check as check_options
 from transformer_jax.train.generate import generate as continue_tokens
 from transformer_jax.train.log import read_config, record
 from transformer_jax.train.loop import Outcome, fit, next_stop
-from transformer_jax.train.progress import Progress, Shown
+from transformer_jax.lab.trial_display import Progress, Shown
 
 
 def use_compilation_cache() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from transformer_jax import rows
 from transformer_jax.config import Config, ConfigError, canonical_json, flatten, nearest, with_overrides
-from transformer_jax.sweep import only, pin
+from transformer_jax.lab.sweep import only, pin
 
 PACKAGE = Path(__file__).resolve().parent
 FOLDER = PACKAGE.parent / "experiments"

@@ -10,7 +10,7 @@ from functools import cache
 import configs
 from transformer_jax.config import Config, ConfigError
 from transformer_jax.report import attention_cost
-from transformer_jax.sweep import chain, grid
+from transformer_jax.lab.sweep import chain, grid
 
 BASE = configs.get("bench")
 
