@@ -105,6 +105,11 @@ def read(config, key: str, texts: Sequence[str]) -> Any:
         raise ConfigError(f"{option} must be {describe(hint)}, not {given}{_alike(given, hint)}") from None
 
 
+def with_words(config, words: Mapping[str, Sequence[str]]):
+    """A copy with the keys replaced that a command line gives: {"model.num_heads": ["8"]}; raises as `read`."""
+    return with_overrides(config, {key: read(config, key, texts) for key, texts in words.items()})
+
+
 def _read(texts: list[str], hint) -> Any:
     if get_origin(hint) in (Union, types.UnionType):
         if types.NoneType in get_args(hint) and [text.lower() for text in texts] == ["none"]:

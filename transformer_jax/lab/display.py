@@ -18,40 +18,6 @@ SHOWN_ROWS = 10
 PLAIN_LINES = 20
 
 
-class Unfailing:
-    """A stream for people. Where nobody can read it any more (tee is gone, the disk is full) the words are lost,
-    and nothing else is."""
-
-    def __init__(self, stream: TextIO, lost: type[OSError] = OSError):
-        """`lost`: the errors that are not raised; another one is raised once."""
-        self._stream, self._lost = stream, lost
-
-    def __getattr__(self, name: str):
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> int:
-        with self._losing():
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with self._losing():
-            self._stream.flush()
-
-    @contextlib.contextmanager
-    def _losing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            told = not isinstance(error, self._lost)
-            if told or isinstance(error, BrokenPipeError):  # the stream keeps the words: it would fail again at exit
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, self._stream.fileno())
-                os.close(nowhere)
-            if told:
-                raise
-
-
 class Eta:
     """How long the remaining calls will take, from what they took so far and what was predicted."""
 

@@ -1,0 +1,39 @@
+"""How many pairs does attention recall after a short training, and how many an LSTM with as many parameters?
+
+Multi-query associative recall (Arora et al. 2023, arXiv 2312.04927): key-value pairs, then the keys once more among
+random tokens; the answer at a key is its value. A cell trains its lanes, one seed each, side by side, and gives a row
+for each lane and evaluation: the curve over steps, whose last point is what the report compares.
+"""
+
+from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig
+from transformer_jax.lab import trial
+from transformer_jax.lab.sweep import Job, grid
+from transformer_jax.measure.matching import matched
+from transformer_jax.tasks import generated
+
+BASE = Config(
+    model=ModelConfig(
+        d_model=64, num_layers=2, num_heads=2, mlp_dim=64, max_len=32, position="rotary", scan_layers=False
+    ),
+    task=TaskConfig(name="associative_recall", vocab_size=64, seq_len=32, batch_size=32),
+    train=TrainConfig(
+        num_steps=400, peak_lr=3e-3, warmup_steps=50, beta2=0.99, weight_decay=0.01, lanes=3, eval_every=100,
+        checkpoint_every=100,
+    ),
+    measure=MeasureConfig(rounds=1),
+)  # fmt: skip
+
+STUDIES = {"pairs": grid({"model.mixer": ["attention", "lstm"], "task.num_items": [1, 2, 4, 8]})}
+
+
+def time_limit(config: Config) -> float:
+    """Seconds that a cell may take, compilation included."""
+    return 600.0
+
+
+def cell(config: Config, job: Job) -> list[dict]:
+    """Trains in the job's folder, where a killed cell goes on; accuracy on new sequences, by lane and step."""
+    task = generated.build(generated.associative_recall, config)
+    config = matched(config, task.shape, "params")
+    trial.train(job.seeded(config), task, job.folder)
+    return trial.curve(job.folder, "validation")

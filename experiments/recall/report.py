@@ -1,0 +1,55 @@
+"""The report of `recall`: who recalls more, at how many pairs, by how much."""
+
+from transformer_jax.intervals import Estimate
+from transformer_jax.report import Finding, Report, Rule, Rows, Verdict, conditions, difference, lines, select, table
+
+
+def _attention_recalls_more(estimates: dict[str, Estimate]) -> Verdict:
+    if all(estimate.low > 0 for estimate in estimates.values()):
+        return Verdict.SUPPORTED
+    if all(estimate.high < 0 for estimate in estimates.values()):
+        return Verdict.REFUTED
+    if any(e.low > 0 for e in estimates.values()) and any(e.high < 0 for e in estimates.values()):
+        return Verdict.TASK_DEPENDENT
+    return Verdict.INCONCLUSIVE
+
+
+RULES = {
+    "attention_recalls_more": Rule(
+        "SUPPORTED if attention's accuracy less the LSTM's, over seeds, has a 95 % interval above 0 at every number of"
+        " pairs from 2 on; REFUTED if below 0 at every one; TASK-DEPENDENT if above at some and below at others.",
+        _attention_recalls_more,
+    )
+}
+
+
+def report(rows: Rows) -> Report:
+    """The last evaluation of every lane, compared lane by lane."""
+    curve = select(rows, study="pairs", status="ok")
+    last = select(curve, step=max((row["step"] for row in curve), default=0))
+    pairs = sorted({row["task.num_items"] for row in last})
+    gaps = {
+        f"{n} pairs": difference(select(last, num_items=n), "accuracy", "mixer", "attention", "lstm", pair="lane")
+        for n in pairs
+        if n > 1
+    }
+    finding = Finding(
+        "Does attention recall more pairs than an LSTM with as many parameters, after as many steps?",
+        "attention's accuracy less the LSTM's",
+        gaps,
+        RULES["attention_recalls_more"],
+    )
+    return Report(
+        question="How many key-value pairs does each recall after a short training?",
+        answers=(finding,),
+        figures=(
+            lines(last, "num_items", "accuracy", "mixer", pair="lane", log="x", name="accuracy_by_pairs"),
+            lines(curve, "step", "accuracy", "mixer", panel="num_items", pair="lane", log="", name="accuracy_by_step"),
+        ),
+        tables=(table(last, ("num_items",), "mixer", "accuracy", pair="lane"),),
+        limits=(
+            *conditions(rows),
+            "One size, one learning rate, a short training: it measures how soon recall is learned, not what a"
+            " model can hold.",
+        ),
+    )

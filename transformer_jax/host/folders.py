@@ -1,0 +1,67 @@
+"""Folders of results: one writer at a time, and files that are replaced whole or not at all."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+MIN_FREE_BYTES = 32 * 2**20
+_OURS = {".lock", "rows.jsonl", "config.json"}  # one of them is in every folder of results
+
+
+class FolderError(Exception):
+    """A folder that cannot be used for this run: the message says why and what to do."""
+
+
+def write_whole(path: Path, content: bytes | str) -> Path:
+    """Writes a file aside and renames it: an interruption leaves the old file or the new one, never half of one.
+
+    Raises:
+      OSError: it cannot be written; the old file is intact.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        aside.write_bytes(content.encode() if isinstance(content, str) else content)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Makes the folder and keeps every other runner out of it until this process ends, however it ends.
+
+    Raises:
+      FolderError: another runner is at work there, or it holds something else, or it cannot be written, or the disk
+        is full.
+    """
+    if folder.is_file():
+        raise FolderError(f"{folder} is a file: choose another --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        inside = set(os.listdir(folder))
+        if inside and not inside & _OURS:
+            raise FolderError(f"{folder} holds something else ({min(inside)}): choose another --out")
+        free = shutil.disk_usage(folder).free
+        if free < MIN_FREE_BYTES:
+            raise FolderError(f"{folder} is on a disk with {free / 2**20:.0f} MB left; at least 32 MB are needed")
+        file = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise FolderError(f"{folder} cannot be written: {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(file, 32).decode() or "unknown"
+            raise FolderError(f"{folder} is in use by process {holder}: wait, or choose another --out") from None
+        os.ftruncate(file, 0)
+        os.pwrite(file, str(os.getpid()).encode(), 0)
+        for name in _OURS & inside:
+            if not os.access(folder / name, os.W_OK):
+                raise FolderError(f"{folder / name} cannot be written: it is read-only")
+        yield
+    finally:
+        os.close(file)
