@@ -45,7 +45,6 @@ def test_an_unknown_config_names_the_nearest():
         ({"train.peak_lr": float("nan")}, "train.peak_lr=nan: must be positive"),
         ({"model.max_len": 8}, "is longer than model.max_len=8"),
         ({"model.position": "rotary", "model.head_dim": 3}, "must be even"),
-        ({"measure.level": "op", "measure.phase": "decode"}, "decode is measured on the whole model"),
     ],
 )
 def test_what_cannot_be_says_why(overrides, message):
@@ -67,7 +66,7 @@ def test_overrides_apply_together():
     st.sampled_from([1, 2, 4]),
     st.integers(1, 9),
     st.floats(1e-6, 1.0),
-    st.sampled_from(get_args(c.Mixer)),
+    st.sampled_from(list(c.MIXERS)),
     st.booleans(),
 )
 def test_flat_and_back(num_heads, num_layers, peak_lr, mixer, remat):
@@ -101,15 +100,31 @@ def test_a_recurrence_runs_only_as_it_can():
     from transformer_jax.ops.recurrence import RECURRENCE
 
     forms = {name: (*recurrence.forms, *recurrence.projecting) for name, recurrence in RECURRENCE.items()}
-    assert forms == c.RECURRENCES and set(get_args(c.Mixer)) == {"attention", *forms}
+    assert forms == {name: mixer.forms for name, mixer in c.MIXERS.items() if name != "attention"}
     assert set(get_args(c.Recurrence)) == {"auto", *itertools.chain(*forms.values())}
     assert c.ModelConfig(mixer="min_gru", recurrence="associative").recurrence == "associative"
     assert c.ModelConfig(mixer="attention", recurrence="associative")  # ignored, as attention's by a recurrence
     with pytest.raises(c.ConfigError, match="lstm runs as auto or sequential or cudnn"):
         c.ModelConfig(mixer="lstm", recurrence="associative")
-    cudnn = c.ModelConfig(mixer="lstm", recurrence="cudnn")
-    with pytest.raises(c.ConfigError, match=r"measure\.level=op"):
-        c.Config(model=cudnn, measure=c.MeasureConfig(level="op"))
+
+
+def test_a_mixer_says_what_it_reads_and_how_large_it_is():
+    attention = c.ModelConfig(d_model=96, num_heads=6, num_kv_heads=2)
+    assert attention.sizes == {"num_heads": 6, "num_kv_heads": 2, "head_dim": 16}
+    lstm = c.ModelConfig(mixer="lstm", d_model=96)
+    assert lstm.sizes == {"width": 96, "project_out": False}
+    assert dataclasses.replace(lstm, recurrent_dim=40).sizes == {"width": 40, "project_out": True}
+    for model in (attention, lstm):
+        others = set(model.unread)
+        assert others.isdisjoint(c.MIXERS[model.mixer].reads)
+        assert others <= {field.name for field in dataclasses.fields(model)}
+    assert {*attention.unread} == {"recurrence", "recurrent_dim"} and "num_heads" in lstm.unread
+
+
+def test_positions_are_the_mixers_own_unless_a_config_names_some():
+    """Sinusoidal positions cost an LSTM, which knows the order, eight times the steps on parity."""
+    assert c.ModelConfig().positions == "sinusoidal" and c.ModelConfig(mixer="gru").positions == "none"
+    assert c.ModelConfig(mixer="gru", position="learned").positions == "learned"
 
 
 def test_a_run_shorter_than_its_warm_up_says_what_to_add():

@@ -1,4 +1,4 @@
-"""Frozen dataclasses as configs: checked types, dotted keys, strict overrides, values read from a command line's words."""
+"""Frozen dataclasses as configs: checked types, dotted keys, strict overrides, words of a command line read."""
 
 import ast
 import dataclasses
@@ -32,7 +32,7 @@ def at_least(section, section_name: str, name: str, low: int) -> None:
 
 
 def check_types(section, section_name: str) -> None:
-    """Requires every field to have its declared type; a dataclass does not check, and a compiler's error says little."""
+    """Requires every field to have its declared type: a wrong one would surface as a crash inside a compile."""
     for name, hint in hints(type(section)).items():
         value = getattr(section, name)
         if dataclasses.is_dataclass(hint):

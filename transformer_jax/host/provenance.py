@@ -1,4 +1,4 @@
-"""What a result depends on besides its config: code, versions, device, processor, threads, flags; private words left out."""
+"""What a result depends on besides its config: code, versions, device, threads, flags; private texts are left out."""
 
 import os
 import platform

@@ -1,0 +1,84 @@
+"""Dataclasses with sections in sections: dotted keys, words of a command line, and what is said of a wrong one."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transformer_jax import typed
+from transformer_jax.typed import ConfigError
+
+
+@dataclass(frozen=True)
+class Inner:
+    """A part with fields of its own."""
+
+    kind: Literal["pre", "post"] = "pre"
+    """Before or
+    after."""
+    width: int | None = None
+    rates: tuple[float, ...] = ()
+    on: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    inner: Inner = field(default_factory=Inner)
+    name: str = "a"
+
+
+@dataclass(frozen=True)
+class Whole:
+    part: Part = field(default_factory=Part)
+    rate: float = 0.5
+
+
+def test_sections_nest_to_any_depth():
+    flat = {"part.inner.kind": "pre", "part.inner.width": None, "part.inner.rates": (), "part.inner.on": False}
+    assert typed.flatten(Whole()) == flat | {"part.name": "a", "rate": 0.5}
+    changed = typed.with_overrides(Whole(), {"part.inner.width": 3, "part.name": "b", "rate": 1.0})
+    assert (changed.part.inner, changed.part.name, changed.rate) == (Inner(width=3), "b", 1.0)
+    assert Whole().part.inner.width is None
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "part.inner.kind": st.sampled_from(["pre", "post"]),
+            "part.inner.width": st.none() | st.integers(-5, 2**40),
+            "part.inner.rates": st.lists(st.floats(allow_nan=False), min_size=1).map(tuple),
+            "part.inner.on": st.booleans(),
+            "part.name": st.text(min_size=1),
+            "rate": st.floats(allow_nan=False),
+        }
+    )
+)
+def test_what_is_written_on_a_command_line_is_read_back(values):
+    words = {k: [str(v) for v in value] if isinstance(value, tuple) else [str(value)] for k, value in values.items()}
+    assert typed.flatten(typed.with_words(Whole(), words)) == values
+
+
+@pytest.mark.parametrize(
+    ("key", "words", "message"),
+    [
+        ("part.inner.knd", ["pre"], "no option --part.inner.knd; did you mean --part.inner.kind?"),
+        ("width", ["3"], "did you mean --part.inner.width?"),
+        ("part.inner.kind", ["pst"], "--part.inner.kind must be one of pre, post, not pst; did you mean post?"),
+        ("part.inner.width", ["3.5"], "--part.inner.width must be a whole number or none, not 3.5"),
+        ("part.inner.width", [], "--part.inner.width must be a whole number or none, not nothing"),
+        ("part.inner.on", ["yes"], "--part.inner.on must be true or false, not yes"),
+        ("part.inner.rates", ["1", "x"], "--part.inner.rates must be a number, or several, not 1 x"),
+        ("rate", ["1", "2"], "--rate must be a number, not 1 2"),
+        ("rate", ["a", "b"], "--rate must be a number, not a b"),
+    ],
+)
+def test_wrong_words_are_one_message(key, words, message):
+    with pytest.raises(ConfigError) as raised:
+        typed.read(Whole(), key, words)
+    assert message in str(raised.value)
+
+
+def test_fields_are_documented_by_the_text_below_them():
+    assert typed.documentation(Inner) == {"kind": "Before or after."}
