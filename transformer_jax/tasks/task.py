@@ -29,7 +29,7 @@ class Objective(NamedTuple):
     terms: Terms
     """What is reported of a split; also what training minimises, unless `trained` is given."""
     trained: Terms | None = None
-    """What training minimises where that is not what is reported (label smoothing)."""
+    """What training minimises where that is not what is reported (label smoothing); it names the same metrics."""
     finish: Callable[[dict[str, float]], dict[str, float]] = unchanged
     """Means of a whole split -> what is reported, for metrics that are no means; names that it does not know stay."""
     best: tuple[str, Literal["min", "max"]] = ("loss", "min")
