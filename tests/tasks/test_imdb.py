@@ -10,7 +10,16 @@ from transformer_jax.tasks import imdb, registry, sets
 
 
 def test_words():
-    assert imdb.split_words("It's GOOD!<br /><br />Très_bien, 7/10?") == ["it's", "good", "!", "très", "bien", "7", "10", "?"]
+    assert imdb.split_words("It's GOOD!<br /><br />Très_bien, 7/10?") == [
+        "it's",
+        "good",
+        "!",
+        "très",
+        "bien",
+        "7",
+        "10",
+        "?",
+    ]
 
 
 def test_a_vocabulary_is_of_the_most_frequent_words_and_full_at_its_size():
