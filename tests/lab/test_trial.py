@@ -20,7 +20,7 @@ from transformer_jax.lab import trial
 from transformer_jax.tasks import generated, registry
 from transformer_jax.train import programs
 from transformer_jax.train.checkpoint import Checkpoints
-from transformer_jax.train.log import read_config, read_metrics
+from transformer_jax.train.log import claim, read_config, read_metrics
 
 CONFIG = Config(
     model=ModelConfig(d_model=8, num_heads=2, num_layers=1, mlp_dim=8, max_len=16, dropout_rate=0.1),
@@ -69,10 +69,15 @@ def test_a_run_is_read_back_as_a_curve_and_evaluates_to_its_last_row(tmp_path, c
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_curve_has_none_for_what_is_not_finite(tmp_path):
-    rows = [{"step": 2, "split": "validation", "lane": 0, "loss": None}, {"step": 3, "event": "nan"}]
+def test_a_curve_shows_what_was_not_finite_and_that_it_ended_the_run(tmp_path):
+    """A cell whose row holds such a number is counted as "nan", and does not enter a mean."""
+    claim(tmp_path, CONFIG)
+    rows = [{"step": 2, "split": "validation", "lane": 0, "loss": None, "accuracy": 0.5}, {"step": 3, "event": "nan"}]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert trial.curve(tmp_path, "validation") == [{"step": 2, "lane": 0, "loss": None}]
+    first, *ends = trial.curve(tmp_path, "validation")
+    assert first == {"step": 2, "lane": 0, "loss": pytest.approx(np.nan, nan_ok=True), "accuracy": 0.5}
+    assert [(row["step"], row["lane"]) for row in ends] == [(3, 0), (3, 1)]
+    assert all(np.isnan(row["loss"]) for row in ends)
 
 
 CELL = """if True:

@@ -1,6 +1,7 @@
 """One training run in its folder: trained, read as a curve, evaluated, described, made to write. Prints nothing."""
 
 import contextlib
+import math
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -89,10 +90,17 @@ def build_model(config: Config, task: Task) -> models.Model:
 def curve(folder: Path, split: str) -> list[dict]:
     """The measurements of a run on one split, "train" or "validation": a row with step, lane and metrics for each.
 
-    A number that is not finite is None.
+    A number that was not finite is NaN; where that ended the run, so is the loss of every lane at the step of its end.
     """
-    rows = [row for row in read_metrics(folder / "metrics.jsonl") if row.get("split") == split]
-    return [{name: value for name, value in row.items() if name != "split"} for row in rows]
+    found = read_metrics(folder / "metrics.jsonl")
+    rows = [
+        {name: math.nan if value is None else value for name, value in row.items() if name != "split"}
+        for row in found
+        if row.get("split") == split
+    ]
+    ends = [row["step"] for row in found if row.get("event") == "nan"]
+    lanes = range(read_config(folder).train.lanes) if ends else ()
+    return rows + [{"step": step, "lane": lane, "loss": math.nan} for step in ends for lane in lanes]
 
 
 def describe(folder: Path, build_task: BuildTask, data_dir: str | None = None) -> dict[str, str | int]:
