@@ -17,7 +17,8 @@ import pytest
 from transformer_jax.config import ConfigError
 from transformer_jax.host import provenance
 from transformer_jax.train import checkpoint
-from transformer_jax.train.checkpoint import MANIFEST, CheckpointError, Checkpoints
+from transformer_jax.train.checkpoint import CheckpointError, Checkpoints
+from transformer_jax.train.manifest import NAME as MANIFEST
 
 
 def state_of(value):
@@ -93,7 +94,7 @@ def test_a_flipped_byte_does_not_make_another_step_the_best(tmp_path):
         path.write_bytes(before)
     for manifest in ("{}", "[]"):
         (tmp_path / "1" / MANIFEST).write_text(manifest)
-        with pytest.raises(CheckpointError, match="checkpoint 1: manifest.json cannot be read"):
+        with pytest.raises(CheckpointError, match="checkpoint 1 is damaged: manifest.json cannot be read"):
             checkpoints.find("best")
 
 
@@ -121,12 +122,12 @@ def test_another_model_is_named_leaf_by_leaf(tmp_path):
     other = jax.eval_shape(lambda: {"params": {"w": jnp.zeros((5, 3)), "c": jnp.zeros(4)}, "key": jax.random.key(0)})
     with pytest.raises(CheckpointError) as error:
         checkpoints.restore(1, other)
-    for said in (
+    for part in (
         "missing: params/c",
         "not in the model: params/b",
         "of another shape: params/w float32[3, 5], the model has float32[5, 3]",
     ):
-        assert said in str(error.value)
+        assert part in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,9 @@ checkpoints/STEP/manifest.json  the SHA-256 of every file; written before the re
                                 because Orbax restores flipped bytes without an error
 """
 
-import hashlib
 import json
 import logging
 import math
-import os
 import shutil
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,10 +21,9 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, CustomSteps, LatestN
 
 from transformer_jax.config import ConfigError, nearest
-from transformer_jax.host.folders import write_whole
 from transformer_jax.host.provenance import versions
+from transformer_jax.train import leaves, manifest
 
-MANIFEST = "manifest.json"
 META = "meta/metadata"
 FORMAT = 2
 EARLIER = "was written by an earlier version of this code: train again, or check out that version"
@@ -34,8 +31,6 @@ EARLIER = "was written by an earlier version of this code: train again, or check
 BY_NAME = ("latest", "best")
 _TEMPORARY = ".orbax-checkpoint-tmp"
 _REMOVED = "removed"  # a step moves there in one rename before its files go, so that no step is ever there in part
-# Besides the manifest, what Orbax writes once more or first while it commits; nothing here reads them.
-_WRITTEN_LATER = {MANIFEST, "_CHECKPOINT_METADATA", "commit_success.txt"}
 
 # Orbax warns of every step that is saved without a score; a run that was asked to stop has none.
 logging.getLogger("absl").addFilter(lambda record: "tracked_metric" not in record.getMessage())
@@ -124,7 +119,7 @@ class Checkpoints:
         self._saving = self._thread.submit(self._save, step, copied, meta, keep)
 
     def _save(self, step: int, state: Any, meta: dict, keep: int | None) -> None:
-        meta = meta | {"leaves": describe_leaves(state)}
+        meta = meta | {"leaves": leaves.describe(state)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
         with self._open(keep) as manager:
             manager.save(step, args=items, metrics=None if meta["score"] is None else {"score": meta["score"]})
@@ -154,7 +149,7 @@ class Checkpoints:
         """
         self._verify(step)
         meta = self.meta(step)
-        if differences := _differences(meta["leaves"], describe_leaves(target)):
+        if differences := leaves.differences(meta["leaves"], leaves.describe(target)):
             raise CheckpointError(f"checkpoint {step} is of another model: {'; '.join(differences)}")
         now = versions()
         changed = [f"{k} {v} (now {now.get(k)})" for k, v in meta["versions"].items() if v != now.get(k)]
@@ -166,7 +161,7 @@ class Checkpoints:
             )
         with ocp.StandardCheckpointer() as checkpointer:
             try:
-                state = checkpointer.restore(self.folder / str(step) / "state", _placed(target))
+                state = checkpointer.restore(self.folder / str(step) / "state", leaves.placed(target))
             except Exception as error:
                 reason = str(error).partition("\n")[0][:300]
                 raise CheckpointError(f"checkpoint {step} cannot be restored: {reason}") from error
@@ -239,67 +234,13 @@ class Checkpoints:
     def _write_manifest(self) -> None:
         """Called by Orbax when all files of a step are written, and before it renames their folder."""
         (folder,) = self.folder.glob(f"*{_TEMPORARY}*")
-        path = write_whole(folder / MANIFEST, json.dumps({name: _sha256(folder / name) for name in _files(folder)}))
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        manifest.write(folder)
 
     def _verify(self, step: int, only: str | None = None) -> None:
-        folder = self.folder / str(step)
-        try:
-            expected = json.loads((folder / MANIFEST).read_text())
-            if only is not None:
-                expected = {only: expected[only]}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"checkpoint {step}: {MANIFEST} cannot be read ({error})") from None
-        missing = [name for name in expected if not (folder / name).is_file()]
-        changed = [name for name in expected if name not in missing and _sha256(folder / name) != expected[name]]
-        if missing or changed:
-            damage = [f"{name} is missing" for name in missing] + [f"{name} was changed" for name in changed]
+        if damage := manifest.damage(self.folder / str(step), only):
             raise CheckpointError(f"checkpoint {step} is damaged: {', '.join(damage)}")
 
 
 @jax.jit
 def _copy(state: Any) -> Any:
     return jax.tree.map(jnp.copy, state)
-
-
-def describe_leaves(tree: Any) -> dict[str, str]:
-    """{"params/head/kernel": "float32[128, 65]", ...} of arrays or their shapes."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
-
-
-def _differences(found: dict[str, str], wanted: dict[str, str]) -> list[str]:
-    differences = {
-        "missing": [name for name in wanted if name not in found],
-        "not in the model": [name for name in found if name not in wanted],
-        "of another shape": [
-            f"{name} {found[name]}, the model has {wanted[name]}"
-            for name in wanted
-            if name in found and found[name] != wanted[name]
-        ],
-    }
-    return [f"{kind}: {', '.join(names)}" for kind, names in differences.items() if names]
-
-
-def _placed(target: Any) -> Any:
-    """The target with every leaf on a device of this process, where it does not say where."""
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-
-    def place(leaf):
-        sharding = getattr(leaf, "sharding", None) or here
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-    return jax.tree.map(place, target)
-
-
-def _files(folder: Path) -> list[str]:
-    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return [name for path in paths if (name := path.relative_to(folder).as_posix()) not in _WRITTEN_LATER]
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
