@@ -47,9 +47,9 @@ def train(
     Args:
       task: that of the config.
       stopping: asked after every chunk of steps; once True, the state is saved and the launch ends.
-      progress: is told of every chunk and evaluation.
+      progress: is called after every chunk and every evaluation.
       allow_fallback: take an older checkpoint where the newest is damaged.
-      send: entered when the folder is this run's, left at the end; gives what receives the numbers by step.
+      send: a context, entered when the folder is locked, that gives the function to which the numbers go as well.
 
     Raises:
       ConfigError: the model does not fit the task or the memory, or the folder holds a run of another config.

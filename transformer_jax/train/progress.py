@@ -1,4 +1,4 @@
-"""Counts the steps of a launch and their time; what shows them extends it."""
+"""Counts the steps of a launch and measures their time; a display extends it."""
 
 import contextlib
 import time
@@ -9,24 +9,24 @@ class Progress:
     """Counts steps and shows nothing."""
 
     seconds = 0.0
-    """Wall time of the steps since the first look at them, compilation left out."""
+    """Wall time of all steps but those of the first chunk, which may compile; evaluations are left out."""
     steps = 0
     """The steps in that time."""
     began: int | None = None
     """The step from which this launch goes on; None until its loop begins."""
     advanced = False
-    """Whether this launch has something to lose: steps of its own, or its end, which the loop sets as it gets there."""
+    """Whether ending the process now would lose something: the loop has done steps, or has ended."""
 
     @contextlib.contextmanager
     def showing(self, step: int, num_steps: int) -> Iterator[None]:
-        """While the loop runs, from `step` to `num_steps`."""
+        """A context around the loop, which goes from `step` to `num_steps`."""
         self.num_steps, self._at, self._since = num_steps, step, None
         self.began = step
         yield
         self.advanced = True  # what is left to do is quick
 
     def advance(self, step: int, lanes: list[dict[str, float]]) -> None:
-        """After every chunk, with its mean metrics by lane."""
+        """Called after every chunk, with its metrics by lane."""
         now = time.monotonic()
         if self._since is not None and step > self._at:  # the first chunk compiles
             self.seconds += now - self._since
@@ -34,7 +34,7 @@ class Progress:
         self._at, self._since = step, now
 
     def evaluated(self, step: int, lanes: list[dict[str, float]]) -> None:
-        """After every evaluation and save; their time is not that of the steps."""
+        """Called after every evaluation, whose time is not that of steps."""
         self._since = time.monotonic()
 
     @property
