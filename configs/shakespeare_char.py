@@ -14,7 +14,6 @@ CONFIG = Config(
         d_model=128,
         num_layers=4,
         num_heads=4,
-        vocab_size=65,
         max_len=64,
         position="rotary",
         scan_layers=False,  # on a CPU a step then takes three quarters of the time

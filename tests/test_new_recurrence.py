@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from transformer_jax import config as c
-from transformer_jax import models
+from transformer_jax import models, typed
 from transformer_jax.measure import closed_form, flops, programs
 from transformer_jax.measure.matching import matched
 from transformer_jax.measure.predict import predict
+from transformer_jax.measure.work import Work, next_token
 from transformer_jax.ops import recurrence
-from transformer_jax.report import panels
-from transformer_jax.report.curves import find
 
 B, T, D, R = 3, 8, 16, 24
 
@@ -43,49 +42,43 @@ def config(monkeypatch):
         forget_gate=0,
     )
     monkeypatch.setitem(recurrence.RECURRENCE, "average", record)
-    monkeypatch.setitem(c.RECURRENCES, "average", ("sequential",))
+    monkeypatch.setitem(c.MIXERS, "average", c.recurrent_mixer("sequential"))
+    # a name in MIXERS is one of the field's values when the module is read, and here it has been
     monkeypatch.setitem(c.ModelConfig.__annotations__, "mixer", Literal["attention", "average"])
-    small = {"model.d_model": D, "model.vocab_size": 11, "task.seq_len": T, "task.batch_size": B}
-    return c.with_overrides(c.Config(), small | {"model.mixer": "average", "model.recurrent_dim": R})
+    typed.hints.cache_clear()
+    small = {"model.d_model": D, "task.vocab_size": 11, "task.seq_len": T, "task.batch_size": B}
+    yield c.with_overrides(c.Config(), small | {"model.mixer": "average", "model.recurrent_dim": R})
+    typed.hints.cache_clear()
 
 
 @pytest.mark.parametrize("level", ["op", "block", "model"])
 def test_it_is_built_and_trained_and_its_flops_are_counted(config, level):
-    config = c.with_overrides(config, {"measure.level": level})
-    program = programs.build(config)
+    work = Work(config, next_token(config), level)
+    program = programs.build(work)
     args = program.make_args()
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(program.fn(*args)) if leaf.dtype == jnp.float32)
-    assert flops.count(program.fn, *args).matmul_flops == closed_form.matmul_flops(config)
-    assert predict(config)["seconds"] > 0
+    assert flops.count(program.fn, *args).matmul_flops == closed_form.matmul_flops(work)
+    assert predict(work)["seconds"] > 0
 
 
 def test_its_parameters_are_set_up_and_counted(config):
-    params = jax.jit(models.build(config.model).init)(jax.random.key(0))
-    assert closed_form.num_params(config.model) == sum(leaf.size for leaf in jax.tree.leaves(params))
+    params = jax.jit(models.build(config.model, next_token(config)).init)(jax.random.key(0))
+    assert closed_form.num_params(config.model, next_token(config)) == sum(
+        leaf.size for leaf in jax.tree.leaves(params)
+    )
     own = {path[-2].key + "/" + path[-1].key: leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
     assert own["mixer/kernel"].shape == (2, R, R) and not own["mixer/decay"].any()
     np.testing.assert_allclose(own["mixer/kernel"][0] @ own["mixer/kernel"][0].T, np.eye(R), atol=1e-5)
     np.testing.assert_array_equal(own["input/bias"], np.tile(np.repeat([1, 0], R), (2, 1)))  # the forget gate
-    assert matched(c.with_overrides(config, {"measure.matching": "params"})).model.recurrent_dim > 1
+    assert matched(config, next_token(config), "params").model.recurrent_dim > 1
 
 
 def test_it_decodes_what_it_reads_at_once(config):
-    model = models.build(config.model)
+    model = models.build(config.model, next_token(config))
     params, tokens = jax.jit(model.init)(jax.random.key(1)), np.arange(B * T).reshape(B, T) % 11
     extend = jax.jit(model.extend)
     state = model.initial_state(B, T)
     for t in range(T):
         logits, state = extend(params, tokens[:, t : t + 1], state)
     np.testing.assert_allclose(logits[:, 0], jax.jit(model.apply)(params, tokens)[:, -1], atol=1e-5)
-    assert len(state.blocks) == 2
-
-
-def test_a_report_has_a_place_and_a_look_for_it():
-    cells = [
-        {"model.mixer": mixer, "task.seq_len": t, "status": "ok"}
-        for mixer in ("average", "lstm", "attention")
-        for t in (1, 2)
-    ]
-    names = [curve.contender for curve in find(cells, "task.seq_len")]
-    assert names == ["attention (auto)", "lstm", "average"]
-    assert panels.look("average")["marker"] not in {marker for _, marker, _ in panels.LOOKS.values()}
+    assert len(state.blocks["mixer"]) == 2

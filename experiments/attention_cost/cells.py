@@ -4,20 +4,54 @@ The op alone, one block and the whole model, forward and in training, and decodi
 A round samples every cell once in a random order; a cell's program is compiled in its first round and kept.
 """
 
-from dataclasses import asdict
+from dataclasses import dataclass, field
 from functools import cache
 
-import configs
-from transformer_jax.config import Config, ConfigError
-from transformer_jax.report import attention_cost
-from transformer_jax.lab.sweep import chain, grid
+from configs import bench
+from transformer_jax.config import Config, ConfigError, MeasureConfig
+from transformer_jax.lab.sweep import Job, Override, chain, grid
+from transformer_jax.measure.work import Level, Matching, Phase, Work, next_token
+from transformer_jax.typed import at_least, require
 
-BASE = configs.get("bench")
+
+CUDNN = "projects its input itself: measure.level=op, which starts after the projection, cannot be measured"
+
+
+@dataclass(frozen=True)
+class Axes(MeasureConfig):
+    """What of the model is measured, and how often."""
+
+    level: Level = "model"
+    """The op that mixes time steps alone, one block, or the whole model."""
+    phase: Phase = "train"
+    """A forward pass, a full training step (forward, backward, AdamW), or one decoding step."""
+    matching: Matching = "width"
+    """What a recurrence shares with the attention model of the same config: width, parameters or FLOPs."""
+    repeat: int = 0
+    """Not 0: the same program measured again, so that a report knows how far it differs from itself."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        at_least(self, "measure", "repeat", 0)
+        possible = self.phase != "decode" or self.level == "model"
+        require(possible, f"measure.phase=decode is measured on the whole model; measure.level={self.level} was given")
+
+
+@dataclass(frozen=True)
+class CostConfig(Config):
+    measure: Axes = field(default_factory=Axes)
+
+    def __post_init__(self):
+        super().__post_init__()
+        projects = self.model.recurrence == "cudnn" and "recurrence" not in self.model.unread
+        require(not projects or self.measure.level != "op", f"model.recurrence=cudnn {CUDNN}")
+
+
+BASE = CostConfig(bench.CONFIG.model, bench.CONFIG.task, bench.CONFIG.train, Axes(rounds=5))
 
 LENGTHS = [64, 128, 256, 512, 1024, 2048, 4096]
 SPARSE = LENGTHS[::2]
 WHOLE = [64, 128, 512, 1024, 4096]  # `auto` runs one program from 128 on: a polynomial takes four lengths of one
-CAREFUL = {"measure__rounds": [10], "measure__min_sample_seconds": [0.3]}  # where the exponent is fitted
 AUTO = {"model.mixer": ["attention"], "model.attention": ["auto"]}
 REFERENCE = {"model.mixer": ["attention"], "model.attention": ["reference"]}  # stores every score: a wall, at short T
 RECURRENT = {"model.mixer": ["rnn", "gru", "lstm", "min_gru"]}
@@ -25,111 +59,76 @@ PARALLEL = {"model.mixer": ["min_gru"], "model.recurrence": ["associative"]}  # 
 LSTM = {"model.mixer": ["lstm"]}
 
 
-def over(kinds, level, phase, lengths, **axes):
+def over(kinds, level: Level, phase: Phase, lengths, **axes) -> list[Override]:
     """A grid for each kind of mixer: an attention implementation means nothing to a recurrence, nor do heads."""
-    grids = []
-    for kind in kinds:
-        measured = {"measure.level": level, "measure.phase": phase, "task.seq_len": lengths}
-        grids.append(grid(measured | kind | {key.replace("__", "."): values for key, values in axes.items()}))
-    return chain(*grids)
+    measured = {"measure.level": [level], "measure.phase": [phase], "task.seq_len": lengths}
+    more = {key.replace("__", "."): values for key, values in axes.items()}
+    return [careful(override) for kind in kinds for override in grid(measured | kind | more)]
 
 
-SWEEP = chain(
-    # length, at three levels: where the quadratic term is all there is, and where it hides behind the rest
-    over([AUTO], ["op"], ["train"], LENGTHS[:4]),
-    over([AUTO], ["op"], ["train"], [*LENGTHS[4:], 8192], **CAREFUL),
-    over([RECURRENT], ["op"], ["train"], LENGTHS),
-    over([REFERENCE], ["op"], ["train"], LENGTHS[:-1]),
-    over([PARALLEL], ["op"], ["train"], SPARSE),
-    over([AUTO, LSTM], ["op"], ["forward"], SPARSE),
-    over([AUTO, LSTM], ["block"], ["train"], WHOLE[1:]),
-    over([AUTO, LSTM], ["model"], ["train"], WHOLE),
-    over([AUTO, RECURRENT], ["model"], ["forward"], [128, 512, 4096]),
+def careful(override: Override) -> Override:
+    """Samples longer where the exponent of the op over length is fitted, in whatever study that program is."""
+    fitted = {"measure.level": "op", "measure.phase": "train", "model.attention": "auto"}
+    others = {"model.num_heads": BASE.model.num_heads, "model.head_dim": None, "measure.repeat": 0}
+    same = fitted.items() <= override.items() and all(override.get(key, others[key]) == others[key] for key in others)
+    more = {"measure.rounds": 10, "measure.min_sample_seconds": 0.3}
+    return override | more if same and override["task.seq_len"] >= 1024 else override
+
+
+STUDIES = {
+    # at three levels: where the quadratic term is all there is, and where it hides behind the rest
+    "length": chain(
+        over([AUTO], "op", "train", [*LENGTHS, 8192]),
+        over([RECURRENT], "op", "train", LENGTHS),
+        over([REFERENCE], "op", "train", LENGTHS[:-1]),
+        over([PARALLEL], "op", "train", SPARSE),
+        over([AUTO, LSTM], "op", "forward", SPARSE),
+        over([AUTO, LSTM], "block", "train", WHOLE[1:]),
+        over([AUTO, LSTM], "model", "train", WHOLE),
+        over([AUTO, RECURRENT], "model", "forward", [128, 512, 4096]),
+    ),
     # the same question at equal parameters, and at equal training FLOPs
-    over([LSTM], ["model"], ["train"], [128, 512, 4096], measure__matching=["params", "flops"]),
-    # heads that share d_model, then heads of a fixed width
-    over([AUTO], ["op"], ["train"], [256, 1024], model__num_heads=[1, 2, 4, 8, 16]),
-    over([AUTO], ["op"], ["train"], [256, 1024], model__num_heads=[1, 2, 8], model__head_dim=[16]),
-    over([AUTO], ["model"], ["forward"], [512], model__num_heads=[1, 4, 16]),
-    # depth
-    over([AUTO], ["model"], ["train"], [512, 1024], model__num_layers=[1, 2, 8]),
-    over([LSTM], ["model"], ["train"], [1024], model__num_layers=[1, 2, 8]),
+    "matching": over([AUTO], "model", "train", [128, 512, 4096])
+    + over([LSTM], "model", "train", [128, 512, 4096], measure__matching=["width", "params", "flops"]),
+    "heads": over([AUTO], "op", "train", [256, 1024], model__num_heads=[1, 2, 4, 8, 16]),
+    "head_dim": over([AUTO], "op", "train", [256, 1024], model__num_heads=[1, 2, 8], model__head_dim=[16])
+    + over([AUTO], "op", "train", [256, 1024]),  # 4 heads of width 64 / 4
+    "model_heads": over([AUTO], "model", "forward", [512], model__num_heads=[1, 4, 16]),
+    "depth": over([AUTO], "model", "train", [512, 1024], model__num_layers=[1, 2, 8])
+    + over([LSTM], "model", "train", [1024], model__num_layers=[1, 2, 8]),
     # one token, at the end of a context of T
-    over([AUTO, LSTM], ["model"], ["decode"], SPARSE),
+    "decode": over([AUTO, LSTM], "model", "decode", SPARSE),
     # the same program once more: what this machine cannot tell apart
-    over([AUTO, LSTM], ["op"], ["train"], [64, 1024], measure__repeat=[1]),
-    over([AUTO, LSTM], ["model"], ["forward"], [512], measure__repeat=[1]),
-)
-report = attention_cost.report
+    "twins": over([AUTO, LSTM], "op", "train", [64, 1024], measure__repeat=[0, 1])
+    + over([AUTO, LSTM], "model", "forward", [512], measure__repeat=[0, 1]),
+}
+
 
 # What measures is imported where it is used: jax takes seconds to load, and a plan or a report has no need of it.
+def work(config: CostConfig) -> Work:
+    """What the config says to measure; a recurrence's width is matched to attention as it says."""
+    from transformer_jax.measure.matching import matched
+
+    shape = next_token(config)
+    return Work(matched(config, shape, config.measure.matching), shape, config.measure.level, config.measure.phase)
 
 
-def predict(config: Config) -> dict:
-    """What the config's program will cost; see `measure.predict`.
-
-    Raises:
-      ConfigError: another library or another task, which this experiment does not measure.
-    """
+def predict(config: CostConfig) -> dict:
+    """What the config's program will cost; ConfigError: another task, which this experiment does not measure."""
     from transformer_jax.measure.predict import predict
 
-    if config.measure.peer != "ours":
-        raise ConfigError(f"measure.peer={config.measure.peer}: only the experiment peers measures other libraries")
     if config.task.name != BASE.task.name:
         raise ConfigError(f"task.name={config.task.name}: this experiment measures on {BASE.task.name} alone")
-    return predict(config)
-
-
-def cell(config: Config) -> dict:
-    """One sample of the config's program, beside what is known of it without a clock."""
-    from transformer_jax.measure import timing
-
-    columns, steps, arguments, timer = _prepare(config)
-    arguments()  # made outside the sample where they were not kept
-    sample = asdict(timer())
-    sample |= {name: sample[name] / steps for name in ("step_seconds", "cpu_seconds")}
-    sample["inner_steps"] *= steps
-    return columns | sample | {"matmul_peak_flops": timing.calibration(config.model.dtype).peak_flops}
+    return predict(work(config))
 
 
 @cache
-def _prepare(config: Config) -> tuple:
-    """Compiles and counts once a cell; (columns, steps of a call, arguments, timer, which keeps the program)."""
-    from transformer_jax.measure import closed_form, flops, memory, programs, timing
-    from transformer_jax.measure.matching import matched
+def _sampler(config: CostConfig):
+    from transformer_jax.measure.cost import sampler
 
-    program = programs.build(config)
-    arguments = programs.Arguments(program.make_args)
-    args = arguments()
-    compiled = timing.compile_program(program.fn, args)
-    counted = flops.count(program.fn, *args)
-    model = matched(config).model
-    xla = compiled.program.cost_analysis() or {}
-    columns = {
-        "compile_seconds": compiled.compile_seconds,
-        "compile_cached": compiled.cached,
-        "tokens": program.tokens,
-        "mixer_width": model.state_width if model.mixer != "attention" else model.num_heads * model.width_per_head,
-        "num_params": closed_form.num_params(model, config.measure.level),
-        "implementation": closed_form.implementation(config),
-        "closed_form_flops": closed_form.matmul_flops(matched(config)),
-        "jaxpr_matmul_flops": round(counted.matmul_flops / program.steps),
-        "jaxpr_flops": round(counted.flops / program.steps),
-        "jaxpr_transcendentals": round(counted.transcendentals / program.steps),
-        "jaxpr_bytes": round(counted.bytes / program.steps),
-        "sequential_depth": round(counted.sequential_depth / program.steps),
-        "xla_flops": xla.get("flops"),
-        "xla_bytes": xla.get("bytes accessed"),
-        **asdict(memory.program_memory(compiled.program)),
-        **memory.peak_columns(compiled, args),
-    }
-    return (
-        columns,
-        program.steps,
-        arguments,
-        timing.Timer(
-            lambda: compiled(*arguments()),
-            config.measure.min_sample_seconds,
-            timing.calibration(config.model.dtype),
-        ),
-    )
+    return sampler(work(config), config.measure.min_sample_seconds)
+
+
+def cell(config: CostConfig, job: Job) -> dict:
+    """One sample of the config's program, beside what is known of it without a clock."""
+    return _sampler(config)()

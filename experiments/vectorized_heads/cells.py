@@ -6,48 +6,30 @@ Within a cell the three are sampled one after another, so that a ratio is taken 
 
 from functools import cache
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-import configs
+from configs import bench
 from transformer_jax.config import Config, with_overrides
-from transformer_jax.measure import predict as prediction
-from transformer_jax.measure import programs, timing
-from transformer_jax.ops.attention import reference
-from transformer_jax.report import vectorized_heads
-from transformer_jax.lab.sweep import grid
+from transformer_jax.lab.sweep import Job, grid
+from transformer_jax.measure.work import Work, next_token
 
-BASE = with_overrides(
-    configs.get("bench"),
-    {"measure.level": "op", "measure.phase": "forward", "model.attention": "reference", "model.head_dim": 16},
-)
-SWEEP = grid({"task.seq_len": [64, 256, 1024], "model.num_heads": [1, 2, 4, 8, 16]})
+BASE = with_overrides(bench.CONFIG, {"model.attention": "reference", "model.head_dim": 16})
+STUDIES = {"heads": grid({"task.seq_len": [64, 256, 1024], "model.num_heads": [1, 2, 4, 8, 16]})}
 TOLERANCE = 1e-5
-predict = prediction.predict
-report = vectorized_heads.report
+
+# What measures is imported where it is used: jax takes seconds to load, and a plan or a report has no need of it.
 
 
-def batched(q_BxTxHxDh, k_BxTxHxDh, v_BxTxHxDh):
-    return reference(q_BxTxHxDh, k_BxTxHxDh, v_BxTxHxDh, causal=True)
+def work(config: Config) -> Work:
+    return Work(config, next_token(config), "op", "forward")
 
 
-def one_head(q_BxTxDh, k_BxTxDh, v_BxTxDh):
-    return batched(*(x[:, :, None] for x in (q_BxTxDh, k_BxTxDh, v_BxTxDh)))[:, :, 0]
+def predict(config: Config) -> dict[str, float]:
+    """What one form will cost."""
+    from transformer_jax.measure.predict import predict
+
+    return predict(work(config))
 
 
-def vmapped(*arrays):
-    return jax.vmap(one_head, in_axes=2, out_axes=2)(*arrays)
-
-
-def looped(*arrays):
-    return jnp.stack([one_head(*(x[:, :, h] for x in arrays)) for h in range(arrays[0].shape[2])], axis=2)
-
-
-FORMS = {"loop": looped, "vmap": vmapped, "batched": batched}
-
-
-def cell(config: Config) -> dict:
+def cell(config: Config, job: Job) -> dict:
     """Seconds of each form; step_seconds is the batched one's."""
     columns, timers = _prepare(config)
     samples = {form: timer() for form, timer in timers.items()}
@@ -56,10 +38,33 @@ def cell(config: Config) -> dict:
     return columns | seconds | {"step_seconds": seconds["batched_seconds"], "noisy": noisy}
 
 
+def _forms() -> dict:
+    """Three functions of q_BxTxHxDh, k_BxTxHxDh, v_BxTxHxDh."""
+    import jax
+    import jax.numpy as jnp
+
+    from transformer_jax.ops.attention import reference
+
+    def batched(*arrays):
+        return reference(*arrays, causal=True)
+
+    def one_head(*arrays_BxTxDh):
+        return batched(*(x[:, :, None] for x in arrays_BxTxDh))[:, :, 0]
+
+    def looped(*arrays):
+        return jnp.stack([one_head(*(x[:, :, h] for x in arrays)) for h in range(arrays[0].shape[2])], axis=2)
+
+    return {"loop": looped, "vmap": jax.vmap(one_head, in_axes=2, out_axes=2), "batched": batched}
+
+
 @cache
-def _prepare(config: Config) -> tuple[dict, dict[str, timing.Timer]]:
-    (q, k, v), _ = programs.build(config).make_args()
-    compiled = {form: timing.compile_program(fn, (q, k, v)) for form, fn in FORMS.items()}
+def _prepare(config: Config) -> tuple:
+    import numpy as np
+
+    from transformer_jax.measure import programs, timing
+
+    (q, k, v), _ = programs.build(work(config)).make_args()
+    compiled = {form: timing.compile_program(fn, (q, k, v)) for form, fn in _forms().items()}
     outputs = {form: np.asarray(fn(q, k, v)) for form, fn in compiled.items()}
     difference = max(float(np.abs(out - outputs["batched"]).max()) for out in outputs.values())
     if not difference < TOLERANCE:

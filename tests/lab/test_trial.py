@@ -1,428 +1,250 @@
-"""Training from the command line: stopped, killed, evaluated in a process of its own, and what is refused."""
+"""A training run in its folder, from Python: what resumes, what is read back, and what is refused."""
 
-import importlib.util
+import contextlib
+import itertools
 import json
-import multiprocessing
 import os
-import random
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
-import configs
-import run as run_py
-from transformer_jax import models, runs, tasks
-from transformer_jax.config import Config, ConfigError, ModelConfig, TaskConfig, with_overrides
-from transformer_jax.tasks import raw
-from transformer_jax.tasks.shakespeare import SET
-from transformer_jax.train import programs, tracking
+from transformer_jax.config import Config, ConfigError, ModelConfig, TaskConfig, TrainConfig, flatten, with_overrides
+from transformer_jax.host.folders import FolderError, locked
+from transformer_jax.lab import trial
+from transformer_jax.tasks import generated, registry
+from transformer_jax.train import programs
 from transformer_jax.train.checkpoint import Checkpoints
-from transformer_jax.train.log import read_config, read_metrics
+from transformer_jax.train.log import claim, read_config, read_metrics
 
-ROOT = Path(__file__).parents[1]
-TINY = ["--model.num-layers", "1", "--train.warmup-steps", "2"]
-
-
-def command(*words):
-    return [sys.executable, str(ROOT / "run.py"), *map(str, words)]
-
-
-def train(folder, steps, *more, width=8):
-    every = ["--train.eval-every", "20", "--train.checkpoint-every", "20", "--train.chunk-steps", "5"]
-    tiny = [*TINY, "--model.d-model", width, "--model.mlp-dim", width]
-    return command("train", "digits_vit", "--out", folder, "--train.num-steps", steps, *tiny, *every, *more)
+CONFIG = Config(
+    model=ModelConfig(d_model=8, num_heads=2, num_layers=1, mlp_dim=8, max_len=16, dropout_rate=0.1),
+    task=TaskConfig(name="associative_recall", vocab_size=16, num_items=2, seq_len=8, batch_size=4),
+    train=TrainConfig(num_steps=12, chunk_steps=2, eval_every=4, checkpoint_every=4, lanes=2),
+)
+DIGITS = with_overrides(
+    CONFIG, {"task.name": "digits", "task.patch_size": 2, "task.seq_len": 16, "model.causal": False, "train.lanes": 1}
+)
 
 
-def run(words, **options):
-    return subprocess.run(words, capture_output=True, text=True, timeout=300, **options)
+@pytest.fixture(autouse=True, scope="module")
+def compiled_once(request, compilation_cache_in):
+    with compilation_cache_in(request.config.cache.mkdir("compiled")):
+        yield
 
 
-def wait_for_rows(is_alive, folder, rows):
-    while len(read_metrics(folder / "metrics.jsonl")) < rows and is_alive():
-        time.sleep(0.02)
+def recall(config=CONFIG):
+    return generated.build(generated.associative_recall, config)
 
 
-def _programs(config):
-    return programs.build(models.build(config.model), config.train)
+def target_of(folder):
+    config = read_config(folder)
+    task = registry.build(config)
+    return jax.eval_shape(programs.build(trial.build_model(config, task), task.objective, config.train).init)
 
 
 def bits(folder):
     checkpoints = Checkpoints(folder / "checkpoints")
-    target = jax.eval_shape(_programs(read_config(folder)).init)
-    state, meta = checkpoints.restore(checkpoints.find("latest"), target)
+    state, meta = checkpoints.restore(checkpoints.find("latest"), target_of(folder))
     leaves = jax.tree.leaves(state.replace(key=jax.random.key_data(state.key)))
     return [np.asarray(leaf).tobytes() for leaf in leaves], meta["data"]
 
 
-def command_here(*words):
-    """The same in this process: quicker, for what is refused."""
-    return run_py.main([str(word) for word in words])
+def test_a_run_is_read_back_as_a_curve_and_evaluates_to_its_last_row(tmp_path, capfd):
+    outcome = trial.train(CONFIG, recall(), tmp_path / "run")
+    assert outcome.status == "done" and outcome.step == 12
+    curve = trial.curve(tmp_path / "run", "validation")
+    assert [(row["step"], row["lane"]) for row in curve] == [(s, lane) for s in (4, 8, 12) for lane in (0, 1)]
+    assert set(curve[0]) == {"step", "lane", "loss", "accuracy"}
+    assert {row["step"] for row in trial.curve(tmp_path / "run", "train")} == {2, 4, 6, 8, 10, 12}
+    lanes = trial.evaluate(tmp_path / "run", registry.build, checkpoint="12")
+    assert lanes == outcome.metrics == [{k: row[k] for k in ("accuracy", "loss")} for row in curve[-2:]]
+    saved = sum(leaf.size for leaf in jax.tree.leaves(target_of(tmp_path / "run").params))
+    assert saved == 2 * trial.describe(tmp_path / "run", registry.build)["parameters"]
+    assert capfd.readouterr() == ("", "")
 
 
-def test_stopped_then_repeated_then_evaluated(tmp_path):
-    folder = tmp_path / "run"
-    process = subprocess.Popen(train(folder, 4000), stderr=subprocess.PIPE, text=True)
-    wait_for_rows(lambda: process.poll() is None, folder, 3)
-    began = time.monotonic()
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 75 and time.monotonic() - began < 15, said
-    (step,) = Checkpoints(folder / "checkpoints").steps()[-1:]
-    assert f"stopped at step {step}: repeat the command" in said
-    assert read_metrics(folder / "metrics.jsonl")[-1]["step"] == step
-    (metrics,) = runs.evaluate(folder, checkpoint="latest")
-    assert set(metrics) == {"accuracy", "loss"}
+def test_a_curve_shows_what_was_not_finite_and_that_it_ended_the_run(tmp_path):
+    """A cell whose row holds such a number is counted as "nan", and does not enter a mean."""
+    claim(tmp_path, CONFIG)
+    rows = [{"step": 2, "split": "validation", "lane": 0, "loss": None, "accuracy": 0.5}, {"step": 3, "event": "nan"}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    first, *ends = trial.curve(tmp_path, "validation")
+    assert first == {"step": 2, "lane": 0, "loss": pytest.approx(np.nan, nan_ok=True), "accuracy": 0.5}
+    assert [(row["step"], row["lane"]) for row in ends] == [(3, 0), (3, 1)]
+    assert all(np.isnan(row["loss"]) for row in ends)
 
 
-def test_stopped_while_nobody_reads_what_it_says(tmp_path):
-    """As `2>&1 | tee log` leaves it after Ctrl-C, which ends tee at once."""
-    process = subprocess.Popen(train(tmp_path, 4000), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    wait_for_rows(lambda: process.poll() is None, tmp_path, 1)
-    process.stderr.close()
-    wait_for_rows(lambda: process.poll() is None, tmp_path, 20)  # of which some are said
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 75
-    (step,) = Checkpoints(tmp_path / "checkpoints").steps()[-1:]
-    assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == step
+CELL = """if True:
+    import signal, sys
+    from pathlib import Path
+    from transformer_jax.config import from_flat
+    from transformer_jax.lab import trial
+    from transformer_jax.tasks import generated
+    import json
+    config = from_flat(json.loads(sys.argv[1]))
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    outcome = trial.train(config, generated.build(generated.associative_recall, config), Path(sys.argv[2]))
+    assert before == (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
+    assert outcome.status == "done"
+"""
 
 
-def test_a_training_whose_answer_nobody_reads_is_done(tmp_path):
-    """As `| head -1` leaves it: the last lines, and a code that tells how the training ended."""
-    process = subprocess.Popen(train(tmp_path, 20), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    process.stdout.close()
-    said = process.stderr.read()
-    process.stderr.close()
-    assert process.wait(timeout=60) == 0 and "Errno" not in said and "Traceback" not in said, said
-    assert (tmp_path / "run.html").exists()
-
-
-def workers_of(process):
-    """The processes that a training has started, as Linux knows them."""
-    children = "".join(path.read_text() for path in Path(f"/proc/{process.pid}/task").glob("*/children")).split()
-    return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-
-@pytest.fixture
-def with_workers(tmp_path):
-    """A training in a process group of its own, past its first rows, with its worker processes."""
-    words = train(tmp_path, 4000, "--task.workers", 2)
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
-    wait_for_rows(lambda: process.poll() is None, tmp_path, 3)
-    workers = workers_of(process)
-    try:
-        assert len(workers) == 2
-        yield process, workers
-    finally:
-        process.kill()
-        process.communicate()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_together_with_its_workers(with_workers, tmp_path, number):
-    process, _ = with_workers
-    os.killpg(process.pid, number)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 75, said.decode()
-    (step,) = Checkpoints(tmp_path / "checkpoints").steps()[-1:]
-    assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == step
-
-
-@pytest.mark.slow
-def test_no_worker_outlives_a_killed_training(with_workers):
-    process, workers = with_workers
-    process.kill()
-    process.wait()
-    give_up = time.monotonic() + 5
-    while left := [pid for pid in workers if Path(f"/proc/{pid}").exists()]:
-        assert time.monotonic() < give_up, left
-        time.sleep(0.05)
-
-
-def test_no_worker_is_started_to_count_the_work(monkeypatch):
-    """They take seconds to start; those that train are enough."""
-    monkeypatch.setattr(runs.timing, "calibration", lambda: SimpleNamespace(peak_flops=1.0))
-    config = configs.get("digits_vit")
-    flops, _ = runs._speed(models.build(config.model), tasks.build(config)._replace(train=None), config)
-    assert flops > 6 * config.task.batch_size * config.model.num_layers * config.model.d_model**2
-
-
-COMPILES_LONG = ["--model.num-layers", 10, "--model.d-model", 8, "--model.mlp-dim", 8, "--train.warmup-steps", 2]
-
-
-def launches(folder):
-    return [json.loads(line) for line in (folder / "launches.jsonl").read_text().splitlines()]
-
-
-def compiling(folder, cache, steps):
-    """A training inside the first compile of its steps, which takes far longer than what is measured here."""
-    words = command("train", "digits_vit", "--out", folder, "--train.num-steps", steps, *COMPILES_LONG)
-    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache), "XLA_FLAGS": ""}
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment)
-    while not (folder / "launches.jsonl").exists() and process.poll() is None:
+def test_a_cell_that_is_killed_goes_on_bit_for_bit(tmp_path, request):
+    """Killed as a supervisor does it, in the middle of its training, between two checkpoints."""
+    config = with_overrides(CONFIG, {"train.num_steps": 1200, "train.eval_every": 20, "train.checkpoint_every": 20})
+    words = [sys.executable, "-c", CELL, json.dumps(flatten(config)), str(tmp_path / "killed")]
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(request.config.cache.mkdir("compiled"))}
+    process = subprocess.Popen(words, env=environment)
+    while process.poll() is None and len(read_metrics(tmp_path / "killed" / "metrics.jsonl")) < 30:
         time.sleep(0.02)
-    time.sleep(3)  # tracing the steps takes two, compiling them ten more
-    assert process.poll() is None and not any(read_metrics(folder / "metrics.jsonl"))
-    return process
-
-
-@pytest.mark.slow
-def test_stopped_while_the_first_steps_compile(tmp_path):
-    process = compiling(tmp_path / "run", tmp_path / "cache", 20)
-    began = time.monotonic()
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 75 and time.monotonic() - began < 2, said
-    assert "stopped at step 0: repeat the command" in said and "Traceback" not in said
-    ends = [(line["kind"], line.get("status"), line["step"]) for line in launches(tmp_path / "run")]
-    assert ends == [("start", None, 0), ("end", "stopped", 0)]
-    for folder in ("run", "whole"):
-        words = command("train", "digits_vit", "--out", tmp_path / folder, "--train.num-steps", 20, *COMPILES_LONG)
-        assert run(words).returncode == 0
-    assert bits(tmp_path / "run") == bits(tmp_path / "whole")
-    for name in ("metrics.jsonl", "config.json"):
-        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-
-
-def test_evaluate_gives_the_figure_of_training(tmp_path, capsys):
-    folder = tmp_path / "run"
-    done = run(train(folder, 40))
-    assert done.returncode == 0, done.stderr
-    trained = done.stdout.splitlines()[0]
-    found = run(command("evaluate", folder, "--checkpoint", 40))
-    assert found.stdout.splitlines() == [trained]
-    (metrics,) = runs.evaluate(folder, checkpoint="40")
-    last = read_metrics(folder / "metrics.jsonl")[-1]
-    assert metrics == {name: last[name] for name in metrics}
-    assert (folder / "run.html").exists() and json.loads((folder / "launches.jsonl").read_text().splitlines()[0])
-    assert command_here(*train(folder, 50)[2:]) == 2
-    assert "train.num_steps 40 there, 50 here" in capsys.readouterr().err
-    assert command_here("evaluate", folder, "--checkpoint", 3) == 2
-    assert command_here("evaluate", folder, "--checkpoint", "bst") == 2
-    assert "did you mean best?" in capsys.readouterr().err
-    (tmp_path / "rows").mkdir()
-    (tmp_path / "rows" / "rows.jsonl").write_text("")
-    assert command_here(*train(tmp_path / "rows", 40)[2:]) == 2
-    assert "holds an experiment" in capsys.readouterr().err
-    assert command_here("evaluate", folder, "--split", "tset") == 2
-    assert "tset" in capsys.readouterr().err
-    assert command_here("generate", folder, "--prompt", "a") == 2
-    assert command_here("evaluate") == 2
-
-
-def test_data_may_have_moved_since_the_training(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(raw.ORIGINALS, SET, raw.ORIGINALS[SET]._replace(published={}))
-    text = "".join(f"{n} times {n} is {n * n}, says the clerk.\n" for n in range(100, 160))
-    (tmp_path / "input.txt").write_text(text)
-    old, new, folder = (tmp_path / name for name in ("old", "new", "run"))
-    assert command_here("prepare", SET, "--from", tmp_path, "--data-dir", old) == 0
-    small = [
-        "--model.vocab-size",
-        len(set(text)),
-        "--task.seq-len",
-        8,
-        "--model.d-model",
-        8,
-        "--model.mlp-dim",
-        8,
-        *TINY,
-    ]
-    words = ["train", "shakespeare_char", "--out", folder, "--train.num-steps", 4, "--task.data-dir", old, *small]
-    capsys.readouterr()
-    assert command_here(*words) == 0
-    trained = capsys.readouterr().out.splitlines()[0]
-    old.rename(new)
-    for words in (["evaluate", folder], ["generate", folder, "--prompt", "1", "--max-new", 2]):
-        assert command_here(*words) == 2
-        said = capsys.readouterr().err
-        assert f"no prepared set '{SET}' in {old}" in said and "--data-dir FOLDER" in said
-        assert command_here(*words, "--data-dir", tmp_path / "nowhere") == 2
-        assert f"no prepared set '{SET}' in {tmp_path / 'nowhere'}" in capsys.readouterr().err
-        assert command_here(*words, "--data-dir", new) == 0
-        assert words[0] == "generate" or capsys.readouterr().out.splitlines() == [trained]
-    assert read_config(folder).task.data_dir == str(old)
-
-
-def test_a_recurrence_is_matched_and_evaluated_beside_attention(tmp_path, capsys):
-    matching = ["--model.mixer", "gru", "--measure.matching", "params"]
-    for name, more in (("attention", []), ("gru", matching)):
-        assert command_here(*train(tmp_path / name, 20, *more, width=24)[2:]) == 0
-    capsys.readouterr()
-    assert command_here("evaluate", tmp_path / "attention", tmp_path / "gru") == 0
-    header, *lines = (line.split() for line in capsys.readouterr().out.splitlines())
-    assert header[:5] == ["run", "mixer", "width", "parameters", "lane"] and "loss" in header
-    assert [line[1] for line in lines] == ["attention", "gru"]
-    params = [int(line[3]) for line in lines]
-    assert abs(params[1] / params[0] - 1) <= 0.02
-    trained = Checkpoints(tmp_path / "gru" / "checkpoints")
-    config = read_config(tmp_path / "gru")
-    assert config.model.recurrent_dim == int(lines[1][2])
-    state, _ = trained.restore(trained.find("best"), jax.eval_shape(_programs(config).init))
-    assert sum(leaf.size for leaf in jax.tree.leaves(state.params)) == params[1]
-
-
-FAKE_WANDB = """
-import json, os
-
-class Run:
-    def __init__(self, **options):
-        self.write("init", options)
-    def write(self, what, value):
-        with open(os.environ["WANDB_FAKE"], "a") as file:
-            file.write(json.dumps([what, value], default=str) + "\\n")
-    def define_metric(self, name, step_metric):
-        self.write("define_metric", [name, step_metric])
-    def log(self, numbers):
-        self.write("log", numbers)
-    def finish(self):
-        self.write("finish", None)
-
-def init(**options):
-    return Run(**options)
-"""
-
-
-def test_metrics_go_to_wandb_where_it_is_asked_for(tmp_path, monkeypatch):
-    (tmp_path / "wandb.py").write_text(FAKE_WANDB)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "wandb", raising=False)
-    monkeypatch.setenv("WANDB_FAKE", str(tmp_path / "sent"))
-    folder = tmp_path / "run"
-    words = train(folder, 40)[2:]
-    assert command_here(*words) == 0 and "wandb" not in sys.modules and not (tmp_path / "sent").exists()
-    shutil.rmtree(folder)
-    for _ in range(2):  # the second launch has nothing to do but to go on with the same W&B run
-        assert command_here(*words, "--wandb") == 0
-    monkeypatch.delitem(sys.modules, "wandb")
-    sent = [json.loads(line) for line in (tmp_path / "sent").read_text().splitlines()]
-    inits = [value for what, value in sent if what == "init"]
-    assert len(inits) == 2 and inits[0] == inits[1] and inits[0]["resume"] == "allow" and inits[0]["id"]
-    assert inits[0]["config"]["train.num_steps"] == 40
-    assert [what for what, _ in sent].count("finish") == 2
-    logged = [value for what, value in sent if what == "log"]
-    rows = read_metrics(folder / "metrics.jsonl")
-    names = ("loss", "accuracy", "grad_norm")
-    assert logged == [
-        {f"{row['split']}/{name}": row[name] for name in names if name in row} | {"step": row["step"]} for row in rows
-    ]
-    assert command_here(*words) == 0  # without it again: the same run
-
-
-def test_wandb_that_is_missing_is_one_message(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert command_here(*train(tmp_path / "run", 40)[2:], "--wandb") == 2
-    assert "--wandb needs wandb: pip install -e '.[wandb]'" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_folder_called_wandb_is_not_wandb(tmp_path, monkeypatch, capsys):
-    """As wandb itself leaves one behind where it ran."""
-    (tmp_path / "wandb").mkdir()
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *(path for path in sys.path if "site-packages" not in path)])
-    monkeypatch.delitem(sys.modules, "wandb", raising=False)
-    assert importlib.util.find_spec("wandb").origin is None
-    with pytest.raises(ConfigError, match="--wandb needs wandb"):
-        tracking.require()
-
-
-def test_wandb_that_refuses_to_begin_is_one_message(tmp_path, monkeypatch, capsys):
-    refusing = """
-class errors:
-    class Error(Exception):
-        pass
-
-def init(**options):
-    raise errors.Error("no API key configured")
-"""
-    (tmp_path / "wandb.py").write_text(refusing)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "wandb", raising=False)
-    assert command_here(*train(tmp_path / "run", 40)[2:], "--wandb") == 2
-    monkeypatch.delitem(sys.modules, "wandb")
-    assert capsys.readouterr().err == "error: wandb does not begin: no API key configured\n"
-
-
-def test_an_error_in_the_computation_is_not_called_a_mistake(tmp_path, monkeypatch):
-    """ConfigError is for the user's own: a split that is not there, a prompt that cannot be read."""
-    assert command_here(*train(tmp_path / "run", 20)[2:]) == 0
-
-    def broken(*_):
-        raise ValueError("shapes do not fit")
-
-    monkeypatch.setattr(runs, "evaluate_split", broken)
-    with pytest.raises(ValueError, match="shapes do not fit") as error:
-        runs.evaluate(tmp_path / "run")
-    assert not isinstance(error.value, ConfigError)
-
-
-@pytest.mark.slow
-def test_wandb_itself_without_a_network(tmp_path):
-    pytest.importorskip("wandb")
-    folder, environment = tmp_path / "run", os.environ | {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
-    for _ in range(2):
-        done = run([*train(folder, 40), "--wandb"], env=environment)
-        assert done.returncode == 0, done.stderr
-    files = list(folder.glob("wandb/offline-run-*/*.wandb"))
-    name = (folder / "wandb_id.txt").read_text()
-    assert len(files) == 2 and all(file.stem == f"run-{name}" for file in files)
-    assert b"validation/loss" in b"".join(file.read_bytes() for file in files)
-
-
-@pytest.mark.slow
-def test_killed_twenty_times_and_still_the_same_run(tmp_path):
-    """kill -9 at random moments, with dropout, shuffled data and checkpoints in the middle of epochs.
-
-    Every launch is a process of its own, forked from one that has imported everything, which is half of a start.
-    The run is so long that no machine ends it in the twenty moments that it is given.
-    """
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["run", "transformer_jax.runs"])
-
-    def launch(folder):
-        process = processes.Process(target=run_py.main, args=(train(tmp_path / folder, 1600)[2:],))
-        process.start()
-        return process
-
-    whole, dice = launch("whole"), random.Random(0)
-    for _ in range(20):
-        before = len(read_metrics(tmp_path / "killed" / "metrics.jsonl"))
-        process = launch("killed")
-        wait_for_rows(process.is_alive, tmp_path / "killed", before + dice.randrange(12))
-        time.sleep(dice.random() * 0.3)
-        process.kill()
-        process.join()
-        assert process.exitcode == -signal.SIGKILL, "the run ended before it was killed twenty times"
-    last = launch("killed")
-    for process in (whole, last):
-        process.join()
-        assert process.exitcode == 0
-    assert max(Checkpoints(tmp_path / "killed" / "checkpoints").steps()) == 1600
+    assert process.poll() is None, "it ended before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    saved = Checkpoints(tmp_path / "killed" / "checkpoints").steps()
+    assert saved and saved[-1] < 1200
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done.stderr
+    trial.train(config, recall(config), tmp_path / "whole")
     assert bits(tmp_path / "killed") == bits(tmp_path / "whole")
     for name in ("metrics.jsonl", "config.json"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+def test_stopped_and_gone_on_with(tmp_path):
+    asked = itertools.count()
+    outcome = trial.train(CONFIG, recall(), tmp_path / "run", stopping=lambda: next(asked) >= 3)
+    assert (outcome.status, outcome.step) == ("stopped", 6)
+    assert trial.train(CONFIG, recall(), tmp_path / "run").status == "done"
+    trial.train(CONFIG, recall(), tmp_path / "whole")
+    assert bits(tmp_path / "run") == bits(tmp_path / "whole")
+
+
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    "overrides",
+    [{}, {"model.mixer": "gru", "model.recurrent_dim": 5}, {"model.num_kv_heads": 1, "model.position": "learned"}],
+)
+@pytest.mark.parametrize("start", [CONFIG, DIGITS], ids=["recall", "digits"])
+def test_a_config_that_is_written_and_read_builds_the_same_model(tmp_path, start, overrides):
+    """The same tree of parameters, the same values, the same outputs."""
+    config = with_overrides(start, overrides)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(flatten(config)))
+    again = read_config(tmp_path)
+    assert again == config
+    trees, outputs = [], []
+    for each in (config, again):
+        task = registry.build(each)
+        trial._built.cache_clear()  # else both are the same object
+        model = trial.build_model(each, task)
+        params = jax.jit(model.init)(jax.random.key(3))
+        batch = next(iter(task.evaluate("validation")))
+        trees.append(params)
+        outputs.append(np.asarray(jax.jit(model.apply)(params, batch["inputs"])))
+    assert jax.tree.structure(trees[0]) == jax.tree.structure(trees[1])
+    assert jax.tree.all(jax.tree.map(np.array_equal, *trees)) and np.array_equal(*outputs)
+
+
+def test_what_trains_a_cell_knows_no_other_task_and_no_display():
+    """What it imports is the code version of training experiments: a word on a page must not make them stale."""
+    code = (
+        "import sys; from transformer_jax.lab import trial; print(*(n for n in sys.modules if 'transformer_jax' in n))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.removeprefix("transformer_jax.") for name in done.stdout.split()}
+    tasks = {name for name in loaded if name.startswith("tasks.")}
+    assert tasks == {"tasks.task"}, tasks
+    assert not {name for name in loaded if name.startswith(("report", "cli", "peers")) or name == "host.signals"}
+    assert {name for name in loaded if name.startswith("lab.")} == {"lab.trial"}
+
+
+def test_a_folder_in_use_is_refused_before_anything_is_sent(tmp_path):
+    @contextlib.contextmanager
+    def send():
+        raise AssertionError("the folder is not this run's yet")
+        yield
+
+    with locked(tmp_path / "run"), pytest.raises(FolderError, match="in use by process"):
+        trial.train(CONFIG, recall(), tmp_path / "run", send=send())
+    assert os.listdir(tmp_path / "run") == [".lock"]
+
+
+def test_numbers_are_sent_while_the_folder_is_this_runs(tmp_path):
+    heard = []
+
+    @contextlib.contextmanager
+    def send():
+        with pytest.raises(FolderError), locked(tmp_path):
+            pass
+        yield lambda values, step: heard.append((step, *values))
+        heard.append("end")
+
+    trial.train(CONFIG, recall(), tmp_path, send=send())
+    assert heard[0][0] == 2 and {"train/loss/lane_0", "train/loss/lane_1"} <= set(heard[0])
+    assert heard[-1] == "end" and heard[-2][0] == 12
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
     [
-        ({"model.input_dim": None, "model.num_classes": 10}, "model.input_dim=None, set it to 4"),
-        ({"model.num_classes": 7}, "model.num_classes=7, set it to 10"),
-        ({"task.patch_size": None}, "set task.patch_size"),
-        ({"task.patch_size": 1, "model.input_dim": 1}, "sequences of 64 steps; model.max_len=16"),
+        ({"model.causal": False}, "model.causal=False: associative_recall asks for an answer at every step"),
+        ({"task.name": "digits"}, "set task.patch_size"),
+        ({"task.name": "digits", "task.patch_size": 1}, "model.max_len=16"),
+        ({"model.d_model": 2**17, "model.mlp_dim": 2**17}, "parameters train in at least .* GB"),
     ],
 )
-def test_a_model_that_does_not_fit_its_task(overrides, said):
-    model = ModelConfig(input_dim=4, num_classes=10, max_len=16)
-    config = Config(model=model, task=TaskConfig(name="digits", patch_size=2, seq_len=16, batch_size=8))
-    runs.check(config, tasks.build(config))
-    config = with_overrides(config, overrides)
-    with pytest.raises(ConfigError, match=said):
-        runs.check(config, tasks.build(config))
+def test_a_model_that_does_not_fit_its_task(tmp_path, overrides, message):
+    config = with_overrides(CONFIG, overrides)
+    with pytest.raises(ConfigError, match=message):
+        trial.train(config, registry.build(config), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("overrides", [{"task.name": "digits", "task.patch_size": 2}, {"model.mixer": "lstm"}])
+def test_what_sees_no_answer_may_be_not_causal(overrides):
+    """One answer for a whole image; a recurrence, which reads from left to right in any case."""
+    config = with_overrides(CONFIG, {"model.causal": False} | overrides)
+    trial.build_model(config, registry.build(config))
+
+
+def test_a_folder_of_an_earlier_version_is_refused_by_all_that_open_it(tmp_path):
+    old = flatten(CONFIG) | {"model.vocab_size": 16, "model.num_classes": None, "measure.level": "model"}
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    (tmp_path / "checkpoints" / "4" / "state").mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    for attempt in (
+        lambda: trial.train(CONFIG, recall(), tmp_path),
+        lambda: trial.evaluate(tmp_path, registry.build),
+        lambda: trial.describe(tmp_path, registry.build),
+        lambda: trial.generate(tmp_path, registry.build, "a", 1),
+    ):
+        message = "written by an earlier version of this code: train again.*model.vocab_size, model.num_classes"
+        with pytest.raises(ConfigError, match=message):
+            attempt()
+    assert [path for path in sorted(tmp_path.rglob("*")) if path.name != ".lock"] == before
+
+
+def test_an_error_in_the_computation_is_not_called_a_mistake(tmp_path, monkeypatch):
+    """ConfigError is for the user's own: a split that is not there, a prompt that cannot be read."""
+    trial.train(CONFIG, recall(), tmp_path)
+    with pytest.raises(ConfigError, match="no split 'tset'"):
+        trial.evaluate(tmp_path, registry.build, "tset")
+
+    def broken(*_):
+        raise ValueError("shapes do not fit")
+
+    monkeypatch.setattr(trial, "evaluate_split", broken)
+    with pytest.raises(ValueError, match="shapes do not fit") as error:
+        trial.evaluate(tmp_path, registry.build)
+    assert not isinstance(error.value, ConfigError)
+
+
+def test_what_is_no_text_model_does_not_write(tmp_path):
+    trial.train(CONFIG, recall(), Path(tmp_path))
+    with pytest.raises(ConfigError, match="not a language model of text"):
+        trial.generate(tmp_path, registry.build, "a", 1)

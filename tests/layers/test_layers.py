@@ -8,19 +8,25 @@ import numpy as np
 import pytest
 
 from transformer_jax.layers.attention import Attention, KVCache
-from transformer_jax.layers.block import Block
+from transformer_jax.layers.block import Block, Context
 from transformer_jax.layers.embedding import Embedding
 from transformer_jax.layers.mlp import MLP
 from transformer_jax.layers.recurrent import Recurrent
 
 B, L, D, H, Dh, F = 2, 5, 6, 3, 4, 7  # all different: a swapped axis cannot pass
 MIXERS = {
-    "attention": partial(Attention, num_heads=H, num_kv_heads=H, head_dim=Dh),
-    "grouped rotary": partial(Attention, num_heads=4, num_kv_heads=2, head_dim=Dh, rotary=True),
+    "attention": partial(Attention, d_model=D, num_heads=H, num_kv_heads=H, head_dim=Dh),
+    "grouped rotary": partial(Attention, d_model=D, num_heads=4, num_kv_heads=2, head_dim=Dh, rotary=True),
     **{name: partial(Recurrent, recurrence=name, width=D) for name in ("rnn", "gru", "lstm", "min_gru")},
     "wide lstm": partial(Recurrent, recurrence="lstm", width=9, project_out=True),
 }
-ONLY_ATTENTION = partial(Attention, num_heads=H, num_kv_heads=H, head_dim=Dh)
+ONLY_ATTENTION = MIXERS["attention"]
+
+
+def block(mixer, **fields):
+    """The block of every model: a mixer, then an MLP."""
+    mlp = partial(MLP, F, fields.pop("activation", "gelu"))
+    return Block((("mixer", mixer), ("mlp", mlp)), **fields)
 
 
 @pytest.fixture
@@ -30,6 +36,10 @@ def x():
 
 def positions(length=L):
     return np.arange(length, dtype=np.int32)
+
+
+def at(positions_L=None, **context):
+    return Context(positions() if positions_L is None else positions_L, **context)
 
 
 def random_params(module, *args, key=7):
@@ -80,26 +90,18 @@ def oracle_mlp(p, x):
 
 def test_attention_is_the_formula(x):
     module = ONLY_ATTENTION()
-    params = random_params(module, x, positions())
-    got, state = jax.jit(module.apply)({"params": params}, x, positions())
+    params = random_params(module, x, at())
+    got, state = jax.jit(module.apply)({"params": params}, x, at())
     assert state is None
     np.testing.assert_allclose(got, oracle_attention(f64(params), f64(x)), atol=1e-5)
-
-
-def test_attention_reads_another_source(x):
-    source = np.random.default_rng(3).normal(size=(B, L + 2, D)).astype(np.float32)
-    module = ONLY_ATTENTION(causal=False)
-    params = jax.jit(module.init)(jax.random.key(0), x, positions(), source_BxSxD=source)["params"]
-    got, _ = jax.jit(module.apply)({"params": params}, x, positions(), source_BxSxD=source)
-    np.testing.assert_allclose(got, oracle_attention(f64(params), f64(x), f64(source), causal=False), atol=1e-5)
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
 def test_block_is_the_formula(x, norm):
     """Post-norm is the encoder block of Vaswani et al. 2017 (ReLU, epsilon 1e-6); pre-norm the option."""
-    module = Block(ONLY_ATTENTION, mlp_dim=F, norm=norm, activation="relu", dropout_rate=0.4)
-    params = random_params(module, x, None, positions())
-    got, _ = jax.jit(module.apply)({"params": params}, x, None, positions())
+    module = block(ONLY_ATTENTION, norm=norm, activation="relu", dropout_rate=0.4)
+    params = random_params(module, x, at())
+    got, _ = jax.jit(module.apply)({"params": params}, x, at())
     p, y = f64(params), f64(x)
     for name, f in (("mixer", oracle_attention), ("mlp", oracle_mlp)):
         if norm == "pre":
@@ -110,12 +112,12 @@ def test_block_is_the_formula(x, norm):
 
 
 def test_dropout_acts_in_training_alone(x):
-    module = Block(ONLY_ATTENTION, mlp_dim=F, dropout_rate=0.5)
-    params = jax.jit(module.init)(jax.random.key(0), x, None, positions())["params"]
+    module = block(ONLY_ATTENTION, dropout_rate=0.5)
+    params = jax.jit(module.init)(jax.random.key(0), x, at())["params"]
 
     @partial(jax.jit, static_argnums=0)
     def compiled(train, params, key):
-        return module.clone(train=train).apply({"params": params}, x, None, positions(), rngs={"dropout": key})[0]
+        return module.clone(train=train).apply({"params": params}, x, at(), rngs={"dropout": key})[0]
 
     def run(train, seed):
         return np.asarray(compiled(train, params, jax.random.key(seed)))
@@ -129,7 +131,7 @@ def test_the_mlp_treats_each_step_alone(x):
     """d y_t / d x_s = 0 for s != t, by Jacobian."""
     module = MLP(F)
     params = random_params(module, x)
-    jacobian = np.asarray(jax.jit(jax.jacobian(lambda x: module.apply({"params": params}, x)))(x))  # B L D B L D
+    jacobian = np.asarray(jax.jit(jax.jacobian(lambda x: module.apply({"params": params}, x)[0]))(x))  # B L D B L D
     between = np.abs(jacobian).sum((2, 5)).transpose(0, 2, 1, 3).reshape(B * B, L, L)
     own = between.reshape(B, B, L, L)
     for b in range(B):
@@ -142,9 +144,9 @@ def test_the_mlp_treats_each_step_alone(x):
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_a_block_never_looks_ahead(x, mixer):
     """Causality by Jacobian; a well-known Keras tutorial's decoder passes no mask at all."""
-    module = Block(MIXERS[mixer], mlp_dim=F)
-    params = random_params(module, x[:1], None, positions())
-    jacobian = jax.jit(jax.jacobian(lambda x: module.apply({"params": params}, x, None, positions())[0]))(x[:1])
+    module = block(MIXERS[mixer])
+    params = random_params(module, x[:1], at())
+    jacobian = jax.jit(jax.jacobian(lambda x: module.apply({"params": params}, x, at())[0]))(x[:1])
     reads = np.abs(np.asarray(jacobian)[0, :, :, 0]).sum((1, 3))  # output step, input step
     assert np.all(reads[np.triu_indices(L, 1)] == 0)
     assert np.all(reads[np.tril_indices(L)] > 0)
@@ -153,13 +155,13 @@ def test_a_block_never_looks_ahead(x, mixer):
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_reading_in_pieces_is_reading_at_once(x, mixer):
     module = MIXERS[mixer]()
-    params = random_params(module, x, positions())
+    params = random_params(module, x, at())
     apply = jax.jit(module.apply)
-    whole, _ = apply({"params": params}, x, positions())
+    whole, _ = apply({"params": params}, x, at())
     state = module.initial_state(B, L + 3)
     pieces = []
     for piece in (slice(0, 2), slice(2, 3), slice(3, L)):
-        y, new = apply({"params": params}, x[:, piece], positions()[piece], state)
+        y, new = apply({"params": params}, x[:, piece], at(positions()[piece]), state)
         state = state.extended(new, piece.start) if isinstance(state, KVCache) else new
         pieces.append(y)
     np.testing.assert_allclose(np.concatenate(pieces, 1), whole, atol=1e-5)
@@ -177,7 +179,7 @@ def test_recurrences_start_as_an_expert_sets_them_up(x):
 def test_a_recurrence_refuses_a_mask(x):
     module = Recurrent("gru", width=D)
     with pytest.raises(ValueError, match="gru reads every earlier step and cannot honour an attention mask"):
-        module.init(jax.random.key(0), x, mask=jnp.ones((L, L), bool))
+        module.init(jax.random.key(0), x, at(mask=jnp.ones((L, L), bool)))
 
 
 @pytest.mark.parametrize("position", ["sinusoidal", "learned", "none", "rotary"])

@@ -2,10 +2,12 @@
 
 from transformer_jax.config import Config, with_overrides
 from transformer_jax.measure.predict import predict
+from transformer_jax.measure.work import Work, next_token
 
 
-def of(**overrides):
-    return predict(with_overrides(Config(), {key.replace("__", "."): value for key, value in overrides.items()}))
+def of(phase="train", **overrides):
+    config = with_overrides(Config(), {key.replace("__", "."): value for key, value in overrides.items()})
+    return predict(Work(config, next_token(config), phase=phase))
 
 
 def test_stored_scores_grow_with_the_square():
@@ -17,7 +19,7 @@ def test_stored_scores_grow_with_the_square():
 
 def test_training_costs_more_than_a_forward_pass_and_a_forward_pass_more_than_a_token():
     for mixer in ("attention", "lstm", "min_gru"):
-        costs = [of(model__mixer=mixer, measure__phase=phase) for phase in ("decode", "forward", "train")]
+        costs = [of(phase, model__mixer=mixer) for phase in ("decode", "forward", "train")]
         for name in ("flops", "bytes", "seconds"):
             assert costs[0][name] < costs[1][name] < costs[2][name]
 

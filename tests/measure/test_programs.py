@@ -5,16 +5,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from transformer_jax import models
 from transformer_jax.config import Config, ModelConfig, TaskConfig, with_overrides
 from transformer_jax.measure import flops, programs
+from transformer_jax.measure.work import Work, next_token
 from transformer_jax.train.state import TrainState
 
-BASE = Config(ModelConfig(d_model=8, num_heads=2, num_layers=2, vocab_size=9), TaskConfig(seq_len=6, batch_size=3))
+BASE = Config(ModelConfig(d_model=8, num_heads=2, num_layers=2), TaskConfig(seq_len=6, batch_size=3, vocab_size=9))
 
 
-def run(**overrides):
+def work(level="model", phase="train", **overrides):
     config = with_overrides(BASE, {key.replace("__", "."): value for key, value in overrides.items()})
-    program = programs.build(config)
+    return Work(config, next_token(config), level, phase)
+
+
+def run(*what, **overrides):
+    program = programs.build(work(*what, **overrides))
     args = program.make_args()
     return program, args, program.fn(*args)
 
@@ -28,6 +34,7 @@ def test_training_the_model_moves_every_parameter(mixer):
     program, (state, tokens), (after, metrics) = run(model__mixer=mixer)
     assert program.tokens == 18 and tokens.shape == (3, 7)
     assert isinstance(after, TrainState) and int(after.step) == 1
+    assert set(metrics) == {"loss", "grad_norm"}  # what training logs beside them would be work of its own
     loss_sum, weight = metrics["loss"]
     assert float(weight) == 18 and float(loss_sum / weight) == pytest.approx(np.log(9), rel=0.5)
     for before, moved in zip(jax.tree.leaves(state.params), jax.tree.leaves(after.params), strict=True):
@@ -36,16 +43,16 @@ def test_training_the_model_moves_every_parameter(mixer):
 
 @pytest.mark.parametrize("mixer", ["attention", "gru"])
 def test_training_a_block_has_the_gradient_of_its_input(mixer):
-    _, (state, x, weight), (value, grad_x, after) = run(model__mixer=mixer, measure__level="block")
+    _, (state, x, weight), (value, grad_x, after) = run("block", model__mixer=mixer)
     assert grad_x.shape == x.shape == (3, 6, 8) and norm(grad_x) > 0 and np.isfinite(value)
     assert norm(jax.tree.map(jnp.subtract, state.params, after.params)) > 0
 
 
 @pytest.mark.parametrize("mixer", ["attention", "rnn", "gru", "lstm", "min_gru"])
 def test_the_op_alone(mixer):
-    _, (inputs, weight), out = run(model__mixer=mixer, measure__level="op", measure__phase="forward")
+    _, (inputs, weight), out = run("op", "forward", model__mixer=mixer)
     assert out.shape == weight.shape
-    _, (inputs, _), (value, grads) = run(model__mixer=mixer, measure__level="op")
+    _, (inputs, _), (value, grads) = run("op", model__mixer=mixer)
     assert jax.tree.structure(grads) == jax.tree.structure(inputs)
     np.testing.assert_allclose(value, jnp.sum(out * weight), rtol=1e-4)
     assert norm(grads[0]) > 0
@@ -53,7 +60,7 @@ def test_the_op_alone(mixer):
 
 @pytest.mark.parametrize("mixer", ["attention", "lstm"])
 def test_decoding_reads_one_token_with_the_context_behind_it(mixer):
-    program, (params, tokens, state), ((last, after), logits) = run(model__mixer=mixer, measure__phase="decode")
+    program, (params, tokens, state), ((last, after), logits) = run("model", "decode", model__mixer=mixer)
     assert program.tokens == 3 and tokens.shape == (3, 1) and logits.shape == (program.steps, 3, 9)
     assert int(state.index) == 5 and int(after.index) == 6
     np.testing.assert_array_equal(last[:, 0], logits[-1].argmax(-1))
@@ -62,7 +69,7 @@ def test_decoding_reads_one_token_with_the_context_behind_it(mixer):
 @pytest.mark.parametrize("level", ["op", "block", "model"])
 def test_nothing_measured_is_a_constant(level):
     """An input that the program closed over would be folded: then not the work is timed but a load."""
-    program, args, _ = run(measure__level=level)
+    program, args, _ = run(level)
     for constant in jax.make_jaxpr(program.fn)(*args).consts:
         assert np.size(constant) <= 64
 
@@ -70,6 +77,23 @@ def test_nothing_measured_is_a_constant(level):
 @pytest.mark.parametrize("mixer", ["rnn", "gru", "lstm", "min_gru"])
 @pytest.mark.parametrize("num_layers", [1, 3])
 def test_the_critical_path_of_a_model_is_one_loop_for_each_layer_and_direction(mixer, num_layers):
-    config = with_overrides(BASE, {"model.mixer": mixer, "model.num_layers": num_layers})
-    program = programs.build(config)
-    assert flops.count(program.fn, *program.make_args()).sequential_depth == 2 * num_layers * config.task.seq_len
+    program = programs.build(work(model__mixer=mixer, model__num_layers=num_layers))
+    assert flops.count(program.fn, *program.make_args()).sequential_depth == 2 * num_layers * BASE.task.seq_len
+
+
+def test_the_loss_measured_is_the_loss_trained_on():
+    """Cross-entropy of every next token, written out in NumPy."""
+    _, (state, tokens), (_, metrics) = run()
+    logits = np.asarray(models.build(BASE.model, next_token(BASE)).apply(state.params, tokens[:, :-1]), np.float64)
+    chances = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    expected = -np.log(np.take_along_axis(chances, np.asarray(tokens)[:, 1:, None], -1)).sum()
+    np.testing.assert_allclose(metrics["loss"][0], expected, rtol=1e-5)
+
+
+def test_attention_that_looks_ahead_is_measured_as_such():
+    """By gradient of the op: the first output depends on the last value."""
+    for causal in (True, False):
+        program, ((q, k, v), weight), _ = run("op", "forward", model__causal=causal)
+        _, pullback = jax.vjp(lambda v, fn=program.fn, q=q, k=k, weight=weight: fn((q, k, v), weight), v)
+        (slope,) = pullback(jnp.zeros_like(weight).at[0, 0].set(1))
+        assert np.any(np.asarray(slope)[0, -1]) == (not causal)

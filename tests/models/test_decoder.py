@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from transformer_jax import models
-from transformer_jax.config import ModelConfig
+from transformer_jax.config import ModelConfig, Shape
 from transformer_jax.layers.attention import KVCache
 
-SMALL = dict(d_model=12, num_heads=3, num_layers=2, vocab_size=11, max_len=16)
+SMALL = dict(d_model=12, num_heads=3, num_layers=2, max_len=16)
+SHAPE = Shape(seq_len=16, outputs=11, vocab_size=11)
 VARIANTS = {
     "attention": dict(),
     "post-norm, learned": dict(norm="post", position="learned"),
@@ -26,7 +27,7 @@ VARIANTS = {
 @cache
 def built(**variant):
     """A model and parameters that are the same in all tests: to initialise is most of what is compiled here."""
-    model = models.build(ModelConfig(**SMALL | variant))
+    model = models.build(ModelConfig(**SMALL | variant), SHAPE)
     return model, jax.jit(model.init)(jax.random.key(0)), jax.jit(model.apply)
 
 
@@ -57,8 +58,8 @@ def test_decoding_is_the_forward_pass(variant, tokens, first, cuts):
 @pytest.mark.parametrize("variant", ["attention", "lstm"])
 def test_depth_scanned_is_depth_unrolled(variant, tokens):
     """The same parameters, restacked, give the same logits and gradients; remat changes neither."""
-    scanned = models.build(ModelConfig(**SMALL, **VARIANTS[variant], remat=True))
-    unrolled = models.build(ModelConfig(**SMALL, **VARIANTS[variant], scan_layers=False))
+    scanned = models.build(ModelConfig(**SMALL, **VARIANTS[variant], remat=True), SHAPE)
+    unrolled = models.build(ModelConfig(**SMALL, **VARIANTS[variant], scan_layers=False), SHAPE)
     _, params, _ = built(**VARIANTS[variant])
     blocks = params["blocks"]
     apart = {name: leaf for name, leaf in params.items() if name != "blocks"}
@@ -90,9 +91,9 @@ def test_the_model_never_looks_ahead(variant, tokens):
 def test_what_decoding_keeps():
     """Attention keeps every key and value, a recurrence a state of one size."""
     for length in (8, 16):
-        cache = models.build(ModelConfig(**SMALL)).initial_state(3, length).blocks
+        cache = models.build(ModelConfig(**SMALL), SHAPE).initial_state(3, length).blocks["mixer"]
         assert isinstance(cache, KVCache) and cache.k_BxKxSxDh.shape == (2, 3, 3, length, 4)
-        h, c = models.build(ModelConfig(**SMALL, mixer="lstm")).initial_state(3, length).blocks
+        h, c = models.build(ModelConfig(**SMALL, mixer="lstm"), SHAPE).initial_state(3, length).blocks["mixer"]
         assert h.shape == c.shape == (2, 3, 12)
 
 
@@ -106,19 +107,19 @@ def test_a_length_that_the_model_cannot_address(length):
 
 
 def test_bfloat16_computes_low_and_stores_high(tokens):
-    model = models.build(ModelConfig(**SMALL, dtype="bfloat16"))
+    model = models.build(ModelConfig(**SMALL, dtype="bfloat16"), SHAPE)
     params = jax.jit(model.init)(jax.random.key(0))
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     exact = built()[2](params, tokens)
     np.testing.assert_allclose(jax.jit(model.apply)(params, tokens), exact, atol=0.1)
-    assert model.initial_state(1, 4).blocks.k_BxKxSxDh.dtype == jnp.bfloat16
+    assert model.initial_state(1, 4).blocks["mixer"].k_BxKxSxDh.dtype == jnp.bfloat16
 
 
 def test_a_scanned_gradient_is_one_program_at_any_depth(tokens):
     """What is compiled, and so how long that takes, does not grow with the number of blocks."""
 
     def lines(num_layers, scan_layers):
-        model = models.build(ModelConfig(**SMALL | {"num_layers": num_layers}, scan_layers=scan_layers))
+        model = models.build(ModelConfig(**SMALL | {"num_layers": num_layers}, scan_layers=scan_layers), SHAPE)
         params = jax.eval_shape(model.init, jax.random.key(0))
         return jax.jit(jax.grad(lambda p: model.apply(p, tokens).sum())).lower(params).as_text().count("\n")
 
@@ -128,7 +129,7 @@ def test_a_scanned_gradient_is_one_program_at_any_depth(tokens):
 
 def test_lanes_decode_apart(tokens):
     """Two parameter sets, each with a cache of its own length read so far."""
-    model = models.build(ModelConfig(**SMALL | {"num_layers": 1}, position="rotary", num_kv_heads=1))
+    model = models.build(ModelConfig(**SMALL | {"num_layers": 1}, position="rotary", num_kv_heads=1), SHAPE)
     params = jax.jit(jax.vmap(model.init))(jax.random.split(jax.random.key(0), 2))
     extend, read, steps = jax.jit(model.extend), (4, 6), []
     for lane, count in enumerate(read):
@@ -145,7 +146,7 @@ def test_lanes_decode_apart(tokens):
 
 
 def test_a_prompt_costs_its_own_length_not_the_room_behind_it():
-    model = models.build(ModelConfig(**SMALL | {"max_len": 2048, "attention": "reference"}))
+    model = models.build(ModelConfig(**SMALL | {"max_len": 2048, "attention": "reference"}), SHAPE)
     params, tokens = jax.eval_shape(model.init, jax.random.key(0)), jax.ShapeDtypeStruct((1, 8), jnp.int32)
     flops = [
         jax.jit(lambda p, t, room=room: model.extend(p, t, model.initial_state(1, room), first=True)[0])
@@ -159,10 +160,10 @@ def test_a_prompt_costs_its_own_length_not_the_room_behind_it():
 
 def test_a_token_leaves_the_cache_where_it_is():
     """Donated, the cache is the output's memory, and the step's own memory is less than one more cache."""
-    model = models.build(ModelConfig(**SMALL | {"max_len": 2048, "num_layers": 6}))
+    model = models.build(ModelConfig(**SMALL | {"max_len": 2048, "num_layers": 6}), SHAPE)
     params, state = jax.eval_shape(model.init, jax.random.key(0)), jax.eval_shape(lambda: model.initial_state(2, 2048))
     token = jax.ShapeDtypeStruct((2, 1), jnp.int32)
     memory = jax.jit(model.extend, donate_argnums=2).lower(params, token, state).compile().memory_analysis()
-    cache_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in state.blocks)
+    cache_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.blocks))
     assert memory.alias_size_in_bytes >= cache_bytes
     assert memory.temp_size_in_bytes < cache_bytes / 2

@@ -1,5 +1,6 @@
 """Classification: vectors in, one answer per sequence, every mixer; and the paths of all parameters."""
 
+import json
 from functools import cache
 
 import jax
@@ -8,15 +9,17 @@ import numpy as np
 import pytest
 
 from transformer_jax import models
-from transformer_jax.config import ConfigError, ModelConfig
+from transformer_jax.config import Config, ConfigError, ModelConfig, Shape, TaskConfig, canonical_json, from_flat
 
 SMALL = dict(d_model=8, num_heads=2, num_layers=2, mlp_dim=12, max_len=9)
-PATCHES = dict(SMALL, input_dim=3, num_classes=5, position="learned")
+PATCHES = dict(SMALL, position="learned", causal=False)
+SHAPE = Shape(seq_len=9, outputs=5, input_dim=3, pooled=True)
+NEXT_TOKEN = Shape(seq_len=9, outputs=11, vocab_size=11)
 
 
 @cache
 def built(**variant):
-    model = models.build(ModelConfig(**PATCHES | variant))
+    model = models.build(ModelConfig(**PATCHES | variant), SHAPE)
     return model, jax.jit(model.init)(jax.random.key(0))
 
 
@@ -57,18 +60,57 @@ def test_attention_knows_the_order_only_of_what_has_positions(position):
 
 
 def test_tokens_can_be_classified():
-    model = models.build(ModelConfig(**SMALL, vocab_size=11, num_classes=3))
+    model = models.build(ModelConfig(**SMALL, causal=False), Shape(seq_len=7, outputs=3, vocab_size=11, pooled=True))
     params = jax.eval_shape(model.init, jax.random.key(0))
     assert jax.eval_shape(model.apply, params, jnp.ones((2, 7), jnp.int32)).shape == (2, 3)
 
 
-def test_vectors_need_classes():
-    with pytest.raises(ConfigError, match="set model.num_classes"):
-        ModelConfig(input_dim=3)
+def test_vectors_can_be_answered_step_by_step():
+    """Regression at every step: whether attention looks ahead is a field of its own, and nothing is read in pieces."""
+    shape = Shape(seq_len=6, outputs=2, input_dim=3)
+    for causal in (True, False):
+        model = models.build(ModelConfig(**SMALL, causal=causal), shape)
+        params = jax.jit(model.init)(jax.random.key(0))
+        answer = jax.jit(jax.grad(lambda x, model=model, params=params: model.apply(params, x)[0, 0].sum()))
+        assert jax.eval_shape(model.apply, params, vectors()).shape == (4, 6, 2)
+        assert np.any(np.asarray(answer(vectors()))[0, -1]) == (not causal)
+        assert model.extend is None and model.initial_state is None
 
 
-def paths(config):
-    params = jax.eval_shape(models.build(config).init, jax.random.key(0))
+@pytest.mark.parametrize("shape", [NEXT_TOKEN._replace(pooled=True), NEXT_TOKEN, SHAPE])
+@pytest.mark.parametrize("causal", [True, False])
+def test_what_is_read_in_pieces_is_causal_and_answers_every_token(shape, causal):
+    model = models.build(ModelConfig(**SMALL, causal=causal), shape)
+    assert (model.extend is not None) == (model.initial_state is not None) == (shape == NEXT_TOKEN and causal)
+
+
+@pytest.mark.parametrize(
+    ("changes", "shape", "message"),
+    [
+        ({}, NEXT_TOKEN._replace(seq_len=10), "up to 10 steps: longer than model.max_len=9"),
+        ({"tie_embeddings": True}, NEXT_TOKEN._replace(outputs=10), "vocab_size=11, outputs=10$"),
+        ({"tie_embeddings": True}, NEXT_TOKEN._replace(pooled=True), "outputs=11 for a whole sequence"),
+        ({"tie_embeddings": True}, SHAPE, "vocab_size=None, outputs=5 for a whole sequence"),
+        ({}, Shape(seq_len=3, outputs=2), "tokens or vectors"),
+    ],
+)
+def test_a_shape_that_the_model_cannot_read(changes, shape, message):
+    with pytest.raises(ConfigError, match=message):
+        models.build(ModelConfig(**SMALL | changes), shape)
+
+
+def test_a_config_written_and_read_again_builds_the_same_model():
+    config = Config(ModelConfig(**PATCHES, mixer="gru", recurrent_dim=5), TaskConfig(seq_len=9))
+    again = from_flat(json.loads(canonical_json(config)))
+    assert again == config
+    one, other = (models.build(c.model, SHAPE) for c in (config, again))
+    params = [jax.jit(model.init)(jax.random.key(3)) for model in (one, other)]
+    jax.tree.map(np.testing.assert_array_equal, *params)
+    np.testing.assert_array_equal(*(jax.jit(m.apply)(p, vectors()) for m, p in zip((one, other), params, strict=True)))
+
+
+def paths(config, shape):
+    params = jax.eval_shape(models.build(config, shape).init, jax.random.key(0))
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape
         for path, leaf in jax.tree_util.tree_leaves_with_path(params)
@@ -98,13 +140,13 @@ ATTENTION = {
 def test_where_the_parameters_are():
     """Checkpoints name their leaves by these paths: a change here makes old ones unreadable."""
     tokens = {"embedding/token/embedding": (11, 8), "head/bias": (11,), "head/kernel": (8, 11)}
-    assert paths(ModelConfig(**SMALL, vocab_size=11)) == BLOCK | ATTENTION | tokens
+    assert paths(ModelConfig(**SMALL), NEXT_TOKEN) == BLOCK | ATTENTION | tokens
     lstm = {
         "blocks/mixer/input/bias": (2, 32),
         "blocks/mixer/input/kernel": (2, 8, 32),
         "blocks/mixer/kernel": (2, 8, 32),
     }
-    assert paths(ModelConfig(**SMALL, vocab_size=11, mixer="lstm")) == BLOCK | lstm | tokens
+    assert paths(ModelConfig(**SMALL, mixer="lstm"), NEXT_TOKEN) == BLOCK | lstm | tokens
     patches = {
         "embedding/vector/bias": (8,),
         "embedding/vector/kernel": (3, 8),
@@ -112,4 +154,4 @@ def test_where_the_parameters_are():
         "head/bias": (5,),
         "head/kernel": (8, 5),
     }
-    assert paths(ModelConfig(**PATCHES)) == BLOCK | ATTENTION | patches
+    assert paths(ModelConfig(**PATCHES), SHAPE) == BLOCK | ATTENTION | patches

@@ -7,19 +7,21 @@ import numpy as np
 import pytest
 
 from transformer_jax.config import Config, with_overrides
+from transformer_jax.measure.work import Work, next_token
 from transformer_jax.peers import contender
-from transformer_jax.peers.attention import PEERS
+from transformer_jax.peers.build import build
+from transformer_jax.peers.libraries import ATTENTION
 
 B, T, H, D = 2, 7, 3, 15  # heads of width 5
 NEEDS = {"torch": "torch", "keras": "keras"}
 
 
-def outputs(peer, num_classes, phase="train"):
+def outputs(peer, causal, phase="train"):
     if peer in NEEDS and importlib.util.find_spec(NEEDS[peer]) is None:  # importing Keras would choose its backend
         pytest.skip(f"{NEEDS[peer]} is in the extra .[peers]")
     problem = {"task.batch_size": B, "task.seq_len": T, "model.num_heads": H, "model.d_model": D}
-    kind = {"measure.level": "op", "measure.phase": phase, "measure.peer": peer, "model.num_classes": num_classes}
-    return contender.build(with_overrides(Config(), problem | kind)).outputs()
+    config = with_overrides(Config(), problem | {"model.causal": causal})
+    return build(Work(config, next_token(config), "op", phase), peer).outputs()
 
 
 @cache
@@ -41,14 +43,14 @@ def oracle(causal):
     }
 
 
-@pytest.mark.parametrize("num_classes", [None, 2], ids=["causal", "not causal"])
-@pytest.mark.parametrize("peer", PEERS)
-def test_output_and_gradients(peer, num_classes):
-    assert contender.largest_difference(outputs(peer, num_classes), oracle(num_classes is None)) < 1e-5
+@pytest.mark.parametrize("causal", [True, False], ids=["causal", "not causal"])
+@pytest.mark.parametrize("peer", ATTENTION)
+def test_output_and_gradients(peer, causal):
+    assert contender.largest_difference(outputs(peer, causal), oracle(causal)) < 1e-5
 
 
 @pytest.mark.parametrize("peer", ["ours", "torch"])
 def test_a_forward_pass_gives_the_output_alone(peer):
-    found = outputs(peer, None, "forward")
+    found = outputs(peer, True, "forward")
     assert list(found) == ["out"]
     assert contender.largest_difference(found, {"out": oracle(True)["out"]}) < 1e-5

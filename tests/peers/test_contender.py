@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from transformer_jax.config import Config, with_overrides
+from transformer_jax.measure.work import Work, next_token
 from transformer_jax.peers import contender
+from transformer_jax.peers.build import build
 from transformer_jax.peers.contender import SMALLEST_SHARE, TOLERANCE, Mismatch, largest_difference
 
 OURS = {"out": np.array([[1.0, -4.0], [2.0, 0.5]]), "zero": np.zeros(3)}
@@ -41,22 +43,25 @@ def test_another_result_is_a_mismatch(found, message):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message"),
+    ("overrides", "level", "phase", "peer", "message"),
     [
-        ({"model.dtype": "bfloat16"}, "float32"),
-        ({"measure.level": "block"}, "not compared at measure.level=block"),
-        ({"measure.peer": "keras"}, "those that do: ours, torch, torch_compile"),
-        ({"measure.peer": "torch", "measure.phase": "forward"}, "here it is one of train"),
-        ({"measure.level": "op", "model.mixer": "lstm", "measure.peer": "jax_nn"}, "ours, linen, torch"),
-        ({"measure.level": "op", "model.mixer": "min_gru"}, "rnn, gru, lstm have peers, not min_gru"),
-        ({"measure.peer": "torch", "model.mixer": "gru"}, "not written for model.mixer=gru"),
-        ({"measure.peer": "torch", "model.norm": "post", "model.remat": True}, "model.norm=post, model.remat=True"),
-        ({"measure.peer": "torch", "train.warmup_steps": 2}, "constant learning rate"),
+        ({"model.dtype": "bfloat16"}, "model", "train", "ours", "float32"),
+        ({}, "block", "train", "ours", "not compared at measure.level=block"),
+        ({}, "model", "train", "keras", "those that do: ours, torch, torch_compile"),
+        ({}, "model", "forward", "torch", "here it is one of train"),
+        ({}, "op", "decode", "torch", "here it is one of forward, train"),
+        ({"model.mixer": "lstm"}, "op", "train", "jax_nn", "ours, linen, torch"),
+        ({"model.mixer": "min_gru"}, "op", "train", "ours", "rnn, gru, lstm have peers, not min_gru"),
+        ({"model.mixer": "gru"}, "model", "train", "torch", "not written for model.mixer=gru"),
+        ({"model.norm": "post", "model.remat": True}, "model", "train", "torch", "model.norm=post, model.remat=True"),
+        ({"model.causal": False}, "model", "train", "torch", "not written for model.causal=False"),
+        ({"train.warmup_steps": 2}, "model", "train", "torch", "constant learning rate"),
     ],
 )
-def test_what_cannot_be_compared_is_refused_with_the_reason(overrides, message):
+def test_what_cannot_be_compared_is_refused_with_the_reason(overrides, level, phase, peer, message):
+    config = with_overrides(Config(), overrides)
     with pytest.raises(ValueError, match=message):
-        contender.build(with_overrides(Config(), overrides))
+        build(Work(config, next_token(config), level, phase), peer)
 
 
 def test_every_contender_gets_the_same_inputs():

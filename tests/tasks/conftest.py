@@ -13,7 +13,8 @@ import pytest
 from transformer_jax.config import Config, with_overrides
 from transformer_jax.tasks import prepare, raw, vision
 
-REAL = Path(os.environ.get("TRANSFORMER_JAX_RAW_DATA", Path(__file__).parents[3] / "shared" / "data"))
+REAL = "TRANSFORMER_JAX_RAW_DATA"
+"""The environment variable that names a folder of real original files, a folder for each set."""
 
 
 @pytest.fixture
@@ -21,9 +22,12 @@ def real():
     """folder(name) -> the folder of real original files, or a skip."""
 
     def folder(name: str) -> Path:
-        if not (REAL / name).is_dir():
-            pytest.skip(f"no {REAL / name}; set TRANSFORMER_JAX_RAW_DATA to the folder of original files")
-        return REAL / name
+        if REAL not in os.environ:
+            pytest.skip(f"{REAL} is not set: it names the folder of original files")
+        found = Path(os.environ[REAL]) / name
+        if not found.is_dir():
+            pytest.skip(f"{found} is not there: {REAL} names a folder without this set")
+        return found
 
     return folder
 

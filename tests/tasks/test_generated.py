@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transformer_jax import tasks
-from transformer_jax.config import ConfigError, TaskConfig
-from transformer_jax.tasks import generated
+from transformer_jax.config import ConfigError, Shape, TaskConfig
+from transformer_jax.tasks import generated, registry
 
 NAMES = ("random_tokens", "copy_memory", "associative_recall")
 seeds = st.integers(0, 2**31)
@@ -32,10 +31,10 @@ def test_copy_memory(seed, items, gap):
     length = 2 * items + gap
     batch = draw(generated.copy_memory, seed, seq_len=length, num_items=items)
     for inputs, targets, weights in zip(batch["inputs"], batch["targets"], batch["weights"], strict=True):
-        said = inputs[:items]
-        assert said.min() >= 2 and said.max() < 30
+        symbols = inputs[:items]
+        assert symbols.min() >= 2 and symbols.max() < 30
         assert inputs[items:].tolist() == [0] * gap + [1] + [0] * (items - 1)
-        assert targets[-items:].tolist() == said.tolist()
+        assert targets[-items:].tolist() == symbols.tolist()
         assert weights.tolist() == [0] * (length - items) + [1] * items
 
 
@@ -64,7 +63,7 @@ def test_recall_asks_near_more_often_than_far():
 @pytest.mark.parametrize("name", NAMES)
 def test_batches_are_a_function_of_seed_split_and_step(name, config_of):
     config = config_of(name, seq_len=40, vocab_size=30, batch_size=5)
-    one, two = tasks.build(config), tasks.build(config)
+    one, two = registry.build(config), registry.build(config)
     first, again, other = one.train(4), two.train(4), one.train(5)
     steps = [next(first)["inputs"].tobytes() for _ in range(4)]
     assert steps == [next(again)["inputs"].tobytes() for _ in range(4)]
@@ -75,10 +74,10 @@ def test_batches_are_a_function_of_seed_split_and_step(name, config_of):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_a_generated_task_says_of_itself(name, config_of):
-    task = tasks.build(config_of(name, seq_len=40, vocab_size=30, batch_size=5))
+def test_a_generated_task_describes_itself(name, config_of):
+    task = registry.build(config_of(name, seq_len=40, vocab_size=30, batch_size=5))
     batch = next(task.train(0))
-    assert task.kind == "language_model" and task.vocab_size == 30 and task.describe()["generated"] is True
+    assert task.shape == Shape(40, 30, vocab_size=30) and task.describe()["generated"] is True
     assert {k: (v.shape, v.dtype.name) for k, v in batch.items()} == {
         "inputs": ((5, 40), "int32"),
         "targets": ((5, 40), "int32"),
@@ -98,4 +97,4 @@ def test_what_a_generated_task_says_of_itself(name, config_of):
 )
 def test_sizes_that_cannot_be_are_refused_at_once(name, fields, message, config_of):
     with pytest.raises(ConfigError, match=message):
-        tasks.build(config_of(name, **fields))
+        registry.build(config_of(name, **fields))

@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transformer_jax import tasks
-from transformer_jax.config import ConfigError
-from transformer_jax.tasks import digits, images, sets
+from transformer_jax.config import ConfigError, Shape
+from transformer_jax.tasks import digits, images, registry, sets
 
 SPLITS = ("train", "validation", "test")
 
@@ -27,7 +26,7 @@ def test_patches_are_the_squares_row_by_row(rows, columns, side, channels):
 
 def test_a_patch_that_does_not_divide_the_image_is_refused(config_of):
     with pytest.raises(ConfigError, match="task.patch_size=3 does not divide images of 8x8"):
-        tasks.build(config_of("digits", patch_size=3))
+        registry.build(config_of("digits", patch_size=3))
 
 
 def test_standardised_images_have_mean_0_and_deviation_1_per_channel():
@@ -39,7 +38,7 @@ def test_standardised_images_have_mean_0_and_deviation_1_per_channel():
 
 
 def test_digits_splits_are_whole_disjoint_and_stratified(config_of, digests):
-    task = tasks.build(config_of("digits", batch_size=64))
+    task = registry.build(config_of("digits", batch_size=64, patch_size=2))
     batches = {split: list(task.evaluate(split)) for split in SPLITS}
     found = {split: digests(batches[split]) for split in SPLITS}
     counts = task.describe()["counts"]
@@ -61,18 +60,27 @@ def test_the_digits_split_depends_on_content_alone():
 
 
 def test_digits_are_standardised_by_the_training_split_alone(config_of):
-    task = tasks.build(config_of("digits", batch_size=64))
+    task = registry.build(config_of("digits", batch_size=64, patch_size=2))
     values = {split: np.concatenate([b["inputs"][b["weights"] > 0] for b in task.evaluate(split)]) for split in SPLITS}
     assert abs(values["train"].mean()) < 1e-5 and abs(values["train"].std() - 1) < 1e-5
     assert abs(values["test"].mean()) > 1e-4
 
 
-def test_digits_as_images_and_as_patches_are_the_same_stream(config_of):
-    whole = tasks.build(config_of("digits", batch_size=6))
-    cut = tasks.build(config_of("digits", batch_size=6, patch_size=2))
-    assert whole.input_shape == (8, 8, 1) and cut.input_shape == (16, 4) and cut.vocab_size is None
+def test_an_image_without_a_patch_size_is_refused_with_one_that_fits(config_of, made, mnist_files):
+    with pytest.raises(ConfigError, match="digits has images of 8x8.*set task.patch_size, to 2 for example"):
+        registry.build(config_of("digits"))
+    made("mnist", mnist_files, train=50, test=10)
+    with pytest.raises(ConfigError, match="mnist has images of 28x28.*set task.patch_size, to 7 for example"):
+        registry.build(config_of("mnist"))
+
+
+def test_digits_of_every_patch_size_are_the_same_stream(config_of):
+    whole = registry.build(config_of("digits", batch_size=6, patch_size=8))
+    cut = registry.build(config_of("digits", batch_size=6, patch_size=2))
+    assert whole.shape == Shape(1, 10, input_dim=64, pooled=True)
+    assert cut.shape == Shape(16, 10, input_dim=4, pooled=True)
     a, b = next(whole.train(3)), next(cut.train(3))
-    np.testing.assert_array_equal(images.patches(a["inputs"], 2), b["inputs"])
+    np.testing.assert_array_equal(images.patches(a["inputs"].reshape(6, 8, 8, 1), 2), b["inputs"])
     np.testing.assert_array_equal(a["targets"], b["targets"])
     assert {k: (v.shape, v.dtype.name) for k, v in b.items()} == {
         "inputs": ((6, 16, 4), "float32"),
@@ -82,7 +90,7 @@ def test_digits_as_images_and_as_patches_are_the_same_stream(config_of):
 
 
 def test_digits_are_trained_on_in_another_order_each_epoch(config_of):
-    task = tasks.build(config_of("digits", batch_size=1259))
+    task = registry.build(config_of("digits", batch_size=1259, patch_size=4))
     stream = task.train(0)
     first, second = next(stream), next(stream)
     assert not np.array_equal(first["inputs"], second["inputs"])
@@ -91,8 +99,8 @@ def test_digits_are_trained_on_in_another_order_each_epoch(config_of):
 
 def test_mnist_from_disk(made, mnist_files, config_of, digests):
     made("mnist", mnist_files, train=50, test=10)
-    task = tasks.build(config_of("mnist", batch_size=16, patch_size=7))
-    assert task.input_shape == (16, 49)
+    task = registry.build(config_of("mnist", batch_size=16, patch_size=7))
+    assert task.shape == Shape(16, 10, input_dim=49, pooled=True)
     found = {split: digests(task.evaluate(split)) for split in SPLITS}
     assert {split: len(rows) for split, rows in found.items()} == {"train": 40, "validation": 10, "test": 10}
     assert len(set.union(*found.values())) == 60
@@ -107,7 +115,7 @@ def test_the_test_split_is_opened_by_evaluate_alone(made, mnist_files, config_of
     opened = []
     read = sets.records
     monkeypatch.setattr(sets, "records", lambda b, split, *a, **k: opened.append(split) or read(b, split, *a, **k))
-    task = tasks.build(config_of("mnist", batch_size=16))
+    task = registry.build(config_of("mnist", batch_size=16, patch_size=14))
     next(task.train(0))
     list(task.evaluate("validation"))
     assert opened and "test" not in opened
@@ -117,14 +125,14 @@ def test_the_test_split_is_opened_by_evaluate_alone(made, mnist_files, config_of
 
 def test_an_unknown_split_is_refused(config_of):
     with pytest.raises(ValueError, match="no split 'tset'; it has: train, validation, test"):
-        list(tasks.build(config_of("digits")).evaluate("tset"))
+        list(registry.build(config_of("digits", patch_size=8)).evaluate("tset"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name, splits", [("mnist", (55000, 5000, 10000)), ("cifar10_jpg_small", (4000, 500, 500))])
 def test_real_images_do_not_leak_between_splits(name, splits, real, made, config_of, digests):
     made(name, real(name))
-    task = tasks.build(config_of(name, batch_size=500))
+    task = registry.build(config_of(name, batch_size=500, patch_size=4))
     found = [digests(task.evaluate(split)) for split in SPLITS]
     assert tuple(map(len, found)) == splits
     assert len(set.union(*found)) == sum(splits)

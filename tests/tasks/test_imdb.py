@@ -5,18 +5,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transformer_jax import tasks
-from transformer_jax.config import ConfigError
-from transformer_jax.tasks import imdb, sets
+from transformer_jax.config import ConfigError, Shape
+from transformer_jax.tasks import imdb, registry, sets
 
 
 def test_words():
-    assert imdb.words("It's GOOD!<br /><br />Très_bien, 7/10?") == ["it's", "good", "!", "très", "bien", "7", "10", "?"]
+    assert imdb.split_words("It's GOOD!<br /><br />Très_bien, 7/10?") == [
+        "it's",
+        "good",
+        "!",
+        "très",
+        "bien",
+        "7",
+        "10",
+        "?",
+    ]
 
 
 def test_a_vocabulary_is_of_the_most_frequent_words_and_full_at_its_size():
     vocabulary = imdb.Vocabulary(["b a b c", "c b d"], size=4)
-    assert vocabulary.words == ["<pad>", "<unknown>", "b", "c"]
+    assert vocabulary.symbols == ["<pad>", "<unknown>", "b", "c"]
     assert vocabulary.encode("c d B").tolist() == [3, 1, 2]
     assert vocabulary.encode("...").tolist() == [1]
     assert vocabulary.decode([3, 1, 2, 0, 0]) == "c <unknown> b"
@@ -34,7 +42,7 @@ def test_each_text_is_in_the_smallest_bucket_that_holds_it(lengths):
 @pytest.fixture
 def task(made, imdb_files, config_of):
     made("imdb_reviews", imdb_files, train=70)
-    return tasks.build(config_of("imdb", seq_len=12, batch_size=4, vocab_size=60, bucket_lengths=(7, 9)))
+    return registry.build(config_of("imdb", seq_len=12, batch_size=4, vocab_size=60, bucket_lengths=(7, 9)))
 
 
 def test_batches_are_padded_to_their_bucket(task):
@@ -79,10 +87,10 @@ def test_a_review_sent_in_twice_with_changes_falls_on_one_side():
 def test_the_vocabulary_comes_from_the_training_split(task, made, imdb_files):
     builder = sets.open_set("imdb_reviews", made("imdb_reviews", imdb_files, train=70))
     train, validation = imdb.split_by_content(imdb._read(builder, "train"))
-    numbers = {word for text in validation.texts for word in imdb.words(text) if word.isdigit()}
+    numbers = {word for text in validation.texts for word in imdb.split_words(text) if word.isdigit()}
     big = imdb.Vocabulary(train.texts, 10_000)
-    assert task.vocab_size == min(60, len(big.words))
-    assert numbers and not numbers & set(big.words)
+    assert task.shape == Shape(12, 2, vocab_size=min(60, len(big.symbols)), pooled=True)
+    assert numbers and not numbers & set(big.symbols)
 
 
 def test_evaluation_meets_every_validation_review_once(task):
@@ -105,8 +113,8 @@ def test_buckets_that_do_not_rise_below_seq_len_are_refused(lengths, config_of):
 @pytest.mark.slow
 def test_the_real_reviews(made, real, config_of, digests):
     made("imdb_reviews", real("imdb"))
-    task = tasks.build(config_of("imdb", seq_len=256, batch_size=32, vocab_size=20_000, bucket_lengths=(64, 128)))
-    assert task.vocab_size == 20_000
+    task = registry.build(config_of("imdb", seq_len=256, batch_size=32, vocab_size=20_000, bucket_lengths=(64, 128)))
+    assert task.shape.vocab_size == 20_000
     counts = task.describe()["counts"]
     assert sum(counts.values()) == 25_000 and 0.08 < counts["validation"] / 25_000 < 0.12
     assert not digests(task.evaluate("train")) & digests(task.evaluate("validation"))

@@ -120,8 +120,8 @@ def test_a_data_folder_that_cannot_be_made_is_an_os_error(made, shakespeare_file
 def test_a_text_that_is_not_the_published_one_is_refused(tmp_path, size):
     """A download that broke off, or as many other bytes."""
     (tmp_path / "input.txt").write_text("a" * size)
-    said = "61111 bytes, not 1115394" if size == 61_111 else "SHA-256 .*, not 86c4e6aa"
-    with pytest.raises(raw.BadSource, match=f"input.txt is not the published one: it has {said}"):
+    difference = "61111 bytes, not 1115394" if size == 61_111 else "SHA-256 .*, not 86c4e6aa"
+    with pytest.raises(raw.BadSource, match=f"input.txt is not the published one: it has {difference}"):
         prepare.prepare("tiny_shakespeare", tmp_path, tmp_path / "data")
     assert not (tmp_path / "data").exists()
 

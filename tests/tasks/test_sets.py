@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from transformer_jax import tasks
 from transformer_jax.config import TaskConfig
-from transformer_jax.tasks import sets
+from transformer_jax.tasks import registry, sets
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ def use(data):
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "cifar10_jpg_small", "imdb", "shakespeare_char"])
 def test_a_missing_set_names_the_command_and_the_alternative(name, config_of):
     with pytest.raises(sets.MissingData) as error:
-        tasks.build(config_of(name))
+        registry.build(config_of(name))
     assert "python run.py prepare " in str(error.value) and "--from FOLDER" in str(error.value)
     assert "--task.name " in str(error.value).splitlines()[-1]
 

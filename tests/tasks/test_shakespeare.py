@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transformer_jax import tasks
-from transformer_jax.config import ConfigError
-from transformer_jax.tasks import shakespeare
+from transformer_jax.config import ConfigError, Shape
+from transformer_jax.tasks import registry, shakespeare
 
 
 @given(length=st.integers(2, 40), width=st.integers(1, 12), data=st.data())
@@ -27,7 +26,7 @@ def test_windows_show_each_character_and_ask_for_the_next(length, width, data):
 @pytest.fixture
 def task(made, shakespeare_files, config_of):
     made("tiny_shakespeare", shakespeare_files)
-    return tasks.build(config_of("shakespeare_char", seq_len=11, batch_size=3))
+    return registry.build(config_of("shakespeare_char", seq_len=11, batch_size=3))
 
 
 def test_the_first_nine_tenths_train_and_all_the_rest_validates(task, shakespeare_files):
@@ -67,7 +66,7 @@ def test_state_resumes_exactly(task):
 def test_text_to_ids_and_back(task):
     assert task.decode(task.encode("says the clerk.\n")) == "says the clerk.\n"
     assert task.encode("").shape == (0,) and task.encode("a").dtype == np.int32
-    assert task.vocab_size == len(set(task.decode(range(task.vocab_size))))
+    assert task.shape.vocab_size == len(set(task.decode(range(task.shape.vocab_size))))
     with pytest.raises(ValueError, match="'§' does not occur in the training text"):
         task.encode("a§")
 
@@ -80,12 +79,12 @@ def test_there_is_no_test_split(task):
 def test_a_window_longer_than_the_text_is_refused(made, shakespeare_files, config_of):
     made("tiny_shakespeare", shakespeare_files)
     with pytest.raises(ConfigError, match="task.seq_len=999: the validation text has"):
-        tasks.build(config_of("shakespeare_char", seq_len=999))
+        registry.build(config_of("shakespeare_char", seq_len=999))
 
 
 def test_the_real_text(made, real, config_of):
     made("tiny_shakespeare", real("tiny_shakespeare"))
-    task = tasks.build(config_of("shakespeare_char", seq_len=64, batch_size=12))
-    assert task.vocab_size == 65
+    task = registry.build(config_of("shakespeare_char", seq_len=64, batch_size=12))
+    assert task.shape == Shape(64, 65, vocab_size=65)
     assert task.describe()["counts"] == {"train": 1_003_854, "validation": 111_540}
     assert sum(b["weights"].sum() for b in task.evaluate("validation")) == 111_539

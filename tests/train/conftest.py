@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from transformer_jax import models
-from transformer_jax.config import Config, ModelConfig, TaskConfig, TrainConfig, with_overrides
+from transformer_jax.config import Config, ModelConfig, Shape, TaskConfig, TrainConfig, with_overrides
 from transformer_jax.models import Model
+from transformer_jax.tasks import objectives
 
 CONFIG = Config(
-    model=ModelConfig(d_model=8, num_heads=2, num_layers=1, mlp_dim=12, vocab_size=7, max_len=16, dropout_rate=0.2),
+    model=ModelConfig(d_model=8, num_heads=2, num_layers=1, mlp_dim=12, max_len=16, dropout_rate=0.2),
     task=TaskConfig(seq_len=5, batch_size=4),
     train=TrainConfig(num_steps=12, peak_lr=1e-2, chunk_steps=2, eval_every=4, checkpoint_every=4, seed=5),
 )
+SHAPE = Shape(5, 7, vocab_size=7)
 
 
 class Stream:
@@ -69,7 +71,13 @@ def make_task(config, poisoned=()):
     def stream(seed):
         return Stream(train, config.task.batch_size, seed, set(poisoned))
 
-    return SimpleNamespace(train=stream, evaluate=evaluate, describe=lambda: {"source": "test"})
+    return SimpleNamespace(
+        shape=SHAPE,
+        objective=objectives.cross_entropy(config.train.label_smoothing),
+        train=stream,
+        evaluate=evaluate,
+        describe=lambda: {"source": "test"},
+    )
 
 
 def init(key):
@@ -82,7 +90,7 @@ def apply(params, inputs, *, lengths=None, train, key):
 
 
 BIGRAMS = Model(init, apply, None, None)
-"""Says the next token from this one alone, with dropout: what the loop does is the same for every model."""
+"""Predicts the next token from this one alone, with dropout: what the loop does is the same for every model."""
 
 build_model = cache(models.build)  # so that what is compiled for a model is compiled once
 
@@ -100,6 +108,6 @@ def parts():
 
     def make(overrides=None, poisoned=(), real=False):
         config = with_overrides(CONFIG, overrides or {})
-        return build_model(config.model) if real else BIGRAMS, make_task(config, poisoned), config
+        return build_model(config.model, SHAPE) if real else BIGRAMS, make_task(config, poisoned), config
 
     return make

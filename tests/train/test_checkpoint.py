@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 
 from transformer_jax.config import ConfigError
+from transformer_jax.host import provenance
 from transformer_jax.train import checkpoint
-from transformer_jax.train.checkpoint import MANIFEST, CheckpointError, Checkpoints
+from transformer_jax.train.checkpoint import CheckpointError, Checkpoints
+from transformer_jax.train.manifest import NAME as MANIFEST
 
 
 def state_of(value):
@@ -26,10 +28,10 @@ def state_of(value):
 TARGET = jax.eval_shape(lambda: state_of(0.0))
 
 
-def save(folder, losses):
+def save(folder, scores):
     with Checkpoints(folder) as checkpoints:
-        for step, loss in losses.items():
-            checkpoints.save(step, state_of(float(step)), meta={"data": [step]}, loss=loss)
+        for step, score in scores.items():
+            checkpoints.save(step, state_of(float(step)), meta={"data": [step]}, score=score)
         checkpoints.wait()
     return checkpoints
 
@@ -38,20 +40,20 @@ def test_round_trip(tmp_path):
     state, meta = save(tmp_path, {3: 1.5}).restore(3, TARGET)
     assert jax.tree.map(lambda a, b: np.array_equal(a, b), state["params"], state_of(3.0)["params"])
     assert np.array_equal(jax.random.key_data(state["key"]), jax.random.key_data(jax.random.key(7)))
-    assert np.all(state["params"]["w"] == 3) and meta["data"] == [3] and meta["metrics"] == {"loss": 1.5}
+    assert np.all(state["params"]["w"] == 3) and meta["data"] == [3] and meta["score"] == 1.5
 
 
 def test_the_newest_and_the_best_are_kept(tmp_path):
-    checkpoints = save(tmp_path, {1: 3.0, 2: 1.0, 3: 2.0})
+    checkpoints = save(tmp_path, {1: -3.0, 2: -1.0, 3: -2.0})
     assert checkpoints.steps() == [2, 3]
-    checkpoints = save(tmp_path, {4: 1.5, 5: None})  # a new process still knows which was best
+    checkpoints = save(tmp_path, {4: -1.5, 5: None})  # a new process still knows which was best
     assert checkpoints.steps() == [2, 5] and checkpoints.find("best") == 2 and checkpoints.find("latest") == 5
-    assert save(tmp_path, {6: 0.5}).steps() == [6]
+    assert save(tmp_path, {6: -0.5}).steps() == [6]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_what_is_not_finite_is_never_best(tmp_path, bad):
-    checkpoints = save(tmp_path, {1: bad, 2: 4.0, 3: bad})
+    checkpoints = save(tmp_path, {1: bad, 2: -4.0, 3: bad})
     assert checkpoints.steps() == [2, 3] and checkpoints.find("best") == 2
 
 
@@ -80,10 +82,10 @@ def test_a_flipped_byte_in_any_file_is_found_and_named(tmp_path):
 
 
 def test_a_flipped_byte_does_not_make_another_step_the_best(tmp_path):
-    checkpoints = save(tmp_path, {1: 1.25, 2: 1.5})
+    checkpoints = save(tmp_path, {1: 1.25, 2: 1.0})
     assert checkpoints.steps() == [1, 2] and checkpoints.find("best") == 1
     path = tmp_path / "1" / "meta" / "metadata"
-    for whole, flipped in ((b"1.25", b"9.25"), (b'"metrics"', b'"metricr"')):
+    for whole, flipped in ((b"1.25", b"0.25"), (b'"score"', b'"scorf"')):
         before = path.read_bytes()
         assert whole in before
         path.write_bytes(before.replace(whole, flipped))
@@ -92,7 +94,7 @@ def test_a_flipped_byte_does_not_make_another_step_the_best(tmp_path):
         path.write_bytes(before)
     for manifest in ("{}", "[]"):
         (tmp_path / "1" / MANIFEST).write_text(manifest)
-        with pytest.raises(CheckpointError, match="checkpoint 1: manifest.json cannot be read"):
+        with pytest.raises(CheckpointError, match="checkpoint 1 is damaged: manifest.json cannot be read"):
             checkpoints.find("best")
 
 
@@ -104,7 +106,7 @@ def test_without_a_manifest_nothing_is_believed(tmp_path):
 
 
 def test_an_older_checkpoint_is_used_only_when_allowed(tmp_path):
-    checkpoints = save(tmp_path / "c", {1: 1.0, 2: 2.0})
+    checkpoints = save(tmp_path / "c", {1: 2.0, 2: 1.0})
     (tmp_path / "c" / "2" / "meta" / "metadata").write_text("{}")
     with pytest.raises(CheckpointError, match="checkpoint 2 is damaged.*--allow-fallback"):
         checkpoints.restore_newest(TARGET)
@@ -112,7 +114,7 @@ def test_an_older_checkpoint_is_used_only_when_allowed(tmp_path):
         _, meta = checkpoints.restore_newest(TARGET, allow_fallback=True)
     assert meta["data"] == [1] and checkpoints.steps() == [1]
     assert (tmp_path / "damaged-checkpoint-2" / "state").is_dir()
-    assert save(tmp_path / "c", {2: 0.5}).steps() == [2]  # the step that was damaged can be saved again
+    assert save(tmp_path / "c", {2: 3.0}).steps() == [2]  # the step that was damaged can be saved again
 
 
 def test_another_model_is_named_leaf_by_leaf(tmp_path):
@@ -120,18 +122,30 @@ def test_another_model_is_named_leaf_by_leaf(tmp_path):
     other = jax.eval_shape(lambda: {"params": {"w": jnp.zeros((5, 3)), "c": jnp.zeros(4)}, "key": jax.random.key(0)})
     with pytest.raises(CheckpointError) as error:
         checkpoints.restore(1, other)
-    for said in (
+    for part in (
         "missing: params/c",
         "not in the model: params/b",
         "of another shape: params/w float32[3, 5], the model has float32[5, 3]",
     ):
-        assert said in str(error.value)
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "why"), [(1, "an earlier version of this code: train again"), (3, "a later version of this code")]
+)
+def test_another_format_is_refused_before_anything_is_read(tmp_path, monkeypatch, written, why):
+    with monkeypatch.context() as then:
+        then.setattr(checkpoint, "FORMAT", written)
+        checkpoints = save(tmp_path, {1: 1.0})
+    for read in (lambda: checkpoints.restore(1, TARGET), lambda: checkpoints.find("best")):
+        with pytest.raises(CheckpointError, match=f"checkpoint 1 has format {written}, this code reads 2: .*{why}"):
+            read()
 
 
 def test_other_versions_withdraw_the_promise(tmp_path, monkeypatch):
     checkpoints = save(tmp_path, {1: 1.0})
-    monkeypatch.setattr(checkpoint, "versions", lambda: dict.fromkeys(checkpoint.LIBRARIES, "99"))
-    with pytest.warns(UserWarning, match=r"was written with jax .*\(now 99\).*need not be bit-identical"):
+    monkeypatch.setattr(checkpoint, "versions", lambda: dict.fromkeys(provenance.versions(), "99"))
+    with pytest.warns(UserWarning, match=r"was written with .*jax .*\(now 99\).*need not be bit-identical"):
         checkpoints.restore(1, TARGET)
 
 
@@ -145,7 +159,7 @@ def polled(checkpoints):
 
 def test_a_reader_does_not_disturb_a_save(tmp_path, monkeypatch):
     """`evaluate` on the folder of a run that is just saving, and just removing the step that was best."""
-    save(tmp_path, {1: 1.0, 2: 2.0})
+    save(tmp_path, {1: 2.0, 2: 1.0})
     written, reached, go_on = Checkpoints._write_manifest, threading.Event(), threading.Event()
 
     def stalled(self):
@@ -155,7 +169,7 @@ def test_a_reader_does_not_disturb_a_save(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Checkpoints, "_write_manifest", stalled)
     with Checkpoints(tmp_path) as writer:
-        writer.save(3, state_of(3.0), meta={}, loss=0.5)
+        writer.save(3, state_of(3.0), meta={}, score=3.0)
         assert reached.wait(60)
         reader = Checkpoints(tmp_path)
         assert reader.find("best") == 1 and reader.find("latest") == 2
@@ -173,19 +187,19 @@ def removed_meanwhile(self, step):
 
 def test_killed_while_an_old_step_is_removed(tmp_path, monkeypatch):
     """A step is there whole or not at all: it goes in one rename."""
-    save(tmp_path, {1: 2.0})
+    save(tmp_path, {1: 1.0})
     monkeypatch.setattr(checkpoint.shutil, "rmtree", lambda path, ignore_errors=False: None)
-    checkpoints = save(tmp_path, {2: 1.0})
+    checkpoints = save(tmp_path, {2: 2.0})
     assert checkpoints.steps() == [2] and (tmp_path / "removed" / "1" / MANIFEST).is_file()
     (tmp_path / "removed" / "1" / MANIFEST).unlink()
     monkeypatch.undo()
-    assert save(tmp_path, {3: 0.5}).steps() == [3]
+    assert save(tmp_path, {3: 3.0}).steps() == [3]
     assert [path.name for path in tmp_path.iterdir()] == ["3"]
 
 
 def test_a_save_that_fails_later_is_not_believed_and_is_reported(tmp_path, monkeypatch):
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(1, state_of(1.0), meta={}, loss=1.0)
+    checkpoints.save(1, state_of(1.0), meta={}, score=1.0)
     checkpoints.wait()
 
     def full(self):
@@ -194,12 +208,12 @@ def test_a_save_that_fails_later_is_not_believed_and_is_reported(tmp_path, monke
     monkeypatch.setattr(Checkpoints, "_write_manifest", full)
     for ask in (Checkpoints.wait, polled):
         other = Checkpoints(tmp_path).__enter__()
-        other.save(2, state_of(2.0), meta={}, loss=0.5)
+        other.save(2, state_of(2.0), meta={}, score=2.0)
         with pytest.raises(OSError, match="No space left"):
             ask(other)
         assert other.steps() == [1]
     monkeypatch.undo()
-    assert save(tmp_path, {2: 0.5}).steps() == [2]
+    assert save(tmp_path, {2: 2.0}).steps() == [2]
 
 
 KILLED_WHILE_SAVING = """if True:
@@ -210,7 +224,7 @@ KILLED_WHILE_SAVING = """if True:
     def state(value):
         return {"w": jnp.full((3, 5), value)}
     checkpoints = Checkpoints(Path(sys.argv[1]))
-    checkpoints.save(1, state(1.0), meta={}, loss=1.0)
+    checkpoints.save(1, state(1.0), meta={}, score=1.0)
     checkpoints.wait()
     if sys.argv[2] == "before":
         Checkpoints._write_manifest = lambda self: time.sleep(600)
@@ -218,7 +232,7 @@ KILLED_WHILE_SAVING = """if True:
         written = Checkpoints._write_manifest
         Checkpoints._write_manifest = lambda self: (written(self), print("now", flush=True), time.sleep(600))
     other = Checkpoints(Path(sys.argv[1]))
-    other.save(2, state(2.0), meta={}, loss=0.5)
+    other.save(2, state(2.0), meta={}, score=0.5)
     print("saving", flush=True)
     time.sleep(600)
 """
@@ -239,7 +253,7 @@ def test_killed_in_the_middle_of_a_save(tmp_path, moment):
         assert [path.name for path in tmp_path.iterdir()] == ["1"]
         state, _ = checkpoints.restore_newest(jax.eval_shape(lambda: {"w": jnp.zeros((3, 5))}))
         assert np.all(state["w"] == 1)
-        checkpoints.save(2, {"w": jnp.full((3, 5), 2.0)}, meta={}, loss=0.5)
+        checkpoints.save(2, {"w": jnp.full((3, 5), 2.0)}, meta={}, score=2.0)
     assert checkpoints.steps() == [2]
 
 
@@ -255,7 +269,7 @@ ON_EIGHT_DEVICES = """if True:
     checkpoints = Checkpoints(Path(sys.argv[1]))
     if sys.argv[2] == "save":
         w = jax.device_put(jnp.arange(16.0).reshape(16, 1), spread)
-        checkpoints.save(1, {"w": w}, meta={}, loss=1.0)
+        checkpoints.save(1, {"w": w}, meta={}, score=1.0)
         checkpoints.wait()
     else:
         target = {"w": jax.ShapeDtypeStruct((16, 1), jnp.float32, sharding=spread)}
@@ -274,5 +288,5 @@ def test_another_number_of_devices(tmp_path):
     state, _ = Checkpoints(tmp_path / "eight").restore(1, target)
     assert np.array_equal(state["w"][:, 0], np.arange(16.0)) and len(state["w"].sharding.device_set) == 1
     with Checkpoints(tmp_path / "one") as checkpoints:
-        checkpoints.save(1, state, meta={}, loss=1.0)
+        checkpoints.save(1, state, meta={}, score=1.0)
     run(tmp_path / "one", "restore")

@@ -3,23 +3,26 @@
 import numpy as np
 import pytest
 
-from transformer_jax.train.evaluate import divide, evaluate, mean_loss
+from transformer_jax.tasks.task import Objective
+from transformer_jax.train.evaluate import divide, evaluate, score
+
+MEANS = Objective(terms=None)
 
 
 def test_unequal_batches_are_divided_once():
     values, weights = np.array([3.0, 1.0, 10.0]), np.array([2.0, 5.0, 1.0])
     batches = [{"v": v, "w": w} for v, w in zip(values, weights, strict=True)]
-    (found,) = evaluate(lambda params, b: {"loss": (b["v"] * b["w"] * params, b["w"])}, 2.0, batches)
+    (found,) = evaluate(lambda params, b: {"loss": (b["v"] * b["w"] * params, b["w"])}, 2.0, batches, MEANS)
     assert found == {"loss": pytest.approx(2 * np.average(values, weights=weights))}
 
 
 def test_lanes_are_kept_apart_and_their_mean_chooses():
     sums = {"loss": (np.array([[1.0, 4.0], [2.0, 2.0], [3.0, 0.0]]), np.array([[2.0, 1.0], [1.0, 1.0], [1.0, 1.0]]))}
-    assert divide(sums) == [{"loss": 1.5}, {"loss": 2.0}]
-    assert mean_loss(divide(sums)) == 1.75
+    assert divide(sums, MEANS) == [{"loss": 1.5}, {"loss": 2.0}]
+    assert score(divide(sums, MEANS), MEANS) == -1.75
 
 
 def test_nothing_counted_is_no_number():
-    assert np.isnan(divide({"loss": (np.zeros(2), np.zeros(2))})[0]["loss"])
+    assert np.isnan(divide({"loss": (np.zeros(2), np.zeros(2))}, MEANS)[0]["loss"])
     with pytest.raises(ValueError, match="no batches"):
-        evaluate(lambda *_: None, None, [])
+        evaluate(lambda *_: None, None, [], MEANS)

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 
 from transformer_jax import models
-from transformer_jax.config import ModelConfig
+from transformer_jax.config import ModelConfig, Shape
 from transformer_jax.train.generate import generate
 
-SIZES = dict(d_model=8, num_heads=2, num_layers=2, mlp_dim=12, vocab_size=11, max_len=12)
+SIZES = dict(d_model=8, num_heads=2, num_layers=2, mlp_dim=12, max_len=12)
+SHAPE = Shape(12, 11, vocab_size=11)
 PROMPT = jnp.array([[3, 1, 4, 1], [5, 9, 2, 6]])
 
 
 @cache
 def built(mixer):
     """The same model and parameters in all tests: generate compiles for a model that it has not seen."""
-    model = models.build(ModelConfig(**SIZES, mixer=mixer))
+    model = models.build(ModelConfig(**SIZES, mixer=mixer), SHAPE)
     return model, jax.jit(model.init)(jax.random.key(0)), jax.jit(model.apply)
 
 
@@ -58,7 +59,7 @@ def test_more_tokens_than_the_model_can_address():
 
 
 def test_drawn_tokens_follow_the_softmax():
-    model = models.build(ModelConfig(**SIZES, num_kv_heads=1))
+    model = models.build(ModelConfig(**SIZES, num_kv_heads=1), SHAPE)
     params = jax.jit(model.init)(jax.random.key(0))
     prompt = jnp.tile(PROMPT[:1], (4000, 1))
     draw = generate(model, params, prompt, 1, key=jax.random.key(2), max_len=12, temperature=0.5, top_k=3)
@@ -78,7 +79,7 @@ def test_the_key_decides():
 
 
 def of_logits(logits_V):
-    """A model that says the same at every step."""
+    """A model with the same logits at every step."""
 
     def extend(params, tokens_BxL, state, first=False):
         return jnp.broadcast_to(jnp.array(logits_V), (*tokens_BxL.shape, len(logits_V))), state
@@ -112,6 +113,6 @@ def test_of_equal_logits_no_more_than_k_are_drawn():
     ],
 )
 def test_impossible_options(wrong):
-    model = models.build(ModelConfig(**SIZES))
+    model = models.build(ModelConfig(**SIZES), SHAPE)
     with pytest.raises(ValueError):
         generate(model, None, PROMPT, **({"num_tokens": 2} | wrong), key=jax.random.key(0), max_len=12)

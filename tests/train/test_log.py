@@ -1,12 +1,11 @@
-"""The run folder: rows that are rewound, a page without holes, a folder that belongs to one config."""
+"""The run folder: rows that are rewound, and a folder that belongs to one config."""
 
 import json
 
 import pytest
 
-from transformer_jax.config import Config, ConfigError, with_overrides
-from transformer_jax.train import page
-from transformer_jax.train.log import Log, claim, read_config, read_metrics, record
+from transformer_jax.config import Config, ConfigError, flatten, with_overrides
+from transformer_jax.train.log import Log, claim, read_config, read_metrics
 
 
 def test_rows_after_the_checkpoint_and_a_torn_one_are_dropped(tmp_path):
@@ -66,24 +65,30 @@ def test_a_folder_belongs_to_one_config(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [(None, "holds no run"), ("{", "is not JSON"), ('{"model.heads": 3}', "unknown config key")]
+    ("text", "message"),
+    [
+        (None, "holds no run"),
+        ("{", "is not the JSON of a config"),
+        ("[]", "is not the JSON of a config"),
+        ('{"model.num_heads": 0}', "model.num_heads=0: must be at least 1"),
+    ],
 )
-def test_a_folder_without_a_readable_config(tmp_path, text, said):
+def test_a_folder_without_a_readable_config(tmp_path, text, message):
     if text is not None:
         (tmp_path / "config.json").write_text(text)
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         read_config(tmp_path)
 
 
-def test_the_page_is_escaped_and_needs_no_network(tmp_path):
-    folder = tmp_path / "<script>alert(1)<"
-    claim(folder, Config())
-    record(folder, "start", note="<script>")
-    with Log(folder, 0) as log:
-        log.write("train", 2, [{"loss": 1.0}])
-        log.write("train", 4, [{"loss": 0.5}])
-        log.write("validation", 4, [{"loss": 0.7}])
-    text = page.write(folder).read_text()
-    assert "<script" not in text and "<svg" in text and "0.7" in text
-    assert not [word for word in ("src=", "@import", "<link") if word in text]
-    assert json.loads((folder / "launches.jsonl").read_text())["kind"] == "start"
+def test_a_folder_of_an_earlier_version_is_refused_with_the_keys(tmp_path):
+    """A config.json as it was when the config still named what comes with the task's data."""
+    old = flatten(Config()) | {"model.vocab_size": 65, "model.input_dim": None, "measure.level": "model"}
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    with pytest.raises(ConfigError) as error:
+        read_config(tmp_path)
+    assert str(error.value) == (
+        f"{tmp_path} was written by an earlier version of this code: train again, or check out that version"
+        " (its config.json has model.vocab_size, model.input_dim, measure.level, which are no keys now)"
+    )
+    with pytest.raises(ConfigError, match="earlier version"):
+        claim(tmp_path, Config())

@@ -15,17 +15,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer_jax.config import ConfigError, TrainConfig
-from transformer_jax.train import page, programs
+from transformer_jax.tasks.objectives import cross_entropy
+from transformer_jax.tasks.task import Objective
+from transformer_jax.train import programs
 from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.evaluate import evaluate
 from transformer_jax.train.log import Log, read_metrics
 from transformer_jax.train.loop import MAX_ROLLBACKS, fit, next_stop
-from transformer_jax.lab.trial_display import Progress
+from transformer_jax.train.progress import Progress
+
+OBJECTIVE = cross_entropy()
 
 
 def restored(folder, model, config, which="latest"):
     checkpoints = Checkpoints(folder / "checkpoints")
-    target = jax.eval_shape(programs.build(model, config.train).init)
+    target = jax.eval_shape(programs.build(model, OBJECTIVE, config.train).init)
     return checkpoints.restore(checkpoints.find(which), target)[0]
 
 
@@ -102,13 +106,13 @@ def test_another_config_is_refused_with_the_difference(parts, tmp_path):
 def test_a_checkpoint_evaluates_to_the_figure_of_training(parts, tmp_path):
     model, task, config = parts()
     fit(model, task, config, tmp_path)
-    run = programs.build(model, config.train)
+    run = programs.build(model, OBJECTIVE, config.train)
     logged = {row["step"]: row["loss"] for row in rows_of(tmp_path, "validation")}
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     assert checkpoints.find("best") == min(logged, key=logged.get)
     for step in checkpoints.steps():
         params = restored(tmp_path, model, config, str(step)).params
-        (metrics,) = evaluate(run.evaluate, params, task.evaluate("validation"))
+        (metrics,) = evaluate(run.evaluate, params, task.evaluate("validation"), task.objective)
         assert metrics["loss"] == logged[step]
 
 
@@ -181,7 +185,7 @@ def test_a_stop_does_not_move_what_is_rolled_back_to(parts, tmp_path, whole_runs
     overrides = {"train.nan_policy": "rollback"}
     model, task, config = parts(overrides, poisoned)
     whole = whole_runs / "-".join(map(str, poisoned))
-    assert (whole / "run.html").exists() or fit(model, task, config, whole).status == status
+    assert (whole / "metrics.jsonl").exists() or fit(model, task, config, whole).status == status
     fit(model, task, config, tmp_path, stopping=stop_after(chunks))
     with contextlib.suppress(KeyboardInterrupt):  # as kill -9: nothing is saved at the end
         fit(model, task, config, tmp_path, stopping=broken_off_after(1))
@@ -218,13 +222,6 @@ def test_what_is_done_is_not_left_behind(parts, tmp_path, monkeypatch, poisoned,
             written(self, *args, **details)
 
         monkeypatch.setattr(Log, name, checked)
-    drawn = page.write
-
-    def checked_page(folder):
-        assert progress.advanced
-        drawn(folder)
-
-    monkeypatch.setattr(page, "write", checked_page)
     for _ in range(2):  # the second launch of a run that is done has no steps to do
         progress = Progress()
         assert not progress.advanced
@@ -274,10 +271,12 @@ def test_a_lane_is_the_run_alone(parts, tmp_path, mixer):
 FIRST_STATES = """
 import jax
 from transformer_jax import models
-from transformer_jax.config import ModelConfig, TrainConfig
+from transformer_jax.config import ModelConfig, Shape, TrainConfig
+from transformer_jax.tasks.objectives import cross_entropy
 from transformer_jax.train import programs
-model = models.build(ModelConfig(mixer="lstm", d_model=128, recurrent_dim=71, num_layers=4, scan_layers=False))
-jax.block_until_ready(programs.build(model, TrainConfig(lanes=4)).init())
+config = ModelConfig(mixer="lstm", d_model=128, recurrent_dim=71, num_layers=4, scan_layers=False)
+model = models.build(config, Shape(256, 256, vocab_size=256))
+jax.block_until_ready(programs.build(model, cross_entropy(), TrainConfig(lanes=4)).init())
 """
 
 
@@ -308,6 +307,62 @@ def test_batches_of_several_lengths(parts, tmp_path):
     bucketed = SimpleNamespace(**vars(task) | {"train": Bucketed})
     assert fit(model, bucketed, config, tmp_path).status == "done"
     assert [row["step"] for row in rows_of(tmp_path, "train")] == [2, 4, 6]
+
+
+def test_batches_that_differ_in_another_array_than_the_inputs(parts, tmp_path):
+    """Sources of several lengths beside inputs of one: they are not stacked either."""
+    model, task, config = parts({"train.num_steps": 4, "train.eval_every": 4, "train.checkpoint_every": 4})
+
+    class WithSource:
+        def __init__(self, seed):
+            self.stream = task.train(seed)
+
+        def __next__(self):
+            return next(self.stream) | {"source": np.zeros((4, 2 + self.stream.step % 2), np.float32)}
+
+        def get_state(self):
+            return self.stream.get_state()
+
+    sourced = SimpleNamespace(**vars(task) | {"train": WithSource})
+    assert fit(model, sourced, config, tmp_path).status == "done"
+    assert [row["step"] for row in rows_of(tmp_path, "train")] == [2, 4]
+
+
+def test_an_objective_of_its_own_is_trained_reported_and_chosen_by(parts, tmp_path):
+    """Metrics that are no means, floats as targets, and a best that is the highest."""
+    model, task, config = parts()
+
+    def terms(outputs, batch):
+        weight = batch["weights"].sum()
+        error = ((outputs.mean(-1) - batch["targets"]) ** 2 * batch["weights"]).sum()
+        return (error, weight), {"square": (error, weight)}
+
+    def as_numbers(batch):
+        return batch | {"targets": batch["targets"].astype(np.float32) / 7}
+
+    class Numbers:
+        def __init__(self, seed):
+            self.stream = task.train(seed)
+            self.get_state, self.set_state = self.stream.get_state, self.stream.set_state
+
+        def __next__(self):
+            return as_numbers(next(self.stream))
+
+    def finish(means):
+        return means | {"root": means["square"] ** 0.5}
+
+    numeric = SimpleNamespace(
+        train=Numbers,
+        evaluate=lambda split: map(as_numbers, task.evaluate(split)),
+        objective=Objective(terms, finish=finish, best=("root", "max")),
+        describe=dict,
+    )
+    assert fit(model, numeric, config, tmp_path).status == "done"
+    for split in ("train", "validation"):
+        assert all(row["root"] == row["square"] ** 0.5 for row in rows_of(tmp_path, split))
+    roots = {row["step"]: row["root"] for row in rows_of(tmp_path, "validation")}
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert checkpoints.find("best") == max(roots, key=roots.get) == 4  # training lowers it
 
 
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 5), st.integers(1, 4))

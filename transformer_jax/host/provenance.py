@@ -67,8 +67,8 @@ def _cpu_model() -> str:
 def commit() -> dict:
     """{"commit", "dirty"} of this checkout; None where the package is not in a repository of its own."""
 
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(ROOT), *words]
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(ROOT), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     unknown = {"commit": None, "dirty": None}

@@ -22,9 +22,13 @@ def stop_signals(leave: Callable[[], bool] = lambda: False) -> Iterator[Callable
     """Yields a question: has the user asked to stop?
 
     Args:
-      leave: called at the first signal, in a thread of its own: may the process end here and now because nothing would
-        be lost? It writes and says what should be, then. False, or an OSError, leaves it to whoever asks the question.
+      leave: called at the first signal, in a thread of its own. True: nothing would be lost, and the process ends here
+        and now; what is to be written or printed before, `leave` has done. False, or an OSError: it goes on, and ends
+        when whoever asks the question lets it.
     """
+    if all(signal.getsignal(number) is _of_the_parent for number in _NUMBERS):
+        yield lambda: False
+        return
     asked = threading.Event()
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -50,11 +54,22 @@ def end_at_once() -> None:
     """
 
     def handle(number, frame):
-        _say(b"\nstopped; repeat the command to go on\n")
+        _print(b"\nstopped; repeat the command to go on\n")
         _end()
 
     for number in _NUMBERS:
         signal.signal(number, handle)
+
+
+def leave_to_parent() -> None:
+    """For a process whose parent listens to signals and kills it when it should end: here they do nothing, not even to
+    `stop_signals`. What it starts with exec has the usual handlers again."""
+    for number in _NUMBERS:
+        signal.signal(number, _of_the_parent)
+
+
+def _of_the_parent(number, frame) -> None:
+    pass
 
 
 def ignore() -> None:
@@ -82,17 +97,17 @@ def _first(leave: Callable[[], bool]) -> None:
     with contextlib.suppress(OSError):
         if leave():
             _end()
-    _say(b"\nstopping; once more to exit at once\n")
+    _print(b"\nstopping; once more to exit at once\n")
 
 
 def _end() -> None:
     for child in multiprocessing.active_children():  # they would wait for this process for ever
         child.kill()
     if os.isatty(2) and select.select([], [2], [], 0)[1]:
-        _say(b"\x1b[?25h")  # a progress bar hides the cursor
+        _print(b"\x1b[?25h")  # a progress bar hides the cursor
     os._exit(RESUMABLE)
 
 
-def _say(words: bytes) -> None:
+def _print(text: bytes) -> None:
     with contextlib.suppress(OSError):  # nobody may be there to read
-        os.write(2, words)
+        os.write(2, text)

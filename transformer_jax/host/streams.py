@@ -7,8 +7,7 @@ from typing import TextIO
 
 
 class Unfailing:
-    """A stream for people. Where nobody can read it any more (tee is gone, the disk is full) the words are lost,
-    and nothing else is."""
+    """A stream for people. When nobody can read it any more (tee is gone, the disk is full), only its text is lost."""
 
     def __init__(self, stream: TextIO, lost: type[OSError] = OSError):
         """`lost`: the errors that are not raised; another one is raised once."""
@@ -31,10 +30,10 @@ class Unfailing:
         try:
             yield
         except OSError as error:
-            told = not isinstance(error, self._lost)
-            if told or isinstance(error, BrokenPipeError):  # the stream keeps the words: it would fail again at exit
+            raised = not isinstance(error, self._lost)
+            if raised or isinstance(error, BrokenPipeError):  # the stream keeps the text: it would fail again at exit
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self._stream.fileno())
                 os.close(nowhere)
-            if told:
+            if raised:
                 raise

@@ -1,52 +1,76 @@
-"""An experiment is one file that answers one question; it is found by being in experiments/."""
+"""An experiment is a folder that answers one question, found by being in experiments/; its plan is a list of cells."""
 
-import hashlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from transformer_jax import rows
 from transformer_jax.config import Config, ConfigError, canonical_json, flatten, nearest, with_overrides
-from transformer_jax.lab.sweep import only, pin
+from transformer_jax.host.provenance import ROOT
+from transformer_jax.lab.rows import NOT_IN_KEY
+from transformer_jax.lab.sweep import Override, chain, only, pin
 
-PACKAGE = Path(__file__).resolve().parent
-FOLDER = PACKAGE.parent / "experiments"
-
-CONTRACT = ("BASE", "SWEEP", "cell", "report")
-
+FOLDER = ROOT / "experiments"
 SAMPLING = ("measure.rounds", "measure.min_sample_seconds")
-OF_ATTENTION = ("model.attention", "model.num_heads", "model.num_kv_heads", "model.head_dim")
-OF_RECURRENCES = ("model.recurrence", "model.recurrent_dim")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment: what is measured, and how it is reported."""
+
+    name: str
+    folder: Path
+
+    @cached_property
+    def cells(self) -> ModuleType:
+        """cells.py: BASE, STUDIES, cell; perhaps predict, time_limit, data, EXTRA, USES_JAX."""
+        return _load(self.folder / "cells.py", ("BASE", "STUDIES", "cell"))
+
+    @cached_property
+    def report(self) -> ModuleType:
+        """report.py: report(rows), perhaps RULES."""
+        return _load(self.folder / "report.py", ("report",))
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One configuration of a sweep."""
+    """One configuration of a plan."""
 
-    overrides: dict[str, Any]  # what the sweep sets
+    overrides: dict[str, Any]  # what the studies set
     config: Config  # all of it
     identity: str  # the config as text, without what only says how often it is measured
+    studies: tuple[str, ...] = ()  # those that it is in
 
 
 def names() -> list[str]:
     """The names of all experiments, sorted."""
-    return sorted(path.stem for path in FOLDER.glob("[a-z]*.py"))
+    return sorted(path.parent.name for path in FOLDER.glob("[a-z]*/cells.py"))
 
 
 def find(name: str) -> Path:
-    """The file of the experiment of that name.
+    """The folder of the experiment of that name.
 
     Raises:
-      ConfigError: no such experiment; a path is never one, so that a name cannot lead out of the folder.
+      ConfigError: no such experiment; a path is never one, so that a name cannot lead out of experiments/.
     """
     if name not in names():
         raise ConfigError(f"unknown experiment {name!r}{nearest(name, names())}")
-    return FOLDER / f"{name}.py"
+    return FOLDER / name
+
+
+def load(name: str) -> Experiment:
+    """The experiment of that name; its files are read when they are asked for.
+
+    Raises:
+      ConfigError: no such experiment; later, from `.cells` and `.report`: the file lacks a part or cannot be loaded.
+    """
+    return Experiment(name, find(name))
 
 
 class _FromSource(SourceFileLoader):
@@ -56,56 +80,63 @@ class _FromSource(SourceFileLoader):
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
-def load(path: Path) -> ModuleType:
-    """The experiment in that file, as a module: BASE, SWEEP, cell, report, perhaps predict, USES_JAX and EXTRA.
-
-    Raises:
-      ConfigError: a part of the contract is missing, or the file is not Python.
-    """
-    name = f"experiment_{path.stem}"
+def _load(path: Path, required: Sequence[str]) -> ModuleType:
+    shown, name = f"{path.parent.name}/{path.name}", f"experiments.{path.parent.name}.{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path, loader=_FromSource(name, str(path)))
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise ConfigError(f"{path.name}, line {error.lineno}: {error.msg}") from None
-    missing = [name for name in CONTRACT if not hasattr(module, name)]
+        raise ConfigError(f"{Path(error.filename or path).name}, line {error.lineno}: {error.msg}") from None
+    except FileNotFoundError as error:
+        if error.filename == str(path):
+            raise ConfigError(f"the experiment {path.parent.name} has no {path.name}") from None
+        raise ConfigError(f"{shown}{line_in(path, error)}: {error}") from error
+    except Exception as error:
+        raise ConfigError(f"{shown}{line_in(path, error)}: {type(error).__name__}: {error}") from error
+    missing = [name for name in required if not hasattr(module, name)]
     if missing:
-        raise ConfigError(f"{path.name} is not an experiment: it has no {' and no '.join(missing)}")
+        raise ConfigError(f"{shown} is not what an experiment needs: it has no {' and no '.join(missing)}")
     return module
 
 
-def require_extra(module: ModuleType) -> None:
+def line_in(path: Path, error: BaseException) -> str:
+    """", line 12": the last line of the file that the error passed through; "" if it passed through none."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f", line {lines[-1]}" if lines else ""
+
+
+def require_extra(cells: ModuleType) -> None:
     """Checks that what an experiment needs beyond the package is there: its EXTRA, {name of the extra: its modules}.
 
     Raises:
       ConfigError: something is missing; the message says how to install it.
     """
-    for extra, modules in getattr(module, "EXTRA", {}).items():
+    for extra, modules in getattr(cells, "EXTRA", {}).items():
         missing = [name for name in modules if importlib.util.find_spec(name) is None]
         if missing:
             raise ConfigError(f"this experiment needs {' and '.join(missing)}: pip install -e '.[{extra}]'")
 
 
 def plan(
-    module: ModuleType,
+    cells: ModuleType,
     given: Mapping[str, Any] | None = None,
     wanted: Mapping[str, Sequence[str]] | None = None,
     limit: int | None = None,
-    say: Callable[[str], None] = lambda text: None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> list[Cell]:
-    """All cells, every config built and checked, before any is run.
+    """The cells of all studies, every config built and checked before any is run.
 
-    What the given values make impossible in combination with the sweep's own is left out; what they make equal is
-    measured once, as carefully as the sweep asks for.
+    A cell that is in several studies is there once. So is a program that the given values make out of several cells;
+    it is measured as carefully as the most careful of them. Cells that cannot be with the given values are left out.
 
     Args:
-      module: the experiment.
-      given: overrides of the base; a swept key is pinned to its given value.
+      cells: the experiment's cells.py.
+      given: overrides of the base; a key that a study varies is pinned to its given value.
       wanted: as `sweep.only` takes it.
       limit: the first so many cells alone.
-      say: is told in words if cells are left out.
+      note: called with a sentence for people when cells are left out.
 
     Raises:
       ConfigError: an unknown key, axis or value, given values that cannot be, or no cell that can be with them.
@@ -113,30 +144,43 @@ def plan(
     if limit is not None and limit < 1:
         raise ConfigError(f"--limit {limit}: must be at least 1")
     given = dict(given or {})
-    cells: dict[str, Cell] = {}
-    impossible = []
-    for overrides in only(pin(module.SWEEP, given), wanted or {}):
+    studies = {name: pin(overrides, given) for name, overrides in cells.STUDIES.items()}
+    found: dict[str, Cell] = {}
+    impossible: list[ConfigError] = []
+    for overrides in only(chain(*studies.values()), wanted or {}):
         try:
-            config = with_overrides(module.BASE, given | overrides)
+            config = with_overrides(cells.BASE, given | overrides)
         except ConfigError as error:
             where = " ".join(f"{key}={value}" for key, value in overrides.items())
             impossible.append(ConfigError(f"{error} (in the cell {where})"))
-            if not _can_be(module.BASE, given):
+            if not _can_be(cells.BASE, given):
                 raise impossible[0] from None
             continue
-        flat, identity = flatten(config), canonical_json(config, without=rows.NOT_IN_KEY)
-        cell = Cell({key: flat[key] for key in overrides}, config, identity)
+        cell = _cell(config, overrides, [name for name, of_study in studies.items() if overrides in of_study])
         program = _program(config, given)
-        cells[program] = max(cells.get(program, cell), cell, key=_care)
-    if not cells:
-        raise impossible[0] if impossible else ConfigError("the sweep is empty")
+        found[program] = _merged(found[program], cell) if program in found else cell
+    if not found:
+        raise impossible[0] if impossible else ConfigError("the experiment's studies are empty")
     if impossible:
-        say(f"left out, as they cannot be with these options: {len(impossible)} of the sweep's cells: {impossible[0]}")
-    return list(cells.values())[:limit]
+        count, are = ("1 cell", "is") if len(impossible) == 1 else (f"{len(impossible)} cells", "are")
+        note(f"{count} cannot be with these options and {are} left out: {impossible[0]}")
+    return list(found.values())[:limit]
+
+
+def _cell(config: Config, overrides: Override, studies: Sequence[str]) -> Cell:
+    flat = flatten(config)
+    identity = canonical_json(config, without=NOT_IN_KEY)
+    return Cell({key: flat[key] for key in overrides}, config, identity, tuple(studies))
+
+
+def _merged(one: Cell, other: Cell) -> Cell:
+    """The more careful of two cells that are one program, in the studies of both."""
+    kept = max(one, other, key=lambda cell: (cell.config.measure.rounds, cell.config.measure.min_sample_seconds))
+    return Cell(kept.overrides, kept.config, kept.identity, tuple(dict.fromkeys(one.studies + other.studies)))
 
 
 def _can_be(base: Config, given: Mapping[str, Any]) -> bool:
-    """Whether the given values, if any, can be by themselves: what then cannot be is their clash with the sweep."""
+    """Whether there are given values and they can be without a study's: if so, it is with a study's that they clash."""
     try:
         return bool(given) and with_overrides(base, given) is not None
     except ConfigError:
@@ -145,25 +189,8 @@ def _can_be(base: Config, given: Mapping[str, Any]) -> bool:
 
 def _program(config: Config, given: Mapping[str, Any]) -> str:
     """The config as text without what does not decide what is measured: how it is sampled and, once the mixer is
-    given, what that mixer does not read (the width which another one is matched to, it reads)."""
+    given, what that mixer does not read. Where its width is matched to another mixer's cost, it reads all."""
     unread = ()
-    if "model.mixer" in given and config.measure.matching == "width":
-        unread = OF_RECURRENCES if config.model.mixer == "attention" else OF_ATTENTION
+    if "model.mixer" in given and getattr(config.measure, "matching", "width") == "width":
+        unread = tuple(f"model.{key}" for key in config.model.unread)
     return canonical_json(config, without=(*SAMPLING, *unread))
-
-
-def _care(cell: Cell) -> tuple[int, float]:
-    return cell.config.measure.rounds, cell.config.measure.min_sample_seconds
-
-
-def code_version(path: Path) -> str:
-    """Twelve hex digits that change with the experiment's file or the package's sources.
-
-    The report room is left out: it draws rows and cannot change them.
-    """
-    digest = hashlib.sha256()
-    sources = (path.name, path), *((s.relative_to(PACKAGE).as_posix(), s) for s in sorted(PACKAGE.rglob("*.py")))
-    for name, source in sources:
-        if PACKAGE / "report" not in source.parents:
-            digest.update(name.encode() + b"\0" + source.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]

@@ -1,15 +1,21 @@
-"""The results on disk: rows.jsonl takes whole lines from many writers and is read past a torn end."""
+"""The results on disk: rows.jsonl takes whole lines from many writers and is read past a torn end.
 
-import contextlib
+Its lines are headers, one for each launch that differs from the last one, and rows, one for each round of a cell. A
+row holds what its cell's studies set, and the cell's own columns: flat, or as a list of flat dicts under "rows" where
+the cell gave several.
+"""
+
 import errno
 import fcntl
 import json
+import math
 import os
-import re
-import shutil
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from transformer_jax.host.folders import FolderError
+from transformer_jax.host.provenance import without_private
 
 FILE = "rows.jsonl"
 
@@ -18,16 +24,10 @@ COMPARED = ("device", "device_count", "cpu_model", "threads", "xla_flags", "dtyp
 # Decides how often a cell is sampled, not what is sampled, so that more rounds only add rows.
 NOT_IN_KEY = ("measure.rounds",)
 
-MIN_FREE_BYTES = 32 * 2**20
-
-
-class FolderError(Exception):
-    """A folder that cannot be used for this run: the message says why and what to do."""
-
 
 class Results(NamedTuple):
     headers: list[dict]
-    rows: list[dict]  # each filled with its header's base config
+    rows: list[dict]  # each filled with its header's base config, and with the studies that it is in
     notes: list[str]  # what was dropped while reading, and why
 
 
@@ -65,9 +65,10 @@ def _end_of_last_line(file: int) -> int:
 
 
 def read(folder: Path) -> Results:
-    """All headers and rows of a folder, in file order; of several rows of one (key, round) the last.
+    """All headers and rows of a folder, in file order; of several lines for one (key, round) the last.
 
-    A line that is not a whole JSON object is dropped with a note; its cell counts as missing and runs again.
+    The rows of a cell that gave several become as many, numbered by their column `part`. A line that is not a whole
+    and sound JSON object is dropped with a note; its cell counts as missing and runs again.
 
     Raises:
       FolderError: the folder has no rows.jsonl, or something else of that name.
@@ -81,28 +82,62 @@ def read(folder: Path) -> Results:
         raise FolderError(f"{folder} holds no results ({FILE} is not there)") from None
     except IsADirectoryError:
         raise FolderError(f"{path} is a folder: choose another --out") from None
-    headers, rows = {}, {}
+    headers: dict[str, dict] = {}
+    rows: dict[tuple[str, int], list[dict]] = {}
     bad_lines = [len(lines) + 1] if torn else []
     for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)
             if entry["kind"] == "header":
+                _check_header(entry)
                 headers.pop(entry["id"], None)  # the last launch is last
                 headers[entry["id"]] = entry
             else:
-                filled = headers[entry["header"]]["base"] | entry
-                rows[entry["key"], entry["round"]] = filled
-        except (ValueError, KeyError, TypeError):
+                rows[entry["key"], entry["round"]] = _expanded(entry, headers[entry["header"]]["base"])
+        except (ValueError, KeyError, TypeError, RecursionError):
             bad_lines.append(number)
     notes = []
     if bad_lines:
         which = f"line {min(bad_lines)}" + (f" and {len(bad_lines) - 1} more" if len(bad_lines) > 1 else "")
         notes = [f"{FILE} {which}: torn or damaged, dropped; a re-run measures again what it held"]
-    return Results(list(headers.values()), list(rows.values()), notes)
+    found = [row for of_line in rows.values() for row in of_line]
+    return Results(list(headers.values()), with_studies(found, list(headers.values())), notes)
+
+
+def _check_header(header: dict) -> None:
+    """Raises TypeError where a header lacks what reading needs."""
+    kinds = {"id": str, "base": dict, "versions": dict, "code": str, "accept_stale": bool, "studies": dict, "data": dict}
+    header = {"studies": {}, "data": {}} | header  # earlier code did not write them
+    sound = all(isinstance(header.get(name), kind) for name, kind in kinds.items())
+    if not sound or any(not isinstance(one, dict) for of_study in header["studies"].values() for one in of_study):
+        raise TypeError("not a whole header")
+
+
+def _expanded(entry: dict, base: dict) -> list[dict]:
+    """The rows of one line, filled with the base config.
+
+    Raises:
+      TypeError, ValueError, KeyError: the line is none that `append` was given: a column is missing or no scalar, a
+        number is not finite, or a key of the config has a text in the place of a number.
+    """
+    own = {name: value for name, value in entry.items() if name != "rows"}
+    parts = [{"part": part, **columns} for part, columns in enumerate(entry["rows"])] if "rows" in entry else [{}]
+    if not (isinstance(own["key"], str) and type(own["round"]) is int and isinstance(own["status"], str) and parts):
+        raise TypeError("not a whole row")
+    filled = [base | own | columns for columns in parts]
+    for name, value in (item for row in filled for item in row.items() if item[0] not in base):
+        if not (value is None or isinstance(value, (str, bool, int, float))):
+            raise TypeError(f"{name} is no scalar")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{name} is not finite")
+    for name in base.keys() & own.keys():
+        if isinstance(base[name], str) != isinstance(own[name], str) and None not in (base[name], own[name]):
+            raise TypeError(f"{name} is of another type than in the base config")
+    return filled
 
 
 def current(results: Results) -> Results:
-    """The rows that the last launch stands by: of its code and jax, comparable, one for each (cell, round).
+    """The rows that the last launch stands by: of its code, jax and data, comparable, one line for each cell and round.
 
     With `accept_stale` in the last header, rows of other code count too.
 
@@ -112,18 +147,51 @@ def current(results: Results) -> Results:
     if not results.headers:
         return results
     trusted = {header["id"]: header for header in results.headers if is_current(header, results.headers[-1])}
-    kept: dict[tuple, dict] = {}
+    kept: dict[tuple[str, int], list[dict]] = {}
     for row in results.rows:
         if row["header"] in trusted:
-            kept[identity(row, trusted[row["header"]]), row["round"]] = row
-    used = [trusted[name] for name in dict.fromkeys(row["header"] for row in kept.values())]
+            of_round = kept.setdefault((identity(row, trusted[row["header"]]), row["round"]), [])
+            if of_round and of_round[-1]["key"] != row["key"]:
+                of_round.clear()  # other code measured the same before
+            of_round.append(row)
+    found = [row for of_round in kept.values() for row in of_round]
+    used = [trusted[name] for name in dict.fromkeys(row["header"] for row in found)]
     for header in used[1:]:
         refuse_mix(used[0], header)
     stale = sum(row["header"] not in trusted for row in results.rows)
     notes = []
     if stale:
         notes = [f"{stale} rows of other code or another jax were left out (--accept-stale takes those of other code)"]
-    return Results(list(trusted.values()), list(kept.values()), results.notes + notes)
+    headers = list(trusted.values())
+    return Results(headers, with_studies(found, headers), results.notes + notes)
+
+
+def with_studies(rows: Sequence[dict], headers: Sequence[dict]) -> list[dict]:
+    """The rows with their column `studies`: names of the studies that planned them, by the last header that did.
+
+    A row is in a study if its whole config is what an override of the study makes of the header's base. Keys that
+    only one of the two has, as in rows that earlier code measured, are not compared.
+    """
+    by_keys: list[tuple[list[str], dict[str, tuple[str, ...]]]] = []
+    keys_of_rows = {key for row in rows for key in row if "." in key}
+    for header in reversed(headers):
+        keys = sorted(key for key in header["base"] if key in keys_of_rows and key not in NOT_IN_KEY)
+        planned: dict[str, tuple[str, ...]] = {}
+        for name, overrides in header.get("studies", {}).items():
+            for override in overrides:
+                place = _config_text(header["base"] | override, keys)
+                planned[place] = tuple(dict.fromkeys((*planned.get(place, ()), name)))
+        if planned:
+            by_keys.append((keys, planned))
+    found = []
+    for row in rows:
+        places = (planned.get(_config_text(row, keys)) for keys, planned in by_keys)
+        found.append(row | {"studies": next(filter(None, places), ())})
+    return found
+
+
+def _config_text(columns: Mapping[str, Any], keys: Sequence[str]) -> str:
+    return json.dumps([columns.get(key) for key in keys])
 
 
 def identity(row: dict, header: dict) -> str:
@@ -135,7 +203,9 @@ def identity(row: dict, header: dict) -> str:
 def is_current(header: dict, last: dict) -> bool:
     """Whether rows under `header` still count when `last` is the header of the newest launch."""
     same_jax = all(header["versions"].get(name) == last["versions"].get(name) for name in ("jax", "jaxlib"))
-    return same_jax and (header["code"] == last["code"] or bool(last["accept_stale"]))
+    data, last_data = header.get("data", {}), last.get("data", {})
+    same_data = all(data[name] == last_data[name] for name in data.keys() & last_data.keys())
+    return same_jax and same_data and (header["code"] == last["code"] or last["accept_stale"])
 
 
 def refuse_mix(one: dict, other: dict) -> None:
@@ -143,7 +213,3 @@ def refuse_mix(one: dict, other: dict) -> None:
     differences = [f"{key} ({one.get(key)} and {other.get(key)})" for key in COMPARED if one.get(key) != other.get(key)]
     if differences:
         raise FolderError(f"rows that differ in {', '.join(differences)} cannot be compared: use another folder")
-
-
-_OURS = {".lock", FILE, "config.json"}
-_SECRET = re.compile("KEY|TOKEN|SECRET|PASSW|CREDENTIAL")

@@ -1,23 +1,26 @@
 """Runs the cells of an experiment, each round in a random order, so that only what is missing is ever run."""
 
 import json
+import os
 import random
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
-from transformer_jax import rows
 from transformer_jax.config import ConfigError, content_key, flatten
-from transformer_jax.lab.plan import PACKAGE, Cell
-from transformer_jax.lab.supervisor import Stopped, Worker
-from transformer_jax.lab.display import Eta, View
+from transformer_jax.host.folders import FolderError, locked
+from transformer_jax.host.provenance import commit
 from transformer_jax.host.signals import stop_signals
+from transformer_jax.lab import rows
+from transformer_jax.lab.display import Eta, View
+from transformer_jax.lab.plan import Cell, Experiment
+from transformer_jax.lab.supervisor import Stopped, Worker
+from transformer_jax.lab.sweep import Job
 
 TIMEOUT_SECONDS = 300.0
+SEED_STEP = 1000  # between the seeds of two rounds: a cell's lanes, seed, seed + 1, ..., lie between them
 
 Statuses = dict[tuple[str, int], str]  # by (identity of the cell, round)
 
@@ -28,14 +31,34 @@ class Summary(NamedTuple):
     interrupted: bool
 
 
+class Launch(NamedTuple):
+    """What one launch runs in, and under which header."""
+
+    worker: Worker
+    folder: Path
+    header: dict
+    data: dict[str, dict[str, str]]  # by identity of the cell: the prepared data that it reads
+    timeout: float | None
+
+    def key(self, cell: Cell) -> str:
+        """Names what a row of the cell depends on: config, code, jax, device, prepared data."""
+        header, data = self.header, self.data.get(cell.identity)
+        versions = [str(header["versions"][name]) for name in ("jax", "jaxlib")]
+        texts = [json.dumps(data, sort_keys=True)] if data else []
+        return content_key(cell.identity, header["code"], *versions, header["device"], *texts)
+
+    def job(self, cell: Cell, round_: int) -> Job:
+        folder = Path(os.path.abspath(self.folder)) / "cells" / f"{self.key(cell)}-{round_}"
+        return Job(cell.config.train.seed + SEED_STEP * round_, folder, round_)
+
+
 def run(
-    path: Path,
-    module: ModuleType,
+    experiment: Experiment,
     cells: Sequence[Cell],
     folder: Path,
     *,
     given: Mapping[str, Any] | None = None,
-    timeout: float = TIMEOUT_SECONDS,
+    timeout: float | None = None,
     retry_failed: bool = False,
     accept_stale: bool = False,
     seed: int = 0,
@@ -43,61 +66,66 @@ def run(
 ) -> Summary:
     """Runs whatever of the cells is missing in the folder and appends a row for each (cell, round).
 
-    A cell that does not end well is not attempted again, but by a later launch with `retry_failed`.
+    A cell that does not end well is not attempted again, but by a later launch with `retry_failed`. A round that was
+    interrupted, or is tried again, gets the same folder as before, so that a training goes on there.
 
     Args:
-      path, module, cells: the experiment's file, what is in it, and the plan (`experiment.plan`).
+      cells: the plan (`plan.plan`).
       folder: made if need be; one experiment and one base config a folder.
       given: the overrides of the base that the plan was made with.
-      timeout: seconds that one call of `cell` may take, compilation included.
+      timeout: seconds that one call of `cell` may take, compilation included; None: what the experiment's time_limit
+        gives, or TIMEOUT_SECONDS.
       accept_stale: rows measured with other code count as done.
       seed: of the order in which a round takes its cells.
 
     Raises:
-      rows.FolderError: the folder is in use, cannot be written, or holds rows that these must not join.
-      ConfigError: a cell cannot be, by the experiment's own prediction; nothing was compiled.
-      process.WorkerError: no worker process can be started.
+      FolderError: the folder is in use, cannot be written, or holds rows that these must not join.
+      ConfigError: a cell cannot be, by the experiment's own prediction, or its data are missing; nothing was compiled.
+      WorkerError: no worker process can be started.
       OSError: a row could not be written; those before it are intact.
     """
     if (folder / "checkpoints").exists():
-        raise rows.FolderError(f"{folder} holds a training run: choose another --out")
-    with rows.locked(folder), stop_signals() as stopping, Worker(path, stopping) as worker:
+        raise FolderError(f"{folder} holds a training run: choose another --out")
+    rules, view = rule_digests(experiment), view or View()
+    with locked(folder), stop_signals() as stopping, Worker(experiment.folder, stopping) as worker:
         try:
             facts = worker.start()
+            data = _data(experiment, cells, worker)
         except Stopped:
             return Summary(Counter(), Counter(missing=len(cells)), True)
-        header = make_header(path, module, cells, given or {}, facts, accept_stale)
+        facts |= {"rules": rules, "data": {name: digest for of_cell in data.values() for name, digest in of_cell.items()}}
+        header = make_header(experiment, cells, given or {}, facts, accept_stale)
         statuses, notes = _open(folder, header)
         if retry_failed:
             statuses = {at: status for at, status in statuses.items() if status == "ok"}
         calls = list(_calls(cells, statuses, seed))
-        view = view or View()
         view.start(len(calls), notes)
         try:
-            eta = Eta(_predicted(calls, worker, timeout) if hasattr(module, "predict") else None)
-            added = _measure(calls, worker, folder, header, timeout, view, eta)
+            launch = Launch(worker, folder, header, data, timeout)
+            eta = Eta(_predicted(calls, launch) if hasattr(experiment.cells, "predict") else None)
+            added = _measure(calls, launch, getattr(experiment.cells, "time_limit", None), view, eta)
         finally:
             view.stop()
-        for identity, round_, status in added:
-            statuses[identity, round_] = status
+        statuses |= {(identity, round_): status for identity, round_, status in added}
         stands = Counter(_standing(cell, statuses) for cell in cells)
         return Summary(Counter(status for *_, status in added), stands, stopping() and stands["missing"] > 0)
 
 
-def _measure(calls, worker, folder, header, timeout, view, eta) -> list[tuple[str, int, str]]:
+def _measure(calls, launch: Launch, time_limit, view: View, eta: Eta) -> list[tuple[str, int, str]]:
     """Makes the calls, in order, until all are made or the user stops; (identity, round, status) of each."""
     added, bad = [], set()
     for index, (round_, cell) in enumerate(calls):
         if cell.identity in bad:
             continue
+        limit = launch.timeout or (time_limit(cell.config) if time_limit else TIMEOUT_SECONDS)
         began = time.monotonic()
         try:
-            outcome = worker.run(cell.config, timeout)
+            outcome = launch.worker.run(cell.config, limit, launch.job(cell, round_))
         except Stopped:
             break
         seconds = time.monotonic() - began
-        row = make_row(cell, round_, outcome, header)
-        rows.append(folder / rows.FILE, row)
+        row = make_row(cell, round_, outcome, launch)
+        rows.append(launch.folder / rows.FILE, row)
         added.append((cell.identity, round_, row["status"]))
         if row["status"] != "ok":
             bad.add(cell.identity)
@@ -123,31 +151,27 @@ def _standing(cell: Cell, statuses: Statuses) -> str:
     return bad[0] if bad else "missing" if "missing" in of_cell else "ok"
 
 
-def make_row(cell: Cell, round_: int, outcome: dict, header: dict) -> dict:
+def make_row(cell: Cell, round_: int, outcome: dict, launch: Launch) -> dict:
     """One line of rows.jsonl; nothing in it depends on when, or in which launch, it was measured."""
-    key = content_key(
-        cell.identity,
-        header["code"],
-        *(str(header["versions"][k]) for k in ("jax", "jaxlib")),
-        header["device"],
-    )
-    row = {"kind": "row", "key": key, "round": round_, "status": outcome["status"], "header": header["id"]}
-    said = {name: outcome[name] for name in ("message", "traceback", "requested_bytes") if name in outcome}
-    return row | cell.overrides | outcome.get("row", {}) | said
+    place = {"kind": "row", "key": launch.key(cell), "round": round_}
+    columns = {"rows": outcome["rows"]} if "rows" in outcome else outcome.get("row", {})
+    reasons = {name: outcome[name] for name in ("message", "traceback", "requested_bytes") if name in outcome}
+    return place | {"status": outcome["status"], "header": launch.header["id"]} | cell.overrides | columns | reasons
 
 
 def make_header(
-    path: Path, module: ModuleType, cells: Sequence[Cell], given: Mapping, facts: dict, accept_stale: bool
+    experiment: Experiment, cells: Sequence[Cell], given: Mapping, facts: dict, accept_stale: bool
 ) -> dict:
     """All that the rows of a launch have in common, and an id made from it."""
     first = flatten(cells[0].config)
-    base = flatten(module.BASE) | {key: first[key] for key in given}
+    base = flatten(experiment.cells.BASE) | {key: first[key] for key in given}
+    studies = dict.fromkeys(name for cell in cells for name in cell.studies)
     header = {
         "kind": "header",
-        "experiment": path.stem,
+        "experiment": experiment.name,
         "base": base,
-        "sweep": [cell.overrides for cell in cells],
-        **_commit(),
+        "studies": {name: [cell.overrides for cell in cells if name in cell.studies] for name in studies},
+        **commit(),
         "accept_stale": accept_stale,
         **facts,
         "dtype": base["model.dtype"],
@@ -156,12 +180,22 @@ def make_header(
     return {"id": content_key(text)} | json.loads(text)  # as it will be read back: tuples are lists
 
 
+def rule_digests(experiment: Experiment) -> dict[str, str]:
+    """The rules of the experiment's report, by name, as short texts that change with them."""
+    rules = getattr(experiment.report, "RULES", {})
+    if not rules:
+        return {}
+    from transformer_jax.report.findings import digest  # an experiment that concludes nothing need not wait for it
+
+    return {name: digest(rule) for name, rule in rules.items()}
+
+
 def _open(folder: Path, header: dict) -> tuple[Statuses, list[str]]:
     """What the folder already holds of this run, after the checks that it may join it; appends the header."""
     results = rows.read(folder) if (folder / rows.FILE).exists() else rows.Results([], [], [])
     for row_header in _headers_of_rows(results):
         if row_header["experiment"] != header["experiment"]:
-            raise rows.FolderError(f"{folder} holds the experiment {row_header['experiment']}: choose another --out")
+            raise FolderError(f"{folder} holds the experiment {row_header['experiment']}: choose another --out")
     held = rows.current(rows.Results([*results.headers, header], results.rows, results.notes))
     for row_header in _headers_of_rows(held):
         rows.refuse_mix(row_header, header)
@@ -178,16 +212,35 @@ def _headers_of_rows(results: rows.Results) -> list[dict]:
 
 
 def _refuse_other_base(folder: Path, one: dict, other: dict) -> None:
-    swept = {key for header in (one, other) for overrides in header["sweep"] for key in overrides}
+    swept = {key for header in (one, other) for override in _overrides(header) for key in override}
     for key in one["base"].keys() - swept - set(rows.NOT_IN_KEY):
         if one["base"][key] != other["base"].get(key):
-            raise rows.FolderError(
+            raise FolderError(
                 f"{folder} holds cells with {key}={one['base'][key]}, this run has {other['base'].get(key)}:"
                 " choose another --out"
             )
 
 
-def _predicted(calls, worker: Worker, timeout: float) -> dict[str, float]:
+def _overrides(header: dict) -> list[dict]:
+    return [override for of_study in header.get("studies", {}).values() for override in of_study]
+
+
+def _data(experiment: Experiment, cells: Sequence[Cell], worker: Worker) -> dict[str, dict[str, str]]:
+    """By identity of the cell: what its prepared data are, {name: sha256}; nothing if the experiment has none.
+
+    Raises:
+      ConfigError: data are missing or damaged; the message is that of the experiment's `data`.
+    """
+    found = {}
+    for cell in cells if hasattr(experiment.cells, "data") else ():
+        outcome = worker.ask("data", cell.config, TIMEOUT_SECONDS)
+        if outcome["status"] != "ok":
+            raise ConfigError(outcome["message"].removeprefix("MissingData: ").removeprefix("ConfigError: "))
+        found[cell.identity] = outcome["row"]
+    return found
+
+
+def _predicted(calls, launch: Launch) -> dict[str, float]:
     """Seconds by identity, or nothing where a prediction fails.
 
     The worker predicts, as what a cell costs depends on the platform: to ask for that in this process would take
@@ -199,7 +252,7 @@ def _predicted(calls, worker: Worker, timeout: float) -> dict[str, float]:
     seconds = {}
     for cell in {cell.identity: cell for _, cell in calls}.values():
         try:
-            outcome = worker.run(cell.config, timeout, "predict")
+            outcome = launch.worker.ask("predict", cell.config, launch.timeout or TIMEOUT_SECONDS)
         except Stopped:
             return {}  # the first call stops as well
         if outcome.get("message", "").startswith("ConfigError: "):
@@ -208,17 +261,3 @@ def _predicted(calls, worker: Worker, timeout: float) -> dict[str, float]:
             return {}
         seconds[cell.identity] = outcome["row"]["seconds"]
     return seconds
-
-
-def _commit() -> dict:
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(PACKAGE.parent), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    unknown = {"commit": None, "dirty": None}
-    try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != PACKAGE.parent:
-            return unknown  # installed inside somebody's repository, whose commit says nothing of this code
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
-    except (OSError, subprocess.CalledProcessError):
-        return unknown

@@ -13,8 +13,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from transformer_jax import experiment
 from transformer_jax.config import Config, flatten
+from transformer_jax.host import compilation
+from transformer_jax.host.provenance import ROOT
+from transformer_jax.lab.sweep import Job
 from transformer_jax.lab.worker import is_out_of_memory, requested_bytes
 
 START_SECONDS = 120.0
@@ -42,9 +44,14 @@ class Worker:
     touches the next cell.
     """
 
-    def __init__(self, path: Path, stopping: Callable[[], bool] = lambda: False):
-        """Starts nothing yet. `stopping` is asked a few times a second; once True, waiting raises Stopped."""
-        self._path, self._stopping = path, stopping
+    def __init__(self, experiment: Path, stopping: Callable[[], bool] = lambda: False):
+        """Starts nothing yet.
+
+        Args:
+          experiment: the folder of the experiment.
+          stopping: asked a few times a second while waiting; once True, waiting raises Stopped.
+        """
+        self._experiment, self._stopping = experiment, stopping
         self._process: subprocess.Popen | None = None
         self.facts: dict | None = None
 
@@ -55,7 +62,7 @@ class Worker:
         self.kill()
 
     def start(self) -> dict:
-        """Starts the process if there is none and returns what the worker says of its machine.
+        """Starts the process if there is none; returns its code version and what `provenance.machine` finds there.
 
         Raises:
           WorkerError: it does not start, or with other code or another device than before.
@@ -78,9 +85,13 @@ class Worker:
             self.facts = facts
         return self.facts
 
-    def run(self, config: Config, timeout: float, function: str = "cell") -> dict:
-        """One outcome of the experiment's cell (or predict): as `worker.attempt`, or with status "timeout", "killed",
-        or "oom" for a kill by the kernel.
+    def run(self, config: Config, timeout: float, job: Job) -> dict:
+        """One outcome of the experiment's cell, as `ask`."""
+        return self.ask("cell", config, timeout, [job.seed, str(job.folder), job.round])
+
+    def ask(self, function: str, config: Config, timeout: float, *more) -> dict:
+        """One outcome of a function of the experiment's cells.py: as `worker.attempt`, or with status "timeout",
+        "killed", or "oom" for a kill by the kernel.
 
         Raises:
           WorkerError, Stopped: as `start`.
@@ -90,16 +101,15 @@ class Worker:
         self._log_start = self._log.seek(0, os.SEEK_END)
         try:
             with contextlib.suppress(BrokenPipeError):
-                os.write(self._requests, json.dumps([function, flatten(config)]).encode() + b"\n")
+                os.write(self._requests, json.dumps([function, flatten(config), *more]).encode() + b"\n")
             outcome = self._receive(timeout)
         except TimeoutError:
             log = self._log_tail()
             outcome = {"status": "timeout", "message": f"no answer within {timeout:g} s", "traceback": log}
         except _Died as death:
             outcome = self._post_mortem(str(death), oom_kills() - kills)
-        # An exception of Python leaves the device as it was, and a new process would cost two seconds and the way of
-        # every program through the cache. An error of the runtime is worth that: on a GPU it may be sticky, and would
-        # then fail every later cell of the process.
+        # An exception of Python leaves the device as it was: the process stays, as a new one costs two seconds and must
+        # take every program from the cache. An error of the runtime may be sticky on a GPU and fail every later cell.
         if outcome["status"] not in ("ok", "nan", "failed") or outcome.get("runtime_failed"):
             self.kill()
         return outcome
@@ -129,7 +139,7 @@ class Worker:
         self._responses, child_responses = os.pipe()
         self._buffer = b""
         self._log, self._log_start = tempfile.TemporaryFile(), 0
-        command = [sys.executable, "-P", "-m", "transformer_jax.worker", str(self._path)]
+        command = [sys.executable, "-P", "-m", "transformer_jax.lab.worker", str(self._experiment)]
         try:
             self._process = subprocess.Popen(
                 [*command, str(child_requests), str(child_responses)],
@@ -177,7 +187,7 @@ class Worker:
         return f"the worker was killed by {signal.Signals(end.si_status).name}"
 
     def _post_mortem(self, death: str, kernel_kills: int) -> dict:
-        """A death is an out-of-memory only on evidence: the kernel's counter or the worker's last words."""
+        """A death is an out-of-memory only on evidence: the kernel's counter or the end of the worker's output."""
         log = self._log_tail()
         outcome = {"status": "killed", "message": death, "traceback": log}
         if "SIGKILL" in death and kernel_kills > 0:
@@ -199,18 +209,8 @@ class Worker:
 
 def environment() -> dict[str, str]:
     """The worker's environment: the project importable, XLA's compiled programs kept from run to run."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transformer_jax" / "xla"
-    paths = [str(experiment.PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
-    keep_all = {
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
-    return (
-        {"JAX_COMPILATION_CACHE_DIR": str(cache)}
-        | os.environ
-        | keep_all
-        | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    )
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return os.environ | compilation.environment() | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def oom_kills() -> int:

@@ -2,15 +2,30 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from transformer_jax.config import ConfigError, nearest
+from transformer_jax.config import Config, ConfigError, nearest, with_overrides
 
 Override = dict[str, Any]
 
 
+class Job(NamedTuple):
+    """One round of one cell, as the cell is given it."""
+
+    seed: int
+    """train.seed + 1000 * round: a round that trains starts from parameters of its own."""
+    folder: Path
+    """The cell's own, the same whenever this round is attempted; made by the cell that wants one."""
+    round: int
+
+    def seeded(self, config: Config) -> Config:
+        """The config with this round's seed."""
+        return with_overrides(config, {"train.seed": self.seed})
+
+
 def grid(axes: Mapping[str, Sequence], skip: Callable[[Override], bool] = lambda override: False) -> list[Override]:
-    """Every combination of the axes' values, the last axis fastest, without those that `skip` says True to.
+    """Every combination of the axes' values, the last axis fastest, without those for which `skip` is True.
 
     Raises:
       ConfigError: an axis without values, or whose values are not a list or tuple.
@@ -58,13 +73,13 @@ def only(overrides: Sequence[Override], wanted: Mapping[str, Sequence[str]]) -> 
     return kept
 
 
-def parse_only(words: Sequence[str]) -> dict[str, list[str]]:
+def parse_only(texts: Sequence[str]) -> dict[str, list[str]]:
     """["seq_len=64,128"] -> {"seq_len": ["64", "128"]}; anything else raises ConfigError."""
     wanted: dict[str, list[str]] = {}
-    for word in words:
-        name, equals, values = word.partition("=")
+    for text in texts:
+        name, equals, values = text.partition("=")
         if not (name and equals) or not all(values.split(",")):
-            raise ConfigError(f"--only takes axis=value,value ..., not {word!r}")
+            raise ConfigError(f"--only takes axis=value,value ..., not {text!r}")
         wanted.setdefault(name.replace("-", "_"), []).extend(values.split(","))
     return wanted
 

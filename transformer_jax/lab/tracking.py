@@ -1,4 +1,4 @@
-"""Weights & Biases, where it is asked for: it is sent the numbers of metrics.jsonl, not its events."""
+"""Weights & Biases, where it is asked for: it is sent the numbers that metrics.jsonl has, but no events."""
 
 import contextlib
 import importlib.util
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from transformer_jax.config import Config, ConfigError, flatten
+from transformer_jax.host.folders import write_whole
 from transformer_jax.train.log import claim
 
 ID = "wandb_id.txt"
@@ -22,21 +23,20 @@ def require() -> None:
 
 @contextlib.contextmanager
 def started(folder: Path, config: Config) -> Iterator[Callable[[dict[str, float], int], None]]:
-    """Yields send(numbers, step) of the folder's W&B run, which is begun or, by the id in the folder, gone on with.
+    """Yields send(numbers, step) of the folder's W&B run, which is begun, or resumed by the id in the folder.
 
-    Raises ConfigError where wandb refuses to begin.
+    WANDB_MODE, WANDB_PROJECT and other variables that wandb reads are respected. A launch that goes on from an older
+    checkpoint sends some steps again. The step is therefore sent as one number among the others: wandb ignores what
+    does not rise in its own count of steps.
 
-    WANDB_MODE, WANDB_PROJECT and what else wandb reads from the environment count. A launch that goes on from an older
-    checkpoint sends the same numbers of some steps again, which is why a step is a number like others there: wandb
-    drops what does not rise in its own count.
+    Raises:
+      ConfigError: wandb refuses to begin, or the folder holds a run of another config.
     """
     import wandb
 
     claim(folder, config)  # a run of another config is refused before its W&B run is touched
     if not (folder / ID).exists():
-        part = folder / f"{ID}.part"
-        part.write_text(secrets.token_hex(8))
-        part.rename(folder / ID)
+        write_whole(folder / ID, secrets.token_hex(8))
     try:
         run = wandb.init(
             id=(folder / ID).read_text(),

@@ -1,112 +1,146 @@
-"""A training run as a folder: a config's model and task brought together, trained, evaluated, made to write."""
+"""One training run in its folder: trained, read as a curve, evaluated, described, made to write. Prints nothing."""
 
 import contextlib
+import math
 import os
-import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import lru_cache
 from pathlib import Path
 
 import jax
 import numpy as np
-from rich.console import Console
 
-from transformer_jax import models, tasks
+from transformer_jax import models
 from transformer_jax.config import Config, ConfigError, with_overrides
-from transformer_jax.measure import closed_form, flops, timing
-from transformer_jax.measure.matching import matched
-from transformer_jax.lab.rows import FILE, FolderError, locked
-from transformer_jax.host.signals import stop_signals
-from transformer_jax.tasks.sets import MissingData
-from transformer_jax.train import programs, tracking
+from transformer_jax.host import compilation
+from transformer_jax.host.folders import locked
+from transformer_jax.measure import closed_form
+from transformer_jax.tasks.task import Task
+from transformer_jax.train import programs
 from transformer_jax.train.checkpoint import CheckpointError, Checkpoints
 from transformer_jax.train.evaluate import evaluate as evaluate_split
 from transformer_jax.train.generate import check as check_options
 from transformer_jax.train.generate import generate as continue_tokens
-from transformer_jax.train.log import read_config, record
-from transformer_jax.train.loop import Outcome, fit, next_stop
-from transformer_jax.lab.trial_display import Progress, Shown
+from transformer_jax.train.log import Send, read_config, read_metrics
+from transformer_jax.train.loop import Outcome, fit
+from transformer_jax.train.progress import Progress
 
+BuildTask = Callable[[Config], Task]
+"""The task of a config: where a run is known by its folder alone, its task is too (`tasks.registry.build`)."""
 
-def use_compilation_cache() -> None:
-    """Keeps every compiled program, however quickly it compiled, for the next process."""
-    folder = Path("~/.cache/transformer_jax/compiled").expanduser()
-    if jax.config.jax_compilation_cache_dir is None:  # else the user set one
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+_built = lru_cache(maxsize=8)(models.build)  # the same object for equal arguments, whose programs are compiled once
 
 
 def train(
-    config: Config, folder: Path, console: Console, *, allow_fallback: bool = False, wandb: bool = False
+    config: Config,
+    task: Task,
+    folder: Path,
+    *,
+    stopping: Callable[[], bool] = lambda: False,
+    progress: Progress | None = None,
+    allow_fallback: bool = False,
+    send: AbstractContextManager[Send] | None = None,
 ) -> Outcome:
-    """`fit` with the folder locked, signals handled and progress shown; a recurrence's width matched first.
+    """Trains a config's model on a task, in a folder that is locked meanwhile; goes on from the newest checkpoint.
 
-    With `measure.matching` a recurrence gets the width that gives it the parameters or the training FLOPs of the
-    attention model of the same config; the folder's config has that width. With `wandb` the metrics also go to
-    Weights & Biases.
+    Args:
+      task: that of the config.
+      stopping: asked after every chunk of steps; once True, the state is saved and the launch ends.
+      progress: is called after every chunk and every evaluation.
+      allow_fallback: take an older checkpoint where the newest is damaged.
+      send: a context, entered when the folder is locked, that gives the function to which the numbers go as well.
 
     Raises:
-      ConfigError: the model does not fit the task, the folder holds a run of another config, or wandb is missing.
-      rows.FolderError: the folder is in use or cannot be written.
+      ConfigError: the model does not fit the task or the memory, or the folder holds a run of another config.
+      FolderError: the folder is in use or cannot be written.
       CheckpointError, OSError: as `fit`.
     """
-    use_compilation_cache()
-    if (folder / FILE).exists():
-        raise FolderError(f"{folder} holds an experiment: choose another --out")
-    if wandb:
-        tracking.require()
-    config = matched(config)
-    task = _build(config, "--task.data-dir")
-    check(config, task)
-    _check_memory(config)
-    model = models.build(config.model)
-    shown = None
-    with locked(folder), stop_signals(lambda: _leave(folder, shown)) as stopping:
-        shown = Shown(console, config.task.batch_size * config.train.lanes * _steps(task), *_speed(model, task, config))
-        with tracking.started(folder, config) if wandb else contextlib.nullcontext() as send:
-            return fit(
-                model,
-                task,
-                config,
-                folder,
-                stopping=stopping,
-                progress=shown,
-                allow_fallback=allow_fallback,
-                send=send,
-            )
+    compilation.use_cache()
+    model = build_model(config, task)
+    _check_memory(config, task)
+    with locked(folder), send or contextlib.nullcontext() as receive:
+        return fit(
+            model,
+            task,
+            config,
+            folder,
+            stopping=stopping,
+            progress=progress,
+            allow_fallback=allow_fallback,
+            send=receive,
+        )
 
 
-def describe(folder: Path) -> dict[str, str | int]:
-    """What tells a folder's model from another's: mixer, width of a recurrence's state, parameters."""
-    model = read_config(folder).model
-    width = model.d_model if model.mixer == "attention" else model.state_width
-    return {"mixer": model.mixer, "width": width, "parameters": closed_form.num_params(model)}
+def build_model(config: Config, task: Task) -> models.Model:
+    """The model of a config for a task; the same object for equal arguments.
+
+    Raises:
+      ConfigError: the model cannot read the task or answer it.
+    """
+    model = config.model
+    if not (task.shape.pooled or model.causal or "causal" in model.unread):
+        raise ConfigError(
+            f"model.causal=False: {task.name} asks for an answer at every step, and attention that is not causal would"
+            " read it from the later steps"
+        )
+    return _built(model, task.shape)
+
+
+def curve(folder: Path, split: str) -> list[dict]:
+    """The measurements of a run on one split, "train" or "validation": a row with step, lane and metrics for each.
+
+    A number that was not finite is NaN; where that ended the run, so is the loss of every lane at the step of its end.
+    """
+    found = read_metrics(folder / "metrics.jsonl")
+    rows = [
+        {name: math.nan if value is None else value for name, value in row.items() if name != "split"}
+        for row in found
+        if row.get("split") == split
+    ]
+    ends = [row["step"] for row in found if row.get("event") == "nan"]
+    lanes = range(read_config(folder).train.lanes) if ends else ()
+    return rows + [{"step": step, "lane": lane, "loss": math.nan} for step in ends for lane in lanes]
+
+
+def describe(folder: Path, build_task: BuildTask, data_dir: str | None = None) -> dict[str, str | int]:
+    """What distinguishes a folder's model from another's: mixer, width of its state, number of parameters."""
+    config, task = _trained(folder, build_task, data_dir)
+    width = config.model.sizes.get("width", config.model.d_model)
+    count = closed_form.num_params(config.model, task.shape)
+    return {"mixer": config.model.mixer, "width": width, "parameters": count}
 
 
 def evaluate(
-    folder: Path, split: str = "validation", checkpoint: str = "best", data_dir: str | None = None
+    folder: Path,
+    build_task: BuildTask,
+    split: str = "validation",
+    checkpoint: str = "best",
+    data_dir: str | None = None,
 ) -> list[dict[str, float]]:
     """The metrics of a saved step on a whole split, by lane; everything is read from the folder.
 
-    `data_dir` says where the data are now, if they have moved since the training.
+    `data_dir` is where the data are now, if they have moved since the training.
 
     Raises:
       ConfigError: the folder holds no run, or the task no such split.
-      MissingData: the data are not where they were, or not in `data_dir`.
       CheckpointError: no such checkpoint, or a damaged one.
+      FileNotFoundError: the data are missing.
     """
-    use_compilation_cache()
-    config, task = _trained(folder, data_dir)
-    run = programs.build(models.build(config.model), config.train)
+    compilation.use_cache()
+    config, task = _trained(folder, build_task, data_dir)
+    run = programs.build(build_model(config, task), task.objective, config.train)
     params = _params(folder, run, checkpoint)
     try:
         batches = task.evaluate(split)
     except ValueError as error:  # no such split
         raise ConfigError(str(error)) from None
-    return evaluate_split(run.evaluate, params, batches)
+    return evaluate_split(run.evaluate, params, batches, task.objective)
 
 
 def generate(
     folder: Path,
+    build_task: BuildTask,
     prompt: str,
     num_tokens: int,
     *,
@@ -116,17 +150,17 @@ def generate(
     seed: int = 0,
     data_dir: str | None = None,
 ) -> str:
-    """The text with which a run's model continues the prompt (its first lane's).
+    """The text with which a run's model (its first lane's) continues the prompt.
 
     Raises:
-      ConfigError: the folder holds no run of a text model, the prompt has a character it never saw, or an
-        option is impossible.
-      MissingData: as `evaluate`; the symbols of a text model are those of its training data.
+      ConfigError: the folder holds no run of a text model, the prompt has a character that is not in the training
+        text, or an option is impossible.
       CheckpointError: no such checkpoint, or a damaged one.
+      FileNotFoundError: the data are missing: the symbols of a text model are those of its training text.
     """
-    use_compilation_cache()
-    config, task = _trained(folder, data_dir)
-    model = models.build(config.model)
+    compilation.use_cache()
+    config, task = _trained(folder, build_task, data_dir)
+    model = build_model(config, task)
     if task.encode is None or model.extend is None:
         raise ConfigError(f"{folder} holds a run on {config.task.name}, which is not a language model of text")
     try:
@@ -134,7 +168,7 @@ def generate(
         check_options(prompt_1xL, num_tokens, temperature, top_k)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    params = _params(folder, programs.build(model, config.train), checkpoint)
+    params = _params(folder, programs.build(model, task.objective, config.train), checkpoint)
     if config.train.lanes > 1:
         params = jax.tree.map(lambda leaf: leaf[0], params)
     tokens_1xN = continue_tokens(
@@ -150,71 +184,24 @@ def generate(
     return task.decode(np.asarray(tokens_1xN[0]).tolist())
 
 
-def check(config: Config, task) -> None:
-    """Raises ConfigError, naming the key to set, where the model cannot read the task or answer it."""
-    model = config.model
-    vectors = task.input_shape[-1] if task.vocab_size is None else None
-    if vectors is not None and len(task.input_shape) != 2:
-        raise ConfigError(
-            f"task {task.name} gives arrays of shape {task.input_shape}, and a model reads sequences: set"
-            " task.patch_size"
-        )
-    wanted = {"model.input_dim": (model.input_dim, vectors)}
-    wanted["model.num_classes"] = (model.num_classes, task.num_classes)
-    if task.vocab_size is not None:
-        wanted["model.vocab_size"] = (model.vocab_size, task.vocab_size)
-    wrong = [f"{key}={has}, set it to {needs}" for key, (has, needs) in wanted.items() if has != needs]
-    if wrong:
-        raise ConfigError(f"the model does not fit the task {task.name}: {'; '.join(wrong)}")
-    if task.input_shape[0] > model.max_len:
-        raise ConfigError(
-            f"task {task.name} has sequences of {task.input_shape[0]} steps; model.max_len={model.max_len}"
-        )
-
-
-def _check_memory(config: Config) -> None:
+def _check_memory(config: Config, task: Task) -> None:
     """Raises ConfigError where the parameters cannot fit, before the folder is this run's."""
     device = jax.local_devices()[0].memory_stats() or {}  # a CPU has none
     limit = device.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    count = closed_form.num_params(config.model) * config.train.lanes
+    count = closed_form.num_params(config.model, task.shape) * config.train.lanes
     if (needed := 16 * count) > limit:  # float32: each with its gradient and AdamW's two moments
         raise ConfigError(
             f"{count:,} parameters train in at least {needed / 1e9:.1f} GB, and this machine has {limit / 1e9:.1f}:"
-            " make model.d_model, num_layers or vocab_size smaller"
+            " make model.d_model, model.num_layers or task.vocab_size smaller"
         )
 
 
-def _leave(folder: Path, shown: Progress | None) -> bool:
-    """Whether a launch that is asked to stop can end at once: while it starts and compiles its first chunk of steps.
-
-    Until that is done the folder has all there is to save. The main thread may be inside the compiler and does not
-    hear of the signal before that is done.
-    """
-    if shown is not None and shown.advanced:
-        return False
-    step = shown.began if shown else None
-    if step is not None:
-        with contextlib.suppress(OSError):  # a full disk
-            record(folder, "end", status="stopped", step=step, step_seconds=None)
-    at = "" if step is None else f" at step {step}"
-    with contextlib.suppress(OSError):  # nobody reads it
-        print(f"stopped{at}: repeat the command to go on", file=sys.stderr, flush=True)
-    return True
-
-
-def _trained(folder: Path, data_dir: str | None) -> tuple[Config, tasks.Task]:
+def _trained(folder: Path, build_task: BuildTask, data_dir: str | None) -> tuple[Config, Task]:
     """What a run was trained with, and its task, whose data may have moved."""
     config = read_config(folder)
     if data_dir is not None:
         config = with_overrides(config, {"task.data_dir": data_dir})
-    return config, _build(config, "--data-dir")
-
-
-def _build(config: Config, option: str) -> tasks.Task:
-    try:
-        return tasks.build(config)
-    except MissingData as error:
-        raise MissingData(f"{error}\n  if it is prepared elsewhere: {option} FOLDER") from None
+    return config, build_task(config)
 
 
 def _params(folder: Path, run: programs.Programs, checkpoint: str):
@@ -226,24 +213,3 @@ def _params(folder: Path, run: programs.Programs, checkpoint: str):
         except CheckpointError:
             if step in checkpoints.steps():
                 raise  # else a training that goes on has removed it meanwhile
-
-
-def _steps(task) -> int:
-    """Tokens (or patches) of one example."""
-    return task.input_shape[0]
-
-
-def _speed(model, task, config: Config) -> tuple[float | None, float]:
-    """Matmul FLOPs of a step (None: a primitive has no rule, or steps differ), and the FLOP/s of a large matmul."""
-    if config.task.bucket_lengths:
-        return None, timing.calibration().peak_flops
-    run = programs.build(model, config.train)
-    lanes = (config.train.lanes,) if config.train.lanes > 1 else ()
-    batch = next(iter(task.evaluate("validation")))  # for one of training workers would start
-    steps = next_stop(0, config.train)  # of a whole chunk: then its trace is that of the training
-    shapes = {k: jax.ShapeDtypeStruct((steps, *lanes, *v.shape), v.dtype) for k, v in batch.items()}
-    try:
-        count = flops.count(run.run_chunk, jax.eval_shape(run.init), shapes).matmul_flops / steps
-    except ValueError:
-        count = None
-    return count, timing.calibration().peak_flops

@@ -1,52 +1,41 @@
 """What a person sees of a training run while it goes: a bar on a terminal, now and then a line elsewhere."""
 
 import contextlib
-import time
-from collections.abc import Iterator
 
+import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from transformer_jax.config import Config
+from transformer_jax.measure import flops, timing
+from transformer_jax.tasks.task import Task
+from transformer_jax.train import programs
+from transformer_jax.train.loop import next_stop
+from transformer_jax.train.progress import Progress
+
 PLAIN_LINES = 10
 
 
-class Progress:
-    """Counts steps and shows nothing; `Shown` shows them."""
+def shown(console: Console, model, task: Task, config: Config) -> "Shown":
+    """The display of a launch, with what is known of its work and of the machine."""
+    steps = config.task.batch_size * config.train.lanes * task.shape.seq_len
+    return Shown(console, steps, matmul_flops(model, task, config), timing.calibration().peak_flops)
 
-    seconds = 0.0
-    """Wall time of the steps since the first look at them, compilation left out."""
-    steps = 0
-    """The steps in that time."""
-    began: int | None = None
-    """The step from which this launch goes on; None until its loop begins."""
-    advanced = False
-    """Whether this launch has something to lose: steps of its own, or its end, which the loop sets as it gets there."""
 
-    @contextlib.contextmanager
-    def showing(self, step: int, num_steps: int) -> Iterator[None]:
-        """While the loop runs, from `step` to `num_steps`."""
-        self.num_steps, self._at, self._since = num_steps, step, None
-        self.began = step
-        yield
-        self.advanced = True  # what is left to do is quick
-
-    def advance(self, step: int, lanes: list[dict[str, float]]) -> None:
-        """After every chunk, with its mean metrics by lane."""
-        now = time.monotonic()
-        if self._since is not None and step > self._at:  # the first chunk compiles
-            self.seconds += now - self._since
-            self.steps += step - self._at
-        self._at, self._since = step, now
-
-    def evaluated(self, step: int, lanes: list[dict[str, float]]) -> None:
-        """After every evaluation and save; their time is not that of the steps."""
-        self._since = time.monotonic()
-
-    @property
-    def step_seconds(self) -> float | None:
-        """Mean wall time of a step, None before there is one."""
-        return self.seconds / self.steps if self.steps else None
+def matmul_flops(model, task: Task, config: Config) -> float | None:
+    """Matmul FLOPs of a training step; None: a primitive has no rule, or steps differ (texts bucketed by length)."""
+    if config.task.bucket_lengths:
+        return None
+    run = programs.build(model, task.objective, config.train)
+    lanes = (config.train.lanes,) if config.train.lanes > 1 else ()
+    batch = next(iter(task.evaluate("validation")))  # for one of training workers would start
+    steps = next_stop(0, config.train)  # of a whole chunk: then its trace is that of the training
+    shapes = {k: jax.ShapeDtypeStruct((steps, *lanes, *v.shape), v.dtype) for k, v in batch.items()}
+    try:
+        return flops.count(run.run_chunk, jax.eval_shape(run.init), shapes).matmul_flops / steps
+    except ValueError:
+        return None
 
 
 class Shown(Progress):
@@ -79,8 +68,8 @@ class Shown(Progress):
 
     def evaluated(self, step, lanes):
         super().evaluated(step, lanes)
-        said = "  ".join(f"{name} {_mean(lanes, name):.4f}" for name in lanes[0])
-        self._line(f"step {step}/{self.num_steps}  validation: {said}")
+        metrics = "  ".join(f"{name} {_mean(lanes, name):.4f}" for name in lanes[0])
+        self._line(f"step {step}/{self.num_steps}  validation: {metrics}")
 
     def _line(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,6 +1,6 @@
 """The process that cells run in: reads requests and answers outcomes, one JSON line each, on pipes of its own.
 
-Started by `process.Worker` as `python -m transformer_jax.worker FILE REQUEST_FD RESPONSE_FD`. Standard output
+Started by `supervisor.Worker` as `python -m transformer_jax.lab.worker FOLDER REQUEST_FD RESPONSE_FD`. Standard output
 and error stay free, so that what a library prints cannot garble the protocol.
 """
 
@@ -8,7 +8,6 @@ import faulthandler
 import json
 import math
 import os
-import platform
 import queue
 import re
 import signal
@@ -16,14 +15,16 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
-from transformer_jax import experiment
-from transformer_jax.config import Config, from_flat
+from transformer_jax.config import with_overrides
+from transformer_jax.host import provenance, signals
+from transformer_jax.lab.closure import code_version
+from transformer_jax.lab.plan import Experiment
+from transformer_jax.lab.sweep import Job
 
-RESERVED = ("kind", "key", "round", "status", "header")
+RESERVED = ("kind", "key", "round", "status", "header", "rows", "part", "studies")
 MAX_TEXT = 8000
 
 _OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|out of memory|OutOfMemory|bad_alloc", re.IGNORECASE)
@@ -31,17 +32,26 @@ _BYTES = re.compile(r"(\d+) ?(?:bytes|B)\b")
 _SCALED = re.compile(r"([\d.]+) ?([KMGTP])(?:i?B)?\b")
 
 
-def main(path: str, request_fd: str, response_fd: str) -> None:
-    """Says hello (what this machine is), then answers [function, config] with outcomes, until the parent is gone."""
+def main(folder: str, request_fd: str, response_fd: str) -> None:
+    """Answers with what this machine is, then requests with outcomes, until the parent is gone.
+
+    A request is [function, config] or, for the function "cell", [function, config, job].
+    """
+    signals.leave_to_parent()
     faulthandler.enable()
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(int(request_fd), requests), daemon=True).start()
     with os.fdopen(int(response_fd), "w") as responses:
-        module = experiment.load(Path(path))
-        _say(responses, describe(Path(path), module))
+        experiment = Experiment(Path(folder).name, Path(folder))
+        cells = experiment.cells
+        code = code_version(experiment.folder / "cells.py")
+        _answer(responses, {"code": code} | provenance.machine(getattr(cells, "USES_JAX", True)))
         while True:
-            function, config = json.loads(requests.get())
-            _say(responses, attempt(getattr(module, function), from_flat(config)))
+            function, flat, *job = json.loads(requests.get())
+            jobs = [Job(seed, Path(place), round_) for seed, place, round_ in job]
+            check = dict if function == "data" else plain  # names of data are no columns
+            config = with_overrides(cells.BASE, flat)
+            _answer(responses, attempt(getattr(cells, function), config, *jobs, check=check))
 
 
 def _listen(request_fd: int, requests: queue.SimpleQueue) -> None:
@@ -54,25 +64,32 @@ def _listen(request_fd: int, requests: queue.SimpleQueue) -> None:
     os._exit(1)
 
 
-def _say(responses, message: dict) -> None:
+def _answer(responses, message: dict) -> None:
     responses.write(json.dumps(message, allow_nan=False) + "\n")
     responses.flush()
 
 
-def attempt(cell: Callable[[Config], dict], config: Config) -> dict:
-    """Runs one cell and says what became of it.
+def attempt(function: Callable, *arguments, check: Callable[[Any], dict] | None = None) -> dict:
+    """Calls one of the experiment's functions; `check` makes what it returns a dict for JSON (default: `plain`).
 
     Returns:
-      {"status": "ok" | "nan", "row": ...} or {"status": "oom" | "failed", "message", "traceback"} and,
-      for "oom", "requested_bytes" (None where the error does not say), for "failed", "runtime_failed".
+      {"status": "ok" | "nan", "row": {...}}, or "rows": [{...}, ...] where it returned a list; or
+      {"status": "oom" | "failed", "message", "traceback"} and, for "oom", "requested_bytes" (None where the error does
+      not tell), for "failed", "runtime_failed".
     """
     try:
-        row = cell(config)
-        values = plain(row)
+        returned = function(*arguments)
+        several = isinstance(returned, (list, tuple))
+        rows = [(check or plain)(row) for row in (returned if several else [returned])]
+        if not rows:
+            raise TypeError("cell returned a list without a row")
     except BaseException as error:  # a SystemExit inside a cell is its failure too
         return failure(error)
-    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
-    return {"status": "ok" if finite == values else "nan", "row": finite}
+    finite = [
+        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()} for row in rows
+    ]
+    outcome = {"status": "ok" if finite == rows else "nan"}
+    return outcome | ({"rows": finite} if several else {"row": finite[0]})
 
 
 def plain(row: dict) -> dict:
@@ -82,12 +99,12 @@ def plain(row: dict) -> dict:
       TypeError: not a flat dict of numbers, texts, booleans and None under names of its own.
     """
     if not isinstance(row, dict):
-        raise TypeError(f"cell must return a dict, not {type(row).__name__}")
+        raise TypeError(f"cell must return a dict or a list of dicts, not {type(row).__name__}")
     values = {}
     for name, value in row.items():
         if not isinstance(name, str) or name in RESERVED or "." in name:
             taken = ", ".join(RESERVED)
-            raise TypeError(f"cell returned a column {name!r}: {taken} and dotted names belong to the runner")
+            raise TypeError(f"cell returned a column {name!r}: {taken} and dotted names are set for it")
         if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
             value = value.item()
         if value is not None and not isinstance(value, (bool, int, float, str)):
@@ -97,7 +114,7 @@ def plain(row: dict) -> dict:
 
 
 def failure(error: BaseException) -> dict:
-    """What a row says about an exception."""
+    """What a row holds of an exception."""
     chain, cause = [], error
     while cause is not None and cause not in chain:
         chain.append(cause)
@@ -113,12 +130,12 @@ def failure(error: BaseException) -> dict:
 
 
 def is_out_of_memory(text: str) -> bool:
-    """Whether a message of XLA, CUDA or the C++ library says that memory ran out."""
+    """Whether it is the message of XLA, CUDA or the C++ library when memory runs out."""
     return bool(_OUT_OF_MEMORY.search(text))
 
 
 def requested_bytes(text: str) -> int | None:
-    """The bytes that an out-of-memory message says were asked for; rounded where it says GiB; or None."""
+    """The bytes that were asked for, from an out-of-memory message; rounded where it gives GiB; None if it does not."""
     if exact := _BYTES.search(text):
         return int(exact[1])
     if scaled := _SCALED.search(text):
@@ -129,53 +146,6 @@ def requested_bytes(text: str) -> int | None:
 def _traceback(error: BaseException) -> str:
     text = "".join(traceback.format_exception(error))
     return text if len(text) <= MAX_TEXT else "...\n" + text[-MAX_TEXT:]
-
-
-def describe(path: Path, module: ModuleType) -> dict:
-    """What the numbers depend on besides the config: code, versions, device, processor, threads, flags.
-
-    An experiment with USES_JAX = False is spared the import of jax and reports the device "none".
-    """
-    facts = {
-        "code": experiment.code_version(path),
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _LIBRARIES},
-        "platform": platform.platform(),
-        "cpu_model": _cpu_model(),
-        "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "device": "none",
-        "device_count": 0,
-        "matmul_precision": None,
-        "x64": None,
-    }
-    if getattr(module, "USES_JAX", True):
-        import jax
-
-        facts |= {
-            "device": jax.devices()[0].device_kind,
-            "device_count": jax.device_count(),
-            "matmul_precision": jax.config.jax_default_matmul_precision or "default",
-            "x64": bool(jax.config.jax_enable_x64),
-        }
-    return facts
-
-
-_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
-
-
-def _version(library: str) -> str | None:
-    try:
-        return metadata.version(library)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _cpu_model() -> str:
-    try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        found = None
-    return found[1] if found else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

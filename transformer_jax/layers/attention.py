@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from transformer_jax.layers.block import Context, Source
 from transformer_jax.ops.attention import ATTENTION, next_step
 from transformer_jax.ops.positions import rotary
 
@@ -34,55 +35,81 @@ class KVCache(NamedTuple):
         return jax.tree.map(lambda leaf: leaf[..., :0, :], self)
 
 
+class SourceCache(NamedTuple):
+    """Keys and values of a whole source, computed once and only read from then on, and its real lengths."""
+
+    k_BxSxKxDh: jax.Array
+    v_BxSxKxDh: jax.Array
+    lengths_B: jax.Array | None
+
+
 class Attention(nn.Module):
     """softmax(Q Kᵀ / sqrt(Dh)) V with learned projections (Vaswani et al. 2017, section 3.2.2).
 
-    With a `state`, x continues the sequence: the queries attend to everything up to their own position. The cache
-    is read only; `state.extended(new, positions_L[0])` is the next one. Whoever holds the caches of all layers thus
-    writes what is new and copies nothing.
+    Self-attention (`cross=False`): with a `state`, x continues the sequence, and the queries attend to everything up to
+    their own position. The cache is read only; `state.extended(new, positions_L[0])` is the next one. Whoever holds the
+    caches of all layers thus writes what is new and copies nothing.
+
+    Cross-attention (`cross=True`): queries from x, keys and values from `context.source`, rotated at the source's own
+    positions; all of the source's real steps are seen. Its state is what `read` gives and is never written.
     """
 
+    d_model: int
     num_heads: int
     num_kv_heads: int
     head_dim: int
     attention: str = "auto"
     causal: bool = True
     rotary: bool = False
+    cross: bool = False
     dtype: jnp.dtype = jnp.float32
 
-    @nn.compact
-    def __call__(
-        self, x_BxLxD, positions_L, state: KVCache | None = None, *, mask=None, lengths_B=None, source_BxSxD=None
-    ):
+    def setup(self):
+        self.query = nn.DenseGeneral((self.num_heads, self.head_dim), dtype=self.dtype)
+        self.key = nn.DenseGeneral((self.num_kv_heads, self.head_dim), dtype=self.dtype)
+        self.value = nn.DenseGeneral((self.num_kv_heads, self.head_dim), dtype=self.dtype)
+        self.out = nn.DenseGeneral(self.d_model, axis=(-2, -1), dtype=self.dtype)
+
+    def __call__(self, x_BxLxD, context: Context, state: KVCache | SourceCache | None = None):
         """Mixes time steps.
 
         Args:
-          positions_L: absolute positions of x, int32.
-          state: the cache to continue, or None for a whole sequence.
-          mask: boolean, True = may attend, broadcastable to (B, H, L, S); added to the causal rule.
-          lengths_B: int, how many steps of each row of the source are real; the rest, at the end, is not seen.
-          source_BxSxD: where keys and values come from (cross-attention); None: x itself.
+          context: positions of x; for self-attention mask and lengths, for cross-attention the source.
+          state: the cache to continue; None for a whole sequence, or for a source that is read in this call.
 
         Returns:
-          y_BxLxD and x's own keys and values as a KVCache of L positions (None without a state).
+          y_BxLxD and, of self-attention with a state, x's own keys and values as a KVCache of L positions; else None.
         """
-        source = x_BxLxD if source_BxSxD is None else source_BxSxD
-        q_BxLxHxDh = self._project("query", self.num_heads)(x_BxLxD)
-        k_BxSxKxDh = self._project("key", self.num_kv_heads)(source)
-        v_BxSxKxDh = self._project("value", self.num_kv_heads)(source)
+        q_BxLxHxDh = self.query(x_BxLxD)
+        if self.cross:
+            if self.rotary:
+                q_BxLxHxDh = rotary(q_BxLxHxDh, context.positions_L)
+            k_BxSxKxDh, v_BxSxKxDh, lengths_B = self.read(context.source) if state is None else state
+            out_BxLxHxDh = ATTENTION[self.attention](q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, lengths=lengths_B)
+            return self.out(out_BxLxHxDh), None
+        k_BxSxKxDh, v_BxSxKxDh = self.key(x_BxLxD), self.value(x_BxLxD)
         if self.rotary:
-            q_BxLxHxDh = rotary(q_BxLxHxDh, positions_L)
-            k_BxSxKxDh = rotary(k_BxSxKxDh, positions_L)
+            q_BxLxHxDh = rotary(q_BxLxHxDh, context.positions_L)
+            k_BxSxKxDh = rotary(k_BxSxKxDh, context.positions_L)
         new = None
         if state is None:
-            attend = ATTENTION[self.attention]
-            arguments = {"mask": mask, "causal": self.causal, "lengths": lengths_B}
-            out_BxLxHxDh = attend(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, **arguments)
+            arguments = {"mask": context.mask, "causal": self.causal, "lengths": context.lengths_B}
+            out_BxLxHxDh = ATTENTION[self.attention](q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, **arguments)
         else:
             new = KVCache(*(x.astype(self.dtype).swapaxes(1, 2) for x in (k_BxSxKxDh, v_BxSxKxDh)))
-            out_BxLxHxDh = self._continue(q_BxLxHxDh, new, state, positions_L, mask, lengths_B)
-        out = nn.DenseGeneral(x_BxLxD.shape[-1], axis=(-2, -1), dtype=self.dtype, name="out")
-        return out(out_BxLxHxDh), new
+            out_BxLxHxDh = self._continue(q_BxLxHxDh, new, state, *context[:3])
+        return self.out(out_BxLxHxDh), new
+
+    def read(self, source: Source) -> SourceCache:
+        """The source's keys and values, once for all steps that will attend to it."""
+        x_BxSxD = source.x_BxSxD
+        if source.lengths_B is not None:  # what the projections read must be finite for their gradients to be
+            real_BxS = jnp.arange(x_BxSxD.shape[1]) < source.lengths_B[:, None]
+            x_BxSxD = jnp.where(real_BxS[..., None], x_BxSxD, 0)
+        k_BxSxKxDh, v_BxSxKxDh = self.key(x_BxSxD), self.value(x_BxSxD)
+        if self.rotary:
+            k_BxSxKxDh = rotary(k_BxSxKxDh, source.positions_S)
+        return SourceCache(k_BxSxKxDh, v_BxSxKxDh, source.lengths_B)
 
     def _continue(self, q_BxLxHxDh, new, state, positions_L, mask, lengths_B):
         if state.k_BxKxSxDh.shape[2] == 0:  # nothing came before
@@ -97,9 +124,6 @@ class Attention(nn.Module):
         seen_LxS = jnp.arange(k_BxSxKxDh.shape[1]) <= positions_L[:, None]
         mask = seen_LxS if mask is None else mask & seen_LxS
         return ATTENTION[self.attention](q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, mask=mask, lengths=lengths_B)
-
-    def _project(self, name, num_heads):
-        return nn.DenseGeneral((num_heads, self.head_dim), dtype=self.dtype, name=name)
 
     def initial_state(self, batch_size, max_len) -> KVCache:
         """An empty cache for sequences of up to max_len steps."""

@@ -1,40 +1,62 @@
-"""One block: a sequence mixer and an MLP, each with its residual, layer norm and dropout."""
+"""One block: named sublayers, each with its residual, layer norm and dropout."""
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
-from transformer_jax.layers.mlp import MLP
+# B batch, L query length, S source length, H heads, D d_model
+
+
+class Source(NamedTuple):
+    """Another sequence, which cross-attention reads."""
+
+    x_BxSxD: jax.Array
+    positions_S: jax.Array
+    """Of the source's own steps, int32."""
+    lengths_B: jax.Array | None = None
+    """How many steps of each row are real; the rest, at the end, changes nothing, whatever it holds."""
+
+
+class Context(NamedTuple):
+    """What the sublayers of a block know beside x and their own states."""
+
+    positions_L: jax.Array
+    """Absolute positions of x, int32."""
+    mask: jax.Array | None = None
+    """Boolean, True = may attend, broadcastable to (B, H, L, L or the cache's length); added to the causal rule."""
+    lengths_B: jax.Array | None = None
+    """How many steps of each row of x are real; the rest, at the end, is not seen."""
+    source: Source | None = None
 
 
 class Block(nn.Module):
-    """Pre-norm: x + f(norm(x)). Post-norm (the 2017 paper): norm(x + f(x)). Twice: mixer, then MLP."""
+    """Pre-norm: x + f(norm(x)). Post-norm (the 2017 paper): norm(x + f(x)). Once for each sublayer f, in order."""
 
-    make_mixer: Callable[[], nn.Module]
-    mlp_dim: int
+    sublayers: tuple[tuple[str, Callable[..., nn.Module]], ...]
+    """(name, constructor) pairs: ("mixer", ...), ("cross", ...), ("mlp", ...). Each module is called as
+    f(x_BxLxD, context, state) -> (y_BxLxD, state)."""
     norm: str = "pre"
-    activation: str = "gelu"
     dropout_rate: float = 0.0
     train: bool = False
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x_BxLxD, state, positions_L, mask=None, lengths_B=None):
-        """x_BxLxD -> x_BxLxD and the mixer's new state; `state=None` means a whole sequence from the start."""
-        mixer = self.make_mixer(name="mixer")
-        mlp = MLP(self.mlp_dim, self.activation, self.dtype, name="mlp")
-        norms = [nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name=f"norm_{name}") for name in ("mixer", "mlp")]
+    def __call__(self, x_BxLxD, context: Context, states: dict[str, Any] | None = None):
+        """x_BxLxD -> x_BxLxD and what the sublayers give back of their states, by name.
+
+        states: of those sublayers that have one, to continue a sequence; None for a whole sequence, which gives None.
+        """
         dropout = nn.Dropout(self.dropout_rate, deterministic=not self.train)
-
-        def mix(h):
-            nonlocal state
-            h, state = mixer(h, positions_L, state, mask=mask, lengths_B=lengths_B)
-            return h
-
-        for norm, sublayer in zip(norms, (mix, mlp), strict=True):
-            if self.norm == "pre":
-                x_BxLxD = x_BxLxD + dropout(sublayer(norm(x_BxLxD)))
-            else:
-                x_BxLxD = norm(x_BxLxD + dropout(sublayer(x_BxLxD)))
-        return x_BxLxD, state
+        after = {}
+        for name, make in self.sublayers:
+            sublayer = make(name=name)
+            norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name=f"norm_{name}")
+            state = None if states is None else states.get(name)
+            y_BxLxD, after[name] = sublayer(norm(x_BxLxD) if self.norm == "pre" else x_BxLxD, context, state)
+            x_BxLxD = x_BxLxD + dropout(y_BxLxD)
+            if self.norm != "pre":
+                x_BxLxD = norm(x_BxLxD)
+        return x_BxLxD, None if states is None else {name: new for name, new in after.items() if new is not None}

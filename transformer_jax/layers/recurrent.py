@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from transformer_jax.layers.block import Context
 from transformer_jax.ops.recurrence import RECURRENCE, initial_carry, project_and_recur
 
 # B batch, L time steps, D d_model, R width of the state, G = gates x R
@@ -38,13 +39,13 @@ class Recurrent(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x_BxLxD, positions_L=None, state=None, *, mask=None, lengths_B=None):
+    def __call__(self, x_BxLxD, context: Context | None = None, state=None):
         """Mixes time steps from left to right; the order of time is the order of the array.
 
         Args:
+          context: its mask must be None: a recurrence sees every earlier step. Nothing else of it is read: padding
+            comes last, and no step reads a later one.
           state: the carry to continue from (a tuple of BxR arrays), or None for zeros.
-          mask: must be None: a recurrence sees every earlier step.
-          lengths_B: not read: padding comes last, and no step reads a later one.
 
         Returns:
           y_BxLxD and the last carry (None if none was given).
@@ -52,7 +53,7 @@ class Recurrent(nn.Module):
         Raises:
           ValueError: a mask was given.
         """
-        if mask is not None:
+        if context is not None and context.mask is not None:
             raise ValueError(f"{self.recurrence} reads every earlier step and cannot honour an attention mask")
         G = RECURRENCE[self.recurrence].num_gates * self.width
         projection = Projection(G, self._bias_init, name="input")(x_BxLxD.shape[-1])

@@ -12,30 +12,26 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from transformer_jax.config import Config
+from transformer_jax.measure.work import Work
 from transformer_jax.ops.attention import ATTENTION
-from transformer_jax.peers.contender import Contender, compiled, named, normal
+from transformer_jax.peers.contender import Contender, compiled, normal, reader
+from transformer_jax.peers.libraries import Peer
 
-PEERS = ("ours", "jax_nn", "linen", "nnx", "keras", "torch")
-PHASES = ("forward", "train")
-STORES_SCORES = ("jax_nn", "linen", "nnx", "keras")
-"""Those that hold all T x T scores of every head on a CPU."""
 OUTPUTS = ("out", "dq", "dk", "dv")
 LIBRARY = {"ours": "jax", "jax_nn": "jax", "linen": "flax", "nnx": "flax", "keras": "keras"}
 
 
-def build(config: Config) -> Contender:
-    """The contender on random arrays of the config's shapes."""
-    model, (B, T) = config.model, (config.task.batch_size, config.task.seq_len)
-    shape = (B, T, model.num_heads, model.width_per_head)
-    arrays = [normal(config.train.seed, index, shape) for index in range(4)]  # q, k, v, gradient of the output
-    causal, train = model.num_classes is None, config.measure.phase == "train"
-    if config.measure.peer == "torch":
+def build(work: Work, peer: Peer) -> Contender:
+    """The contender on random arrays of the config's sizes."""
+    model = work.config.model
+    shape = (work.batch_size, work.steps, model.num_heads, model.sizes["head_dim"])
+    arrays = [normal(work.config.train.seed, index, shape) for index in range(4)]  # q, k, v, gradient of the output
+    if peer == "torch":
         from transformer_jax.peers import torch_ops
 
-        return torch_ops.attention(arrays, causal, train)
-    own = config.measure.peer == "ours"
-    attend = partial(ATTENTION[model.attention], causal=causal) if own else ATTEND[config.measure.peer](causal)
+        return torch_ops.attention(arrays, model.causal, work.phase == "train")
+    ours = partial(ATTENTION[model.attention], causal=model.causal)
+    attend = ours if peer == "ours" else ATTEND[peer](model.causal)
 
     def forward(q, k, v, d_out):
         return attend(q, k, v)
@@ -44,8 +40,8 @@ def build(config: Config) -> Contender:
         out, pullback = jax.vjp(attend, q, k, v)
         return out, *pullback(d_out)
 
-    fn = forward_and_backward if train else forward
-    return compiled(fn, arrays, named(OUTPUTS), LIBRARY[config.measure.peer])
+    fn = forward_and_backward if work.phase == "train" else forward
+    return compiled(fn, arrays, reader(OUTPUTS), LIBRARY[peer])
 
 
 def jax_nn(causal: bool) -> Callable:

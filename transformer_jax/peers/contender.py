@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from transformer_jax.config import Config
 from transformer_jax.measure import memory, timing
 
 Arrays = Mapping[str, np.ndarray]
@@ -35,35 +34,6 @@ class Mismatch(ValueError):
     """A peer that computes something else: its time would mean nothing."""
 
 
-def build(config: Config) -> Contender:
-    """The contender that `config.measure.peer` names, on the problem that the rest of the config describes.
-
-    measure.level=op with mixer=attention: softmax(QKᵀ)V, not causal where model.num_classes is set. With a
-    recurrence: the whole layer, its input projection included. measure.level=model: a training step.
-
-    Raises:
-      ValueError: there is no such contender for this problem, or it cannot be compared on this machine.
-    """
-    if config.model.dtype != "float32":
-        raise ValueError(f"peers are compared in float32, not in model.dtype={config.model.dtype}")
-    if config.measure.level == "model":
-        from transformer_jax.peers import step as problem
-    elif config.measure.level == "op" and config.model.mixer == "attention":
-        from transformer_jax.peers import attention as problem
-    elif config.measure.level == "op":
-        from transformer_jax.peers import recurrence as problem
-    else:
-        raise ValueError(f"peers are not compared at measure.level={config.measure.level}")
-    peer = config.measure.peer
-    if peer not in problem.PEERS:
-        raise ValueError(f"measure.peer={peer} has no such thing; those that do: {', '.join(problem.PEERS)}")
-    if config.measure.phase not in problem.PHASES:
-        raise ValueError(f"measure.phase={config.measure.phase}: here it is one of {', '.join(problem.PHASES)}")
-    if peer.startswith("torch") and jax.default_backend() != "cpu":
-        raise ValueError(f"PyTorch is compared on the CPU, and JAX runs on {jax.default_backend()}")
-    return problem.build(config)
-
-
 def compiled(fn: Callable, args: Sequence, read: Callable[[Any], Arrays], library: str) -> Contender:
     """A contender from a JAX function; `read` names its result. Every array is an argument, so nothing is folded."""
     program = timing.compile_program(fn, args)
@@ -75,7 +45,7 @@ def compiled(fn: Callable, args: Sequence, read: Callable[[Any], Arrays], librar
     return Contender(lambda: program(*args), lambda: read(program(*args)), columns)
 
 
-def named(names: Sequence[str]) -> Callable[[Any], Arrays]:
+def reader(names: Sequence[str]) -> Callable[[Any], Arrays]:
     """Reads a tuple of arrays under these names, or one array under the first."""
 
     def read(result) -> Arrays:
@@ -83,6 +53,16 @@ def named(names: Sequence[str]) -> Callable[[Any], Arrays]:
         return {name: np.asarray(array) for name, array in zip(names, arrays, strict=False)}
 
     return read
+
+
+def layer_outputs(h, dx, grads: Mapping) -> Arrays:
+    """What a training step of a recurrent layer gives, under one set of names for all libraries."""
+    return {"h": np.asarray(h), "dx": np.asarray(dx)} | {f"d_{name}": np.asarray(g) for name, g in grads.items()}
+
+
+def step_outputs(loss, grads: Mapping) -> Arrays:
+    """What training steps of a model are compared by."""
+    return {"loss": np.asarray(loss)} | {f"gradient of {name}": np.asarray(grad) for name, grad in grads.items()}
 
 
 def version(library: str) -> str:

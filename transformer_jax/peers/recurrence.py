@@ -9,29 +9,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from transformer_jax.config import Config
+from transformer_jax.measure.work import Work
 from transformer_jax.ops.recurrence import RECURRENCE, initial_carry, project_and_recur
-from transformer_jax.peers.contender import Contender, compiled, normal
+from transformer_jax.peers.contender import Contender, compiled, layer_outputs, normal
+from transformer_jax.peers.libraries import Peer
 
-PEERS = ("ours", "linen", "torch")
-PHASES = ("forward", "train")
 GATES = {"rnn": ("",), "gru": ("r", "z", "n"), "lstm": ("i", "f", "g", "o")}
 """Flax's names of the gates, in our order."""
 
 
-def build(config: Config) -> Contender:
-    """The contender on random arrays of the config's shapes. ValueError: a mixer that the peers do not have."""
-    mixer = config.model.mixer
+def build(work: Work, peer: Peer) -> Contender:
+    """The contender on random arrays of the config's sizes. ValueError: a mixer that the peers do not have."""
+    mixer, train = work.config.model.mixer, work.phase == "train"
     if mixer not in GATES:
         raise ValueError(f"only {', '.join(GATES)} have peers, not {mixer}")
-    x, params, d_h = _arrays(config)
-    train = config.measure.phase == "train"
-    if config.measure.peer == "torch":
+    x, params, d_h = _arrays(work)
+    if peer == "torch":
         from transformer_jax.peers import torch_ops
 
         return torch_ops.recurrence(mixer, x, params, d_h, train)
-    own = config.measure.peer == "ours"
-    apply = _ours(mixer) if own else _linen(mixer, config.model.state_width)
+    own = peer == "ours"
+    apply = _ours(mixer) if own else _linen(mixer, d_h.shape[-1])
     tree = params if own else to_linen(mixer, params)
 
     def forward(x, tree, d_h):
@@ -45,21 +43,16 @@ def build(config: Config) -> Contender:
         if not train:
             return {"h": np.asarray(result)}
         h, dx, grads = result
-        return named(h, dx, grads if own else from_linen(mixer, grads))
+        return layer_outputs(h, dx, grads if own else from_linen(mixer, grads))
 
     library = "jax" if own else "flax"
     return compiled(forward_and_backward if train else forward, (x, tree, d_h), read, library)
 
 
-def named(h, dx, grads) -> dict[str, np.ndarray]:
-    """What a training step of any contender gives, under one set of names."""
-    return {"h": np.asarray(h), "dx": np.asarray(dx)} | {f"d_{name}": np.asarray(g) for name, g in grads.items()}
-
-
-def _arrays(config: Config):
+def _arrays(work: Work):
     """x (B, T, D), the parameters in our layout, and the gradient of h (B, T, R)."""
-    model, (B, T) = config.model, (config.task.batch_size, config.task.seq_len)
-    D, R, seed = model.d_model, model.state_width, config.train.seed
+    model, (B, T), seed = work.config.model, (work.batch_size, work.steps), work.config.train.seed
+    D, R = model.d_model, model.sizes["width"]
     G = RECURRENCE[model.mixer].num_gates * R
     params = {
         "kernel": normal(seed, 2, (D, G), D**-0.5),

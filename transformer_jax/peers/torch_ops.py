@@ -12,8 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from transformer_jax.peers.contender import Contender, version
-from transformer_jax.peers.recurrence import named
+from transformer_jax.peers.contender import Contender, layer_outputs, version
 
 torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
 
@@ -75,7 +74,7 @@ def recurrence(mixer: str, x, params: Mapping, d_h, train: bool) -> Contender:
         found = {"kernel": kernel.T, "bias": bias, "recurrent": recurrent.T}
         if mixer == "gru":
             found["candidate_bias"] = hidden_bias[-len(hidden_bias) // 3 :]
-        return named(h, dx.swapaxes(0, 1), found)
+        return layer_outputs(h, dx.swapaxes(0, 1), found)
 
     return eager(forward_and_backward if train else forward, read)
 

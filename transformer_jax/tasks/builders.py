@@ -57,14 +57,14 @@ def from_splits(name: str, splits: raw.Splits, sha256: dict[str, str]):
         BUILDER_CONFIGS = parent.BUILDER_CONFIGS
 
         def _info(self):
-            told = super()._info()
+            info = super()._info()
             return tfds.core.DatasetInfo(
                 builder=self,
-                description=told.description,
-                features=told.features,
-                supervised_keys=told.supervised_keys,
-                homepage=told.homepage,
-                citation=told.citation,
+                description=info.description,
+                features=info.features,
+                supervised_keys=info.supervised_keys,
+                homepage=info.homepage,
+                citation=info.citation,
                 metadata=Sizes(sha256=sha256),
             )
 

@@ -12,7 +12,11 @@ SHARES = {"test": 0.2, "validation": 0.1}  # of each class; the rest trains
 
 
 def build(config: Config) -> Task:
-    """Digits as images (8, 8, 1), or as a sequence of patches where `task.patch_size` is set; ten classes."""
+    """Digits of 8x8 pixels as a sequence of patches of `task.patch_size`; ten classes.
+
+    Raises:
+      ConfigError: no patch_size, or one that does not divide the images.
+    """
     from sklearn.datasets import load_digits  # takes a second, which other tasks need not pay
 
     raw = load_digits()
@@ -31,7 +35,7 @@ def build(config: Config) -> Task:
             "sha256": {"pixels, labels": hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()},
         }
 
-    return images.build(config.task, load, num_classes=10, describe=describe)
+    return images.build(config, load, num_classes=10, describe=describe)
 
 
 def split_by_content(images_NxHxWxC: np.ndarray, labels_N: np.ndarray) -> dict[str, np.ndarray]:

@@ -5,8 +5,8 @@ from functools import partial
 
 import numpy as np
 
-from transformer_jax.config import Config, ConfigError, TaskConfig
-from transformer_jax.tasks import stream
+from transformer_jax.config import Config, ConfigError, Shape, TaskConfig
+from transformer_jax.tasks import objectives, stream
 from transformer_jax.tasks.task import SPLITS, Batch, Task, check_split
 
 EVALUATE_BATCHES = 16
@@ -21,7 +21,7 @@ def random_tokens(random: np.random.Generator, config: TaskConfig) -> Batch:
 
 
 def copy_memory(random: np.random.Generator, config: TaskConfig) -> Batch:
-    """Copy memory: say the first symbols again at the end (Arjovsky et al. 2016, arXiv:1511.06464).
+    """Copy memory: repeat the first symbols at the end (Arjovsky et al. 2016, arXiv:1511.06464).
 
     A row is: N symbols (2 .. vocab_size - 1), blanks (0), one signal (1), N - 1 blanks. The targets from the
     signal on are the N = num_items symbols in order; only these have weight.
@@ -95,11 +95,8 @@ def build(make_batch: Callable[[np.random.Generator, TaskConfig], Batch], config
     batch("train", 0, 0)
     return Task(
         name=task.name,
-        kind="language_model",
-        vocab_size=task.vocab_size,
-        num_classes=None,
-        input_shape=(task.seq_len,),
-        dtype=np.int32,
+        shape=Shape(task.seq_len, task.vocab_size, vocab_size=task.vocab_size),
+        objective=objectives.cross_entropy(config.train.label_smoothing),
         train=lambda seed: stream.steps(partial(batch, "train", seed), task.workers),
         evaluate=evaluate,
         describe=lambda: {"source": make_batch.__doc__.splitlines()[0], "generated": True},

@@ -1,13 +1,14 @@
-"""What the image tasks share: one decoded copy, standardised by training statistics, whole or cut into patches."""
+"""What the image tasks share: one decoded copy, standardised by training statistics, cut into patches."""
 
+import math
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
-from transformer_jax.config import ConfigError, TaskConfig
-from transformer_jax.tasks import stream
+from transformer_jax.config import Config, ConfigError, Shape
+from transformer_jax.tasks import objectives, stream
 from transformer_jax.tasks.task import Batch, Task, check_split
 
 FITTED_ON = 5_000  # training images that give the statistics: three digits of the mean without decoding a whole set
@@ -16,18 +17,26 @@ Load = Callable[[str, int | None], tuple[np.ndarray, np.ndarray]]
 """(split, at most this many) -> uint8 pixels (N, H, W, C) and int32 labels (N,)."""
 
 
-def build(task: TaskConfig, load: Load, num_classes: int, describe: Callable[[], dict[str, Any]]) -> Task:
+def build(config: Config, load: Load, num_classes: int, describe: Callable[[], dict[str, Any]]) -> Task:
     """The task around a set's `load`, which is called for a split at its first use: never for an unused test split.
 
     Decoding 128 images of MNIST takes 37 ms, more than a small model's step: they are decoded once and kept as bytes.
+
+    Raises:
+      ConfigError: no patch_size, or one that does not divide the images.
     """
-    load_once = cache(load)
+    task, load_once = config.task, cache(load)
     pixels, _ = load("train", FITTED_ON)
+    if task.patch_size is None:
+        height, width = pixels.shape[1:3]
+        raise ConfigError(
+            f"task {task.name} has images of {height}x{width}, and a model reads them as a sequence of square patches:"
+            f" set task.patch_size, to {_fitting(height, width)} for example"
+        )
     mean, std = statistics(pixels)
 
     def as_inputs(pixels: np.ndarray) -> np.ndarray:
-        inputs = standardise(pixels, mean, std)
-        return inputs if task.patch_size is None else patches(inputs, task.patch_size)
+        return patches(standardise(pixels, mean, std), task.patch_size)
 
     def gather(pixels: np.ndarray, labels: np.ndarray, chosen: np.ndarray) -> Batch:
         weights = np.ones(len(chosen), np.float32)
@@ -42,17 +51,21 @@ def build(task: TaskConfig, load: Load, num_classes: int, describe: Callable[[],
         pixels, labels = load_once(split, None)
         return stream.one_pass(len(labels), partial(gather, pixels, labels), task.batch_size)
 
+    count, width = as_inputs(pixels[:1]).shape[1:]
     return Task(
         name=task.name,
-        kind="classification",
-        vocab_size=None,
-        num_classes=num_classes,
-        input_shape=as_inputs(pixels[:1]).shape[1:],
-        dtype=np.float32,
+        shape=Shape(count, num_classes, input_dim=width, pooled=True),
+        objective=objectives.cross_entropy(config.train.label_smoothing),
         train=train,
         evaluate=evaluate,
         describe=describe,
     )
+
+
+def _fitting(height: int, width: int) -> int:
+    """The largest side of patches that cuts each side of an image into at least four; 1 if none does."""
+    common = math.gcd(height, width)
+    return next((side for side in range(common // 4, 1, -1) if common % side == 0), 1)
 
 
 def statistics(images_NxHxWxC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transformer_jax.config import Config
-from transformer_jax.tasks import sets, stream
+from transformer_jax.config import Config, Shape
+from transformer_jax.tasks import objectives, sets, stream
 from transformer_jax.tasks.task import SPLITS, Batch, Task, check_split
 
 SET = "imdb_reviews"
@@ -31,20 +31,20 @@ class Vocabulary:
     """Words to ids and back: 0 is padding, 1 any word that is not known, then the words by frequency."""
 
     def __init__(self, texts: list[str], size: int):
-        counts = Counter(word for text in texts for word in words(text))
+        counts = Counter(word for text in texts for word in split_words(text))
         common = sorted(counts, key=lambda word: (-counts[word], word))[: size - 2]
-        self.words = ["<pad>", "<unknown>", *common]
-        self._ids = {word: i for i, word in enumerate(self.words)}
+        self.symbols = ["<pad>", "<unknown>", *common]
+        self._ids = {word: i for i, word in enumerate(self.symbols)}
 
     def encode(self, text: str) -> np.ndarray:
         """int32 ids, at least one."""
-        return np.array([self._ids.get(word, UNKNOWN) for word in words(text)] or [UNKNOWN], np.int32)
+        return np.array([self._ids.get(word, UNKNOWN) for word in split_words(text)] or [UNKNOWN], np.int32)
 
     def decode(self, ids) -> str:
-        return " ".join(self.words[i] for i in ids if i != PADDING)
+        return " ".join(self.symbols[i] for i in ids if i != PADDING)
 
 
-def words(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """Lower-case words, with ! and ? as words of their own; the reviews' line breaks (<br />) go."""
     return WORD.findall(text.replace("<br />", " ").lower())
 
@@ -82,11 +82,8 @@ def build(config: Config) -> Task:
 
     return Task(
         name=task.name,
-        kind="classification",
-        vocab_size=len(vocabulary.words),
-        num_classes=2,
-        input_shape=(task.seq_len,),
-        dtype=np.int32,
+        shape=Shape(task.seq_len, 2, vocab_size=len(vocabulary.symbols), pooled=True),
+        objective=objectives.cross_entropy(config.train.label_smoothing),
         train=train,
         evaluate=evaluate,
         describe=lambda: sets.describe(builder, {name: len(found.texts) for name, found in splits.items()}),
@@ -100,7 +97,7 @@ def split_by_content(reviews: Reviews) -> tuple[Reviews, Reviews]:
 
     The whole text would not do: some reviews were sent in twice, the second time a little changed.
     """
-    openings = [" ".join(words(text[:400])[:OPENING]) for text in reviews.texts]
+    openings = [" ".join(split_words(text[:400])[:OPENING]) for text in reviews.texts]
     digests = [hashlib.sha256(opening.encode()).digest() for opening in openings]
     held_out_N = np.array([int.from_bytes(digest[:8], "big") % VALIDATE_ONE_IN == 0 for digest in digests])
     parts = (np.flatnonzero(~held_out_N), np.flatnonzero(held_out_N))

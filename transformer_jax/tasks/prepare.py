@@ -50,7 +50,7 @@ def prepare(name: str, folder: str | Path, data_dir: str | Path) -> Path:
     for left in goal.parent.glob("incomplete.*"):
         shutil.rmtree(left)
     builders.tfds.disable_progress_bar()  # it draws a hundred bars for a set of one file
-    with contextlib.redirect_stdout(io.StringIO()):  # it says that it downloads
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints that it downloads
         builder.download_and_prepare()
     return goal
 

@@ -131,7 +131,7 @@ class Original(NamedTuple):
     """Where the original files are published."""
     optional: tuple[str, ...] = ()
     published: dict[str, tuple[int, str]] = {}
-    """Bytes and SHA-256 of what must be this file and no other; the rest says by itself when it is cut short."""
+    """Bytes and SHA-256 of files that must be the published ones; formats with lengths of their own need none."""
 
 
 ORIGINALS = {

@@ -8,7 +8,7 @@ from transformer_jax.tasks.raw import ORIGINALS
 
 # A generated task of the same kind, for who has no copy of the set.
 ALTERNATIVE = {
-    "tiny_shakespeare": "--task.name associative_recall --model.vocab-size 256",
+    "tiny_shakespeare": "--task.name associative_recall",
     "imdb_reviews": "--task.name associative_recall",
 }
 

@@ -5,8 +5,8 @@ from functools import partial
 
 import numpy as np
 
-from transformer_jax.config import Config, ConfigError
-from transformer_jax.tasks import sets, stream
+from transformer_jax.config import Config, ConfigError, Shape
+from transformer_jax.tasks import objectives, sets, stream
 from transformer_jax.tasks.task import Batch, Task, check_split
 
 SET = "tiny_shakespeare"
@@ -46,11 +46,8 @@ def build(config: Config) -> Task:
 
     return Task(
         name=task.name,
-        kind="language_model",
-        vocab_size=len(symbols),
-        num_classes=None,
-        input_shape=(task.seq_len,),
-        dtype=np.int32,
+        shape=Shape(task.seq_len, len(symbols), vocab_size=len(symbols)),
+        objective=objectives.cross_entropy(config.train.label_smoothing),
         train=lambda seed: stream.steps(partial(batch, seed), task.workers),
         evaluate=evaluate,
         encode=encode,

@@ -44,7 +44,7 @@ def steps(make_batch: Callable[[int], Batch], workers: int = 0) -> grain.Dataset
 
 
 def _begin_worker(index: int, count: int) -> None:
-    """A worker ends when its parent says so or is gone; what asks to stop, the parent hears, and needs batches yet."""
+    """Lets a worker ignore signals, and end with its parent: who is asked to stop needs a few more batches."""
     del index, count
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -1,34 +1,63 @@
-"""What a task is to the training loop: streams of batches, one pass over a split, and what to record."""
+"""What a task is to the training loop: its shape, its objective, streams of batches, and what to record."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
+import jax
 import numpy as np
+
+from transformer_jax.config import Shape
 
 Batch = dict[str, np.ndarray]
 Split = Literal["train", "validation", "test"]
 SPLITS = ("train", "validation", "test")
+
+Pair = tuple[jax.Array, jax.Array]
+"""(sum, weight), two scalars: added across batches, divided once."""
+Terms = Callable[[jax.Array, Any], tuple[Pair, dict[str, Pair]]]
+"""(outputs, batch) -> (the loss, the other metrics by name); outputs (B, L, outputs), or (B, outputs) if pooled."""
+
+
+def unchanged(means: dict[str, float]) -> dict[str, float]:
+    """The `finish` of an objective whose metrics are all means."""
+    return means
+
+
+class Objective(NamedTuple):
+    """What a task asks of a model's outputs: what is minimised, what is reported, which checkpoint is best."""
+
+    terms: Terms
+    """What is reported of a split; also what training minimises, unless `trained` is given."""
+    trained: Terms | None = None
+    """What training minimises where that is not what is reported (label smoothing); it names the same metrics."""
+    finish: Callable[[dict[str, float]], dict[str, float]] = unchanged
+    """Means of a whole split -> what is reported, for metrics that are no means; names that it does not know stay."""
+    best: tuple[str, Literal["min", "max"]] = ("loss", "min")
+    """The validation metric, as finished, that chooses the best checkpoint, and whether low or high is good."""
+    judge: Callable[..., dict[str, float]] | None = None
+    """For metrics that need decoded outputs."""
+
+    @property
+    def minimised(self) -> Terms:
+        """The terms that training minimises."""
+        return self.trained or self.terms
 
 
 class Task(NamedTuple):
     """Data behind one signature, whatever it comes from.
 
     A batch is a dict of NumPy arrays; B is this process' share of `task.batch_size`.
-      language_model: inputs, targets int32 (B, T); weights float32 (B, T), 0 where nothing is asked.
-      classification: inputs (B, *input_shape); targets int32 (B,); weights float32 (B,), 0 on filled-up rows;
-        texts also carry lengths int32 (B,), the number of tokens before the padding, and T may be any of
-        `task.bucket_lengths`.
+      inputs: int32 (B, L) tokens, or float32 (B, L, input_dim) vectors; L is `shape.seq_len`, or for texts that are
+        bucketed any of `task.bucket_lengths`.
+      targets: what the objective takes, of any dtype: int32 (B, L), or (B,) if the shape is pooled, for classes.
+      weights: float32 (B, L), or (B,) if pooled; 0 where nothing is asked and on rows that fill up a batch.
+      lengths: int32 (B,), for texts that are padded: the number of tokens before the padding.
     """
 
     name: str
-    kind: Literal["language_model", "classification"]
-    vocab_size: int | None
-    """Number of token ids; None where the inputs are vectors."""
-    num_classes: int | None
-    input_shape: tuple[int, ...]
-    """Of one example."""
-    dtype: type[np.generic]
-    """Of the inputs."""
+    shape: Shape
+    """What a model reads and answers."""
+    objective: Objective
     train: Callable[[int], Iterator[Batch]]
     """train(seed): endless and shuffled; get_state() gives JSON, set_state(state) goes on exactly there."""
     evaluate: Callable[[Split], Iterable[Batch]]

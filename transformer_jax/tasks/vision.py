@@ -17,9 +17,10 @@ PARTS = {
 
 
 def build(config: Config) -> Task:
-    """Images (H, W, C), or a sequence of patches where `task.patch_size` is set; ten classes.
+    """Images as a sequence of patches of `task.patch_size`; ten classes.
 
     Raises:
+      ConfigError: no patch_size, or one that does not divide the images.
       MissingData: the set that `task.name` names is not prepared.
     """
     name, parts = config.task.name, dict(zip(SPLITS, PARTS[config.task.name], strict=True))
@@ -38,7 +39,7 @@ def build(config: Config) -> Task:
         counts = {split: builder.info.splits[part].num_examples for split, part in parts.items()}
         return sets.describe(builder, counts)
 
-    return images.build(config.task, load, num_classes=10, describe=describe)
+    return images.build(config, load, num_classes=10, describe=describe)
 
 
 def _decode(png: bytes) -> np.ndarray:

@@ -1,21 +1,17 @@
 """Checkpoints: Orbax writes and commits them; a SHA-256 manifest in the commit says whether they are whole.
 
-checkpoints/STEP/state          Orbax: parameters, optimizer state, step, key
-checkpoints/STEP/meta           config, versions, position in the data, leaves, metrics (JSON)
+checkpoints/STEP/state          Orbax: parameters, optimizer state, step, key, anchor
+checkpoints/STEP/meta           config, versions, position in the data, leaves, score (JSON)
 checkpoints/STEP/manifest.json  the SHA-256 of every file; written before the rename that commits the step,
-                                because Orbax restores flipped bytes without a word
+                                because Orbax restores flipped bytes without an error
 """
 
-import hashlib
 import json
 import logging
 import math
-import os
 import shutil
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +21,18 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, CustomSteps, LatestN
 
 from transformer_jax.config import ConfigError, nearest
+from transformer_jax.host.provenance import versions
+from transformer_jax.train import leaves, manifest
 
-MANIFEST = "manifest.json"
 META = "meta/metadata"
-FORMAT = 1
-LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+FORMAT = 2
+EARLIER = "was written by an earlier version of this code: train again, or check out that version"
 
 BY_NAME = ("latest", "best")
 _TEMPORARY = ".orbax-checkpoint-tmp"
 _REMOVED = "removed"  # a step moves there in one rename before its files go, so that no step is ever there in part
-# Besides the manifest, what Orbax writes once more or first while it commits; nothing here reads them.
-_WRITTEN_LATER = {MANIFEST, "_CHECKPOINT_METADATA", "commit_success.txt"}
 
-# Orbax warns of every step that is saved without a loss; a run that was asked to stop has none.
+# Orbax warns of every step that is saved without a score; a run that was asked to stop has none.
 logging.getLogger("absl").addFilter(lambda record: "tracked_metric" not in record.getMessage())
 
 
@@ -77,16 +72,16 @@ class Checkpoints:
         return sorted(int(path.name) for path in self.folder.glob("[0-9]*") if path.name.isdigit())
 
     def best(self) -> int | None:
-        """The step with the lowest validation loss, None if none has one."""
+        """The step with the highest score, None if none has one."""
         known = {}
         for step in self.steps():
             try:
-                known[step] = self.meta(step)["metrics"].get("loss", math.inf)
+                known[step] = self.meta(step)["score"]
             except CheckpointError:
                 if step in self.steps():
                     raise  # else a run that goes on has removed it just now
-        known = {step: loss for step, loss in known.items() if loss < math.inf}
-        return min(known, key=known.get) if known else None
+        known = {step: score for step, score in known.items() if score is not None}
+        return max(known, key=known.get) if known else None
 
     def find(self, which: str) -> int:
         """The step that "latest", "best" or a number names; without a best one "best" is the latest.
@@ -109,25 +104,25 @@ class Checkpoints:
         best = self.best() if which == "best" else None
         return steps[-1] if best is None else best
 
-    def save(self, step: int, state: Any, *, meta: dict, loss: float | None, keep: int | None = None) -> None:
+    def save(self, step: int, state: Any, *, meta: dict, score: float | None, keep: int | None = None) -> None:
         """Starts to save a copy of the state. A step that is there already is left alone.
 
-        `loss` decides which one is best; None, NaN and infinity never are. The step `keep` is kept until the next
-        save. An error of the save before this one is raised here, or by `wait`.
+        The step with the highest `score` is the best; None, NaN and infinity never are. The step `keep` is kept until
+        the next save. An error of the save before this one is raised here, or by `wait`.
         """
         self.wait()
         if step in self.steps():
             return
-        finite = loss is not None and math.isfinite(loss)
-        meta = meta | {"format": FORMAT, "versions": versions(), "metrics": {"loss": loss} if finite else {}}
+        finite = score is not None and math.isfinite(score)
+        meta = meta | {"format": FORMAT, "versions": versions(), "score": score if finite else None}
         copied = _copy(state)  # the next step takes the buffers of the one that was given
         self._saving = self._thread.submit(self._save, step, copied, meta, keep)
 
     def _save(self, step: int, state: Any, meta: dict, keep: int | None) -> None:
-        meta = meta | {"leaves": describe_leaves(state)}
+        meta = meta | {"leaves": leaves.describe(state)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
         with self._open(keep) as manager:
-            manager.save(step, args=items, metrics=meta["metrics"] or None)
+            manager.save(step, args=items, metrics=None if meta["score"] is None else {"score": meta["score"]})
         shutil.rmtree(self.folder / _REMOVED, ignore_errors=True)  # if not now, then at the next start
 
     def prepare(self, state: Any) -> None:
@@ -154,11 +149,10 @@ class Checkpoints:
         """
         self._verify(step)
         meta = self.meta(step)
-        if meta["format"] != FORMAT:
-            raise CheckpointError(f"checkpoint {step} has format {meta['format']}, this code reads {FORMAT}")
-        if differences := _differences(meta["leaves"], describe_leaves(target)):
+        if differences := leaves.differences(meta["leaves"], leaves.describe(target)):
             raise CheckpointError(f"checkpoint {step} is of another model: {'; '.join(differences)}")
-        changed = [f"{k} {v} (now {versions()[k]})" for k, v in meta["versions"].items() if v != versions()[k]]
+        now = versions()
+        changed = [f"{k} {v} (now {now.get(k)})" for k, v in meta["versions"].items() if v != now.get(k)]
         if changed:
             warnings.warn(
                 f"checkpoint {step} was written with {', '.join(changed)}: what follows need not be"
@@ -167,7 +161,7 @@ class Checkpoints:
             )
         with ocp.StandardCheckpointer() as checkpointer:
             try:
-                state = checkpointer.restore(self.folder / str(step) / "state", _placed(target))
+                state = checkpointer.restore(self.folder / str(step) / "state", leaves.placed(target))
             except Exception as error:
                 reason = str(error).partition("\n")[0][:300]
                 raise CheckpointError(f"checkpoint {step} cannot be restored: {reason}") from error
@@ -209,17 +203,23 @@ class Checkpoints:
         """What was recorded beside the state.
 
         Raises:
-          CheckpointError: it is not what was written.
+          CheckpointError: it is not what was written, or has another format than this code's.
         """
         self._verify(step, only=META)
         try:
-            return json.loads((self.folder / str(step) / META).read_text())
+            found = json.loads((self.folder / str(step) / META).read_text())
         except OSError as error:  # a run that goes on has removed the step
             raise CheckpointError(f"checkpoint {step}: {META} cannot be read ({error})") from None
+        if found["format"] != FORMAT:
+            reason = EARLIER if found["format"] < FORMAT else "was written by a later version of this code"
+            raise CheckpointError(
+                f"checkpoint {step} has format {found['format']}, this code reads {FORMAT}: it {reason}"
+            )
+        return found
 
     def _open(self, keep: int | None) -> ocp.CheckpointManager:
         def score(metrics):
-            return -metrics["loss"]
+            return metrics["score"]
 
         kept = [LatestN(1), BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)]
         kept += [CustomSteps([keep])] if keep is not None else []
@@ -234,74 +234,13 @@ class Checkpoints:
     def _write_manifest(self) -> None:
         """Called by Orbax when all files of a step are written, and before it renames their folder."""
         (folder,) = self.folder.glob(f"*{_TEMPORARY}*")
-        with open(folder / MANIFEST, "w") as file:
-            json.dump({name: _sha256(folder / name) for name in _files(folder)}, file)
-            file.flush()
-            os.fsync(file.fileno())
+        manifest.write(folder)
 
     def _verify(self, step: int, only: str | None = None) -> None:
-        folder = self.folder / str(step)
-        try:
-            expected = json.loads((folder / MANIFEST).read_text())
-            if only is not None:
-                expected = {only: expected[only]}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"checkpoint {step}: {MANIFEST} cannot be read ({error})") from None
-        missing = [name for name in expected if not (folder / name).is_file()]
-        changed = [name for name in expected if name not in missing and _sha256(folder / name) != expected[name]]
-        if missing or changed:
-            said = [f"{name} is missing" for name in missing] + [f"{name} was changed" for name in changed]
-            raise CheckpointError(f"checkpoint {step} is damaged: {', '.join(said)}")
+        if damage := manifest.damage(self.folder / str(step), only):
+            raise CheckpointError(f"checkpoint {step} is damaged: {', '.join(damage)}")
 
 
 @jax.jit
 def _copy(state: Any) -> Any:
     return jax.tree.map(jnp.copy, state)
-
-
-@cache
-def versions() -> dict[str, str]:
-    """The installed versions of what a checkpoint's meaning depends on."""
-    return {name: metadata.version(name) for name in LIBRARIES}
-
-
-def describe_leaves(tree: Any) -> dict[str, str]:
-    """{"params/head/kernel": "float32[128, 65]", ...} of arrays or their shapes."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
-
-
-def _differences(found: dict[str, str], wanted: dict[str, str]) -> list[str]:
-    said = {
-        "missing": [name for name in wanted if name not in found],
-        "not in the model": [name for name in found if name not in wanted],
-        "of another shape": [
-            f"{name} {found[name]}, the model has {wanted[name]}"
-            for name in wanted
-            if name in found and found[name] != wanted[name]
-        ],
-    }
-    return [f"{kind}: {', '.join(names)}" for kind, names in said.items() if names]
-
-
-def _placed(target: Any) -> Any:
-    """The target with every leaf on a device of this process, where it does not say where."""
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-
-    def place(leaf):
-        sharding = getattr(leaf, "sharding", None) or here
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-    return jax.tree.map(place, target)
-
-
-def _files(folder: Path) -> list[str]:
-    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return [name for path in paths if (name := path.relative_to(folder).as_posix()) not in _WRITTEN_LATER]
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,9 +6,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from transformer_jax.tasks.task import Objective
 
-def evaluate(program: Callable, params: Any, batches: Iterable[Mapping]) -> list[dict[str, float]]:
-    """The metrics of each lane. The same parameters and batches give the same bits in every process.
+
+def evaluate(
+    program: Callable, params: Any, batches: Iterable[Mapping], objective: Objective
+) -> list[dict[str, float]]:
+    """The objective's metrics by lane. The same parameters and batches give the same bits in every process.
 
     Raises:
       ValueError: there are no batches.
@@ -16,11 +20,11 @@ def evaluate(program: Callable, params: Any, batches: Iterable[Mapping]) -> list
     sums = jax.device_get([program(params, batch) for batch in batches])
     if not sums:
         raise ValueError("there is nothing to evaluate on: the split has no batches")
-    return divide(jax.tree.map(lambda *leaves: np.stack(leaves), *sums))
+    return divide(jax.tree.map(lambda *leaves: np.stack(leaves), *sums), objective)
 
 
-def divide(metrics: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> list[dict[str, float]]:
-    """(sum, weight) pairs with a leading axis of batches, and perhaps one of lanes after it -> means by lane.
+def divide(metrics: Mapping[str, tuple[np.ndarray, np.ndarray]], objective: Objective) -> list[dict[str, float]]:
+    """(sum, weight) pairs with a leading axis of batches, perhaps one of lanes after it -> finished metrics by lane.
 
     A weight of zero gives NaN: nothing was counted.
     """
@@ -29,9 +33,11 @@ def divide(metrics: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> list[dict[st
         total, weight = (np.atleast_1d(np.asarray(part, np.float64).sum(0)) for part in pair)
         means[name] = np.where(weight == 0, np.nan, total / np.where(weight == 0, 1, weight))
     lanes = len(next(iter(means.values())))
-    return [{name: float(values[lane]) for name, values in means.items()} for lane in range(lanes)]
+    by_lane = [{name: float(values[lane]) for name, values in means.items()} for lane in range(lanes)]
+    return [objective.finish(lane) for lane in by_lane]
 
 
-def mean_loss(lanes: list[dict[str, float]]) -> float:
-    """What the best checkpoint is chosen by: the validation loss, its mean over lanes."""
-    return float(np.mean([lane["loss"] for lane in lanes]))
+def score(lanes: list[dict[str, float]], objective: Objective) -> float:
+    """What the best checkpoint is chosen by, the higher the better: the objective's metric, its mean over lanes."""
+    name, better = objective.best
+    return float(np.mean([lane[name] for lane in lanes])) * {"max": 1, "min": -1}[better]

@@ -1,4 +1,4 @@
-"""The run folder: config.json, metrics.jsonl, TensorBoard events, launches.jsonl and run.html.
+"""The run folder: config.json, metrics.jsonl, TensorBoard events and launches.jsonl.
 
 metrics.jsonl holds nothing that differs between two runs of one config: no clock, no speed. What differs is
 in launches.jsonl, one object for the start and one for the end of every launch.
@@ -6,17 +6,14 @@ in launches.jsonl, one object for the start and one for the end of every launch.
 
 import json
 import math
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
-
 from transformer_jax.config import Config, ConfigError, flatten, from_flat
-from transformer_jax.train.checkpoint import versions
+from transformer_jax.host.folders import write_whole
+from transformer_jax.train.checkpoint import EARLIER
 
 # What may differ between two launches of one run: where the data lie, and what only experiments read.
 FREE = ("task.data_dir", "measure.")
@@ -29,9 +26,9 @@ class Log:
     """Writes the metrics of a run, in a form for programs and in one for TensorBoard."""
 
     def __init__(self, folder: Path, step: int, send: Send | None = None):
-        """Continues after the checkpoint of `step`: what follows its rows, events too, is to come again.
+        """Goes on after the checkpoint of `step`: later rows and events are removed, for they will be written again.
 
-        `send` is given the numbers as well, as they are named in TensorBoard; of events it hears nothing.
+        `send` is given the same numbers under the names that they have in TensorBoard, and no events.
         """
         self._folder, self._path = folder, folder / "metrics.jsonl"
         self._tensorboard, self._purge_step, self._send = None, step, send
@@ -47,14 +44,11 @@ class Log:
             self._tensorboard.close()
 
     def rewind(self, step: int) -> None:
-        """Leaves what was measured up to `step`, and all events, which led there."""
+        """Removes what was measured after `step`; events stay, for they are why the run is back there."""
         self._replace([row for row in read_metrics(self._path) if "event" in row or row["step"] <= step])
 
     def _replace(self, rows: list[dict]) -> None:
-        """The file is replaced whole or not at all."""
-        part = self._path.with_suffix(".part")
-        part.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        part.rename(self._path)
+        write_whole(self._path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def write(self, split: str, step: int, lanes: list[dict[str, float]]) -> None:
         """One row for each lane; a number that is not finite becomes null."""
@@ -139,42 +133,29 @@ def claim(folder: Path, config: Config) -> None:
                 " another --out, or repeat the command that began it"
             )
         return
-    part = folder / "config.json.part"
-    part.write_text(json.dumps(flatten(config), indent=1) + "\n")
-    part.rename(path)
+    write_whole(path, json.dumps(flatten(config), indent=1) + "\n")
 
 
 def read_config(folder: Path) -> Config:
     """The config of a run.
 
     Raises:
-      ConfigError: the folder holds no run, or one that this code cannot read.
+      ConfigError: the folder holds no run, or one of an earlier version of this code, or the file is damaged.
     """
+    path = folder / "config.json"
     try:
-        return from_flat(json.loads((folder / "config.json").read_text()))
+        found = json.loads(path.read_text())
+        found.keys()
     except OSError:
         raise ConfigError(f"{folder} holds no run: it has no config.json") from None
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError(f"{folder / 'config.json'} is not JSON: {error}") from None
+    except (ValueError, AttributeError) as error:
+        raise ConfigError(f"{path} is not the JSON of a config: {error}") from None
+    if unknown := [key for key in found if key not in flatten(Config())]:
+        raise ConfigError(f"{folder} {EARLIER} (its config.json has {', '.join(unknown)}, which are no keys now)")
+    return from_flat(found)
 
 
 def record(folder: Path, kind: str, **facts) -> None:
     """Adds one line to launches.jsonl."""
     with open(folder / "launches.jsonl", "a") as file:
         file.write(json.dumps({"kind": kind, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")} | facts) + "\n")
-
-
-def environment() -> dict:
-    """What the speed and the last bits of a run depend on besides its config."""
-    return {
-        "versions": versions() | {"python": platform.python_version()},
-        "platform": platform.platform(),
-        "device": jax.devices()[0].device_kind,
-        "device_count": jax.device_count(),
-        "process_count": jax.process_count(),
-        "cpu_count": os.cpu_count(),
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "matmul_precision": jax.config.jax_default_matmul_precision or "default",
-    }

@@ -9,11 +9,13 @@ import jax
 import numpy as np
 
 from transformer_jax.config import Config, TrainConfig, flatten
+from transformer_jax.host import provenance
+from transformer_jax.tasks.task import Task
 from transformer_jax.train import log as run_folder
-from transformer_jax.train import page, programs
+from transformer_jax.train import programs
 from transformer_jax.train.checkpoint import Checkpoints
-from transformer_jax.train.evaluate import divide, evaluate, mean_loss
-from transformer_jax.lab.trial_display import Progress
+from transformer_jax.train.evaluate import divide, evaluate, score
+from transformer_jax.train.progress import Progress
 
 MAX_ROLLBACKS = 3  # from one checkpoint; data that differ three times and fail three times are not to blame
 
@@ -29,7 +31,7 @@ class Outcome(NamedTuple):
 
 def fit(
     model,
-    task,
+    task: Task,
     config: Config,
     folder: Path,
     *,
@@ -45,11 +47,10 @@ def fit(
 
     Args:
       model: `init(key) -> params` and `apply(params, inputs, *, train, key) -> logits`.
-      task: `train(seed)`, an iterator with get_state and set_state, and `evaluate("validation")`, batches.
       stopping: asked after every chunk; once True, the state is saved and the launch ends.
       progress: shows how it goes.
       allow_fallback: take an older checkpoint where the newest is damaged.
-      send: is given the numbers that metrics.jsonl is given, not its events ("nan", "rollback").
+      send: is given the numbers that are written to metrics.jsonl, but no events ("nan", "rollback").
 
     Raises:
       ConfigError: the folder holds a run of another config.
@@ -58,12 +59,12 @@ def fit(
     """
     train, progress = config.train, progress or Progress()
     run_folder.claim(folder, config)
-    run = programs.build(model, train)
+    run = programs.build(model, task.objective, train)
     streams = [task.train(seed) for seed in programs.lane_seeds(train)]
     with Checkpoints(folder / "checkpoints") as checkpoints:
         state, step, positions, rollbacks = _begin(checkpoints, run, allow_fallback)
         _move(streams, positions)
-        run_folder.record(folder, "start", step=step, **run_folder.environment(), data=task.describe())
+        run_folder.record(folder, "start", step=step, **provenance.machine(), data=task.describe())
         status, metrics = "stopped", []
         with run_folder.Log(folder, step, send) as log, progress.showing(step, train.num_steps):
             positions = [stream.get_state() for stream in streams]
@@ -90,21 +91,22 @@ def fit(
                     log.rewind(step)
                     log.event(failed, "rollback", to=step)
                     continue
-                log.write("train", step, divide(sums))
-                progress.advance(step, divide(sums))
+                means = divide(sums, task.objective)
+                log.write("train", step, means)
+                progress.advance(step, means)
                 if step % train.eval_every == 0 or step == train.num_steps:
-                    metrics = evaluate(run.evaluate, state.params, task.evaluate("validation"))
+                    metrics = evaluate(run.evaluate, state.params, task.evaluate("validation"), task.objective)
                     log.write("validation", step, metrics)
                     progress.evaluated(step, metrics)
                 if step % train.checkpoint_every == 0 or step == train.num_steps:
                     rollbacks = 0
-                    checkpoints.save(step, state, meta=_meta(config, positions, rollbacks), loss=mean_loss(metrics))
+                    meta = _meta(config, positions, rollbacks)
+                    checkpoints.save(step, state, meta=meta, score=score(metrics, task.objective))
         status = "done" if step == train.num_steps and status != "nan" else status
         if status == "stopped" and (since := step % train.checkpoint_every):  # else it is saved
-            checkpoints.save(step, state, meta=_meta(config, positions, rollbacks), loss=None, keep=step - since)
+            checkpoints.save(step, state, meta=_meta(config, positions, rollbacks), score=None, keep=step - since)
         checkpoints.wait()
     run_folder.record(folder, "end", status=status, step=step, step_seconds=progress.step_seconds)
-    page.write(folder)
     return Outcome(status, step, metrics)
 
 
@@ -142,11 +144,12 @@ def _begin(checkpoints: Checkpoints, run: programs.Programs, allow_fallback: boo
 def _draw(streams: Sequence[Any], steps: int) -> list[dict[str, np.ndarray]]:
     """The next batches, stacked: [(steps, B, ...)], or [(steps, lanes, B, ...)] for several streams.
 
-    Batches of different shapes (texts bucketed by length) cannot be stacked: each is then a chunk of its own.
+    Batches that differ in the shape of any array (texts bucketed by length) cannot be stacked: each is then a chunk
+    of its own.
     """
     drawn = [[next(stream) for stream in streams] for _ in range(steps)]
     lanes = [_stack(batches) if len(streams) > 1 else batches[0] for batches in drawn]
-    if len({batch["inputs"].shape for batch in lanes}) == 1:
+    if len({tuple((name, array.shape) for name, array in batch.items()) for batch in lanes}) == 1:
         return [_stack(lanes)]
     return [_stack([batch]) for batch in lanes]
 

@@ -1,8 +1,6 @@
 """What a run compiles: the first state, a chunk of training steps, the metrics of one evaluation batch.
 
-Lanes are one vmapped step. Four lanes by lax.map took 1.16 [1.08, 1.25] of its time for digits_vit, 0.99 [0.94, 1.04]
-for shakespeare_char and 1.07 [0.98, 1.16] for the same with an LSTM; four runs alone took 1.15 [1.07, 1.24], 0.96
-[0.91, 1.01] and 1.11 [1.04, 1.18] (2 CPU cores, rounds in pairs): no reason for a second form.
+Lanes are one vmapped step: docs/notes/training.md has what other forms took.
 """
 
 from collections.abc import Callable
@@ -13,9 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from transformer_jax.config import TrainConfig
+from transformer_jax.tasks.task import Objective
 from transformer_jax.train.optimizer import make_optimizer
 from transformer_jax.train.state import TrainState, create
-from transformer_jax.train.step import Metrics, cross_entropy_loss, train_step
+from transformer_jax.train.step import Metrics, make_loss, train_step
 
 
 class Programs(NamedTuple):
@@ -33,12 +32,12 @@ class Programs(NamedTuple):
 
 
 @lru_cache(maxsize=8)  # a second call finds what the first one compiled
-def build(model, config: TrainConfig) -> Programs:
-    """The jitted programs of a model; a lane computes what a run with its seed and rate alone computes."""
+def build(model, objective: Objective, config: TrainConfig) -> Programs:
+    """The jitted programs of a model and an objective; a lane computes what a run with its seed and rate computes."""
     lrs = jnp.asarray(config.lane_lrs or (config.peak_lr,) * config.lanes, jnp.float32)
     seeds = jnp.asarray(lane_seeds(config), jnp.uint32)
-    loss_fn = cross_entropy_loss(model, config.label_smoothing)
-    metrics_fn = cross_entropy_loss(model)
+    loss_fn = make_loss(model, objective.minimised)
+    metrics_fn = make_loss(model, objective.terms)
 
     def init(seed, lr):
         params_key, step_key = jax.random.split(jax.random.key(seed))

@@ -7,29 +7,29 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from transformer_jax.ops.losses import cross_entropy
+from transformer_jax.tasks.task import Pair, Terms
 from transformer_jax.train.state import TrainState
 
-Metrics = dict[str, tuple[jax.Array, jax.Array]]  # (sum, weight): added across batches, divided once
+Metrics = dict[str, Pair]  # (sum, weight): added across batches, divided once
 LossFn = Callable[[Any, Any, jax.Array | None], tuple[jax.Array, Metrics]]  # (params, batch, key)
+Penalty = Callable[[Any, Any], jax.Array]  # (params, anchor) -> a scalar that is added to the loss
+Observe = Callable[[Any, Any, Any, Any], Any]  # (anchor, params, grads, updates) -> anchor
 
 
-def cross_entropy_loss(model, label_smoothing: float = 0.0) -> LossFn:
-    """Mean cross-entropy of a model over {"inputs", "targets", "weights"}; a key means training (dropout).
+def make_loss(model, terms: Terms) -> LossFn:
+    """The mean loss of a model over a batch, and all metrics; a key means training (dropout).
 
-    Texts that are padded bring "lengths" (B,) as well: what lies beyond them is not read.
-    Targets and weights have the shape of the logits without their last axis: (B, L) for a language model,
-    (B,) for classification. The metrics are loss and accuracy.
+    Args:
+      model: `apply(params, inputs, *, lengths, train, key) -> outputs`.
+      terms: of an objective; what they give as the loss is the metric "loss".
     """
 
     def loss_fn(params, batch, key):
         lengths = batch.get("lengths")  # of texts that are padded
-        logits = model.apply(params, batch["inputs"], lengths=lengths, train=key is not None, key=key)
-        targets, weights = batch["targets"], batch["weights"]
-        loss_sum, weight = cross_entropy(logits, targets, weights, label_smoothing)
-        hits = jnp.sum((logits.argmax(-1) == targets) * weights.astype(jnp.float32))
+        outputs = model.apply(params, batch["inputs"], lengths=lengths, train=key is not None, key=key)
+        (loss_sum, weight), metrics = terms(outputs, batch)
         mean = loss_sum / jnp.where(weight == 0, 1, weight)  # a micro-batch may hold nothing but padding
-        return mean, {"loss": (loss_sum, weight), "accuracy": (hits, weight)}
+        return mean, {"loss": (loss_sum, weight)} | metrics
 
     return loss_fn
 
@@ -42,27 +42,43 @@ def train_step(
     tx: optax.GradientTransformation,
     micro_batches: int = 1,
     skip_nonfinite: bool = False,
+    penalty: Penalty | None = None,
+    observe: Observe | None = None,
 ) -> tuple[TrainState, Metrics]:
     """The state after one update, and the metrics of the batch before it with "grad_norm" (unclipped).
 
     The step's key is folded from the state's by the step number: a resumed run draws what it would have
     drawn. With `skip_nonfinite` a loss or gradient that is not finite updates nothing but the step number,
     counts in no metric, and is counted in "skipped". Jitted, vmapped and donated by the caller.
+
+    Args:
+      penalty: added to the loss once a step, however many micro-batches; its value is the metric "penalty".
+      observe: gives the anchor after the step. It sees the parameters before the update, the gradient of the loss
+        without the penalty, unclipped, and the updates that are added to the parameters.
     """
     key = jax.random.fold_in(state.key, state.step)
-    grads, metrics = gradient(loss_fn, state.params, batch, key, micro_batches)
+    loss_grads, metrics = gradient(loss_fn, state.params, batch, key, micro_batches)
+    grads = loss_grads
+    if penalty is not None:
+        value, pull = jax.value_and_grad(penalty)(state.params, state.anchor)
+        grads = jax.tree.map(jnp.add, loss_grads, pull)
+        metrics = metrics | {"penalty": (value, jnp.ones_like(value))}
     norm = optax.tree.norm(grads)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    after = state.replace(params=optax.apply_updates(state.params, updates), opt_state=opt_state)
+    if observe is not None:
+        after = after.replace(anchor=observe(state.anchor, state.params, loss_grads, updates))
     metrics = metrics | {"grad_norm": (norm, jnp.ones_like(norm))}
     if skip_nonfinite:
         finite = jnp.isfinite(norm) & jnp.isfinite(metrics["loss"][0])
-        before = (state.params, state.opt_state, jax.tree.map(jnp.zeros_like, metrics))
-        params, opt_state, metrics = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old), (params, opt_state, metrics), before
-        )
+        # the key is no number, to be chosen between, and stays in any case
+        changed = (after.params, after.opt_state, after.anchor, metrics)
+        before = (state.params, state.opt_state, state.anchor, jax.tree.map(jnp.zeros_like, metrics))
+        changed = jax.tree.map(lambda one, other: jnp.where(finite, one, other), changed, before)
+        params, opt_state, anchor, metrics = changed
+        after = after.replace(params=params, opt_state=opt_state, anchor=anchor)
         metrics["skipped"] = (1.0 - finite, jnp.ones_like(norm))
-    return state.replace(params=params, opt_state=opt_state, step=state.step + 1), metrics
+    return after.replace(step=state.step + 1), metrics
 
 
 def gradient(loss_fn: LossFn, params, batch, key: jax.Array, micro_batches: int = 1):

@@ -1,0 +1,296 @@
+"""Training from the command line: stopped, killed, evaluated in a process of its own, and what is refused."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import configs
+from transformer_jax.cli import main
+from transformer_jax.lab import trial, trial_display
+from transformer_jax.tasks import raw, registry
+from transformer_jax.tasks.shakespeare import SET
+from transformer_jax.train import programs
+from transformer_jax.train.checkpoint import Checkpoints
+from transformer_jax.train.log import read_config, read_metrics
+
+ROOT = Path(__file__).parents[2]
+TINY = ["--model.num-layers", "1", "--train.warmup-steps", "2"]
+
+
+def command(*words):
+    return [sys.executable, str(ROOT / "run.py"), *map(str, words)]
+
+
+def train(folder, steps, *more, width=8):
+    every = ["--train.eval-every", "20", "--train.checkpoint-every", "20", "--train.chunk-steps", "5"]
+    tiny = [*TINY, "--model.d-model", width, "--model.mlp-dim", width]
+    return command("train", "digits_vit", "--out", folder, "--train.num-steps", steps, *tiny, *every, *more)
+
+
+def run(words, **options):
+    return subprocess.run(words, capture_output=True, text=True, timeout=300, **options)
+
+
+def wait_for_rows(is_alive, folder, rows):
+    while len(read_metrics(folder / "metrics.jsonl")) < rows and is_alive():
+        time.sleep(0.02)
+
+
+def _programs(config):
+    task = registry.build(config)
+    return programs.build(trial.build_model(config, task), task.objective, config.train)
+
+
+evaluate = partial(trial.evaluate, build_task=registry.build)
+
+
+def bits(folder):
+    checkpoints = Checkpoints(folder / "checkpoints")
+    target = jax.eval_shape(_programs(read_config(folder)).init)
+    state, meta = checkpoints.restore(checkpoints.find("latest"), target)
+    leaves = jax.tree.leaves(state.replace(key=jax.random.key_data(state.key)))
+    return [np.asarray(leaf).tobytes() for leaf in leaves], meta["data"]
+
+
+def command_here(*words):
+    """The same in this process: quicker, for what is refused."""
+    return main.main([str(word) for word in words])
+
+
+def test_stopped_then_repeated_then_evaluated(tmp_path):
+    folder = tmp_path / "run"
+    process = subprocess.Popen(train(folder, 4000), stderr=subprocess.PIPE, text=True)
+    wait_for_rows(lambda: process.poll() is None, folder, 3)
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 75 and time.monotonic() - began < 15, stderr
+    (step,) = Checkpoints(folder / "checkpoints").steps()[-1:]
+    assert f"stopped at step {step}: repeat the command" in stderr
+    assert read_metrics(folder / "metrics.jsonl")[-1]["step"] == step
+    (metrics,) = evaluate(folder, checkpoint="latest")
+    assert set(metrics) == {"accuracy", "loss"}
+
+
+def test_stopped_while_nobody_reads_what_it_says(tmp_path):
+    """As `2>&1 | tee log` leaves it after Ctrl-C, which ends tee at once."""
+    process = subprocess.Popen(train(tmp_path, 4000), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    wait_for_rows(lambda: process.poll() is None, tmp_path, 1)
+    process.stderr.close()
+    wait_for_rows(lambda: process.poll() is None, tmp_path, 20)  # of which some are shown
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 75
+    (step,) = Checkpoints(tmp_path / "checkpoints").steps()[-1:]
+    assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == step
+
+
+def test_a_training_whose_answer_nobody_reads_is_done(tmp_path):
+    """As `| head -1` leaves it: the last lines, and a code that tells how the training ended."""
+    process = subprocess.Popen(train(tmp_path, 20), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    stderr = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 0 and "Errno" not in stderr and "Traceback" not in stderr, stderr
+    assert (tmp_path / "run.html").exists()
+
+
+def workers_of(process):
+    """The processes that a training has started, as Linux knows them."""
+    children = "".join(path.read_text() for path in Path(f"/proc/{process.pid}/task").glob("*/children")).split()
+    return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+@pytest.fixture
+def with_workers(tmp_path):
+    """A training in a process group of its own, past its first rows, with its worker processes."""
+    words = train(tmp_path, 4000, "--task.workers", 2)
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    wait_for_rows(lambda: process.poll() is None, tmp_path, 3)
+    workers = workers_of(process)
+    try:
+        assert len(workers) == 2
+        yield process, workers
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_together_with_its_workers(with_workers, tmp_path, number):
+    process, _ = with_workers
+    os.killpg(process.pid, number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 75, stderr.decode()
+    (step,) = Checkpoints(tmp_path / "checkpoints").steps()[-1:]
+    assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == step
+
+
+@pytest.mark.slow
+def test_no_worker_outlives_a_killed_training(with_workers):
+    process, workers = with_workers
+    process.kill()
+    process.wait()
+    give_up = time.monotonic() + 5
+    while left := [pid for pid in workers if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < give_up, left
+        time.sleep(0.05)
+
+
+def test_no_worker_is_started_to_count_the_work():
+    """They take seconds to start; those that train are enough."""
+    config = configs.get("digits_vit")
+    task = registry.build(config)
+    flops = trial_display.matmul_flops(trial.build_model(config, task), task._replace(train=None), config)
+    assert flops > 6 * config.task.batch_size * config.model.num_layers * config.model.d_model**2
+
+
+COMPILES_LONG = ["--model.num-layers", 10, "--model.d-model", 8, "--model.mlp-dim", 8, "--train.warmup-steps", 2]
+
+
+def launches(folder):
+    return [json.loads(line) for line in (folder / "launches.jsonl").read_text().splitlines()]
+
+
+def compiling(folder, cache, steps):
+    """A training inside the first compile of its steps, which takes far longer than what is measured here."""
+    words = command("train", "digits_vit", "--out", folder, "--train.num-steps", steps, *COMPILES_LONG)
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache), "XLA_FLAGS": ""}
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment)
+    while not (folder / "launches.jsonl").exists() and process.poll() is None:
+        time.sleep(0.02)
+    time.sleep(3)  # tracing the steps takes two, compiling them ten more
+    assert process.poll() is None and not any(read_metrics(folder / "metrics.jsonl"))
+    return process
+
+
+@pytest.mark.slow
+def test_stopped_while_the_first_steps_compile(tmp_path):
+    process = compiling(tmp_path / "run", tmp_path / "cache", 20)
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 75 and time.monotonic() - began < 2, stderr
+    assert "stopped at step 0: repeat the command" in stderr and "Traceback" not in stderr
+    ends = [(line["kind"], line.get("status"), line["step"]) for line in launches(tmp_path / "run")]
+    assert ends == [("start", None, 0), ("end", "stopped", 0)]
+    for folder in ("run", "whole"):
+        words = command("train", "digits_vit", "--out", tmp_path / folder, "--train.num-steps", 20, *COMPILES_LONG)
+        assert run(words).returncode == 0
+    assert bits(tmp_path / "run") == bits(tmp_path / "whole")
+    for name in ("metrics.jsonl", "config.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_evaluate_gives_the_figure_of_training(tmp_path, capsys):
+    folder = tmp_path / "run"
+    done = run(train(folder, 40))
+    assert done.returncode == 0, done.stderr
+    trained = done.stdout.splitlines()[0]
+    found = run(command("evaluate", folder, "--checkpoint", 40))
+    assert found.stdout.splitlines() == [trained]
+    (metrics,) = evaluate(folder, checkpoint="40")
+    last = read_metrics(folder / "metrics.jsonl")[-1]
+    assert metrics == {name: last[name] for name in metrics}
+    assert (folder / "run.html").exists() and json.loads((folder / "launches.jsonl").read_text().splitlines()[0])
+    assert command_here(*train(folder, 50)[2:]) == 2
+    assert "train.num_steps 40 there, 50 here" in capsys.readouterr().err
+    assert command_here("evaluate", folder, "--checkpoint", 3) == 2
+    assert command_here("evaluate", folder, "--checkpoint", "bst") == 2
+    assert "did you mean best?" in capsys.readouterr().err
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "rows.jsonl").write_text("")
+    assert command_here(*train(tmp_path / "rows", 40)[2:]) == 2
+    assert "holds an experiment" in capsys.readouterr().err
+    assert command_here("evaluate", folder, "--split", "tset") == 2
+    assert "tset" in capsys.readouterr().err
+    assert command_here("generate", folder, "--prompt", "a") == 2
+    assert command_here("evaluate") == 2
+
+
+def test_data_may_have_moved_since_the_training(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(raw.ORIGINALS, SET, raw.ORIGINALS[SET]._replace(published={}))
+    text = "".join(f"{n} times {n} is {n * n}, says the clerk.\n" for n in range(100, 160))
+    (tmp_path / "input.txt").write_text(text)
+    old, new, folder = (tmp_path / name for name in ("old", "new", "run"))
+    assert command_here("prepare", SET, "--from", tmp_path, "--data-dir", old) == 0
+    small = ["--task.seq-len", 8, "--model.d-model", 8, "--model.mlp-dim", 8, *TINY]
+    words = ["train", "shakespeare_char", "--out", folder, "--train.num-steps", 4, "--task.data-dir", old, *small]
+    capsys.readouterr()
+    assert command_here(*words) == 0
+    trained = capsys.readouterr().out.splitlines()[0]
+    old.rename(new)
+    for words in (["evaluate", folder], ["generate", folder, "--prompt", "1", "--max-new", 2]):
+        assert command_here(*words) == 2
+        stderr = capsys.readouterr().err
+        assert f"no prepared set '{SET}' in {old}" in stderr and "--data-dir FOLDER" in stderr
+        assert command_here(*words, "--data-dir", tmp_path / "nowhere") == 2
+        assert f"no prepared set '{SET}' in {tmp_path / 'nowhere'}" in capsys.readouterr().err
+        assert command_here(*words, "--data-dir", new) == 0
+        assert words[0] == "generate" or capsys.readouterr().out.splitlines() == [trained]
+    assert read_config(folder).task.data_dir == str(old)
+
+
+def test_a_recurrence_is_matched_and_evaluated_beside_attention(tmp_path, capsys):
+    matching = ["--model.mixer", "gru", "--matching", "params"]
+    for name, more in (("attention", []), ("gru", matching)):
+        assert command_here(*train(tmp_path / name, 20, *more, width=24)[2:]) == 0
+    capsys.readouterr()
+    assert command_here("evaluate", tmp_path / "attention", tmp_path / "gru") == 0
+    header, *lines = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert header[:5] == ["run", "mixer", "width", "parameters", "lane"] and "loss" in header
+    assert [line[1] for line in lines] == ["attention", "gru"]
+    params = [int(line[3]) for line in lines]
+    assert abs(params[1] / params[0] - 1) <= 0.02
+    trained = Checkpoints(tmp_path / "gru" / "checkpoints")
+    config = read_config(tmp_path / "gru")
+    assert config.model.recurrent_dim == int(lines[1][2])
+    state, _ = trained.restore(trained.find("best"), jax.eval_shape(_programs(config).init))
+    assert sum(leaf.size for leaf in jax.tree.leaves(state.params)) == params[1]
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_and_still_the_same_run(tmp_path):
+    """kill -9 at random moments, with dropout, shuffled data and checkpoints in the middle of epochs.
+
+    Every launch is a process of its own, forked from one that has imported everything, which is half of a start.
+    The run is so long that no machine ends it in the twenty moments that it is given.
+    """
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(
+        ["transformer_jax.cli.main", "transformer_jax.cli.training", "transformer_jax.lab.trial"]
+    )
+
+    def launch(folder):
+        process = processes.Process(target=main.main, args=(train(tmp_path / folder, 1600)[2:],))
+        process.start()
+        return process
+
+    whole, dice = launch("whole"), random.Random(0)
+    for _ in range(20):
+        before = len(read_metrics(tmp_path / "killed" / "metrics.jsonl"))
+        process = launch("killed")
+        wait_for_rows(process.is_alive, tmp_path / "killed", before + dice.randrange(12))
+        time.sleep(dice.random() * 0.3)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, "the run ended before it was killed twenty times"
+    last = launch("killed")
+    for process in (whole, last):
+        process.join()
+        assert process.exitcode == 0
+    assert max(Checkpoints(tmp_path / "killed" / "checkpoints").steps()) == 1600
+    assert bits(tmp_path / "killed") == bits(tmp_path / "whole")
+    for name in ("metrics.jsonl", "config.json"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

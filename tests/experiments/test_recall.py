@@ -1,0 +1,84 @@
+"""The experiment on recall end to end: a cell trains, is broken off and goes on, and its curve is reported."""
+
+import json
+
+import pytest
+
+from experiments.recall import cells
+from transformer_jax.config import from_flat, with_overrides
+from transformer_jax.lab import trial
+from transformer_jax.lab.sweep import Job
+
+SHORT = {
+    "train.num_steps": 20,
+    "train.warmup_steps": 5,
+    "train.chunk_steps": 5,
+    "train.eval_every": 10,
+    "train.checkpoint_every": 10,
+    "train.lanes": 2,
+    "model.num_layers": 1,
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_once(request, compilation_cache_in):
+    with compilation_cache_in(request.config.cache.mkdir("compiled")):
+        yield
+
+
+def config_of(override):
+    return with_overrides(cells.BASE, SHORT | override)
+
+
+def job(folder, number=0):
+    return Job(seed=1000 * number, folder=folder, round=number)
+
+
+@pytest.mark.parametrize("override", [cells.STUDIES["pairs"][0], cells.STUDIES["pairs"][-1]], ids=["first", "last"])
+def test_a_cell_gives_a_row_for_each_lane_and_evaluation(tmp_path, override):
+    config = config_of(override)
+    rows = cells.cell(config, job(tmp_path / "cell"))
+    assert [(row["step"], row["lane"]) for row in rows] == [(10, 0), (10, 1), (20, 0), (20, 1)]
+    assert all(0 <= row["accuracy"] <= 1 and row["loss"] > 0 for row in rows)
+    assert len({row["loss"] for row in rows}) == 4  # every lane has parameters and data of its own
+    assert cells.cell(config, job(tmp_path / "cell")) == rows  # what is done is not trained again
+    assert 0 < cells.time_limit(config) <= 3600
+
+
+def test_an_lstm_has_the_parameters_of_attention(tmp_path):
+    """Within the two per cent that matching allows."""
+    counts = {}
+    for mixer in ("attention", "lstm"):
+        cells.cell(config_of({"model.mixer": mixer, "task.num_items": 2}), job(tmp_path / mixer))
+        counts[mixer] = trial.describe(
+            tmp_path / mixer, lambda config: cells.generated.build(cells.generated.associative_recall, config)
+        )
+    assert counts["lstm"]["mixer"] == "lstm"
+    assert abs(counts["lstm"]["parameters"] / counts["attention"]["parameters"] - 1) <= 0.02
+
+
+def test_a_cell_that_is_broken_off_gives_the_rows_of_an_unbroken_one(tmp_path, monkeypatch):
+    config = config_of({"model.mixer": "attention", "task.num_items": 2})
+    whole = cells.cell(config, job(tmp_path / "whole"))
+
+    class Broken(trial.Progress):
+        def advance(self, step, lanes):
+            super().advance(step, lanes)
+            if step == 15:  # between two checkpoints
+                raise KeyboardInterrupt
+
+    train = trial.train
+    with monkeypatch.context() as power_cut:
+        power_cut.setattr(trial, "train", lambda *args: train(*args, progress=Broken()))
+        with pytest.raises(KeyboardInterrupt):
+            cells.cell(config, job(tmp_path / "broken"))
+    assert {row["step"] for row in trial.curve(tmp_path / "broken", "train")} == {5, 10, 15}
+    assert cells.cell(config, job(tmp_path / "broken")) == whole
+    assert cells.cell(config, job(tmp_path / "other", number=1)) != whole
+
+
+def test_the_cells_config_is_what_the_folder_says(tmp_path):
+    config = config_of({"model.mixer": "attention", "task.num_items": 1})
+    cells.cell(config, job(tmp_path, number=3))
+    written = from_flat(json.loads((tmp_path / "config.json").read_text()))
+    assert written == with_overrides(config, {"train.seed": 3000})

@@ -1,0 +1,195 @@
+"""`train`, `evaluate` and `generate`: one training run, from a config or in its folder."""
+
+import contextlib
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+import configs
+from transformer_jax.config import Config, ConfigError
+from transformer_jax.host.folders import FolderError
+from transformer_jax.host.signals import RESUMABLE, stop_signals
+from transformer_jax.typed import with_words
+
+# What needs jax is imported where it is used: --help and mistakes answer at once.
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a config. A command that was stopped, or killed, goes on when it is repeated.
+
+    Options like --train.num-steps change the config.
+    """
+
+    name: tyro.conf.Positional[str]
+    """A file in configs/, without its ending."""
+    out: Path | None = None
+    """The folder of the run; None: runs/NAME."""
+    allow_fallback: bool = False
+    """Where the newest checkpoint is damaged, put it aside and go on from an older one."""
+    wandb: bool = False
+    """Send the metrics to Weights & Biases as well; may differ between the launches of a run."""
+    matching: Literal["width", "params", "flops"] = "width"
+    """What a recurrence shares with the attention model of the same config: width, parameters or FLOPs."""
+
+    def run(self, overrides: dict[str, list[str]]) -> int:
+        config = with_words(configs.get(self.name), overrides)
+        folder = self.out or Path("runs") / self.name
+        outcome = _train(config, folder, self.matching, self.allow_fallback, self.wandb)
+        if outcome.status == "stopped":
+            print(f"stopped at step {outcome.step}: repeat the command to go on", file=sys.stderr)
+            return RESUMABLE
+        if outcome.status == "nan":
+            print(f"error: the loss or a gradient was not finite before step {outcome.step}", file=sys.stderr)
+            return 1
+        _print_metrics(outcome.metrics)
+        print(folder / "run.html")
+        return 0
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Evaluate runs' checkpoints on a whole split, one beside the other; everything else is read from their folders."""
+
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    """The folder of the run, or several."""
+    split: str = "validation"
+    """validation or test."""
+    checkpoint: str = "best"
+    """best (by the validation split), latest, or a step."""
+    data_dir: str | None = None
+    """The folder of prepared sets, if it has moved since the training."""
+
+    def run(self, overrides: dict[str, list[str]]) -> int:
+        if not self.folders:
+            raise ConfigError("evaluate needs the folder of a run: python run.py evaluate FOLDER")
+        from transformer_jax.lab import trial
+
+        build = _builder("--data-dir")
+        options = (self.split, self.checkpoint, self.data_dir)
+        found = {folder: trial.evaluate(folder, build, *options) for folder in self.folders}
+        if len(found) == 1:
+            _print_metrics(*found.values())
+            return 0
+        table = [
+            {"run": str(folder), **trial.describe(folder, build, self.data_dir), "lane": str(lane)}
+            | {name: f"{value:.6f}" for name, value in metrics.items()}
+            for folder, lanes in found.items()
+            for lane, metrics in enumerate(lanes)
+        ]
+        _print_table(table)
+        return 0
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Continue a text with a run's language model."""
+
+    folder: tyro.conf.Positional[Path]
+    """The folder of the run."""
+    prompt: str
+    """The text to continue."""
+    max_new: int = 200
+    """So many tokens are added."""
+    temperature: float = 0.8
+    """Divides the logits; 0 always takes the likeliest token."""
+    top_k: int | None = None
+    """Draw from so many of the likeliest tokens alone."""
+    seed: int = 0
+    """Another seed draws another text."""
+    checkpoint: str = "best"
+    """best (by the validation split), latest, or a step."""
+    data_dir: str | None = None
+    """The folder of prepared sets, if it has moved since the training."""
+
+    def run(self, overrides: dict[str, list[str]]) -> int:
+        from transformer_jax.lab import trial
+
+        options = {name: getattr(self, name) for name in ("checkpoint", "temperature", "top_k", "seed", "data_dir")}
+        added = trial.generate(self.folder, _builder("--data-dir"), self.prompt, self.max_new, **options)
+        print(self.prompt + added)
+        return 0
+
+
+def _train(config: Config, folder: Path, matching: str, allow_fallback: bool, wandb: bool):
+    """The outcome of `trial.train`, with signals handled, progress shown and run.html drawn."""
+    from rich.console import Console
+
+    from transformer_jax.host import compilation
+    from transformer_jax.lab import rows, tracking, trial, trial_display, trial_page
+    from transformer_jax.measure.matching import matched
+
+    if (folder / rows.FILE).exists():
+        raise FolderError(f"{folder} holds an experiment: choose another --out")
+    if wandb:
+        tracking.require()
+    compilation.use_cache()
+    task = _builder("--task.data-dir")(config)
+    config = matched(config, task.shape, matching)
+    model = trial.build_model(config, task)
+    shown = None
+    with stop_signals(lambda: _leave(folder, shown)) as stopping:
+        shown = trial_display.shown(Console(stderr=True), model, task, config)
+        outcome = trial.train(
+            config,
+            task,
+            folder,
+            stopping=stopping,
+            progress=shown,
+            allow_fallback=allow_fallback,
+            send=tracking.started(folder, config) if wandb else None,
+        )
+        trial_page.write(folder)
+    return outcome
+
+
+def _leave(folder: Path, shown) -> bool:
+    """Whether a launch that is asked to stop can end at once: it can until its first chunk of steps is done.
+
+    Until then the folder already has all there is to save, and the main thread may be inside the compiler, where it
+    does not notice a signal before that is done.
+    """
+    from transformer_jax.train.log import record
+
+    if shown is not None and shown.advanced:
+        return False
+    step = shown.began if shown else None
+    if step is not None:
+        with contextlib.suppress(OSError):  # a full disk
+            record(folder, "end", status="stopped", step=step, step_seconds=None)
+    at = "" if step is None else f" at step {step}"
+    with contextlib.suppress(OSError):  # nobody reads it
+        print(f"stopped{at}: repeat the command to go on", file=sys.stderr, flush=True)
+    return True
+
+
+def _builder(option: str):
+    """`tasks.registry.build`, whose error about missing data names the option that gives their folder."""
+    from transformer_jax.tasks import registry, sets
+
+    @cache  # two runs beside each other are mostly of one set
+    def build(config: Config):
+        try:
+            return registry.build(config)
+        except sets.MissingData as error:
+            raise sets.MissingData(f"{error}\n  if it is prepared elsewhere: {option} FOLDER") from None
+
+    return build
+
+
+def _print_metrics(lanes: list[dict[str, float]]) -> None:
+    for lane, metrics in enumerate(lanes):
+        text = "  ".join(f"{name} {value:.6f}" for name, value in metrics.items())
+        print(f"lane {lane}: {text}" if len(lanes) > 1 else text)
+
+
+def _print_table(table: list[dict]) -> None:
+    names = list(dict.fromkeys(name for row in table for name in row))
+    lines = [names, *([str(row.get(name, "-")) for name in names] for row in table)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -1,0 +1,113 @@
+"""The code version of an experiment: a hash of everything that its cells.py imports, directly or through others.
+
+Read are files of this checkout alone, imports inside functions included, and the `__init__.py` of every package on the
+way. Hashed is their syntax: comments, docstrings and the texts below fields change no version, nor does a file that no
+cell can reach, such as a report, a page, a progress bar or another task.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from transformer_jax.host.provenance import ROOT
+
+TOPS = ("transformer_jax", "configs", "experiments")
+_NOT_SYNTAX = {"ctx", "kind", "type_comment", "type_ignores"}
+
+
+class Source(NamedTuple):
+    """What a module's text says, whatever its comments."""
+
+    digest: bytes
+    imports: tuple[tuple[int, str, tuple[str, ...]], ...]
+    """(level, module, names) of each import statement; level 0 is absolute, and names are what is taken from there."""
+
+
+def code_version(cells: Path, root: Path = ROOT) -> str:
+    """Twelve hex digits of the closure of `cells`, an experiment's cells.py.
+
+    Raises:
+      SyntaxError: a file of the closure is not Python.
+    """
+    digest = hashlib.sha256()
+    for name, path in sorted(closure(cells, root).items()):
+        digest.update(name.encode() + b"\0" + source(path.read_bytes()).digest)
+    return digest.hexdigest()[:12]
+
+
+def closure(cells: Path, root: Path = ROOT) -> dict[str, Path]:
+    """The files of the checkout at `root` that `cells` imports, and itself, by the dotted names of their modules."""
+    own = f"experiments.{cells.parent.name}.{cells.stem}"
+    found, waiting = {own: cells}, [own]
+    while waiting:
+        name = waiting.pop()
+        is_package = found[name].name == "__init__.py"
+        for imported in _imported(name, is_package, source(found[name].read_bytes())):
+            path = _file(imported, root)
+            if path and imported not in found:
+                found[imported] = path
+                waiting.append(imported)
+    return found
+
+
+def _imported(importer: str, is_package: bool, of: Source) -> set[str]:
+    """The dotted names that may be modules of the checkout, with the packages that hold them."""
+    names = set()
+    for level, module, taken in of.imports:
+        parents = importer.split(".") if is_package else importer.split(".")[:-1]
+        above = parents[: len(parents) - level + 1] if level else []
+        parts = [*above, *filter(None, module.split("."))]
+        if parts[:1] and parts[0] in TOPS:
+            names |= {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
+            names |= {".".join([*parts, name]) for name in taken}
+    return names
+
+
+def _file(name: str, root: Path) -> Path | None:
+    place = root.joinpath(*name.split("."))
+    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
+
+
+@cache
+def source(text: bytes) -> Source:
+    """Hashes a module's syntax and lists its imports, in one walk; kept by the text for as long as the process lives."""
+    pieces: list[str] = []
+    imports: list[tuple[int, str, tuple[str, ...]]] = []
+    write = pieces.append
+
+    def walk(node) -> None:
+        kind = type(node)
+        if kind is list:
+            write("[")
+            for item in node:
+                if not (type(item) is ast.Expr and type(item.value) is ast.Constant and type(item.value.value) is str):
+                    walk(item)
+            write("]")
+        elif isinstance(node, ast.AST):
+            if kind is ast.ImportFrom:
+                imports.append((node.level, node.module or "", tuple(alias.name for alias in node.names)))
+            elif kind is ast.Import:
+                imports.extend((0, alias.name, ()) for alias in node.names)
+            write(kind.__name__)
+            write("(")
+            for name, value in node.__dict__.items():
+                if name in fields[kind] and value is not None and value != []:
+                    write(name)
+                    walk(value)
+            write(")")
+        else:
+            write(repr(node))
+
+    fields = _Fields()
+    walk(ast.parse(text))
+    return Source(hashlib.sha256("\0".join(pieces).encode()).digest(), tuple(imports))
+
+
+class _Fields(dict):
+    """By kind of node, the names of its fields that are syntax: no line numbers, and none that a Python may lack."""
+
+    def __missing__(self, kind: type) -> frozenset[str]:
+        self[kind] = frozenset(kind._fields) - _NOT_SYNTAX
+        return self[kind]

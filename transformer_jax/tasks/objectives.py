@@ -1,0 +1,60 @@
+"""Objectives: classes by cross-entropy, numbers by squared error."""
+
+from functools import cache
+
+import jax.numpy as jnp
+
+from transformer_jax.ops import losses
+from transformer_jax.tasks.task import Objective, Terms
+
+
+@cache  # equal arguments give the same object, for which a step is compiled once
+def cross_entropy(label_smoothing: float = 0.0) -> Objective:
+    """Mean cross-entropy in nats, and accuracy: for the next token, or one of several classes.
+
+    Targets (B, L), or (B,), are the ids of the right answers among the outputs. Label smoothing is trained on and
+    not reported of a split.
+    """
+    return Objective(_entropy_terms(0.0), _entropy_terms(label_smoothing) if label_smoothing else None)
+
+
+def _entropy_terms(label_smoothing: float) -> Terms:
+    def terms(outputs, batch):
+        targets, weights = batch["targets"], batch["weights"]
+        loss_sum, weight = losses.cross_entropy(outputs, targets, weights, label_smoothing)
+        hits = jnp.sum((outputs.argmax(-1) == targets) * weights.astype(jnp.float32))
+        return (loss_sum, weight), {"accuracy": (hits, weight)}
+
+    return terms
+
+
+@cache
+def squared_error() -> Objective:
+    """Mean squared error of numbers (loss, and mse under its usual name), and r2, the share of variance explained.
+
+    Targets (B, L, outputs), or (B, outputs), are floats; weights lack the last axis. R² is that of all numbers
+    together, about their common mean: 1 - mse / variance. It is NaN where the targets do not vary.
+    """
+    return Objective(_squared_terms, finish=_with_r2)
+
+
+def _squared_terms(outputs, batch):
+    targets = batch["targets"]
+    if not jnp.issubdtype(targets.dtype, jnp.floating):
+        raise TypeError(f"targets must be floats, not {targets.dtype}")
+    if targets.shape != outputs.shape or batch["weights"].shape != targets.shape[:-1]:
+        weighed = batch["weights"].shape
+        raise ValueError(f"shapes disagree: outputs {outputs.shape}, targets {targets.shape}, weights {weighed}")
+    weights = jnp.broadcast_to(batch["weights"][..., None].astype(jnp.float32), targets.shape)
+    # what has no weight counts for nothing, even where it is not a number
+    targets, outputs = (jnp.where(weights != 0, x.astype(jnp.float32), 0) for x in (targets, outputs))
+    weight = jnp.sum(weights)
+    error = (jnp.sum(weights * (outputs - targets) ** 2), weight)
+    moments = {"target_mean": jnp.sum(weights * targets), "target_square": jnp.sum(weights * targets**2)}
+    return error, {"mse": error} | {name: (total, weight) for name, total in moments.items()}
+
+
+def _with_r2(means: dict[str, float]) -> dict[str, float]:
+    variance = means["target_square"] - means["target_mean"] ** 2
+    rest = {name: value for name, value in means.items() if name not in ("target_mean", "target_square")}
+    return rest | {"r2": 1 - means["mse"] / variance if variance > 0 else float("nan")}

@@ -1,0 +1,38 @@
+"""The leaves of a state by name: how two states differ, and where each leaf is to lie."""
+
+from typing import Any
+
+import jax
+
+
+def describe(tree: Any) -> dict[str, str]:
+    """{"params/head/kernel": "float32[128, 65]", ...} of arrays or their shapes."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def differences(found: dict[str, str], wanted: dict[str, str]) -> list[str]:
+    """What is between two descriptions, the second one the model's: missing, superfluous and of another shape."""
+    kinds = {
+        "missing": [name for name in wanted if name not in found],
+        "not in the model": [name for name in found if name not in wanted],
+        "of another shape": [
+            f"{name} {found[name]}, the model has {wanted[name]}"
+            for name in wanted
+            if name in found and found[name] != wanted[name]
+        ],
+    }
+    return [f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
+
+
+def placed(target: Any) -> Any:
+    """The target with every leaf on a device of this process, where it does not say where."""
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+
+    def place(leaf):
+        sharding = getattr(leaf, "sharding", None) or here
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    return jax.tree.map(place, target)
