@@ -1,7 +1,6 @@
 """Rows on disk: whole lines from many writers, torn ends, the lock, what must not be written or mixed."""
 
 import json
-import os
 import resource
 import subprocess
 import sys
