@@ -108,7 +108,7 @@ class Report:
         print(*results.notes, sep="\n", end="\n" if results.notes else "", file=sys.stderr)
         if not results.rows:
             raise FolderError(f"{self.folder} holds no rows to report on")
-        return 0 if _draw(plan.load(results.headers[-1]["experiment"]), self.folder, results) else 1
+        return 0 if _draw(plan.load(str(results.headers[-1].get("experiment"))), self.folder, results) else 1
 
 
 def _draw(experiment: plan.Experiment, folder: Path, results: rows.Results) -> bool:

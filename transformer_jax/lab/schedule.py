@@ -137,8 +137,8 @@ def _open(folder: Path, header: dict) -> tuple[Statuses, list[str]]:
     """What the folder already holds of this run, after the checks that it may join it; appends the header."""
     results = rows.read(folder) if (folder / rows.FILE).exists() else rows.Results([], [], [])
     for row_header in _headers_of_rows(results):
-        if row_header["experiment"] != header["experiment"]:
-            raise FolderError(f"{folder} holds the experiment {row_header['experiment']}: choose another --out")
+        if (held_name := row_header.get("experiment")) != header["experiment"]:
+            raise FolderError(f"{folder} holds the experiment {held_name}: choose another --out")
     held = rows.current(rows.Results([*results.headers, header], results.rows, results.notes))
     for row_header in _headers_of_rows(held):
         rows.refuse_mix(row_header, header)
