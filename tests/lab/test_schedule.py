@@ -141,7 +141,7 @@ def test_a_fault_is_a_row_and_no_other_cell_notices(tmp_path, hang, fault, statu
 
 
 def test_memory_that_xla_does_not_get_is_a_row_and_the_next_cell_is_unaffected(tmp_path):
-    """F10, with the allocator's own words."""
+    """F10, with the message of the allocator itself."""
     path = write_experiment(tmp_path, "import jax.numpy\njax.numpy.zeros(2**46, 'int8').block_until_ready()")
     path.write_text(
         path.read_text().replace("USES_JAX = False", "").replace("2 * seq_len", "int(numpy.int32(2)) * seq_len")
@@ -458,7 +458,7 @@ def test_rows_are_json_with_the_columns_of_the_contract(tmp_path):
 
 
 def test_a_cell_is_given_a_seed_a_folder_and_its_round(tmp_path):
-    """The seeds of two rounds lie apart, so that their lanes never share one; a folder is a round's own."""
+    """Two rounds have seeds so different that their lanes never share one, and a folder each."""
     path = write_experiment(tmp_path)
     answer = """return {"seed": job.seeded(config).train.seed, "place": str(job.folder), "at": job.round}"""
     path.write_text(path.read_text().replace('return {"doubled": 2 * seq_len}', answer))

@@ -121,8 +121,10 @@ def _draw(experiment: plan.Experiment, folder: Path, results: rows.Results) -> b
 
     found = results.rows
     if "studies" not in results.headers[-1]:  # rows that were measured before studies had names
-        known = {"base": flatten(experiment.cells.BASE), "studies": experiment.cells.STUDIES}
-        found = rows.with_studies(found, [known])
+        studies = experiment.cells.STUDIES
+        varied = {key for overrides in studies.values() for override in overrides for key in override}
+        base = {key: value for key, value in flatten(experiment.cells.BASE).items() if key in varied}
+        found = rows.with_studies(found, [{"base": base, "studies": studies}])
     try:
         report.write(folder, experiment.report.report(found), results.headers, found)
     except OSError:

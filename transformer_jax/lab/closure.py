@@ -18,7 +18,7 @@ _NOT_SYNTAX = {"ctx", "kind", "type_comment", "type_ignores"}
 
 
 class Source(NamedTuple):
-    """What a module's text says, whatever its comments."""
+    """A module without its comments."""
 
     digest: bytes
     imports: tuple[tuple[int, str, tuple[str, ...]], ...]

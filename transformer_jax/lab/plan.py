@@ -44,7 +44,7 @@ class Cell:
 
     overrides: dict[str, Any]  # what the studies set
     config: Config  # all of it
-    identity: str  # the config as text, without what only says how often it is measured
+    identity: str  # the config as text, without measure.rounds
     studies: tuple[str, ...] = ()  # those that it is in
 
 

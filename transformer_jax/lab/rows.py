@@ -203,7 +203,7 @@ def _config_text(columns: Mapping[str, Any], keys: Sequence[str]) -> str:
 
 
 def identity(row: dict, header: dict) -> str:
-    """The row's config as `config.canonical_json` writes it, without what only says how often it is run."""
+    """The row's config as `config.canonical_json` writes it, without measure.rounds."""
     config = {key: row[key] for key in header["base"] if key not in NOT_IN_KEY}
     return json.dumps(config, sort_keys=True, separators=(",", ":"))
 
