@@ -4,16 +4,15 @@ Only the width of the recurrent state moves; residual stream, depth, MLP and hea
 one thing differs between the two models.
 """
 
-import dataclasses
-
-from transformer_jax.config import Config, ConfigError, with_overrides
+from transformer_jax.config import MIXERS, Config, ConfigError, Shape, with_overrides
 from transformer_jax.measure.closed_form import matmul_flops, num_params
+from transformer_jax.measure.work import Matching, Work
 
 TOLERANCE = {"params": 0.02, "flops": 0.05}
 
 
-def matched(config: Config) -> Config:
-    """The config with `recurrent_dim` solved for, as `measure.matching` says; attention and "width" stay as they are.
+def matched(config: Config, shape: Shape, quantity: Matching) -> Config:
+    """The config with `model.recurrent_dim` solved for; attention stays as it is, and so does all at "width".
 
     "params": parameters of the whole model within 2 % of the attention model of the same config.
     "flops": matmul FLOPs of a training step of the whole model within 5 %.
@@ -23,40 +22,40 @@ def matched(config: Config) -> Config:
     Raises:
       ConfigError: no width comes within the tolerance (a model too small for whole-numbered widths).
     """
-    quantity = config.measure.matching
-    if config.model.mixer == "attention" or quantity == "width":
+    if quantity == "width" or "recurrent_dim" not in MIXERS[config.model.mixer].reads:
         return config
-    tolerance = TOLERANCE[quantity]
-    goal = _size(with_overrides(config, {"model.mixer": "attention"}), quantity)
-    closest = _closest_width(config, quantity, goal)
+
+    def of_width(width: int) -> Config:
+        return with_overrides(config, {"model.recurrent_dim": width})
+
+    def size(width: int) -> int:
+        return _size(of_width(width), shape, quantity)
+
+    goal = _size(with_overrides(config, {"model.mixer": "attention"}), shape, quantity)
+    closest = _closest_width(size, goal)
     aligned = [w for w in {closest // 16 * 16, -(-closest // 16) * 16} if w > 0]
-    error = {w: abs(_size(_with_width(config, w), quantity) / goal - 1) for w in [closest, *aligned]}
+    error = {w: abs(size(w) / goal - 1) for w in [closest, *aligned]}
+    tolerance = TOLERANCE[quantity]
     fitting = [w for w in aligned if error[w] <= tolerance]
     width = min(fitting, key=error.get) if fitting else closest
     if error[width] > tolerance:
         raise ConfigError(
-            f"measure.matching={quantity}: no model.recurrent_dim brings {config.model.mixer} within"
+            f"equal {quantity}: no model.recurrent_dim brings {config.model.mixer} within"
             f" {tolerance:.0%} of attention (the closest, {width}, is {error[width]:.1%} off); widen model.d_model"
         )
-    return _with_width(config, width)
+    return of_width(width)
 
 
-def _closest_width(config: Config, quantity: str, goal: int) -> int:
+def _closest_width(size, goal: int) -> int:
     """Size grows with width: double until it is past the goal, then halve the bracket."""
     low, high = 1, 2
-    while _size(_with_width(config, high), quantity) < goal:
+    while size(high) < goal:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if _size(_with_width(config, middle), quantity) < goal else (low, middle)
-    return min((low, high), key=lambda w: abs(_size(_with_width(config, w), quantity) - goal))
+        low, high = (middle, high) if size(middle) < goal else (low, middle)
+    return min((low, high), key=lambda width: abs(size(width) - goal))
 
 
-def _with_width(config: Config, width: int) -> Config:
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, recurrent_dim=width))
-
-
-def _size(config: Config, quantity: str) -> int:
-    if quantity == "params":
-        return num_params(config.model)
-    return matmul_flops(with_overrides(config, {"measure.level": "model", "measure.phase": "train"}))
+def _size(config: Config, shape: Shape, quantity: Matching) -> int:
+    return num_params(config.model, shape) if quantity == "params" else matmul_flops(Work(config, shape))

@@ -1,7 +1,6 @@
-"""What is measured: a config's op, block or model, forward, in training or decoding, as one function of arrays."""
+"""What is measured, as one function of arrays: an op, a block or a model, forward, in training or decoding."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -9,14 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from transformer_jax import models
-from transformer_jax.config import Config, ModelConfig
-from transformer_jax.measure.matching import matched
-from transformer_jax.ops.attention import ATTENTION
-from transformer_jax.ops.losses import cross_entropy
-from transformer_jax.ops.recurrence import RECURRENCE, initial_carry, named
+from transformer_jax.measure.closed_form import record
+from transformer_jax.measure.work import Work, form
+from transformer_jax.tasks.objectives import cross_entropy
 from transformer_jax.train.optimizer import make_optimizer
 from transformer_jax.train.state import TrainState, create
-from transformer_jax.train.step import train_step
+from transformer_jax.train.step import LossFn, make_loss, train_step
 
 MAX_KEPT_BYTES = 2**30
 
@@ -58,53 +55,28 @@ class Program(NamedTuple):
     """What is timed or counted of a call is divided by them."""
 
 
-def build(config: Config) -> Program:
-    """The program of `config.measure`, with a recurrence's width matched to attention as it says.
+def build(work: Work) -> Program:
+    """The program of a piece of work.
 
     op: what touches more than one time step, on random inputs; training is forward and backward.
     block: one block on random vectors; training is forward, backward (inputs too) and the AdamW update.
     model: the language model on random tokens; training is forward, cross-entropy, backward and AdamW.
     decode: one token after another, each the likeliest after the one before, for every sequence of the batch; at
-      every one of them the context is `task.seq_len`, its own token included.
-
-    Raises:
-      ValueError: `measure.peer` names another library: those are built in `peers`, for the experiment of that name.
+      every one of them the context is `shape.seq_len`, its own token included.
     """
-    if config.measure.peer != "ours":
-        raise ValueError(f"measure.peer={config.measure.peer}: only the experiment peers measures other libraries")
-    config = matched(config)
-    make = {"op": _op, "block": _block, "model": _model}[config.measure.level]
-    if config.measure.phase == "decode":
-        make = _decode
-    fn, make_args = make(config)
-    decode = config.measure.phase == "decode"
-    tokens = config.task.batch_size * (1 if decode else config.task.seq_len)
+    decode = work.phase == "decode"
+    make = _decode if decode else {"op": _op, "block": _block, "model": _model}[work.level]
+    fn, make_args = make(work)
     # jitted here, so that compiling and counting share one trace
-    return Program(jax.jit(fn), make_args, tokens, DECODED if decode else 1)
+    return Program(jax.jit(fn), make_args, work.batch_size * work.steps, DECODED if decode else 1)
 
 
-def _op(config: Config):
-    model, (B, T) = config.model, (config.task.batch_size, config.task.seq_len)
+def _op(work: Work):
+    model = work.config.model
+    mixer, op = record(model), record(model).op(form(model), model.causal)
 
-    def attention_args():
-        q_like, kv_like = (B, T, model.num_heads, model.width_per_head), (B, T, model.kv_heads, model.width_per_head)
-        q, k, v, weight = _normal(config, q_like, kv_like, kv_like, q_like)
-        return (q, k, v), weight
-
-    def recurrence_args():
-        R, recurrence = model.state_width, RECURRENCE[model.mixer]
-        shapes = recurrence.weights(R).values()
-        x, *weights, weight = _normal(config, (B, T, recurrence.num_gates * R), *shapes, (B, T, R))
-        weights = tuple(w / R**0.5 if w.ndim == 2 else w for w in weights)
-        return (x, weights, initial_carry(model.mixer, B, R, x.dtype)), weight
-
-    if model.mixer == "attention":
-        make_args, op = attention_args, partial(ATTENTION[model.attention], causal=True)
-    else:
-        make_args, recur = recurrence_args, named(model.mixer, model.recurrence)
-
-        def op(*inputs):
-            return recur(*inputs)[0]
+    def make_args():
+        return mixer.arguments(lambda *shapes: _normal(work, *shapes), work.batch_size, work.steps)
 
     def forward(inputs, weight):
         return op(*inputs)
@@ -113,15 +85,16 @@ def _op(config: Config):
         # a random linear functional of the output: its gradient is `weight`, which no compiler can foresee
         return jax.value_and_grad(lambda inputs: jnp.sum(op(*inputs) * weight))(inputs)
 
-    return (train if config.measure.phase == "train" else forward), make_args
+    return (train if work.phase == "train" else forward), make_args
 
 
-def _block(config: Config):
-    block, tx = models.build_block(config.model), make_optimizer(config.train)
+def _block(work: Work):
+    model = work.config.model
+    block, tx = models.build_block(model), make_optimizer(work.config.train)
 
     def make_args():
-        shape = (config.task.batch_size, config.task.seq_len, config.model.d_model)
-        return _state(models.build_block, config), *_normal(config, shape, shape)
+        shape = (work.batch_size, work.steps, model.d_model)
+        return _state(block, work), *_normal(work, shape, shape)
 
     def forward(state, x, weight):
         return block.apply(state.params, x)
@@ -136,18 +109,31 @@ def _block(config: Config):
         params = jax.tree.map(jnp.add, state.params, updates)
         return value, grad_x, state.replace(params=params, opt_state=opt_state, step=state.step + 1)
 
-    return (train if config.measure.phase == "train" else forward), make_args
+    return (train if work.phase == "train" else forward), make_args
 
 
-def _model(config: Config):
-    model, tx = models.build(config.model), make_optimizer(config.train)
+def next_token_loss(model: models.Model) -> LossFn:
+    """Training's own loss of a language model over tokens_BxL+1, each predicted from those before it; no dropout.
 
-    def make_args():
-        return _state(models.build, config), _tokens(config, config.task.seq_len + 1)
+    Of the metrics only the loss is given back, so that the compiler drops what a measured step has no use for.
+    """
+    train_loss = make_loss(model, cross_entropy().terms)
 
     def loss_fn(params, tokens, key):
-        loss_sum, weight = cross_entropy(model.apply(params, tokens[:, :-1]), tokens[:, 1:])
-        return loss_sum / weight, {"loss": (loss_sum, weight)}
+        targets = tokens[:, 1:]
+        batch = {"inputs": tokens[:, :-1], "targets": targets, "weights": jnp.ones(targets.shape, jnp.float32)}
+        value, metrics = train_loss(params, batch, None)
+        return value, {"loss": metrics["loss"]}
+
+    return loss_fn
+
+
+def _model(work: Work):
+    model, tx = models.build(work.config.model, work.shape), make_optimizer(work.config.train)
+    loss_fn = next_token_loss(model)
+
+    def make_args():
+        return _state(model, work), _tokens(work, work.steps + 1)
 
     def forward(state, tokens):
         return model.apply(state.params, tokens[:, :-1])
@@ -155,16 +141,16 @@ def _model(config: Config):
     def train(state, tokens):
         return train_step(state, tokens, loss_fn=loss_fn, tx=tx)
 
-    return (train if config.measure.phase == "train" else forward), make_args
+    return (train if work.phase == "train" else forward), make_args
 
 
-def _decode(config: Config):
-    model, length = models.build(config.model), config.task.seq_len
+def _decode(work: Work):
+    model, length = models.build(work.config.model, work.shape), work.context
 
     def make_args():
-        state = model.initial_state(config.task.batch_size, length)
+        state = model.initial_state(work.batch_size, length)
         state = state._replace(index=jnp.int32(length - 1))  # the cache has one place left
-        return _state(models.build, config).params, _tokens(config, 1), state
+        return _state(model, work).params, _tokens(work, 1), state
 
     def decode(params, tokens_Bx1, state):
         def step(carry, _):
@@ -177,22 +163,23 @@ def _decode(config: Config):
     return decode, make_args
 
 
-def _normal(config: Config, *shapes: tuple[int, ...]) -> list[jax.Array]:
+def _normal(work: Work, *shapes: tuple[int, ...]) -> list[jax.Array]:
     """Random arrays from NumPy: compiling JAX's generator for every shape would take longer than most cells."""
-    rng = np.random.default_rng(config.train.seed)
-    return [jnp.asarray(rng.standard_normal(shape, np.float32), config.model.dtype) for shape in shapes]
+    rng = np.random.default_rng(work.config.train.seed)
+    return [jnp.asarray(rng.standard_normal(shape, np.float32), work.config.model.dtype) for shape in shapes]
 
 
-def _tokens(config: Config, length: int) -> jax.Array:
-    rng = np.random.default_rng(config.train.seed)
-    return jnp.asarray(rng.integers(0, config.model.vocab_size, (config.task.batch_size, length)), jnp.int32)
+def _tokens(work: Work, length: int) -> jax.Array:
+    rng = np.random.default_rng(work.config.train.seed)
+    return jnp.asarray(rng.integers(0, work.shape.vocab_size, (work.batch_size, length)), jnp.int32)
 
 
-def _state(build: Callable[[ModelConfig], models.Model], config: Config) -> TrainState:
+def _state(model: models.Model, work: Work) -> TrainState:
     """A training state of the right shapes, parameters random: compiling the true initialisers takes seconds."""
+    config = work.config
     key = jax.random.key(config.train.seed)
     tx, rng = make_optimizer(config.train), np.random.default_rng(config.train.seed)
-    shapes = jax.eval_shape(lambda: create(build(config.model).init(key), tx, key))
+    shapes = jax.eval_shape(lambda: create(model.init(key), tx, key))
 
     def parameter(path, like):
         if path[-1].key in ("kernel", "embedding"):

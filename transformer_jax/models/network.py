@@ -14,6 +14,7 @@ from transformer_jax.layers.block import Block, Context
 from transformer_jax.layers.embedding import Embedding
 from transformer_jax.layers.mlp import MLP
 from transformer_jax.layers.recurrent import Recurrent
+from transformer_jax.ops.recurrence import RECURRENCE
 
 
 class Model(NamedTuple):
@@ -63,13 +64,9 @@ def _recurrent(config: ModelConfig) -> Callable[..., nn.Module]:
     )
 
 
-LAYER = {"attention": _attention}
-"""Constructors of mixers' layers; every other mixer is a recurrence."""
-
-
 def make_mixer(config: ModelConfig) -> Callable[..., nn.Module]:
     """The constructor of the config's sequence mixer; `name=` is left to the caller."""
-    return LAYER.get(config.mixer, _recurrent)(config)
+    return _recurrent(config) if config.mixer in RECURRENCE else _attention(config)
 
 
 def make_block(config: ModelConfig) -> Callable[..., nn.Module]:

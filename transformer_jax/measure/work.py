@@ -1,0 +1,49 @@
+"""What is measured: how much of a model, doing what, on sequences of which shape."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from transformer_jax.config import MIXERS, Config, ModelConfig, Shape
+
+Level = Literal["op", "block", "model"]
+Phase = Literal["forward", "train", "decode"]
+Matching = Literal["width", "params", "flops"]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One step of a config's model on `task.batch_size` sequences of `shape.seq_len` steps.
+
+    level: the op that mixes time steps alone, one block, or the whole model.
+    phase: a forward pass, a training step (forward, backward and, but for the op, AdamW), or one decoding step of the
+      whole model with a context of `shape.seq_len` steps.
+    """
+
+    config: Config
+    shape: Shape
+    level: Level = "model"
+    phase: Phase = "train"
+
+    @property
+    def batch_size(self) -> int:
+        return self.config.task.batch_size
+
+    @property
+    def steps(self) -> int:
+        """Time steps that are computed."""
+        return 1 if self.phase == "decode" else self.shape.seq_len
+
+    @property
+    def context(self) -> int:
+        """Time steps that they may look at."""
+        return self.shape.seq_len
+
+
+def next_token(config: Config) -> Shape:
+    """The shape of a language model on random tokens, the task of a cost measurement."""
+    return Shape(config.task.seq_len, outputs=config.task.vocab_size, vocab_size=config.task.vocab_size)
+
+
+def form(model: ModelConfig) -> str:
+    """The implementation that the config asks of its mixer: the one of the two keys that the mixer reads."""
+    return next(getattr(model, key) for key in ("attention", "recurrence") if key in MIXERS[model.mixer].reads)
