@@ -162,7 +162,9 @@ def test_what_trains_a_cell_knows_no_other_task_and_no_display():
     loaded = {name.removeprefix("transformer_jax.") for name in done.stdout.split()}
     tasks = {name for name in loaded if name.startswith("tasks.")}
     assert tasks == {"tasks.task"}, tasks
-    assert not {name for name in loaded if name.startswith(("report", "cli", "peers", "measure")) or name == "host.signals"}
+    assert not {
+        name for name in loaded if name.startswith(("report", "cli", "peers", "measure")) or name == "host.signals"
+    }
     assert {name for name in loaded if name.startswith("lab.")} == {"lab.trial"}
 
 
