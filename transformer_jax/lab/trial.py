@@ -15,7 +15,6 @@ from transformer_jax import models
 from transformer_jax.config import Config, ConfigError, with_overrides
 from transformer_jax.host import compilation
 from transformer_jax.host.folders import locked
-from transformer_jax.measure import closed_form
 from transformer_jax.tasks.task import Task
 from transformer_jax.train import programs
 from transformer_jax.train.checkpoint import CheckpointError, Checkpoints
@@ -58,7 +57,7 @@ def train(
     """
     compilation.use_cache()
     model = build_model(config, task)
-    _check_memory(config, task)
+    _check_memory(num_params(config, task))
     with locked(folder), send or contextlib.nullcontext() as receive:
         return fit(
             model,
@@ -107,7 +106,7 @@ def describe(folder: Path, build_task: BuildTask, data_dir: str | None = None) -
     """What distinguishes a folder's model from another's: mixer, width of its state, number of parameters."""
     config, task = _trained(folder, build_task, data_dir)
     width = config.model.sizes.get("width", config.model.d_model)
-    count = closed_form.num_params(config.model, task.shape)
+    count = num_params(config, task) // config.train.lanes
     return {"mixer": config.model.mixer, "width": width, "parameters": count}
 
 
@@ -184,11 +183,16 @@ def generate(
     return task.decode(np.asarray(tokens_1xN[0]).tolist())
 
 
-def _check_memory(config: Config, task: Task) -> None:
-    """Raises ConfigError where the parameters cannot fit, before the folder is this run's."""
+def num_params(config: Config, task: Task) -> int:
+    """The parameters that a run trains, of all lanes together; none of them is made."""
+    run = programs.build(build_model(config, task), task.objective, config.train)
+    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(run.init).params))
+
+
+def _check_memory(count: int) -> None:
+    """Raises ConfigError where so many parameters cannot be trained on this machine."""
     device = jax.local_devices()[0].memory_stats() or {}  # a CPU has none
     limit = device.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    count = closed_form.num_params(config.model, task.shape) * config.train.lanes
     if (needed := 16 * count) > limit:  # float32: each with its gradient and AdamW's two moments
         raise ConfigError(
             f"{count:,} parameters train in at least {needed / 1e9:.1f} GB, and this machine has {limit / 1e9:.1f}:"
