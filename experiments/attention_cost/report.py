@@ -7,7 +7,7 @@ from transformer_jax.report.plots import lines
 from transformer_jax.report.points import Rows, crossing, ends, groups, growth, mean, ratio, relative, select, values
 from transformer_jax.report.tables import grid, table
 
-T, TIME, PLACE = "seq_len", "step_seconds", ("level", "phase", "matching")
+T, TIME, PLACE, LEVELS = "seq_len", "step_seconds", ("level", "phase", "matching"), ("op", "block", "model")
 QUANTITIES = {"time": (TIME, "round"), "FLOPs": ("flops", None), "memory": ("memory_bytes", None)}
 AXES = {"heads": "num_heads", "head_dim": "num_heads", "model_heads": "num_heads", "depth": "num_layers", "decode": T}
 COUNTED = ("closed_form_flops", "jaxpr_matmul_flops", "jaxpr_flops", "xla_flops", "predicted_seconds")
@@ -16,7 +16,7 @@ COUNTED = ("closed_form_flops", "jaxpr_matmul_flops", "jaxpr_flops", "xla_flops"
 def report(rows: Rows) -> Report:
     """Seven answers, the figures that show them, tables. Any subset of rows will do: the rest is named as missing."""
     peak = max((row["matmul_peak_flops"] for row in rows if row.get("matmul_peak_flops")), default=None)
-    rows = [_with_costs(row, peak) for row in rows]
+    rows = [_with_costs(row, peak) for level in LEVELS for row in select(rows, level=level)]
     length = select(rows, study=("length", "matching", "decode"))
     curves = groups(length, *PLACE, "contender")
     growths = {(q, *key): growth(part, T, *of, first=1024, same="implementation")
@@ -37,7 +37,7 @@ def report(rows: Rows) -> Report:
             grid("The last point of a study's axis over the first", ("study", "contender", "T"), changes),
             grid("FLOPs three ways, predicted and measured time", (*PLACE, "contender", "T"), cells,
                  "XLA counts the body of a loop once. Predicted: at the largest matmul rate measured in this run."),
-            table(_parts(length), ("contender", "level"), T, "part_seconds", title="Parts of the model's training step"),
+            table(_parts(length), ("contender", "level"), T, "ratio", title="Shares of the model's training step"),
         ),
         limits=(*conditions(rows), *_limits(rows)),
     )  # fmt: skip
@@ -81,19 +81,22 @@ def _change_groups(rows: Rows, study: str) -> dict[tuple, list[dict]]:
 
 
 def _answers(growths: dict, versus: dict, changes: dict) -> list[Finding]:
+    """Of training, and of the op and the whole model; the tables have the rest."""
     grows = {f"{who} {q}, {level}": line["exponent"] for (q, level, phase, matching, who), line in growths.items()
-             if (phase, matching) == ("train", "width")}  # fmt: skip
-    train = {key: line for key, line in versus.items() if key[1] == "train"}
+             if (phase, matching) == ("train", "width") and level != "block" and (q == "time" or level == "model")}  # fmt: skip
+    train = {key: line for key, line in versus.items() if key[1] == "train" and key[0] != "block"}
     crossings = {f"{q}, {level}, {who}, same {matching}": line[f"T* in {q}"]
-                 for (level, _, matching, who), line in train.items() for q in ("time", "FLOPs")}  # fmt: skip
-    last = {f"{level}, {who}, same {matching}, T = {list(line)[-1]}": list(line.values())[-1]
+                 for (level, _, matching, who), line in train.items() for q in ("time", "FLOPs")
+                 if q == "time" or (level, matching) == ("model", "width")}  # fmt: skip
+    last = {f"{who}, same {matching}, T = {list(line)[-1]}": list(line.values())[-1]
             for (level, _, matching, who), line in train.items() if level == "model"}  # fmt: skip
 
     def change(question: str, *studies: str) -> Finding:
         at = max((t or 0 for study, _, t in changes if study in studies), default=0)
-        mine = {f"{who} {q}, {study}": found for (study, who, t), line in changes.items() for q, found in line.items()
-                if study in studies and (t or 0) == at and q != "memory"}  # fmt: skip
-        return Finding(question, "The last point over the first" + (f", T = {at}." if at else "."), mine, judge=verdict)
+        mine = {f"{who}, {study}": line for (study, who, t), line in changes.items() if study in studies and (t or 0) == at}
+        flops = ", ".join(f"{line['FLOPs'].value:.3g}" for line in mine.values())
+        return Finding(question, f"Time at the last point over the first (T = {at or 'context'}). FLOPs: {flops}.",
+                       {name: line["time"] for name, line in mine.items()}, judge=verdict)  # fmt: skip
 
     found = [
         Finding("How does attention's cost grow with length?", "Exponent of T, training.",
@@ -133,15 +136,15 @@ def _figures(rows: Rows, length: Rows, versus: dict) -> list:
     return [
         lines(select(width, phase=["forward", "train"]), T, TIME, "contender", ("phase", "level"), marks=marks,
               name="time_by_length", title="Time of a step against sequence length", caption="Bars: 95 % intervals over"
-              " rounds. Rings: where attention's step becomes as long as the recurrence's of the same width."),
-        lines(over, T, TIME, "matching", "contender", reference=1, name="attention_over_recurrence", y_label="times",
+              " rounds. Vertical: where attention's step becomes as long as the recurrence's of the same width."),
+        lines(over, T, "ratio", "matching", "contender", reference=1, name="attention_over_recurrence", y_label="ratio of times",
               title="Attention's training step over the recurrence's, by what the two share"),
         lines(train, T, "flops", "contender", "level", pair=None, name="flops_by_length"),
         lines(train, T, "memory_bytes", "contender", "level", pair=None, name="memory_by_length"),
-        lines(heads, "num_heads", TIME, T, "sweep", relative_to={"num_heads": 1}, reference="flops",
-              name="heads_by_length", caption="Time over the time with one head; grey: FLOPs likewise."),
-        lines(depth, "num_layers", TIME, T, "contender", relative_to={"num_layers": 1}, reference="flops",
-              name="depth_by_length", caption="Time over the time of one block; grey: FLOPs likewise."),
+        lines(heads, "num_heads", TIME, T, "sweep", relative_to={"num_heads": 1},
+              name="heads_by_length", caption="Time over the time with one head."),
+        lines(depth, "num_layers", TIME, T, "contender", relative_to={"num_layers": 1},
+              name="depth_by_length", caption="Time over the time of one block."),
         lines(select(rows, study="decode"), T, TIME, "contender", name="decoding", title="Time of one new token"),
     ]  # fmt: skip
 

@@ -5,7 +5,7 @@ from collections import Counter
 from transformer_jax.intervals import verdict
 from transformer_jax.report.findings import Finding, Report, conditions
 from transformer_jax.report.plots import dots, lines
-from transformer_jax.report.points import Rows, groups, mean, ratio, select, values
+from transformer_jax.report.points import Rows, groups, mean, ratio, relative, select, values
 from transformer_jax.report.tables import grid
 
 NAMES = {"jax_nn": "jax.nn", "linen": "flax.linen", "nnx": "flax.nnx", "keras": "Keras", "torch": "PyTorch",
@@ -34,6 +34,8 @@ def report(rows: Rows) -> Report:
     counts = Counter(line["ours is"] for line in peers.values())
     told = ", ".join(f"ours is {word} in {n}" for word, n in counts.most_common())
     attention = select(rows, problem=lambda name: "causal" in name)
+    others = select(attention, contender=lambda name: name != "ours")
+    attention = relative(others, "step_seconds", select(attention, contender="ours"), ("problem", "seq_len"), inverse=True)
     layers: dict[str, dict] = {}
     for (problem, T, other), line in peers.items():
         if "causal" not in problem:
@@ -45,8 +47,8 @@ def report(rows: Rows) -> Report:
             Finding("Where is the other faster?", "Our time over theirs." if lost else "Nowhere.", lost),
         ) if peers else (),
         figures=(
-            lines(attention, "seq_len", "step_seconds", "contender", "problem", relative_to={"contender": "ours"},
-                  inverse=True, reference=1, name="attention_by_length", y_label="our time / theirs",
+            lines(attention, "seq_len", "ratio", "contender", "problem", reference=1,
+                  name="attention_by_length", y_label="our time / theirs",
                   title="Attention: our time over the others'", caption="Below the line ours is faster."),
             dots(layers, name="layers_and_steps", title="Recurrent layers and training steps: our time over the others'",
                  caption="Left of the line ours is faster.", x_label="our time / theirs"),

@@ -2,18 +2,17 @@
 
 import ast
 import hashlib
-import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import isfinite
+from pathlib import Path
 from statistics import median
-from types import FunctionType
 
 from transformer_jax.intervals import Estimate
 from transformer_jax.report.plots import Figure
-from transformer_jax.report.points import Rows, groups, mean, merge
+from transformer_jax.report.points import Rows, groups, mean, merge, shared
 from transformer_jax.report.tables import Table, shown
 
 
@@ -45,7 +44,7 @@ class Finding:
     text: str
     estimates: Mapping[str, Estimate] = field(default_factory=dict)
     rule: Rule | None = None
-    judge: Callable[[Estimate], str] | None = None
+    judge: Callable[[Estimate], str] = lambda estimate: ""
 
     @property
     def verdict(self) -> str:
@@ -53,18 +52,17 @@ class Finding:
         measured = [estimate for estimate in self.estimates.values() if estimate.n]
         if self.rule is not None:
             return self.rule.decide(self.estimates) if measured else Verdict.INCONCLUSIVE
-        return ", ".join(dict.fromkeys(filter(None, map(self.judge, measured)))) if self.judge else ""
+        return ", ".join(dict.fromkeys(filter(None, map(self.judge, measured))))
 
     @property
     def numbers(self) -> list[str]:
-        """Each estimate with its name, and with its word where there is more than one."""
-        words = {n: self.judge(e) if self.judge and e.n and len(self.estimates) > 1 else "" for n, e in self.estimates.items()}
-        return [f"{name}: {shown(estimate)} {words[name]}".rstrip() for name, estimate in self.estimates.items()]
+        """Each estimate: name, value, interval, word."""
+        return [f"{name}: {shown(e)} {self.judge(e) if e.n else ''}".rstrip() for name, e in self.estimates.items()]
 
     @property
     def answer(self) -> str:
         """Text, numbers and verdict in one line."""
-        return f"{self.text} {'; '.join(self.numbers)}" + (f" ({self.verdict})" if self.verdict else "")
+        return f"{self.text} {'; '.join(self.numbers)} {self.verdict}".strip()
 
 
 @dataclass(frozen=True)
@@ -79,67 +77,58 @@ class Report:
 
 
 def digest(rule: Rule) -> str:
-    """Changes with the rule's text and with the syntax of what decides: the function, and the functions and constants
-    of its module that it uses. Comments and docstrings change nothing."""
-    seen: dict[str, str] = {}
-    _collect(rule.decide, seen)
-    return hashlib.sha256(repr((rule.text, sorted(seen.items()))).encode()).hexdigest()[:16]
+    """Changes with the rule's text and with the syntax of what decides: the statement of its module that holds the
+    function, and the functions and constants there that it uses. Comments and docstrings change nothing."""
+    code = rule.decide.__code__
+    body = ast.parse(Path(code.co_filename).read_text()).body
+    bound = {name: node for node in body for name in _bound(node)}
+    needed = [node for node in body if _first_line(node) <= code.co_firstlineno <= node.end_lineno]
+    syntax: dict[ast.stmt, str] = {}
+    while needed:
+        node = needed.pop()
+        if node not in syntax:
+            syntax[node] = ast.unparse(_without_docstrings(node))
+            needed += [bound[n.id] for n in ast.walk(node) if isinstance(n, ast.Name) and n.id in bound]
+    return hashlib.sha256(repr((rule.text, sorted(syntax.values()))).encode()).hexdigest()[:16]
 
 
-def _collect(function: FunctionType, seen: dict[str, str]) -> None:
-    """Adds the syntax of the function, and of what it reads outside itself, by name."""
-    nodes = _syntax(function.__code__.co_filename, function.__code__.co_firstlineno)
-    seen[function.__qualname__] = "\n".join(ast.unparse(node) for node in nodes)
-    used = {n.id for node in nodes for n in ast.walk(node) if isinstance(n, ast.Name)}
-    for name, value in sorted((inspect.getclosurevars(function).nonlocals | function.__globals__).items()):
-        if name not in used or name in seen:
-            continue
-        if isinstance(value, FunctionType):
-            if value.__module__ == function.__module__:
-                _collect(value, seen)
-        elif not inspect.ismodule(value) and not inspect.isclass(value):
-            seen[name] = repr(sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value)
+def _bound(node: ast.stmt) -> list[str]:
+    """The names that a statement gives a meaning to."""
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    names = [n.id for target in targets if target is not None for n in ast.walk(target) if isinstance(n, ast.Name)]
+    return [node.name] if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else names
 
 
-def _syntax(file: str, line: int) -> list[ast.AST]:
-    """The functions that begin on a line of a file, without their docstrings."""
-    with open(file) as source:
-        tree = ast.parse(source.read())
-    found = []
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.Lambda)) and line == _first_line(node):
-            if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
-                node.body = node.body[1:] or [ast.Pass()]
-            found.append(node)
-    return found
+def _first_line(node: ast.stmt) -> int:
+    return min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
 
 
-def _first_line(node: ast.FunctionDef | ast.Lambda) -> int:
-    return min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
+def _without_docstrings(node: ast.stmt) -> ast.stmt:
+    for inner in ast.walk(node):
+        if isinstance(inner, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(inner) is not None:
+            inner.body = inner.body[1:] or [ast.Pass()]
+    return node
 
 
 def conditions(rows: Rows, y: str = "step_seconds") -> list[str]:
     """What holds for all rows: shared config, how many cells succeeded, how wide the intervals of a cell's y are."""
-    lines = merge(rows)
-    if not lines:
-        return ["No row: nothing was measured."]
-    counts = Counter(line["status"] for line in lines)
-    found = [f"Of {len(lines)} cells {', '.join(f'{n} {status}' for status, n in counts.most_common())}."]
-    same = {
-        name: value for name, value in lines[0].items()
-        if name.startswith(("model.", "task.")) and value not in (None, []) and all(x.get(name) == value for x in lines)
-    }  # fmt: skip
+    cells = merge(rows)
+    counts = Counter(cell["status"] for cell in cells)
+    found = [
+        f"Of {len(cells)} cells {', '.join(f'{n} {s}' for s, n in counts.most_common())}." if cells else "No cell."
+    ]
+    same = {c: v for c, v in shared(cells).items() if c.startswith(("model.", "task.")) and v not in (None, [])}
     if same:
-        found.append(f"All share {', '.join(f'{name} = {value}' for name, value in same.items())}.")
-    cells = (mean(part, y) for part in groups(rows, "key").values() if any(y in row for row in part))
-    widths = sorted((e.high - e.low) / 2 / e.value for e in cells if e.n > 1 and isfinite(e.low) and e.value > 0)
+        found.append(f"All have {', '.join(f'{name} = {value}' for name, value in same.items())}.")
+    means = [mean(part, y) for part in groups(rows, "key").values() if any(y in row for row in part)]
+    widths = sorted((e.high - e.low) / 2 / e.value for e in means if e.n > 1 and isfinite(e.low) and e.value > 0)
     if widths:
         found.append(
-            f"The 95 % interval of a cell's {y.replace('_', ' ')} reaches ±{median(widths):.0%} (median over cells;"
-            f" in nine of ten less than ±{widths[int(0.9 * (len(widths) - 1))]:.0%}). Noise widens intervals and nothing"
-            " else: no sample is discarded and no finding vetoed."
+            f"The 95 % interval of a cell's {y.replace('_', ' ')} reaches ±{median(widths):.0%} (median over cells; in"
+            f" nine of ten less than ±{widths[int(0.9 * (len(widths) - 1))]:.0%}). Noise widens intervals and nothing"
+            " else: no sample is discarded, no finding vetoed."
         )
-    cached = [line["compile_cached"] for line in lines if line.get("compile_cached") is not None]
+    cached = [cell["compile_cached"] for cell in cells if cell.get("compile_cached") is not None]
     if cached:
         found.append(f"Loaded from the compilation cache, not compiled: {sum(cached)} of {len(cached)} programs.")
     return found

@@ -1,4 +1,4 @@
-"""Tables of plain values and estimates, and how a number is written."""
+"""Tables of plain values and estimates, and how a value is written."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,34 +19,30 @@ class Table:
     note: str = ""
 
     def __post_init__(self):
-        for row in self.rows:
-            if len(row) != len(self.columns):
-                raise ValueError(f"table {self.title!r}: {len(self.columns)} columns but a row of {len(row)}")
+        if any(len(row) != len(self.columns) for row in self.rows):
+            raise ValueError(f"table {self.title!r}: {len(self.columns)} columns but a row of another length")
 
 
-def grid(title: str, index: Sequence[str], cells: Mapping[tuple, Mapping[str, object]], note: str = "") -> Table:
+def grid(title: str, index: Sequence[str], cells: Mapping[tuple, Mapping], note: str = "") -> Table:
     """One line for each key, the key's parts under the names of `index`; lines may differ in what columns they have."""
     columns = list(dict.fromkeys(name for line in cells.values() for name in line))
     rows = tuple((*key, *(line.get(name) for name in columns)) for key, line in cells.items())
     return Table(title, (*index, *map(str, columns)), rows, note)
 
 
-def table(rows: Rows, index: Sequence[str], columns: str, values_of: str, pair: str | None = "round", *,
-          title: str = "", note: str = "") -> Table:  # fmt: skip
-    """The mean of one column, with its interval, for each combination of `index` and each value of `columns`."""
+def table(rows: Rows, index: Sequence[str], columns: str, y: str, pair: str | None = "round", title: str = "") -> Table:
+    """The mean of y, with its interval, for each combination of `index` and each value of `columns`."""
+    names = values(rows, columns)
     cells = {
-        key: {str(name): mean(part, values_of, pair) for (name,), part in groups(line, columns).items()}
+        key: dict.fromkeys(names) | {name: mean(part, y, pair) for (name,), part in groups(line, columns).items()}
         for key, line in groups(rows, *index).items()
     }
-    order = {str(name): None for name in values(rows, columns)}
-    cells = {key: {name: line.get(name) for name in order} for key, line in cells.items()}
-    return grid(title or f"{values_of.replace('_', ' ')} by {columns.replace('_', ' ')}", index, cells, note)
+    return grid(title or f"{y} by {columns}".replace("_", " "), index, cells)
 
 
-def number(value: float) -> str:
+def _number(value: float) -> str:
     """Three significant digits, whole numbers from 100 on."""
-    return f"{value:.3g}" if abs(value) >= 1e6 or 0 < abs(value) < 1e-3 else (
-        f"{value:.0f}" if abs(value) >= 99.95 else f"{value:#.3g}")  # fmt: skip
+    return f"{value:.0f}" if 99.95 <= abs(value) < 1e6 else f"{value:#.3g}"
 
 
 def shown(value) -> str:
@@ -55,13 +51,12 @@ def shown(value) -> str:
         if value.n == 0:
             return "not measured"
         if isnan(value.value):
-            return " ".join(f"{word} {number(end)}" for word, end in (("above", value.low), ("below", value.high))
-                            if 0 < end < inf) or "open"  # fmt: skip
+            bounds = (("above", value.low), ("below", value.high))
+            return " ".join(f"{word} {end:g}" for word, end in bounds if 0 < end < inf) or "open"
         if not isfinite(value.high):
-            return f"{number(value.value)} (one round)"
-        if value.low == value.high:
-            return number(value.value)
-        return f"{number(value.value)} [{number(value.low)}, {number(value.high)}]"
+            return f"{_number(value.value)} (one round)"
+        interval = f" [{_number(value.low)}, {_number(value.high)}]" if value.low < value.high else ""
+        return _number(value.value) + interval
     if value is None or value != value:
         return "–"
     if isinstance(value, bool):
