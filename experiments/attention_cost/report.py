@@ -93,7 +93,9 @@ def _answers(growths: dict, versus: dict, changes: dict) -> list[Finding]:
 
     def change(question: str, *studies: str) -> Finding:
         at = max((t or 0 for study, _, t in changes if study in studies), default=0)
-        mine = {f"{who}, {study}": line for (study, who, t), line in changes.items() if study in studies and (t or 0) == at}
+        mine = {
+            f"{who}, {study}": line for (study, who, t), line in changes.items() if study in studies and (t or 0) == at
+        }
         flops = ", ".join(f"{line['FLOPs'].value:.3g}" for line in mine.values())
         return Finding(question, f"Time at the last point over the first (T = {at or 'context'}). FLOPs: {flops}.",
                        {name: line["time"] for name, line in mine.items()}, judge=verdict)  # fmt: skip
@@ -119,7 +121,9 @@ def _quadratic(exponent: Estimate) -> str:
 def _parts(length: Rows) -> list[dict]:
     """Op and block, each timed alone, times the number of blocks, over the model's training step of the same round."""
     train = select(length, phase="train", matching="width")
-    return relative(select(train, level=["op", "block"]), "part_seconds", select(train, level="model"), (T, "contender"))
+    return relative(
+        select(train, level=["op", "block"]), "part_seconds", select(train, level="model"), (T, "contender")
+    )
 
 
 def _figures(rows: Rows, length: Rows, versus: dict) -> list:

@@ -35,7 +35,9 @@ def report(rows: Rows) -> Report:
     told = ", ".join(f"ours is {word} in {n}" for word, n in counts.most_common())
     attention = select(rows, problem=lambda name: "causal" in name)
     others = select(attention, contender=lambda name: name != "ours")
-    attention = relative(others, "step_seconds", select(attention, contender="ours"), ("problem", "seq_len"), inverse=True)
+    attention = relative(
+        others, "step_seconds", select(attention, contender="ours"), ("problem", "seq_len"), inverse=True
+    )
     layers: dict[str, dict] = {}
     for (problem, T, other), line in peers.items():
         if "causal" not in problem:

@@ -71,7 +71,7 @@ class Report:
 
     question: str
     answers: Sequence[Finding] = ()
-    figures: Sequence[Figure] = ()
+    figures: Sequence[Figure | None] = ()
     tables: Sequence[Table] = ()
     limits: Sequence[str] = ()
 

@@ -29,7 +29,7 @@ def write(folder: Path, report: Report, headers: Sequence[dict], rows: Rows) -> 
       rows: one row per cell and round, failures included.
     """
     folder, cells = Path(folder), [without_private(cell) for cell in merge(rows)]
-    drawn = {figure.name: plots.render(figure) for figure in report.figures}
+    drawn = {figure.name: plots.render(figure) for figure in filter(None, report.figures)}
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for name, (svg, png) in drawn.items():
         write_whole(folder / "figures" / f"{name}.svg", svg)
@@ -61,8 +61,9 @@ def write_page(path: Path, report: Report, warnings: Sequence[str] = (), details
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["shown"] = shown
-    svgs = svgs or {figure.name: plots.render(figure)[0] for figure in report.figures}
-    figures = [(figure, Markup(_inline(svgs[figure.name], figure))) for figure in report.figures]
+    drawn = [figure for figure in report.figures if figure]
+    svgs = svgs or {figure.name: plots.render(figure)[0] for figure in drawn}
+    figures = [(figure, Markup(_inline(svgs[figure.name], figure))) for figure in drawn]
     known = {"report": report, "warnings": warnings, "tables": [*report.tables, *details], "facts": facts}
     return write_whole(path, environment.get_template("page.html.jinja").render(known, figures=figures))
 

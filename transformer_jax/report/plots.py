@@ -59,7 +59,7 @@ def render(figure: Figure) -> tuple[str, bytes]:
     import matplotlib
     from matplotlib.figure import Figure as Canvas
 
-    with matplotlib.rc_context(STYLE | {"svg.hashsalt": figure.name}):
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": f"figure {figure.name}"}):
         canvas = Canvas(figsize=figure.size, layout="constrained")
         figure.draw(canvas)
         svg, png = io.StringIO(), io.BytesIO()
@@ -73,7 +73,7 @@ def lines(
     log: str = "xy", relative_to: Mapping[str, Any] | None = None, reference: float | None = None,
     marks: Mapping[tuple, Mapping[str, Estimate]] | None = None, name: str, title: str = "", caption: str = "",
     x_label: str = "", y_label: str = "",
-) -> Figure:  # fmt: skip
+) -> Figure | None:  # fmt: skip
     """y over x with 95 % intervals: one line for each value of `series`, one panel for each value of `panel`.
 
     Args:
@@ -82,7 +82,7 @@ def lines(
       reference: a level that is drawn as a line.
       marks: by panel and series, an x (a crossing) and its interval.
 
-    Rows that failed are drawn as walls: a cross at their x, and what happened there.
+    Rows that failed are drawn as walls: a cross at their x, and what happened there. None: there is nothing to draw.
     """
     panels = (panel,) if isinstance(panel, str) else tuple(panel)
     if relative_to:
@@ -112,7 +112,7 @@ def lines(
         _legend(canvas, axes)
 
     if not parts:
-        return Figure(name, title, "Nothing to draw: no row has these numbers.", lambda canvas: None, (10, 0.1))
+        return None
     return Figure(name, title or name.replace("_", " "), caption, draw, (10, 1 + 2.6 * ceil(len(parts) / across)))
 
 
@@ -203,7 +203,7 @@ def _named(column: str, value) -> str:
 
 
 def dots(found: Mapping[str, Mapping[str, Estimate]], *, reference: float = 1, name: str, title: str = "",
-         caption: str = "", x_label: str = "") -> Figure:  # fmt: skip
+         caption: str = "", x_label: str = "") -> Figure | None:  # fmt: skip
     """A forest plot on a logarithmic axis: a line for each key, a mark and interval for each of its named estimates."""
     names = list(dict.fromkeys(n for line in found.values() for n in line))
 
@@ -224,4 +224,4 @@ def dots(found: Mapping[str, Mapping[str, Estimate]], *, reference: float = 1, n
         one.minorticks_off()
         _legend(canvas, np.array([one]))
 
-    return Figure(name, title or name.replace("_", " "), caption, draw, (10, 1.1 + 0.32 * len(found)))
+    return Figure(name, title, caption, draw, (10, 1.1 + 0.32 * len(found))) if found else None
