@@ -12,52 +12,66 @@ from pathlib import Path
 
 import pytest
 
-import run
-from transformer_jax import experiment, rows
+from transformer_jax.cli.main import main, split
+from transformer_jax.lab import plan, rows
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 SOURCE = '''"""Tiny."""
+from dataclasses import dataclass
 from transformer_jax.config import Config, MeasureConfig
-from transformer_jax.report import Report, Table
 from transformer_jax.lab.sweep import grid
 
 USES_JAX = False
-BASE = Config(measure=MeasureConfig(rounds=2))
-SWEEP = grid({"model.num_heads": [1, 2], "task.seq_len": [16, 32]})
+
+@dataclass(frozen=True)
+class Axes(MeasureConfig):
+    level: str = "op"
+    """What is measured."""
+
+@dataclass(frozen=True)
+class TinyConfig(Config):
+    measure: Axes = Axes()
+
+BASE = TinyConfig(measure=Axes(rounds=2))
+STUDIES = {"tokens": grid({"model.num_heads": [1, 2], "task.seq_len": [16, 32]})}
 
 def predict(config):
     return {"flops": 2.5e9 * config.task.seq_len, "seconds": 0.5}
 
-def cell(config):
+def cell(config, job):
     if config.model.d_model == 96:
         raise ValueError("ninety-six")
     return {"tokens": config.task.seq_len * config.task.batch_size}
+'''
+REPORT = '''"""Tiny."""
+from transformer_jax.report import Report, Table
 
 def report(rows):
     table = Table("Tokens", ("tokens",), tuple((row.get("tokens"),) for row in rows))
-    return Report("Tiny", ("It counts tokens.",), tables=(table,))
+    return Report("How many tokens?", tables=(table,), limits=("It counts tokens.",))
 '''
 
 
 @pytest.fixture(autouse=True)
 def experiments(tmp_path, monkeypatch):
     folder = tmp_path / "experiments"
-    folder.mkdir()
-    (folder / "tiny.py").write_text(SOURCE)
-    monkeypatch.setattr(experiment, "FOLDER", folder)
+    (folder / "tiny").mkdir(parents=True)
+    (folder / "tiny" / "cells.py").write_text(SOURCE)
+    (folder / "tiny" / "report.py").write_text(REPORT)
+    monkeypatch.setattr(plan, "FOLDER", folder)
     monkeypatch.chdir(tmp_path)
-    return folder
+    return folder / "tiny"
 
 
-def command(*words: str) -> int:
+def command(*arguments: str) -> int:
     try:
-        return run.main(words)
+        return main(arguments)
     except SystemExit as end:  # how the option parser ends
         return end.code
 
 
-def words_of(text: str) -> str:
+def on_one_line(text: str) -> str:
     """Without the boxes and line breaks of a terminal's width."""
     return " ".join(text.replace("│", " ").replace("|", " ").split())
 
@@ -86,10 +100,13 @@ def test_an_experiment_runs_resumes_and_is_drawn_again_from_its_rows(tmp_path, c
 
 
 def test_overrides_are_spelled_one_way_and_pin_a_swept_axis(tmp_path):
-    words = "--model.num-heads 8 --model.d-model=64 --only seq_len=32 --out small --measure.rounds 1".split()
-    assert command("experiment", "tiny", *words) == 0
+    options = "--model.num_heads 8 --model.d-model=64 --only seq_len=32 --out small --measure.rounds 1".split()
+    assert command("experiment", *options, "--measure.level", "block", "tiny") == 0
     header, row = map(json.loads, (tmp_path / "small" / rows.FILE).read_text().splitlines())
     assert header["base"]["model.d_model"] == 64 and header["base"]["measure.rounds"] == 1
+    assert header["base"]["measure.level"] == "block" and header["studies"] == {
+        "tokens": [{"model.num_heads": 8, "task.seq_len": 32}]
+    }
     assert (row["model.num_heads"], row["task.seq_len"], row["tokens"]) == (8, 32, 128)
 
 
@@ -113,11 +130,15 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("line", "message"),
     [
-        ("experiment tiny --model.num-heds 8", "--model.num-heads"),
-        ("experiment tiny --model.num-heads many", "--model.num-heads"),
-        ("experiment tiny --model.mixer rnm", "'rnn'"),
+        ("experiment tiny --model.num-heds 8", "no option --model.num-heds; did you mean --model."),
+        ("experiment tiny --model.num-heads many", "--model.num-heads must be a whole number, not many"),
+        ("experiment tiny --model.num-heads", "--model.num-heads must be a whole number, not nothing"),
+        (
+            "experiment tiny --model.mixer rnm",
+            "must be one of attention, rnn, gru, lstm, min_gru, not rnm; did you mean rnn?",
+        ),
         ("experiment tiny --model.d-model 3", "model.d_model=3 is not divisible by model.num_heads=2"),
         ("experiment tiny --model.num-layers -1", "model.num_layers=-1: must be at least 1"),
         ("experiment tiny --task.seq-len 0", "task.seq_len=0: must be at least 1"),
@@ -128,25 +149,28 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
         ("experiment ../../x", "unknown experiment '../../x'"),
         ("experiment os.system", "unknown experiment 'os.system'"),
         ("experimint tiny", "no command 'experimint'; did you mean experiment?"),
-        ("experiment tiny --train.learning-rate 1", "has no option --train.learning-rate; known: --train.num-steps"),
-        ("experiment tiny --num-heads 2", "did you mean --model.num-heads?"),
+        ("experiment tiny --train.learning-rate 1", "no option --train.learning-rate; known: --train.num-steps"),
+        ("experiment tiny --num-heads 2", "experiment has no option --num-heads; did you mean --model.num-heads?"),
+        ("experiment tiny --retry-faild", "experiment has no option --retry-faild; did you mean --retry-failed?"),
+        ("experiment tiny --limit many", "many"),
+        ("report a b", "report has no use for 'b'"),
         ("evaluate x --model.num-heads 2", "evaluate has no option --model.num-heads"),
         ("experiment tiny --train.peak-lr inf", "must be positive and finite"),
         ("experiment tiny --out=", "--out is empty"),
-        ("experiment tiny --out experiments", "experiments holds something else (tiny.py): choose another --out"),
+        ("experiment tiny --out experiments", "experiments holds something else (tiny): choose another --out"),
         ("experiment tiny --timeout 0", "--timeout 0.0: must be above 0 seconds"),
         ("experiment tiny --timeout nan", "--timeout nan: must be above 0 seconds"),
         ("train digits_vit --train.num-steps 99999999999", "train.num_steps=99999999999: must be at most 2147483647"),
         ("train digits_vit --model.d-model 1000000", "parameters train in at least"),
         ("report nowhere", "nowhere holds no results"),
-        ("experiment tiny --out experiments/tiny.py/x", "cannot be written: Not a directory"),
+        ("experiment tiny --out experiments/tiny/cells.py/x", "cannot be written: Not a directory"),
     ],
 )
-def test_mistakes_end_with_code_2_one_message_and_nothing_written(tmp_path, capsys, words, says):
+def test_mistakes_end_with_code_2_one_message_and_nothing_written(tmp_path, capsys, line, message):
     """F16, F17."""
-    assert command(*words.split()) == 2
+    assert command(*line.split()) == 2
     captured = capsys.readouterr()
-    assert says in words_of(captured.err)
+    assert message in on_one_line(captured.err)
     assert "Traceback" not in captured.err and captured.out == ""
     assert not (tmp_path / "runs").exists()
 
@@ -169,12 +193,12 @@ def test_list_names_what_there_is(capsys):
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])  # found out at the first line, or at the end
-@pytest.mark.parametrize("words", ["list", "--help", "experiment attention_cost --dry-run"])
-def test_head_may_read_less_than_there_is(words, unbuffered):
+@pytest.mark.parametrize("line", ["list", "--help", "experiment attention_cost --dry-run", "train digits_vit --help"])
+def test_head_may_read_less_than_there_is(line, unbuffered):
     reader, writer = os.pipe()
     os.close(reader)
     environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
-    command = [sys.executable, ROOT / "run.py", *words.split()]
+    command = [sys.executable, ROOT / "run.py", *line.split()]
     ran = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=environment)
     os.close(writer)
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -190,17 +214,73 @@ def test_a_full_disk_loses_no_answer_in_silence(unbuffered):
     assert ran.returncode == 1 and ran.stderr.startswith("error: ") and ran.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(("words", "code"), [("--help", 0), ("list", 0), ("lst", 2)])
-def test_started_without_any_output_the_code_is_the_same(words, code):
+@pytest.mark.parametrize(("line", "code"), [("--help", 0), ("list", 0), ("lst", 2)])
+def test_started_without_any_output_the_code_is_the_same(line, code):
     """As cron jobs and daemons may be: Python then has neither stdout nor stderr."""
-    command = f"exec {sys.executable} {ROOT / 'run.py'} {words} >&- 2>&-"
+    command = f"exec {sys.executable} {ROOT / 'run.py'} {line} >&- 2>&-"
     assert subprocess.run(["sh", "-c", command], timeout=60).returncode == code
 
 
 def test_help_on_an_experiment_shows_its_own_defaults(capsys):
     assert command("experiment", "tiny", "--help") == 0
-    shown = words_of(capsys.readouterr().out)
-    assert "(default: 2)" in shown.partition("--measure.rounds INT")[2][:200]
+    shown = on_one_line(capsys.readouterr().out)
+    assert "--dry-run" in shown and "--measure.rounds (default: 2): a whole number. How often each cell" in shown
+    assert "--measure.level (default: op): a text. What is measured." in shown
+    assert command("experiment", "--help") == 2  # the test's folder does not have the main job
+
+
+def test_help_on_a_training_shows_its_configs_values(capsys):
+    assert command("train", "digits_vit", "-h") == 0
+    shown = on_one_line(capsys.readouterr().out)
+    assert "--matching" in shown and "--task.name (default: digits): a text." in shown
+    assert command("train", "--help") == 0
+    assert "--model.norm (default: pre): one of pre, post." in on_one_line(capsys.readouterr().out)
+    assert command("train", "digits_vitt", "--help") == 2
+    assert "did you mean digits_gru or digits_vit" in capsys.readouterr().err
+
+
+def test_options_of_the_config_are_parted_from_the_commands_own():
+    line = "experiment --model.num-heads 8 tiny --train.lane-lrs 0.1 0.2 --only a=1 b=2 --task.seq_len=3 --limit 4"
+    others, overrides = split(line.split())
+    assert others == "experiment tiny --only a=1 b=2 --limit 4".split()
+    assert overrides == {"model.num_heads": ["8"], "train.lane_lrs": ["0.1", "0.2"], "task.seq_len": ["3"]}
+    assert split(["--model.x", "-1", "--model.y", "--only"]) == (["--only"], {"model.x": ["-1"], "model.y": []})
+    prompt = ["generate", "--prompt", "-- 3.5 = x", "--prompt", ""]
+    assert split(prompt) == (prompt, {})
+
+
+def test_of_an_option_given_twice_the_last_counts(tmp_path):
+    options = "--limit 3 --model.d-model 96 --only seq_len=32 --only seq_len=16 --model.d_model=64 --limit 1".split()
+    assert command("experiment", "tiny", *options) == 0
+    assert {(r["model.d_model"], r["task.seq_len"]) for r in rows.read(tmp_path / "runs" / "tiny").rows} == {(64, 16)}
+
+
+@pytest.mark.parametrize("fault", ["rows[0]['no_such_column']", "raise ValueError('no_such_column')"])
+def test_a_report_that_fails_costs_no_row_and_can_be_drawn_once_mended(tmp_path, experiments, capsys, fault):
+    broken = REPORT.replace("    table =", f"    {fault}\n    table =")
+    (experiments / "report.py").write_text(broken)
+    assert command("experiment", "tiny") == 1
+    text = capsys.readouterr().err
+    line = 1 + broken.partition("    table =")[0].count("\n") - 1
+    assert f"tiny/report.py, line {line}: " in text and "no_such_column" in text and "Traceback" not in text
+    assert "run.py report runs/tiny draws the report" in text
+    assert len(rows.read(tmp_path / "runs" / "tiny").rows) == 8
+    assert command("report", "runs/tiny") == 1
+    (experiments / "report.py").write_text(REPORT)
+    assert command("report", "runs/tiny") == 0
+
+
+def test_rows_from_before_studies_had_names_are_drawn_with_those_of_today(tmp_path, experiments):
+    assert command("experiment", "tiny") == 0
+    file = tmp_path / "runs" / "tiny" / rows.FILE
+    header, *lines = file.read_text().splitlines()
+    old = {k: v for k, v in json.loads(header).items() if k not in ("studies", "rules", "data")}
+    file.write_text("\n".join([json.dumps(old), *lines, ""]))
+    draws = REPORT + "    assert {row['studies'] for row in rows} == {('tokens',)}"
+    (experiments / "report.py").write_text(
+        draws.replace("    table", "    assert rows[7]['studies'] == ('tokens',)\n    table", 1)
+    )
+    assert command("report", "runs/tiny") == 0
 
 
 def test_a_disk_that_fills_up_is_one_message(tmp_path, capsys, monkeypatch):
@@ -219,14 +299,15 @@ def test_a_disk_that_fills_up_is_one_message(tmp_path, capsys, monkeypatch):
     assert len(rows.read(tmp_path / "runs" / "tiny").rows) == 2
 
 
-def test_ctrl_c_while_the_report_is_drawn_keeps_the_rows(tmp_path):
+def test_ctrl_c_while_the_report_is_drawn_keeps_the_rows(tmp_path, experiments):
     """F27."""
     interrupt = "    import signal; signal.raise_signal(signal.SIGINT)\n    table ="
-    (tmp_path / "experiments" / "tiny.py").write_text(SOURCE.replace("    table =", interrupt))
+    (experiments / "report.py").write_text(REPORT.replace("    table =", interrupt))
     program = (
-        "import pathlib, run; from transformer_jax import experiment\n"
-        "experiment.FOLDER = pathlib.Path('experiments').absolute()\n"
-        "run.stopping.end_at_once(); run.main(['experiment', 'tiny'])"
+        "import pathlib\nfrom transformer_jax.cli.main import main\n"
+        "from transformer_jax.host import signals\nfrom transformer_jax.lab import plan\n"
+        "plan.FOLDER = pathlib.Path('experiments').absolute()\n"
+        "signals.end_at_once(); main(['experiment', 'tiny'])"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
@@ -236,33 +317,31 @@ def test_ctrl_c_while_the_report_is_drawn_keeps_the_rows(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_during_the_imports_ends_the_process_resumably(tmp_path, number):
-    words = [sys.executable, ROOT / "run.py", "experiment", "attention_cost", "--dry-run"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    line = [sys.executable, ROOT / "run.py", "experiment", "attention_cost", "--dry-run"]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     status = Path(f"/proc/{process.pid}/status")
     if not status.exists():
         pytest.skip("needs /proc")
     while not int(re.search(r"SigCgt:\s*(\w+)", status.read_text())[1], 16) >> (signal.SIGTERM - 1) & 1:
         time.sleep(0.001)
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 75 and "Traceback" not in said and "repeat the command" in said
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 75 and "Traceback" not in text and "repeat the command" in text
 
 
 def test_a_missing_extra_is_one_message_before_anything_runs(experiments, capsys):
     source = SOURCE.replace("USES_JAX", 'EXTRA = {"peers": ("json", "no_such_module")}\nUSES_JAX')
-    (experiments / "tiny.py").write_text(source)
+    (experiments / "cells.py").write_text(source)
     assert command("experiment", "tiny") == 2
-    said = capsys.readouterr().err
-    assert "needs no_such_module: pip install -e '.[peers]'" in said and "json" not in said
+    text = capsys.readouterr().err
+    assert "needs no_such_module: pip install -e '.[peers]'" in text and "json" not in text
     assert not Path("runs").exists()
     assert command("experiment", "tiny", "--dry-run") == 0
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("options", "message"),
     [
-        (("--only", "seq_len=16", "--only", "num_heads=1"), "--only is given twice"),
-        (("--model.num-layers", "1", "--model.num_layers=2"), "--model.num-layers is given twice"),
         (("--only",), "--only needs axis=value"),
         (("--limit", "-3"), "--limit -3: must be at least 1"),
         (("--limit", "0"), "--limit 0: must be at least 1"),
@@ -271,11 +350,11 @@ def test_a_missing_extra_is_one_message_before_anything_runs(experiments, capsys
         (("--out", "a_training"), "a_training holds a training run"),
     ],
 )
-def test_a_slip_of_the_hand_runs_nothing(tmp_path, capsys, words, said):
+def test_a_slip_of_the_hand_runs_nothing(tmp_path, capsys, options, message):
     (tmp_path / "a_file").write_text("")
     (tmp_path / "a_training" / "checkpoints").mkdir(parents=True)
-    assert command("experiment", "tiny", *words) == 2
-    assert said in words_of(capsys.readouterr().err)
+    assert command("experiment", "tiny", *options) == 2
+    assert message in on_one_line(capsys.readouterr().err)
     assert not list(tmp_path.rglob(rows.FILE))
 
 

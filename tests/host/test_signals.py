@@ -28,8 +28,8 @@ def test_the_second_signal_exits_at_once(number):
     for word in ("ready\n", "asked\n"):
         assert process.stdout.readline() == word
         process.send_signal(number)
-    _, said = process.communicate(timeout=10)
-    assert process.returncode == RESUMABLE and "once more to exit at once" in said
+    _, text = process.communicate(timeout=10)
+    assert process.returncode == RESUMABLE and "once more to exit at once" in text
 
 
 BUSY = """if True:
@@ -75,8 +75,8 @@ def test_the_second_signal_ends_whatever_the_first_one_meets(leave):
     """A pipe that nobody reads, or something that does not come back."""
     reader, writer = os.pipe()
     os.close(reader)
-    words = [sys.executable, "-c", UNHEARD.format(leave=leave)]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=writer, text=True)
+    command = [sys.executable, "-c", UNHEARD.format(leave=leave)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=writer, text=True)
     os.close(writer)
     for word in ("ready\n", "asked\n"):
         assert process.stdout.readline() == word

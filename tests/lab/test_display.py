@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from transformer_jax import progress
 from transformer_jax.config import Config
+from transformer_jax.lab import display
 from transformer_jax.lab.plan import Cell
 
 
@@ -26,11 +26,11 @@ def drawn(view_type, **options):
 
 
 def test_nothing_is_foretold_before_the_first_measurement():
-    assert progress.Eta({"a": 3.0}).remaining(["a"]) is None
+    assert display.Eta({"a": 3.0}).remaining(["a"]) is None
 
 
 def test_predictions_are_scaled_to_what_was_measured():
-    eta = progress.Eta({"a": 1.0, "b": 2.0, "c": 10.0})
+    eta = display.Eta({"a": 1.0, "b": 2.0, "c": 10.0})
     eta.observe("a", 3.0)
     eta.observe("b", 6.0)
     assert eta.remaining(["c"]) == pytest.approx(30.0)
@@ -41,7 +41,7 @@ def test_predictions_are_scaled_to_what_was_measured():
 
 
 def test_compiling_is_expected_once_of_each_new_cell():
-    eta = progress.Eta({"a": 1.0, "b": 2.0, "c": 10.0})
+    eta = display.Eta({"a": 1.0, "b": 2.0, "c": 10.0})
     eta.observe("a", 7.0, 6.0)
     assert eta.remaining(["a"]) == pytest.approx(1.0)
     eta.observe("b", 4.0, 2.0)
@@ -49,14 +49,14 @@ def test_compiling_is_expected_once_of_each_new_cell():
 
 
 def test_without_predictions_the_mean_counts():
-    eta = progress.Eta()
+    eta = display.Eta()
     eta.observe("a", 1.0)
     eta.observe("b", 3.0)
     assert eta.remaining(["c", "d"]) == pytest.approx(4.0)
 
 
 def test_plain_lines_are_few_and_name_what_went_wrong():
-    lines = drawn(progress.PlainView).splitlines()
+    lines = drawn(display.PlainView).splitlines()
     assert lines[0] == "line 3 is torn"
     assert "mixer=lstm num_heads=0: oom  want [bold]9[/bold] bytes" in lines
     assert lines[-1] == "40/40 measured  ok 39  oom 1"
@@ -65,19 +65,19 @@ def test_plain_lines_are_few_and_name_what_went_wrong():
 
 
 def test_the_table_shows_the_last_rows():
-    text = drawn(progress.TableView, force_terminal=True)
+    text = drawn(display.TableView, force_terminal=True)
     assert "line 3 is torn" in text and "mixer=lstm num_heads=39" in text and "40/40 measured" in text
 
 
 def test_a_live_table_is_for_terminals_alone():
-    assert isinstance(progress.view_for(Console(file=io.StringIO())), progress.PlainView)
-    assert isinstance(progress.view_for(Console(file=io.StringIO(), force_terminal=True)), progress.TableView)
+    assert isinstance(display.view_for(Console(file=io.StringIO())), display.PlainView)
+    assert isinstance(display.view_for(Console(file=io.StringIO(), force_terminal=True)), display.TableView)
 
 
 def test_the_dry_table_has_axes_and_predictions():
     console = Console(file=io.StringIO(), width=90)
     cells = [cell(mixer="lstm"), cell(mixer="attention", num_heads=4)]
-    console.print(progress.dry_table(cells, [{"flops": 1.5e9, "seconds": 0.25}, {"flops": 2e12, "seconds": 10}]))
+    console.print(display.dry_table(cells, [{"flops": 1.5e9, "seconds": 0.25}, {"flops": 2e12, "seconds": 10}]))
     assert [line.split() for line in console.file.getvalue().splitlines()] == [
         ["mixer", "num_heads", "flops", "seconds"],
         ["lstm", "1.5e+09", "0.25"],
@@ -87,4 +87,4 @@ def test_the_dry_table_has_axes_and_predictions():
 
 @pytest.mark.parametrize(("seconds", "text"), [(40, "40 s"), (200, "3 min"), (9000, "2.5 h")])
 def test_durations(seconds, text):
-    assert progress.duration(seconds) == text
+    assert display.duration(seconds) == text

@@ -1,54 +1,82 @@
-"""Experiments are found by being there; plans build every config; the code's version follows the sources."""
+"""Experiments are found by being there; plans build every config."""
 
 import os
+from dataclasses import dataclass
 
 import pytest
 
-from transformer_jax import experiment
 from transformer_jax.config import Config, ConfigError, MeasureConfig
+from transformer_jax.lab import plan
 from transformer_jax.lab.sweep import chain, grid
 
 SOURCE = '''"""Tiny."""
 from transformer_jax.config import Config
 from transformer_jax.lab.sweep import grid
 BASE = Config()
-SWEEP = grid({"model.num_heads": [1, 2, 4], "train.weight_decay": [0, 1]})
-def cell(config): return {}
-def report(rows): return None
+STUDIES = {"heads": grid({"model.num_heads": [1, 2, 4], "train.weight_decay": [0, 1]})}
+def cell(config, job): return {}
 '''
 
 
 @pytest.fixture
 def path(tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment, "FOLDER", tmp_path)
-    (tmp_path / "_hidden.py").write_text("")
-    (tmp_path / "tiny.py").write_text(SOURCE)
-    return tmp_path / "tiny.py"
+    """The cells.py of an experiment."""
+    monkeypatch.setattr(plan, "FOLDER", tmp_path)
+    for name in ("_hidden", "tiny"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cells.py").write_text(SOURCE)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file.py").write_text(SOURCE)
+    (tmp_path / "tiny" / "report.py").write_text("def report(rows): return None\n")
+    return tmp_path / "tiny" / "cells.py"
+
+
+def cells_of(path):
+    return plan.Experiment(path.parent.name, path.parent).cells
 
 
 def test_an_experiment_is_found_by_its_being_there(path):
-    assert experiment.names() == ["tiny"]
-    assert experiment.find("tiny") == path
+    assert plan.names() == ["tiny"]
+    assert plan.find("tiny") == path.parent
+    assert plan.load("tiny").cells.BASE == Config() and plan.load("tiny").report.report([]) is None
 
 
-@pytest.mark.parametrize("name", ["tinny", "../tiny", "os.system", "/etc/passwd", "", "tiny.py"])
+@pytest.mark.parametrize(
+    "name", ["tinny", "../tiny", "os.system", "/etc/passwd", "", "tiny.py", "empty", "_hidden", "file"]
+)
 def test_nothing_else_is_an_experiment(path, name):
-    """F17: a name is one of the files' names, never a path or a module."""
+    """F17: a name is one of the folders' names, never a path or a module."""
     with pytest.raises(ConfigError, match="unknown experiment"):
-        experiment.find(name)
+        plan.find(name)
 
 
 def test_what_is_missing_of_the_contract_is_named(path):
-    path.write_text("BASE = 1\ndef cell(config): ...")
-    with pytest.raises(ConfigError, match="tiny.py is not an experiment: it has no SWEEP and no report"):
-        experiment.load(path)
+    path.write_text("BASE = 1\ndef cell(config, job): ...")
+    with pytest.raises(ConfigError, match="tiny/cells.py is not what an experiment needs: it has no STUDIES$"):
+        cells_of(path)
     path.write_text("BASE = 1\ndef cell(config: ...")
-    with pytest.raises(ConfigError, match="tiny.py, line 2"):
-        experiment.load(path)
+    with pytest.raises(ConfigError, match="cells.py, line 2"):
+        cells_of(path)
+    path.write_text("\nimport no_such_module\n")
+    with pytest.raises(ConfigError, match="tiny/cells.py, line 2: ModuleNotFoundError"):
+        cells_of(path)
+    path.with_name("report.py").write_text("")
+    with pytest.raises(ConfigError, match="tiny/report.py is not what an experiment needs: it has no report$"):
+        plan.load("tiny").report  # noqa: B018
+    path.with_name("report.py").unlink()
+    with pytest.raises(ConfigError, match="the experiment tiny has no report.py"):
+        plan.load("tiny").report  # noqa: B018
+
+
+def test_a_report_may_take_what_its_cells_define(path):
+    path.with_name("report.py").write_text("from experiments.tiny.cells import BASE\ndef report(rows): return BASE\n")
+    experiment = plan.load("tiny")
+    base = experiment.cells.BASE
+    assert experiment.report.report([]) is base
 
 
 def test_a_plan_has_whole_configs_and_overrides_as_the_config_holds_them(path):
-    cells = experiment.plan(experiment.load(path), {"model.d_model": 32}, {"num_heads": ["2"]})
+    cells = plan.plan(cells_of(path), {"model.d_model": 32}, {"num_heads": ["2"]})
     assert [cell.overrides for cell in cells] == [
         {"model.num_heads": 2, "train.weight_decay": 0.0},
         {"model.num_heads": 2, "train.weight_decay": 1.0},
@@ -58,20 +86,20 @@ def test_a_plan_has_whole_configs_and_overrides_as_the_config_holds_them(path):
 
 
 def test_a_given_value_wins_over_the_sweep_and_equal_cells_collapse(path):
-    cells = experiment.plan(experiment.load(path), {"model.num_heads": 8})
+    cells = plan.plan(cells_of(path), {"model.num_heads": 8})
     assert [cell.config.model.num_heads for cell in cells] == [8, 8]
-    assert len(experiment.plan(experiment.load(path), limit=5)) == 5
+    assert len(plan.plan(cells_of(path), limit=5)) == 5
 
 
 def test_the_number_of_rounds_is_no_part_of_a_cells_identity(path):
-    module = experiment.load(path)
-    few = experiment.plan(module)
+    module = cells_of(path)
+    few = plan.plan(module)
     module.BASE = Config(measure=MeasureConfig(rounds=50))
-    assert [cell.identity for cell in experiment.plan(module)] == [cell.identity for cell in few]
+    assert [cell.identity for cell in plan.plan(module)] == [cell.identity for cell in few]
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("given", "message"),
     [
         ({"model.num_head": 3}, "unknown config key 'model.num_head'; did you mean model.num_heads"),
         ({"model.d_model": 6}, r"model.d_model=6 is not divisible .*in the cell model.num_heads=4"),
@@ -80,63 +108,69 @@ def test_the_number_of_rounds_is_no_part_of_a_cells_identity(path):
         ({"task.seq_len": 2**20}, "longer than model.max_len"),
     ],
 )
-def test_plans_that_cannot_be_are_refused(path, given, says):
-    with pytest.raises(ConfigError, match=says):
-        experiment.plan(experiment.load(path), given)
+def test_plans_that_cannot_be_are_refused(path, given, message):
+    with pytest.raises(ConfigError, match=message):
+        plan.plan(cells_of(path), given)
 
 
-def test_what_the_given_values_make_impossible_is_left_out_and_said(path):
-    module, said = experiment.load(path), []
-    cells = experiment.plan(module, {"model.num_kv_heads": 2}, say=said.append)
+def test_cells_that_cannot_be_with_the_given_values_are_left_out_with_a_note(path):
+    module, notes = cells_of(path), []
+    cells = plan.plan(module, {"model.num_kv_heads": 2}, note=notes.append)
     assert [cell.config.model.num_heads for cell in cells] == [2, 2, 4, 4]
-    assert len(said) == 1 and "2 of the sweep's cells: model.num_heads=1 is not a multiple" in said[0]
-    assert len(experiment.plan(module, {"model.num_kv_heads": 2}, limit=3)) == 3  # of those that can be
+    (text,) = notes
+    assert text.startswith("2 cells cannot be with these options and are left out: model.num_heads=1 is not a multiple")
+    assert len(plan.plan(module, {"model.num_kv_heads": 2}, limit=3)) == 3  # of those that can be
     with pytest.raises(ConfigError, match="num_heads=1 is not a multiple"):
-        experiment.plan(module, {"model.num_kv_heads": 2}, {"num_heads": ["1"]})
+        plan.plan(module, {"model.num_kv_heads": 2}, {"num_heads": ["1"]})
 
 
 def test_an_impossible_cell_of_the_sweep_itself_is_an_error(path):
-    module = experiment.load(path)
-    module.SWEEP = grid({"model.num_heads": [1, 3]})
+    module = cells_of(path)
+    module.STUDIES = {"heads": grid({"model.num_heads": [1, 3]})}
     with pytest.raises(ConfigError, match="in the cell model.num_heads=3"):
-        experiment.plan(module)
+        plan.plan(module)
 
 
 def test_cells_that_become_one_program_are_measured_once_and_with_the_most_care(path):
-    module = experiment.load(path)
+    module = cells_of(path)
     heads = grid({"model.mixer": ["attention"], "model.num_heads": [1, 2], "model.attention": ["auto", "reference"]})
     often = grid({"model.mixer": ["attention"], "measure.rounds": [9], "measure.min_sample_seconds": [0.3]})
-    module.SWEEP = chain(heads, grid({"model.mixer": ["lstm"]}), often)
-    assert len(experiment.plan(module)) == 6
-    (cell,) = experiment.plan(module, {"model.mixer": "lstm"})
+    module.STUDIES = {"kinds": chain(heads, grid({"model.mixer": ["lstm"]})), "often": often}
+    assert len(plan.plan(module)) == 6
+    (cell,) = plan.plan(module, {"model.mixer": "lstm"})
     assert (cell.config.measure.rounds, cell.config.measure.min_sample_seconds) == (9, 0.3)
-    matched = {"model.mixer": "lstm", "measure.matching": "params"}  # to attention with so many heads
-    assert len(experiment.plan(module, matched)) > 1
+    assert cell.studies == ("kinds", "often")
 
 
-def test_the_code_version_follows_the_package_and_the_experiment_but_not_the_report(path, tmp_path, monkeypatch):
-    package = tmp_path / "package"
-    (package / "report").mkdir(parents=True)
-    monkeypatch.setattr(experiment, "PACKAGE", package)
-    versions = []
-    for file, text in [
-        (path, SOURCE + "#"),
-        (package / "ops.py", "one"),
-        (package / "ops.py", "two"),
-        (package / "report" / "page.py", "three"),
-    ]:
-        file.write_text(text)
-        versions.append(experiment.code_version(path))
-    assert len(set(versions)) == 3 and versions[2] == versions[3]
-    (package / "layers").mkdir()
-    (package / "ops.py").rename(package / "layers" / "ops.py")
-    assert experiment.code_version(path) not in versions
+def test_a_mixer_whose_width_is_matched_to_attention_reads_attentions_keys(path):
+    @dataclass(frozen=True)
+    class Axes(MeasureConfig):
+        matching: str = "width"
+
+    module = cells_of(path)
+    module.BASE = Config(measure=Axes())
+    module.STUDIES = {"heads": grid({"model.mixer": ["attention"], "model.num_heads": [1, 2]})}
+    assert len(plan.plan(module, {"model.mixer": "lstm"})) == 1
+    assert len(plan.plan(module, {"model.mixer": "lstm", "measure.matching": "params"})) == 2
+
+
+def test_a_cell_of_several_studies_is_there_once(path):
+    module = cells_of(path)
+    heads, lengths = grid({"model.num_heads": [1, 4]}), grid({"model.num_heads": [4], "task.seq_len": [64, 256]})
+    module.STUDIES = {"heads": heads, "lengths": lengths, "both": chain(heads, lengths)}
+    found = [(c.config.model.num_heads, c.config.task.seq_len, c.studies) for c in plan.plan(module)]
+    assert found == [(1, 256, ("heads", "both")), (4, 256, ("heads", "both", "lengths")), (4, 64, ("lengths", "both"))]
+    kept = plan.plan(module, wanted={"seq_len": ["64"]})
+    assert [(c.config.task.seq_len, c.studies) for c in kept] == [(64, ("lengths", "both"))]
+    module.STUDIES = {"heads": []}
+    with pytest.raises(ConfigError, match="studies are empty"):
+        plan.plan(module)
 
 
 def test_an_edit_of_the_same_second_and_length_is_read(tmp_path):
     """Bytecode is cached by second and length: it would be the old text that runs."""
-    path = tmp_path / "edited.py"
+    path = tmp_path / "cells.py"
     for answer in ("11", "22"):
-        path.write_text(f"BASE = SWEEP = cell = report = {answer}\n")
+        path.write_text(f"BASE = STUDIES = cell = {answer}\n")
         os.utime(path, (1_000_000_000, 1_000_000_000))
-        assert int(answer) == experiment.load(path).BASE
+        assert int(answer) == cells_of(path).BASE

@@ -1,7 +1,6 @@
 """Rows on disk: whole lines from many writers, torn ends, the lock, what must not be written or mixed."""
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -11,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transformer_jax import rows
+from transformer_jax.host.folders import FolderError
+from transformer_jax.lab import rows
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def header(name="h", **changes):
@@ -55,7 +55,7 @@ def test_a_retried_row_replaces_the_first_try(tmp_path):
 WRITER = """if True:
     import sys
     from pathlib import Path
-    from transformer_jax import rows
+    from transformer_jax.lab import rows
     for number in range(500):
         entry = {"kind": "row", "key": sys.argv[2], "round": number, "text": "x" * (number % 200)}
         rows.append(Path(sys.argv[1]), entry)
@@ -106,7 +106,7 @@ def test_a_full_disk_leaves_whole_lines(tmp_path):
     code = """if True:
         import resource, sys
         from pathlib import Path
-        from transformer_jax import rows
+        from transformer_jax.lab import rows
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
         try:
             for n in range(100):
@@ -129,50 +129,8 @@ def test_nan_is_not_written(tmp_path):
 
 
 def test_a_missing_file_is_said(tmp_path):
-    with pytest.raises(rows.FolderError, match="holds no results"):
+    with pytest.raises(FolderError, match="holds no results"):
         rows.read(tmp_path)
-
-
-def test_a_second_runner_is_refused_and_a_dead_one_is_not_waited_for(tmp_path):
-    code = """if True:
-        import sys, time
-        from pathlib import Path
-        from transformer_jax import rows
-        with rows.locked(Path(sys.argv[1])):
-            print("locked", flush=True)
-            time.sleep(60)
-    """
-    other = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, cwd=ROOT)
-    try:
-        other.stdout.readline()
-        with pytest.raises(rows.FolderError, match=f"in use by process {other.pid}"):
-            with rows.locked(tmp_path):
-                pass
-    finally:
-        other.kill()
-        other.wait()
-        other.stdout.close()
-    with rows.locked(tmp_path):
-        assert (tmp_path / ".lock").read_text() == str(os.getpid())
-
-
-def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(rows.FolderError, match="cannot be written: Not a directory"):
-        with rows.locked(tmp_path / "file" / "below"):
-            pass
-    monkeypatch.setattr(os, "access", lambda *_: False)  # the tests may run as root, who may write anything
-    write(tmp_path, header())
-    with pytest.raises(rows.FolderError, match="rows.jsonl cannot be written: it is read-only"):
-        with rows.locked(tmp_path):
-            pass
-
-
-def test_a_full_disk_is_refused_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(rows.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 5 * 2**20}))
-    with pytest.raises(rows.FolderError, match="a disk with 5 MB left; at least 32 MB are needed"):
-        with rows.locked(tmp_path):
-            pass
 
 
 def test_home_and_secrets_are_not_written(tmp_path, monkeypatch):
@@ -188,7 +146,7 @@ def test_home_and_secrets_are_not_written(tmp_path, monkeypatch):
 @pytest.mark.parametrize("what", rows.COMPARED)
 def test_rows_of_another_device_threads_or_precision_are_not_compared(tmp_path, what):
     write(tmp_path, header("one"), row(head="one"), header("two", **{what: "other"}), row("k2", 1, "two"))
-    with pytest.raises(rows.FolderError, match=rf"differ in {what} \(same and other\) cannot be compared"):
+    with pytest.raises(FolderError, match=rf"differ in {what} \(same and other\) cannot be compared"):
         rows.current(rows.read(tmp_path))
 
 
@@ -205,9 +163,7 @@ def test_rows_of_other_code_or_jax_are_left_out_with_a_note(tmp_path):
     )
     kept = rows.current(rows.read(tmp_path))
     assert [r["tokens"] for r in kept.rows] == [3]
-    assert kept.notes == [
-        "2 rows of other code or another jax were left out (--accept-stale takes those of other code)"
-    ]
+    assert kept.notes == ["2 rows of other code, data or jax were left out (--accept-stale takes those of other code)"]
     write(tmp_path, header("accepting", accept_stale=True))
     assert [r["tokens"] for r in rows.current(rows.read(tmp_path)).rows] == [1, 3]
 
@@ -226,5 +182,82 @@ def test_many_damaged_lines_are_one_note_and_a_folder_is_no_file(tmp_path):
     assert "line 3 and 499 more" in note
     (tmp_path / rows.FILE).unlink()
     (tmp_path / rows.FILE).mkdir()
-    with pytest.raises(rows.FolderError, match="is a folder"):
+    with pytest.raises(FolderError, match="is a folder"):
         rows.read(tmp_path)
+
+
+def test_a_line_of_several_rows_becomes_as_many_numbered_by_part(tmp_path):
+    several = row() | {"rows": [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]}
+    write(tmp_path, header(), several, row(round_=1, tokens=3))
+    for found in (rows.read(tmp_path), rows.current(rows.read(tmp_path))):
+        shown = [(r["round"], r.get("part"), r.get("step"), r["task.seq_len"]) for r in found.rows]
+        assert shown == [(0, 0, 1, 8), (0, 1, 2, 8), (1, None, None, 8)] and "rows" not in found.rows[0]
+    write(tmp_path, several | {"rows": [{"step": 1, "loss": 9.0}]})  # a later try replaces all of an earlier one
+    assert [r.get("loss") for r in rows.current(rows.read(tmp_path)).rows] == [9.0, None]
+    write(tmp_path, header("b", code="newer", accept_stale=True), row("k2", 0, "b") | {"rows": [{"loss": 5.0}] * 3})
+    assert [r.get("loss") for r in rows.current(rows.read(tmp_path)).rows] == [5.0, 5.0, 5.0, None]
+
+
+def studied(name="h", **studies):
+    return header(name, base={"task.seq_len": 8, "model.num_heads": 4, "measure.rounds": 5}, studies=studies)
+
+
+def in_study(folder):
+    return [r["studies"] for r in rows.current(rows.read(folder)).rows]
+
+
+def test_a_row_knows_its_studies_by_its_whole_config(tmp_path):
+    """A row of the study of heads is none of the study of lengths, though a length is all that this one sets."""
+    heads = [{"task.seq_len": 8, "model.num_heads": n} for n in (1, 4)]
+    write(tmp_path, studied(length=[{"task.seq_len": 8}, {"task.seq_len": 16}], heads=heads))
+    for n, (seq_len, num_heads) in enumerate([(8, 1), (8, 4), (16, 4), (16, 1)]):
+        write(tmp_path, row(str(n), **{"task.seq_len": seq_len, "model.num_heads": num_heads}))
+    assert in_study(tmp_path) == [("heads",), ("length", "heads"), ("length",), ()]
+
+
+def test_a_launch_that_planned_a_part_leaves_the_other_rows_in_their_studies(tmp_path):
+    write(tmp_path, studied(length=[{"task.seq_len": n} for n in (8, 16)]), row("a"), row("b", **{"task.seq_len": 16}))
+    write(tmp_path, studied("later", short=[{"task.seq_len": 8}]))
+    assert in_study(tmp_path) == [("short",), ("length",)]
+
+
+def test_rows_from_before_studies_had_names_can_be_given_those_of_today(tmp_path):
+    old = header(base={"task.seq_len": 8, "model.vocab_size": 256, "measure.rounds": 5})
+    write(tmp_path, old, row("a"), row("b", **{"task.seq_len": 16}))
+    read = rows.read(tmp_path).rows
+    assert [r["studies"] for r in read] == [(), ()]
+    known = {"base": {"task.seq_len": 8, "model.causal": True}, "studies": {"length": [{"task.seq_len": 16}]}}
+    assert [r["studies"] for r in rows.with_studies(read, [known])] == [(), ("length",)]
+
+
+DAMAGES = [
+    '"tokens": NaN', '"tokens": Infinity', '"tokens": 1e999', '"tokens": [1]', '"tokens": {}', '"round": "0"',
+    '"round": true', '"key": 3', '"status": null', '"task.seq_len": "eight"', '"rows": []', '"rows": [1]',
+    '"rows": [{"loss": NaN}]', '"rows": 7', '"header": ["h"]', '"deep": ' + "[" * 100_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage[:20])
+def test_a_row_that_no_run_writes_is_dropped_not_stumbled_over(tmp_path, damage):
+    write(tmp_path, header(), row("good"))
+    line = '{"kind": "row", "key": "k", "round": 0, "status": "ok", "header": "h", ' + damage + "}\n"
+    with (tmp_path / rows.FILE).open("a") as file:
+        file.write(line)
+    read = rows.read(tmp_path)
+    assert [r["key"] for r in rows.current(read).rows] == ["good"] and "line 3: torn or damaged" in read.notes[0]
+
+
+@pytest.mark.parametrize(
+    "damage", [{"base": 3}, {"versions": None}, {"id": []}, {"studies": [1]}, {"studies": {"a": [3]}}, {"data": 1}]
+)
+def test_a_header_that_no_run_writes_is_dropped(tmp_path, damage):
+    write(tmp_path, header(), row(), header("other") | damage)
+    assert len(rows.current(rows.read(tmp_path)).rows) == 1
+
+
+def test_rows_of_other_data_are_left_out_and_of_data_that_a_later_plan_does_not_read_are_not(tmp_path):
+    write(tmp_path, header("a", data={"text": "1"}), row("k1", 0, "a"), header("b", data={"images": "1"}))
+    assert len(rows.current(rows.read(tmp_path)).rows) == 1
+    write(tmp_path, header("c", data={"text": "2"}))
+    left = rows.current(rows.read(tmp_path))
+    assert left.rows == [] and "1 rows of other code, data or jax" in left.notes[0]

@@ -13,10 +13,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from transformer_jax import experiment, process, progress, rows, runner
 from transformer_jax.config import Config, ConfigError, with_overrides
+from transformer_jax.host.folders import FolderError
+from transformer_jax.lab import display, rows, schedule, supervisor
+from transformer_jax.lab.plan import Experiment, plan
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 # Three cells of two rounds; the one with seq_len 13 misbehaves. No jax: a worker starts in 0.1 s.
 EXPERIMENT = '''"""A tiny experiment."""
@@ -26,28 +28,36 @@ from transformer_jax.lab.sweep import grid
 
 USES_JAX = False
 BASE = Config(measure=MeasureConfig(rounds=2))
-SWEEP = grid({"task.seq_len": [11, 13, 17]})
+STUDIES = {"length": grid({"task.seq_len": [11, 13, 17]})}
 
-def cell(config):
+def cell(config, job):
     seq_len = config.task.seq_len
     if seq_len == 13:
         FAULT
     return {"doubled": 2 * seq_len}
-
+'''
+REPORT = '''"""Its report."""
 def report(rows):
-    raise AssertionError("the runner draws nothing")
+    raise AssertionError("the schedule draws nothing")
 '''
 
 
-def write_experiment(folder: Path, fault: str = "pass") -> Path:
-    path = folder / "tiny.py"
+def write_experiment(folder: Path, fault: str = "pass", name: str = "tiny") -> Path:
+    """The cells.py of an experiment made of the two texts."""
+    path = folder / name / "cells.py"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(EXPERIMENT.replace("FAULT", fault.replace("\n", "\n        ")))
+    path.with_name("report.py").write_text(REPORT)
     return path
 
 
-def run(path: Path, folder: Path, given=None, **options) -> runner.Summary:
-    module = experiment.load(path)
-    return runner.run(path, module, experiment.plan(module, given), folder, given=given, **options)
+def load(path: Path) -> Experiment:
+    return Experiment(path.parent.name, path.parent)
+
+
+def run(path: Path, folder: Path, given=None, **options) -> schedule.Summary:
+    experiment = load(path)
+    return schedule.run(experiment, plan(experiment.cells, given), folder, given=given, **options)
 
 
 def rows_by_cell(folder: Path) -> dict[int, list[dict]]:
@@ -85,12 +95,12 @@ def hang(tmp_path, monkeypatch) -> str:
         return time.monotonic() + (1000 if reached.exists() and next(looks) else 0)
 
     clock = SimpleNamespace(sleep=time.sleep, monotonic=monotonic)
-    monkeypatch.setattr(process, "time", clock)
+    monkeypatch.setattr(supervisor, "time", clock)
     return f"open({str(reached)!r}, 'w').close()\ntime.sleep(600)"
 
 
 @pytest.mark.parametrize(
-    ("fault", "status", "said"),
+    ("fault", "status", "columns"),
     [
         ("raise MemoryError('Unable to allocate 2.00 KiB')", "oom", {"requested_bytes": 2048}),
         (
@@ -110,11 +120,11 @@ def hang(tmp_path, monkeypatch) -> str:
         ("sys.exit('enough')", "failed", {"message": "SystemExit: enough"}),
         ("return {'doubled': float('nan'), 'kept': 1}", "nan", {"doubled": None, "kept": 1}),
         ("return {'doubled': -float('inf')}", "nan", {"doubled": None}),
-        ("return [1]", "failed", {"message": "TypeError: cell must return a dict, not list"}),
+        ("return [1]", "failed", {"message": "TypeError: cell must return a dict or a list of dicts, not int"}),
         ("hang", "timeout", {"message": "no answer within 60 s"}),
     ],
 )
-def test_a_fault_is_a_row_and_no_other_cell_notices(tmp_path, hang, fault, status, said):
+def test_a_fault_is_a_row_and_no_other_cell_notices(tmp_path, hang, fault, status, columns):
     """F10, F11: the cell's status says what happened, once; the others have all their rounds."""
     path = write_experiment(tmp_path, hang if fault == "hang" else fault)
     summary = run(path, tmp_path / "out", timeout=60)
@@ -123,7 +133,7 @@ def test_a_fault_is_a_row_and_no_other_cell_notices(tmp_path, hang, fault, statu
         ("ok", 2 * n) for n in (11, 17) for _ in range(2)
     ]
     (row,) = cells[13]
-    assert row["status"] == status and {name: row[name] for name in said} == said
+    assert row["status"] == status and {name: row[name] for name in columns} == columns
     assert summary.cells == {"ok": 2, status: 1} and summary.added == {"ok": 4, status: 1}
     if status == "failed":
         assert "Traceback" in row["traceback"]
@@ -131,7 +141,7 @@ def test_a_fault_is_a_row_and_no_other_cell_notices(tmp_path, hang, fault, statu
 
 
 def test_memory_that_xla_does_not_get_is_a_row_and_the_next_cell_is_unaffected(tmp_path):
-    """F10, with the allocator's own words."""
+    """F10, with the message of the allocator itself."""
     path = write_experiment(tmp_path, "import jax.numpy\njax.numpy.zeros(2**46, 'int8').block_until_ready()")
     path.write_text(
         path.read_text().replace("USES_JAX = False", "").replace("2 * seq_len", "int(numpy.int32(2)) * seq_len")
@@ -144,17 +154,6 @@ def test_memory_that_xla_does_not_get_is_a_row_and_the_next_cell_is_unaffected(t
     assert "RESOURCE_EXHAUSTED" in row["message"] and row["requested_bytes"] == 2**46
 
 
-@pytest.mark.parametrize(("error", "replaced"), [("JaxRuntimeError", True), ("ValueError", False)])
-def test_a_worker_whose_runtime_failed_is_replaced(tmp_path, error, replaced):
-    fault = f"class JaxRuntimeError(RuntimeError): pass\nraise {error}('INTERNAL: CUDA_ERROR_ILLEGAL_ADDRESS')"
-    with process.Worker(write_experiment(tmp_path, fault)) as worker:
-        worker.start()
-        first = worker._process.pid
-        assert worker.run(with_overrides(Config(), {"task.seq_len": 13}), 60)["status"] == "failed"
-        worker.start()
-        assert (worker._process.pid != first) == replaced
-
-
 def test_predictions_come_from_the_worker_and_only_for_what_is_missing(tmp_path, monkeypatch):
     path, predicted = write_experiment(tmp_path), []
     pids = tmp_path / "pids"
@@ -164,7 +163,7 @@ def predict(config):
     open({str(pids)!r}, "a").write(f"{{os.getpid()}}\\n")
     return {{"seconds": config.task.seq_len / 2}}
 """)
-    monkeypatch.setattr(runner, "Eta", lambda seconds: predicted.append(seconds) or progress.Eta(seconds))
+    monkeypatch.setattr(schedule, "Eta", lambda seconds: predicted.append(seconds) or display.Eta(seconds))
     for _ in range(2):
         run(path, tmp_path / "out")
     assert [sorted(seconds.values()) for seconds in predicted] == [[5.5, 6.5, 8.5], []]
@@ -186,9 +185,9 @@ def test_a_run_leaves_the_accelerator_to_the_worker(tmp_path):
     path = write_experiment(tmp_path, "import jax\njax.devices()")
     with path.open("a") as file:
         file.write("""
-from transformer_jax.lab.plan import find, load
-predict = load(find("attention_cost")).predict
-BASE = Config(measure=MeasureConfig(rounds=1, level="op"))
+def predict(config):
+    import jax
+    return {"seconds": float(jax.numpy.ones(()))}
 """)
     path.write_text(path.read_text().replace("USES_JAX = False", ""))
     code = DRIVER.replace("sys.exit(", "assert summary.cells == {'ok': 3} and 'jax' not in sys.modules; sys.exit(")
@@ -225,52 +224,20 @@ os.kill(os.getpid(), 9)"""
 
 def test_a_kill_is_out_of_memory_only_where_the_kernel_says_so(tmp_path, monkeypatch):
     counts = iter(range(100))
-    monkeypatch.setattr(process, "oom_kills", lambda: next(counts))
+    monkeypatch.setattr(supervisor, "oom_kills", lambda: next(counts))
     assert run(write_experiment(tmp_path, "os.kill(os.getpid(), 9)"), tmp_path / "out").cells["oom"] == 1
     (row,) = rows_by_cell(tmp_path / "out")[13]
     assert row["message"] == "the worker was killed by SIGKILL when memory ran out"
 
 
-def test_what_another_cell_printed_is_no_evidence(tmp_path):
-    path = write_experiment(tmp_path, "os.kill(os.getpid(), 9)")
-    with process.Worker(path) as worker:
-        worker.start()
-        worker._log.write(b"an earlier cell ran out of memory")
-        worker._log.flush()
-        assert worker.run(with_overrides(Config(), {"task.seq_len": 13}), 10)["status"] == "killed"
-
-
-def test_the_kernels_counter_is_read():
-    assert process.oom_kills() >= 0
-
-
-def test_a_worker_that_died_between_cells_blames_none(tmp_path):
-    path = write_experiment(tmp_path)
-    config = experiment.load(path).BASE
-    with process.Worker(path) as worker:
-        assert worker.run(config, 10)["status"] == "ok"
-        os.kill(worker._process.pid, signal.SIGKILL)
-        wait_until(worker._has_exited)
-        assert worker.run(config, 10)["status"] == "ok"
-
-
 def test_a_worker_that_cannot_start_says_why(tmp_path):
     path = write_experiment(tmp_path)
-    module = experiment.load(path)
+    experiment = load(path)
+    cells = plan(experiment.cells)
     path.write_text("raise RuntimeError('no device here')")
-    with pytest.raises(process.WorkerError, match="no device here"):
-        runner.run(path, module, experiment.plan(module), tmp_path / "out")
+    with pytest.raises(supervisor.WorkerError, match="no device here"):
+        schedule.run(experiment, cells, tmp_path / "out")
     assert not (tmp_path / "out" / rows.FILE).exists()
-
-
-def test_code_that_changes_under_a_run_ends_it(tmp_path):
-    path = write_experiment(tmp_path)
-    with process.Worker(path) as worker:
-        worker.start()
-        worker.kill()
-        path.write_text(path.read_text() + "# edited\n")
-        with pytest.raises(process.WorkerError, match="code changed while cells were run"):
-            worker.start()
 
 
 def test_a_rerun_adds_nothing_and_more_rounds_only_add(tmp_path):
@@ -296,11 +263,11 @@ def test_retry_failed_tries_again_and_goes_on_when_it_works(tmp_path):
 
 def test_rounds_are_interleaved_in_an_order_of_their_own(tmp_path):
     path = write_experiment(tmp_path)
-    module = experiment.load(path)
-    module.SWEEP = [{"task.seq_len": n} for n in range(1, 41)]
+    module = load(path).cells
+    module.STUDIES = {"length": [{"task.seq_len": n} for n in range(1, 41)]}
     orders = []
     for seed in (0, 0, 1):
-        calls = list(runner._calls(experiment.plan(module), {}, seed))
+        calls = list(schedule._calls(plan(module), {}, seed))
         assert [round_ for round_, _ in calls] == [0] * 40 + [1] * 40
         orders.append([[c.config.task.seq_len for r, c in calls if r == n] for n in (0, 1)])
     assert orders[0] == orders[1] != orders[2]
@@ -324,11 +291,11 @@ def test_rows_torn_anywhere_are_refilled_to_the_same_file(tmp_path):
 DRIVER = """if True:
     import sys
     from pathlib import Path
-    from transformer_jax import experiment, runner
     from transformer_jax.host.signals import RESUMABLE
-    path = Path(sys.argv[1])
-    module = experiment.load(path)
-    summary = runner.run(path, module, experiment.plan(module), Path(sys.argv[2]))
+    from transformer_jax.lab import plan, schedule
+    folder = Path(sys.argv[1]).parent
+    experiment = plan.Experiment(folder.name, folder)
+    summary = schedule.run(experiment, plan.plan(experiment.cells), Path(sys.argv[2]))
     sys.exit(RESUMABLE if summary.interrupted else 0)
 """
 
@@ -352,10 +319,10 @@ def test_a_runner_killed_again_and_again_ends_with_the_rows_of_an_unbroken_run(t
     broken = tmp_path / "broken"
     for _ in range(3):
         lines = lines_in(broken)
-        runner_process = start_runner(path, broken)
+        launch = start_runner(path, broken)
         wait_until(lambda before=lines: lines_in(broken) > before)
-        runner_process.kill()
-        runner_process.communicate()
+        launch.kill()
+        launch.communicate()
     run(path, broken)
     assert sorted_lines(broken) == sorted_lines(tmp_path / "whole")
     wait_until(lambda: not any(is_alive(int(pid)) for pid in pids.read_text().split()))
@@ -370,9 +337,9 @@ def test_a_signal_stops_cleanly_with_code_75_and_the_run_can_go_on(tmp_path, num
     wait_until(lambda: pid.exists() and pid.read_text())
     began = time.monotonic()
     stopped.send_signal(number)
-    _, said = stopped.communicate(timeout=20)
+    _, text = stopped.communicate(timeout=20)
     assert (stopped.returncode, time.monotonic() - began < 5) == (75, True)
-    assert "Traceback" not in said and "stopping" in said
+    assert "Traceback" not in text and "stopping" in text
     assert not is_alive(int(pid.read_text()))
     assert rows.read(tmp_path / "out").notes == []
     path.write_text(path.read_text().replace("time.sleep(600)", "pass"))
@@ -398,7 +365,7 @@ def test_two_runners_on_one_folder(tmp_path, hang):
     path, out = write_experiment(tmp_path, hang), tmp_path / "out"
     first = start_runner(path, out)
     wait_until((tmp_path / "reached").exists)
-    with pytest.raises(rows.FolderError, match=f"in use by process {first.pid}"):
+    with pytest.raises(FolderError, match=f"in use by process {first.pid}"):
         run(path, out)
     first.kill()
     first.communicate()
@@ -418,9 +385,7 @@ def test_edited_code_is_measured_again_unless_stale_rows_are_accepted(tmp_path):
     assert run(path, out).added == {"ok": 6}
     kept = rows.current(rows.read(out))
     assert {(r["task.seq_len"], r["doubled"]) for r in kept.rows} == {(11, 33), (13, 39), (17, 51)}
-    assert kept.notes == [
-        "6 rows of other code or another jax were left out (--accept-stale takes those of other code)"
-    ]
+    assert kept.notes == ["6 rows of other code, data or jax were left out (--accept-stale takes those of other code)"]
 
 
 def test_a_folder_holds_one_experiment_one_base_and_one_kind_of_machine(tmp_path, monkeypatch):
@@ -428,14 +393,13 @@ def test_a_folder_holds_one_experiment_one_base_and_one_kind_of_machine(tmp_path
     path, out = write_experiment(tmp_path), tmp_path / "out"
     run(path, out)
     before = (out / rows.FILE).read_bytes()
-    with pytest.raises(rows.FolderError, match="cells with model.d_model=128, this run has 64: choose another --out"):
+    with pytest.raises(FolderError, match="cells with model.d_model=128, this run has 64: choose another --out"):
         run(path, out, given={"model.d_model": 64})
-    other = tmp_path / "other.py"
-    other.write_text(path.read_text())
-    with pytest.raises(rows.FolderError, match="holds the experiment tiny"):
+    other = write_experiment(tmp_path, name="other")
+    with pytest.raises(FolderError, match="holds the experiment tiny"):
         run(other, out)
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_use_thunk_runtime=false")
-    with pytest.raises(rows.FolderError, match="differ in xla_flags"):
+    with pytest.raises(FolderError, match="differ in xla_flags"):
         run(path, out)
     assert (out / rows.FILE).read_bytes() == before
 
@@ -456,55 +420,31 @@ def test_a_config_that_cannot_be_is_found_before_anything_runs(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_header_says_what_the_rows_rest_on_and_no_home(tmp_path, monkeypatch):
+def test_the_header_has_what_the_rows_rest_on_and_no_home(tmp_path, monkeypatch):
     """F29: the home directory is ~ and the environment is not listed."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PRIVATE_NOTE", "do not print me")
     path, out = write_experiment(tmp_path, "raise ValueError(__file__)"), tmp_path / "out"
     run(path, out)
     (header,) = rows.read(out).headers
-    names = "experiment base sweep commit dirty code versions platform cpu_model threads xla_flags dtype".split()
+    names = "experiment base studies rules data commit dirty code versions platform cpu_model threads dtype".split()
     assert set(names) < set(header) and header["dtype"] == "float32"
     text = (out / rows.FILE).read_text()
     assert str(tmp_path) not in text and "do not print me" not in text
-    assert rows_by_cell(out)[13][0]["message"] == "ValueError: ~/tiny.py"
-
-
-def test_the_commit_is_the_projects_own_or_none(tmp_path, monkeypatch):
-    def git(*words):
-        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        subprocess.run(["git", "-C", tmp_path, *who, *words], check=True, capture_output=True)
-
-    git("init")
-    git("commit", "--allow-empty", "-m", "empty")
-    monkeypatch.setattr(runner, "PACKAGE", tmp_path.resolve() / "transformer_jax")
-    assert len(runner._commit()["commit"]) == 40
-    (tmp_path / "site-packages").mkdir()
-    monkeypatch.setattr(runner, "PACKAGE", tmp_path.resolve() / "site-packages" / "transformer_jax")
-    assert runner._commit() == {"commit": None, "dirty": None}
-
-
-def test_the_worker_is_told_to_keep_every_compiled_program(tmp_path, monkeypatch):
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    made = process.environment()
-    assert made["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "transformer_jax" / "xla")
-    assert made["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] == "0"
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/elsewhere")
-    assert process.environment()["JAX_COMPILATION_CACHE_DIR"] == "/elsewhere"
+    assert rows_by_cell(out)[13][0]["message"] == "ValueError: ~/tiny/cells.py"
 
 
 def test_the_runner_costs_less_than_50_ms_a_measurement(tmp_path):
     path = write_experiment(tmp_path)
-    module = experiment.load(path)
-    module.SWEEP = [{"task.seq_len": n} for n in range(1, 51)]
+    experiment = load(path)
+    experiment.cells.STUDIES = {"length": [{"task.seq_len": n} for n in range(1, 51)]}
     took = []
 
-    class Stopwatch(progress.View):
+    class Stopwatch(display.View):
         def done(self, cell, row, seconds, left, eta):
             took.append(time.monotonic())
 
-    runner.run(path, module, experiment.plan(module), tmp_path / "out", view=Stopwatch())
+    schedule.run(experiment, plan(experiment.cells), tmp_path / "out", view=Stopwatch())
     assert len(took) == 100 and (took[-1] - took[0]) / 99 < 0.05
 
 
@@ -515,3 +455,129 @@ def test_rows_are_json_with_the_columns_of_the_contract(tmp_path):
         assert list(line) == ["kind", "key", "round", "status", "header", "task.seq_len", "doubled"]
         assert line["header"] == header["id"]
     assert len({line["key"] for line in lines}) == 3
+
+
+def test_a_cell_is_given_a_seed_a_folder_and_its_round(tmp_path):
+    """Two rounds have seeds so different that their lanes never share one, and a folder each."""
+    path = write_experiment(tmp_path)
+    answer = """return {"seed": job.seeded(config).train.seed, "place": str(job.folder), "at": job.round}"""
+    path.write_text(path.read_text().replace('return {"doubled": 2 * seq_len}', answer))
+    out = tmp_path / "out"
+    run(path, out, given={"train.seed": 7})
+    assert not (out / "cells").exists()  # no cell asked for it
+    found = {(r["task.seq_len"], r["round"]): r for r in rows.read(out).rows}
+    assert {(r["seed"], r["at"]) for r in found.values()} == {(7, 0), (1007, 1)}
+    for (_, round_), row in found.items():
+        assert row["place"] == str(out.absolute() / "cells" / f"{row['key']}-{round_}")
+    assert len({row["place"] for row in found.values()}) == 6
+
+
+CURVE = """job.folder.mkdir(parents=True, exist_ok=True)
+for step in range(len(list(job.folder.iterdir())), 4):
+    (job.folder / str(step)).write_text(str(os.getpid()))
+    if step == 1 and not os.path.exists("MENDED"):
+        STOP
+return [{"step": step, "loss": 8.0 / (step + 1)} for step in range(4)]"""
+
+
+@pytest.mark.parametrize("stop", ["os.kill(os.getpid(), 9)", "raise ValueError('no')"])
+def test_a_cell_that_failed_or_was_killed_goes_on_in_its_folder(tmp_path, stop):
+    fault = CURVE.replace("STOP", stop).replace("MENDED", str(tmp_path / "mended"))
+    path, out = write_experiment(tmp_path, fault), tmp_path / "out"
+    assert run(path, out).cells["ok"] == 2
+    (folder,) = (out / "cells").iterdir()
+    before = {file.name: file.read_text() for file in folder.iterdir()}
+    assert sorted(before) == ["0", "1"]
+    (tmp_path / "mended").touch()
+    assert run(path, out, retry_failed=True).cells == {"ok": 3}
+    assert {name: (folder / name).read_text() for name in before} == before  # steps that were done were not repeated
+    (first, *_) = [r for r in rows_by_cell(out)[13] if r["round"] == 0]
+    assert [(r["part"], r["step"], r["loss"]) for r in rows_by_cell(out)[13] if r["round"] == 0] == [
+        (n, n, 8.0 / (n + 1)) for n in range(4)
+    ]
+    assert first["status"] == "ok" and lines_in(out) == 1 + 4 + 1 + 2  # header, good cells, the failure, its two rounds
+
+
+def test_a_stopped_cell_goes_on_in_its_folder_at_the_next_launch(tmp_path):
+    fault = CURVE.replace("STOP", "time.sleep(600)").replace("MENDED", str(tmp_path / "mended"))
+    path, out = write_experiment(tmp_path, fault), tmp_path / "out"
+    stopped = start_runner(path, out)
+    wait_until(lambda: list(out.glob("cells/*/1")))
+    stopped.send_signal(signal.SIGTERM)
+    stopped.communicate(timeout=20)
+    assert stopped.returncode == 75
+    (first,) = out.glob("cells/*/0")
+    pid = first.read_text()
+    (tmp_path / "mended").touch()
+    assert run(path, out).cells == {"ok": 3}
+    assert first.read_text() == pid
+
+
+def test_a_worker_leaves_signals_to_its_parent(tmp_path):
+    """A cell that trains listens to signals itself, and must not take one for a request to end with half a curve."""
+    fault = """from transformer_jax.host.signals import stop_signals
+with stop_signals() as stopping:
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.1)
+    assert not stopping()
+child = subprocess.Popen(["sleep", "600"])
+child.terminate()
+assert child.wait(10) == -signal.SIGTERM"""
+    assert run(write_experiment(tmp_path, fault), tmp_path / "out").cells == {"ok": 3}
+
+
+def test_a_cell_has_its_own_time_limit_and_the_options_wins(tmp_path):
+    path, limits = write_experiment(tmp_path), []
+    config = with_overrides(Config(), {"task.seq_len": 13})
+    assert schedule._limits(load(path), None)(config) == 300.0
+    path.write_text(path.read_text() + "\ndef time_limit(config): return 3.0 * config.task.seq_len\n")
+    limits = [schedule._limits(load(path), timeout)(config) for timeout in (None, 5.0)]
+    assert limits == [39.0, 5.0]
+    path.write_text(path.read_text().replace("pass", "time.sleep(600)").replace("3.0 * config.task.seq_len", "0.5"))
+    assert run(path, tmp_path / "out").cells == {"ok": 2, "timeout": 1}
+    assert rows_by_cell(tmp_path / "out")[13][0]["message"] == "no answer within 0.5 s"
+
+
+def test_rows_rest_on_prepared_data(tmp_path):
+    """Other data under the same name make what was measured on them stale, and only that."""
+    path, digest = write_experiment(tmp_path), tmp_path / "digest"
+    digest.write_text("aa")
+    path.write_text(
+        path.read_text()
+        + f"""
+def data(config):
+    return {{f"set/{{config.task.seq_len}}.0": open({str(digest)!r}).read() if config.task.seq_len == 13 else "bb"}}
+"""
+    )
+    out = tmp_path / "out"
+    assert run(path, out).added == {"ok": 6}
+    assert rows.read(out).headers[-1]["data"] == {"set/11.0": "bb", "set/13.0": "aa", "set/17.0": "bb"}
+    assert run(path, out).added == {}
+    keys = {row["key"] for row in rows_by_cell(out)[13]}
+    digest.write_text("cc")
+    run(path, out)
+    assert len({row["key"] for row in rows_by_cell(out)[13]} - keys) == 1
+    digest.unlink()
+    with pytest.raises(ConfigError, match="No such file"):
+        run(path, out)
+
+
+def test_the_rules_of_the_report_are_in_the_header_before_the_first_row(tmp_path, monkeypatch):
+    findings = SimpleNamespace(digest=lambda rule: f"digest of {rule}")
+    monkeypatch.setitem(sys.modules, "transformer_jax.report.findings", findings)
+    path, out = write_experiment(tmp_path), tmp_path / "out"
+    path.with_name("report.py").write_text(REPORT + "RULES = {'rises': 'a rule'}\n")
+    run(path, out)
+    assert json.loads((out / rows.FILE).read_text().splitlines()[0])["rules"] == {"rises": "digest of a rule"}
+    path.with_name("report.py").write_text(REPORT + "RULES = {'rises': 'another'}\n")
+    assert run(path, out).added == {}  # nothing was measured by a rule
+    assert [h["rules"]["rises"] for h in rows.read(out).headers] == ["digest of a rule", "digest of another"]
+
+
+def test_a_report_that_cannot_be_loaded_is_found_before_anything_runs(tmp_path):
+    path, out = write_experiment(tmp_path), tmp_path / "out"
+    path.with_name("report.py").write_text("import no_such_module\n")
+    with pytest.raises(ConfigError, match="tiny/report.py, line 1: ModuleNotFoundError: No module named"):
+        run(path, out)
+    assert not out.exists()

@@ -38,15 +38,15 @@ def test_chain_joins_and_drops_repeats():
 
 
 @pytest.mark.parametrize(
-    ("axes", "says"),
+    ("axes", "message"),
     [
         ({"a.x": []}, "'a.x' must list at least one value"),
         ({"a.x": "lstm"}, "'a.x' must list at least one value, not 'lstm'"),
         ({"a.x": 3}, "'a.x' must list"),
     ],
 )
-def test_malformed_axes_are_refused(axes, says):
-    with pytest.raises(ConfigError, match=says):
+def test_malformed_axes_are_refused(axes, message):
+    with pytest.raises(ConfigError, match=message):
         grid(axes)
 
 
@@ -85,15 +85,15 @@ def test_only_reads_values_as_a_person_types_them(value, text):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "says"),
+    ("wanted", "message"),
     [
         ({"seq_length": ["64"]}, "no axis 'seq_length'; did you mean task.seq_len"),
         ({"seq_len": ["64", "65"]}, "no seq_len=65: task.seq_len takes 64, 128, 256"),
         ({"mixer": ["lstm"], "num_heads": ["4"]}, "no cell of the sweep has all of mixer=lstm num_heads=4"),
     ],
 )
-def test_only_names_what_does_not_match(wanted, says):
-    with pytest.raises(ConfigError, match=says):
+def test_only_names_what_does_not_match(wanted, message):
+    with pytest.raises(ConfigError, match=message):
         only(SWEEP, wanted)
 
 

@@ -1,10 +1,10 @@
-"""What a worker says of rows and errors, without its process."""
+"""What a worker makes of rows and errors, without its process."""
 
 import numpy as np
 import pytest
 
-from transformer_jax import worker
 from transformer_jax.config import Config
+from transformer_jax.lab import worker
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,29 @@ def test_scalars_of_numpy_become_plain():
     assert [type(v) for v in worker.plain(row).values()] == [float, int, bool, float, type(None), str]
 
 
-@pytest.mark.parametrize("row", [{"x": [1]}, {"x": np.zeros(2)}, {"key": 1}, {"model.mixer": "gru"}, {3: 1}, None])
+def test_several_rows_are_one_outcome():
+    curve = [{"step": np.int64(1), "loss": 2.0}, {"step": 2, "loss": float("nan")}]
+    outcome = worker.attempt(lambda config: curve[:1], Config())
+    assert outcome == {"status": "ok", "rows": [{"step": 1, "loss": 2.0}]}
+    outcome = worker.attempt(lambda config: curve, Config())
+    assert outcome == {"status": "nan", "rows": [{"step": 1, "loss": 2.0}, {"step": 2, "loss": None}]}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"x": [1]},
+        {"x": np.zeros(2)},
+        {"key": 1},
+        {"part": 1},
+        {"model.mixer": "gru"},
+        {3: 1},
+        None,
+        [],
+        [1],
+        [{}, None],
+    ],
+)
 def test_rows_that_are_not_flat_or_take_the_runners_names_fail(row):
     assert worker.attempt(lambda config: row, Config())["status"] == "failed"
 
@@ -61,5 +83,5 @@ def test_a_long_traceback_keeps_its_end():
         raise ValueError("x" * 100_000)
 
     assert len(worker.attempt(cell, Config())["message"]) == worker.MAX_TEXT
-    said = worker.attempt(lambda config: deep(300), Config())["traceback"]
-    assert len(said) < worker.MAX_TEXT + 10 and said.endswith("KeyError: ('end',)\n")
+    text = worker.attempt(lambda config: deep(300), Config())["traceback"]
+    assert len(text) < worker.MAX_TEXT + 10 and text.endswith("KeyError: ('end',)\n")

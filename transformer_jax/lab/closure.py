@@ -18,7 +18,7 @@ _NOT_SYNTAX = {"ctx", "kind", "type_comment", "type_ignores"}
 
 
 class Source(NamedTuple):
-    """What a module's text says, whatever its comments."""
+    """A module without its comments."""
 
     digest: bytes
     imports: tuple[tuple[int, str, tuple[str, ...]], ...]
@@ -72,7 +72,7 @@ def _file(name: str, root: Path) -> Path | None:
 
 @cache
 def source(text: bytes) -> Source:
-    """Hashes a module's syntax and lists its imports, in one walk; kept by the text for as long as the process lives."""
+    """Hashes a module's syntax and lists its imports, in one walk; kept by the text while the process lives."""
     pieces: list[str] = []
     imports: list[tuple[int, str, tuple[str, ...]]] = []
     write = pieces.append

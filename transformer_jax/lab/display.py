@@ -1,10 +1,7 @@
 """What a person sees of a run while it goes: a live table on a terminal, now and then a line elsewhere."""
 
-import contextlib
-import os
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TextIO
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console, Group
 from rich.live import Live

@@ -44,7 +44,7 @@ class Cell:
 
     overrides: dict[str, Any]  # what the studies set
     config: Config  # all of it
-    identity: str  # the config as text, without what only says how often it is measured
+    identity: str  # the config as text, without measure.rounds
     studies: tuple[str, ...] = ()  # those that it is in
 
 
@@ -102,7 +102,7 @@ def _load(path: Path, required: Sequence[str]) -> ModuleType:
 
 
 def line_in(path: Path, error: BaseException) -> str:
-    """", line 12": the last line of the file that the error passed through; "" if it passed through none."""
+    """ ", line 12": the last line of the file that the error passed through; "" if it passed through none."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     return f", line {lines[-1]}" if lines else ""
 

@@ -106,7 +106,15 @@ def read(folder: Path) -> Results:
 
 def _check_header(header: dict) -> None:
     """Raises TypeError where a header lacks what reading needs."""
-    kinds = {"id": str, "base": dict, "versions": dict, "code": str, "accept_stale": bool, "studies": dict, "data": dict}
+    kinds = {
+        "id": str,
+        "base": dict,
+        "versions": dict,
+        "code": str,
+        "accept_stale": bool,
+        "studies": dict,
+        "data": dict,
+    }
     header = {"studies": {}, "data": {}} | header  # earlier code did not write them
     sound = all(isinstance(header.get(name), kind) for name, kind in kinds.items())
     if not sound or any(not isinstance(one, dict) for of_study in header["studies"].values() for one in of_study):
@@ -161,7 +169,7 @@ def current(results: Results) -> Results:
     stale = sum(row["header"] not in trusted for row in results.rows)
     notes = []
     if stale:
-        notes = [f"{stale} rows of other code or another jax were left out (--accept-stale takes those of other code)"]
+        notes = [f"{stale} rows of other code, data or jax were left out (--accept-stale takes those of other code)"]
     headers = list(trusted.values())
     return Results(headers, with_studies(found, headers), results.notes + notes)
 
@@ -195,7 +203,7 @@ def _config_text(columns: Mapping[str, Any], keys: Sequence[str]) -> str:
 
 
 def identity(row: dict, header: dict) -> str:
-    """The row's config as `config.canonical_json` writes it, without what only says how often it is run."""
+    """The row's config as `config.canonical_json` writes it, without measure.rounds."""
     config = {key: row[key] for key in header["base"] if key not in NOT_IN_KEY}
     return json.dumps(config, sort_keys=True, separators=(",", ":"))
 

@@ -1,26 +1,22 @@
 """Runs the cells of an experiment, each round in a random order, so that only what is missing is ever run."""
 
-import json
-import os
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from transformer_jax.config import ConfigError, content_key, flatten
+from transformer_jax.config import Config, ConfigError
 from transformer_jax.host.folders import FolderError, locked
-from transformer_jax.host.provenance import commit
 from transformer_jax.host.signals import stop_signals
 from transformer_jax.lab import rows
 from transformer_jax.lab.display import Eta, View
+from transformer_jax.lab.launch import Launch, make_header, rule_digests
 from transformer_jax.lab.plan import Cell, Experiment
 from transformer_jax.lab.supervisor import Stopped, Worker
-from transformer_jax.lab.sweep import Job
 
 TIMEOUT_SECONDS = 300.0
-SEED_STEP = 1000  # between the seeds of two rounds: a cell's lanes, seed, seed + 1, ..., lie between them
 
 Statuses = dict[tuple[str, int], str]  # by (identity of the cell, round)
 
@@ -29,27 +25,6 @@ class Summary(NamedTuple):
     added: Counter  # statuses of the rows that this launch wrote
     cells: Counter  # how the plan's cells stand now: "ok", "missing", or what went wrong
     interrupted: bool
-
-
-class Launch(NamedTuple):
-    """What one launch runs in, and under which header."""
-
-    worker: Worker
-    folder: Path
-    header: dict
-    data: dict[str, dict[str, str]]  # by identity of the cell: the prepared data that it reads
-    timeout: float | None
-
-    def key(self, cell: Cell) -> str:
-        """Names what a row of the cell depends on: config, code, jax, device, prepared data."""
-        header, data = self.header, self.data.get(cell.identity)
-        versions = [str(header["versions"][name]) for name in ("jax", "jaxlib")]
-        texts = [json.dumps(data, sort_keys=True)] if data else []
-        return content_key(cell.identity, header["code"], *versions, header["device"], *texts)
-
-    def job(self, cell: Cell, round_: int) -> Job:
-        folder = Path(os.path.abspath(self.folder)) / "cells" / f"{self.key(cell)}-{round_}"
-        return Job(cell.config.train.seed + SEED_STEP * round_, folder, round_)
 
 
 def run(
@@ -93,7 +68,8 @@ def run(
             data = _data(experiment, cells, worker)
         except Stopped:
             return Summary(Counter(), Counter(missing=len(cells)), True)
-        facts |= {"rules": rules, "data": {name: digest for of_cell in data.values() for name, digest in of_cell.items()}}
+        all_data = {name: digest for of_cell in data.values() for name, digest in of_cell.items()}
+        facts = facts | {"rules": rules, "data": all_data}
         header = make_header(experiment, cells, given or {}, facts, accept_stale)
         statuses, notes = _open(folder, header)
         if retry_failed:
@@ -101,9 +77,9 @@ def run(
         calls = list(_calls(cells, statuses, seed))
         view.start(len(calls), notes)
         try:
-            launch = Launch(worker, folder, header, data, timeout)
-            eta = Eta(_predicted(calls, launch) if hasattr(experiment.cells, "predict") else None)
-            added = _measure(calls, launch, getattr(experiment.cells, "time_limit", None), view, eta)
+            eta = Eta(_predicted(calls, worker) if hasattr(experiment.cells, "predict") else None)
+            limit = _limits(experiment, timeout)
+            added = _measure(calls, worker, Launch(folder, header, data), limit, view, eta)
         finally:
             view.stop()
         statuses |= {(identity, round_): status for identity, round_, status in added}
@@ -111,20 +87,19 @@ def run(
         return Summary(Counter(status for *_, status in added), stands, stopping() and stands["missing"] > 0)
 
 
-def _measure(calls, launch: Launch, time_limit, view: View, eta: Eta) -> list[tuple[str, int, str]]:
+def _measure(calls, worker: Worker, launch: Launch, limit, view: View, eta: Eta) -> list[tuple[str, int, str]]:
     """Makes the calls, in order, until all are made or the user stops; (identity, round, status) of each."""
     added, bad = [], set()
     for index, (round_, cell) in enumerate(calls):
         if cell.identity in bad:
             continue
-        limit = launch.timeout or (time_limit(cell.config) if time_limit else TIMEOUT_SECONDS)
         began = time.monotonic()
         try:
-            outcome = launch.worker.run(cell.config, limit, launch.job(cell, round_))
+            outcome = worker.run(cell.config, limit(cell.config), launch.job(cell, round_))
         except Stopped:
             break
         seconds = time.monotonic() - began
-        row = make_row(cell, round_, outcome, launch)
+        row = launch.row(cell, round_, outcome)
         rows.append(launch.folder / rows.FILE, row)
         added.append((cell.identity, round_, row["status"]))
         if row["status"] != "ok":
@@ -133,6 +108,13 @@ def _measure(calls, launch: Launch, time_limit, view: View, eta: Eta) -> list[tu
         left = [c.identity for _, c in calls[index + 1 :] if c.identity not in bad]
         view.done(cell, row, seconds, len(left), eta.remaining(left))
     return added
+
+
+def _limits(experiment: Experiment, timeout: float | None) -> Callable[[Config], float]:
+    """Gives the seconds that one call of a cell may take."""
+    if timeout is not None:
+        return lambda config: timeout
+    return getattr(experiment.cells, "time_limit", lambda config: TIMEOUT_SECONDS)
 
 
 def _calls(cells: Sequence[Cell], statuses: Statuses, seed: int) -> Iterator[tuple[int, Cell]]:
@@ -151,51 +133,12 @@ def _standing(cell: Cell, statuses: Statuses) -> str:
     return bad[0] if bad else "missing" if "missing" in of_cell else "ok"
 
 
-def make_row(cell: Cell, round_: int, outcome: dict, launch: Launch) -> dict:
-    """One line of rows.jsonl; nothing in it depends on when, or in which launch, it was measured."""
-    place = {"kind": "row", "key": launch.key(cell), "round": round_}
-    columns = {"rows": outcome["rows"]} if "rows" in outcome else outcome.get("row", {})
-    reasons = {name: outcome[name] for name in ("message", "traceback", "requested_bytes") if name in outcome}
-    return place | {"status": outcome["status"], "header": launch.header["id"]} | cell.overrides | columns | reasons
-
-
-def make_header(
-    experiment: Experiment, cells: Sequence[Cell], given: Mapping, facts: dict, accept_stale: bool
-) -> dict:
-    """All that the rows of a launch have in common, and an id made from it."""
-    first = flatten(cells[0].config)
-    base = flatten(experiment.cells.BASE) | {key: first[key] for key in given}
-    studies = dict.fromkeys(name for cell in cells for name in cell.studies)
-    header = {
-        "kind": "header",
-        "experiment": experiment.name,
-        "base": base,
-        "studies": {name: [cell.overrides for cell in cells if name in cell.studies] for name in studies},
-        **commit(),
-        "accept_stale": accept_stale,
-        **facts,
-        "dtype": base["model.dtype"],
-    }
-    text = json.dumps(header)
-    return {"id": content_key(text)} | json.loads(text)  # as it will be read back: tuples are lists
-
-
-def rule_digests(experiment: Experiment) -> dict[str, str]:
-    """The rules of the experiment's report, by name, as short texts that change with them."""
-    rules = getattr(experiment.report, "RULES", {})
-    if not rules:
-        return {}
-    from transformer_jax.report.findings import digest  # an experiment that concludes nothing need not wait for it
-
-    return {name: digest(rule) for name, rule in rules.items()}
-
-
 def _open(folder: Path, header: dict) -> tuple[Statuses, list[str]]:
     """What the folder already holds of this run, after the checks that it may join it; appends the header."""
     results = rows.read(folder) if (folder / rows.FILE).exists() else rows.Results([], [], [])
     for row_header in _headers_of_rows(results):
-        if row_header["experiment"] != header["experiment"]:
-            raise FolderError(f"{folder} holds the experiment {row_header['experiment']}: choose another --out")
+        if (held_name := row_header.get("experiment")) != header["experiment"]:
+            raise FolderError(f"{folder} holds the experiment {held_name}: choose another --out")
     held = rows.current(rows.Results([*results.headers, header], results.rows, results.notes))
     for row_header in _headers_of_rows(held):
         rows.refuse_mix(row_header, header)
@@ -240,7 +183,7 @@ def _data(experiment: Experiment, cells: Sequence[Cell], worker: Worker) -> dict
     return found
 
 
-def _predicted(calls, launch: Launch) -> dict[str, float]:
+def _predicted(calls, worker: Worker) -> dict[str, float]:
     """Seconds by identity, or nothing where a prediction fails.
 
     The worker predicts, as what a cell costs depends on the platform: to ask for that in this process would take
@@ -252,7 +195,7 @@ def _predicted(calls, launch: Launch) -> dict[str, float]:
     seconds = {}
     for cell in {cell.identity: cell for _, cell in calls}.values():
         try:
-            outcome = launch.worker.ask("predict", cell.config, launch.timeout or TIMEOUT_SECONDS)
+            outcome = worker.ask("predict", cell.config, TIMEOUT_SECONDS)
         except Stopped:
             return {}  # the first call stops as well
         if outcome.get("message", "").startswith("ConfigError: "):

@@ -85,9 +85,7 @@ def attempt(function: Callable, *arguments, check: Callable[[Any], dict] | None 
             raise TypeError("cell returned a list without a row")
     except BaseException as error:  # a SystemExit inside a cell is its failure too
         return failure(error)
-    finite = [
-        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()} for row in rows
-    ]
+    finite = [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()} for row in rows]
     outcome = {"status": "ok" if finite == rows else "nan"}
     return outcome | ({"rows": finite} if several else {"row": finite[0]})
 

@@ -1,0 +1,179 @@
+"""The code version follows what cells.py imports, in its syntax, and nothing else."""
+
+import time
+
+import pytest
+
+from transformer_jax.host.provenance import ROOT
+from transformer_jax.lab import closure, plan
+
+TREE = {
+    "experiments/recall/cells.py": """
+        from transformer_jax.lab import trial
+        from transformer_jax.tasks import generated
+        def cell(config, job):
+            from transformer_jax.ops.hidden import depth  # jax takes seconds to load
+            return trial.train(generated.build(), depth)
+    """,
+    "experiments/recall/report.py": "import transformer_jax.report.kit",
+    "transformer_jax/__init__.py": "",
+    "transformer_jax/lab/__init__.py": '"""Where experiments run."""',
+    "transformer_jax/lab/trial.py": """
+        \"\"\"Trains.\"\"\"
+        from transformer_jax.layers.block import Block
+        RATE = 0.5  # found by trying
+        class Trial:
+            \"\"\"One run.\"\"\"
+            steps: int = 3
+            \"\"\"How many.\"\"\"
+        def train(task, depth):
+            \"\"\"Trains.\"\"\"
+            return {"loss": RATE * depth}
+    """,
+    "transformer_jax/lab/trial_display.py": "BAR = 40",
+    "transformer_jax/layers/block.py": "import transformer_jax.ops.attention as attention\nBlock = attention.attend",
+    "transformer_jax/ops/attention.py": "def attend(q): return q + 1",
+    "transformer_jax/ops/hidden/__init__.py": "from .inner import depth",
+    "transformer_jax/ops/hidden/inner.py": "from ..sizes import depth",
+    "transformer_jax/ops/sizes.py": "depth = 2",
+    "transformer_jax/tasks/generated.py": "def build(): return 1",
+    "transformer_jax/tasks/imdb.py": "def build(): return 2",
+    "transformer_jax/report/kit.py": "COLOUR = 'blue'",
+    "README.md": "# Results",
+}
+
+
+@pytest.fixture
+def tree(tmp_path):
+    from textwrap import dedent
+
+    for name, text in TREE.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dedent(text))
+    return tmp_path
+
+
+def version(tree, name="recall"):
+    return closure.code_version(tree / "experiments" / name / "cells.py", tree)
+
+
+def edited(tree, name, before, after):
+    """The code version after an edit."""
+    path = tree / name
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+    return version(tree)
+
+
+TRIAL = "transformer_jax/lab/trial.py"
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        (TRIAL, "# found by trying", "# measured on two machines, see docs/notes"),
+        (TRIAL, "  # found by trying", ""),
+        (TRIAL, '"""Trains."""\nfrom', '"""Trains a model,\n\nand more."""\n\n\nfrom'),
+        (TRIAL, '    """One run."""\n', ""),
+        (TRIAL, '"""How many."""', '"""How many, at least one."""'),
+        (TRIAL, "return {", "return {\n        "),
+        (TRIAL, '{"loss"', "{'loss'"),
+        ("transformer_jax/lab/__init__.py", "Where", "The place where"),
+        ("experiments/recall/cells.py", "# jax takes seconds to load", "# slow"),
+        ("experiments/recall/report.py", "import", "import json, "),
+        ("transformer_jax/report/kit.py", "blue", "red"),
+        ("transformer_jax/lab/trial_display.py", "40", "80"),
+        ("transformer_jax/tasks/imdb.py", "2", "3"),
+        ("README.md", "Results", "No results"),
+    ],
+)
+def test_what_no_cell_runs_changes_no_version(tree, name, before, after):
+    assert version(tree) == edited(tree, name, before, after)
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("experiments/recall/cells.py", "depth)", "depth + 0)"),
+        (TRIAL, "0.5", "0.25"),
+        (TRIAL, "steps: int = 3", "steps: int = 4"),
+        (TRIAL, '"loss"', '"loss "'),
+        ("transformer_jax/layers/block.py", "attention.attend", "attention.attend or None"),
+        ("transformer_jax/ops/attention.py", "q + 1", "q - 1"),  # through two imports
+        ("transformer_jax/ops/sizes.py", "2", "3"),  # through one inside a function, a package and a relative one
+        ("transformer_jax/ops/hidden/__init__.py", "from .inner", "from transformer_jax.ops.hidden.inner"),
+        ("transformer_jax/tasks/generated.py", "1", "2"),  # the cell's own task
+        ("transformer_jax/__init__.py", "", "import os"),
+        ("transformer_jax/lab/__init__.py", '"""Where experiments run."""', "import os"),
+    ],
+)
+def test_what_a_cell_runs_changes_its_version(tree, name, before, after):
+    assert version(tree) != edited(tree, name, before, after)
+
+
+def test_files_that_come_go_or_move_change_the_version(tree):
+    versions = [version(tree)]
+    (tree / "transformer_jax/lab/other.py").write_text("")
+    versions.append(version(tree))
+    (tree / "transformer_jax/lab/trial.py").rename(tree / "transformer_jax/lab/other.py")
+    versions.append(edited(tree, "experiments/recall/cells.py", "import trial", "import other as trial"))
+    (tree / "transformer_jax/ops/sizes.py").unlink()
+    versions.append(version(tree))
+    assert versions[0] == versions[1] and len(set(versions)) == 3
+
+
+def test_two_experiments_of_one_text_in_two_folders_have_versions_of_their_own(tree):
+    (tree / "experiments/recall").rename(tree / "experiments/other")
+    assert closure.closure(tree / "experiments/other/cells.py", tree).keys() >= {"experiments.other.cells"}
+    assert not any("report" in name for name in closure.closure(tree / "experiments/other/cells.py", tree))
+
+
+def test_circles_end_and_a_wrong_file_is_named_by_python(tree):
+    (tree / "transformer_jax/ops/attention.py").write_text("from transformer_jax.layers import block")
+    assert len(version(tree)) == 12
+    (tree / "transformer_jax/ops/attention.py").write_text("def (")
+    with pytest.raises(SyntaxError):
+        version(tree)
+
+
+def test_constants_that_python_calls_equal_are_told_from_one_another(tree):
+    texts = [
+        "x = 1",
+        "x = 1.0",
+        "x = True",
+        "x = '1'",
+        "x = b'1'",
+        "x = None",
+        "x = ...",
+        "x = -1",
+        "x = [1]",
+        "x = (1,)",
+    ]
+    assert len({closure.source(text.encode()).digest for text in texts}) == len(texts)
+
+
+REAL = ["attention_cost", "recall"]
+ROOMS = [ROOT / "transformer_jax" / name for name in ("tasks/registry.py", "report/findings.py", "lab/trial_page.py")]
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_real_tree_is_hashed_in_less_than_0_3_seconds(name):
+    closure.source.cache_clear()
+    began = time.process_time()
+    closure.code_version(plan.FOLDER / name / "cells.py")
+    assert time.process_time() - began < 0.3
+
+
+@pytest.mark.skipif(not all(path.exists() for path in ROOMS), reason="a room is being rebuilt")
+@pytest.mark.parametrize("name", REAL)
+def test_real_cells_rest_on_no_page_display_or_loader_of_other_tasks(name):
+    names = set(closure.closure(plan.FOLDER / name / "cells.py"))
+    for outside in ("report", "cli", "tasks.imdb", "tasks.mnist", "tasks.registry", "lab.display", "lab.trial_display"):
+        reached = {found for found in names if found.startswith(f"transformer_jax.{outside}")}
+        assert not reached, reached
+    assert {"transformer_jax.config", "transformer_jax.typed", f"experiments.{name}.cells"} <= names
+    if name == "recall":
+        assert {f"transformer_jax.{room}" for room in ("lab.trial", "train.step", "ops.attention")} <= names
+        assert "transformer_jax.tasks.generated" in names and (ROOT / "experiments" / name / "report.py").exists()

@@ -1,0 +1,153 @@
+"""The command line: which command, its own options (read by tyro), and the config's (read by the config's types)."""
+
+import dataclasses
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Union
+
+import tyro
+
+import configs
+from transformer_jax.cli import data, experiments, training
+from transformer_jax.config import Config, ConfigError
+from transformer_jax.host.folders import FolderError
+from transformer_jax.lab.supervisor import WorkerError
+from transformer_jax.typed import describe, documentation, flatten, hints, nearest
+
+COMMANDS = {
+    "list": experiments.List,
+    "experiment": experiments.Experiment,
+    "report": experiments.Report,
+    "train": training.Train,
+    "evaluate": training.Evaluate,
+    "generate": training.Generate,
+    "prepare": data.Prepare,
+}
+
+CONFIGS: dict[str, Callable[[str | None], Config]] = {
+    "experiment": experiments.base,
+    "train": lambda name: configs.get(name) if name else Config(),
+}
+"""The commands that take options like --model.num-heads: what these change, by the name behind the command."""
+
+DESCRIPTION = """Without a command: experiment attention_cost.
+
+Exit codes: 0 done, where a cell that ran out of memory or time is a result as well, unless all did; 1 a cell failed
+or was killed, a report could not be drawn, a loss was not finite, or the machine let the run down; 2 a mistake in the
+command; 75 stopped by Ctrl-C or SIGTERM, and the same command goes on from there."""
+
+_DOTTED = re.compile(r"--([\w-]+(?:\.[\w-]+)+)(?:=(.*))?", re.DOTALL)
+_SEVERAL = {key for key, value in flatten(Config()).items() if isinstance(value, tuple)}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command that a command line names; returns the exit code."""
+    try:
+        arguments, overrides = split(argv)
+        if not arguments or arguments[0].startswith("-") and arguments[0] not in ("-h", "--help"):
+            arguments = ["experiment", experiments.MAIN_JOB, *arguments]
+        name = arguments[0]
+        if not name.startswith("-") and name not in COMMANDS:
+            raise ConfigError(f"no command {name!r}{nearest(name, COMMANDS)}")
+        if name in CONFIGS and {"-h", "--help"} & set(arguments):
+            code = _help(name, arguments)
+        else:
+            code = _parse(name, arguments, overrides).run(overrides)
+        print(end="", flush=True)  # at exit it would be too late to report that it cannot be written
+        return code
+    except (ConfigError, FolderError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (WorkerError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def split(argv: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Parts the options of the config, like --model.num-heads 8, from all other arguments.
+
+    Of an option that is given twice the last one counts.
+
+    Returns:
+      the other arguments, in order; and the values of the config's options as texts, {"model.num_heads": ["8"]}.
+
+    Raises:
+      ConfigError: an empty value, which would else stand for the folder that one is in.
+    """
+    others: list[str] = []
+    overrides: dict[str, list[str]] = {}
+    waiting = list(argv)
+    while waiting:
+        argument = waiting.pop(0)
+        if re.fullmatch(r"--[^=\s]+=", argument) or not argument and others[-1:] != ["--prompt"]:
+            raise ConfigError(f"{argument.rstrip('=') or ' '.join(others[-1:])} is empty: give it a value")
+        if not (found := _DOTTED.fullmatch(argument)):
+            others.append(argument)
+            continue
+        key = found[1].replace("-", "_")
+        overrides[key] = [] if found[2] is None else [found[2]]
+        while waiting and not waiting[0].startswith("--") and (key in _SEVERAL or not overrides[key]):
+            overrides[key].append(waiting.pop(0))
+    return others, overrides
+
+
+def _parse(name: str, arguments: Sequence[str], overrides: dict[str, list[str]]):
+    """The command as one of COMMANDS; tyro ends the process, with code 2 and a message, where a value is none.
+
+    Raises:
+      ConfigError: an option that the command does not have; the nearest one is named.
+    """
+    commands = [Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items()]
+    command, unknown = tyro.cli(
+        Union[*commands],
+        args=list(arguments),
+        prog="run.py",
+        description=DESCRIPTION,
+        config=(tyro.conf.FlagCreatePairsOff,),
+        return_unknown_args=True,
+    )
+    if name not in CONFIGS:
+        unknown = [*(f"--{key.replace('_', '-')}" for key in overrides), *unknown]
+    for argument in unknown:
+        option = argument.partition("=")[0]
+        if not option.startswith("--"):
+            raise ConfigError(f"{name} has no use for {argument!r}")
+        raise ConfigError(f"{name} has no option {option}{nearest(option, _options(name), option=True)}")
+    return command
+
+
+def _options(name: str) -> list[str]:
+    """All options of a command, without dashes in front: "dry_run", "model.num_heads"."""
+    own = {field.name for field in dataclasses.fields(COMMANDS[name])} - {"name", "folder", "folders"}
+    spelled = sorted("from" if option == "source" else option for option in own)
+    return spelled + (list(flatten(Config())) if name in CONFIGS else [])
+
+
+def _help(name: str, arguments: Sequence[str]) -> int:
+    """Prints a command's own options, then those of the config that it is asked about, with their values there."""
+    config = CONFIGS[name](next((a for a in arguments[1:2] if not a.startswith("-")), None))
+    try:
+        _parse(name, arguments, {})
+    except SystemExit as end:
+        if end.code:
+            raise
+    print("options of the config:")
+    width = shutil.get_terminal_size().columns
+    for text in _described(config):
+        print(textwrap.fill(text, width, initial_indent="  ", subsequent_indent=8 * " ", break_on_hyphens=False))
+    return 0
+
+
+def _described(section, prefix: str = "--") -> Iterator[str]:
+    """An option of each value of a config: how it is spelled, what it is here, what it may be, what it means."""
+    texts, types = documentation(type(section)), hints(type(section))
+    for field in dataclasses.fields(section):
+        value, option = getattr(section, field.name), f"{prefix}{field.name.replace('_', '-')}"
+        if dataclasses.is_dataclass(value):
+            yield from _described(value, f"{option}.")
+            continue
+        shown = " ".join(map(str, value)) or "none given" if isinstance(value, tuple) else value
+        yield f"{option} (default: {shown}): {describe(types[field.name])}. {texts.get(field.name, '')}".rstrip()

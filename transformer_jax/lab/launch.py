@@ -1,0 +1,70 @@
+"""What the rows of one launch have in common: a header, the keys made with it, the seeds and folders of its jobs."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from transformer_jax.config import content_key, flatten
+from transformer_jax.host.provenance import commit
+from transformer_jax.lab.plan import Cell, Experiment
+from transformer_jax.lab.sweep import Job
+
+SEED_STEP = 1000  # between the seeds of two rounds: a cell's lanes have seed, seed + 1, ...
+
+
+class Launch(NamedTuple):
+    """What the rows of one launch have in common, and where they go."""
+
+    folder: Path
+    header: dict
+    data: dict[str, dict[str, str]]  # by identity of the cell: the prepared data that it reads
+
+    def key(self, cell: Cell) -> str:
+        """Names what a row of the cell depends on: config, code, jax, device, prepared data."""
+        header, data = self.header, self.data.get(cell.identity)
+        versions = [str(header["versions"][name]) for name in ("jax", "jaxlib")]
+        texts = [json.dumps(data, sort_keys=True)] if data else []
+        return content_key(cell.identity, header["code"], *versions, header["device"], *texts)
+
+    def job(self, cell: Cell, round_: int) -> Job:
+        """The seed and the folder of one round, the same whenever it is attempted."""
+        folder = Path(os.path.abspath(self.folder)) / "cells" / f"{self.key(cell)}-{round_}"
+        return Job(cell.config.train.seed + SEED_STEP * round_, folder, round_)
+
+    def row(self, cell: Cell, round_: int, outcome: dict) -> dict:
+        """One line of rows.jsonl; nothing in it depends on when, or in which launch, it was measured."""
+        place = {"kind": "row", "key": self.key(cell), "round": round_}
+        columns = {"rows": outcome["rows"]} if "rows" in outcome else outcome.get("row", {})
+        reasons = {name: outcome[name] for name in ("message", "traceback", "requested_bytes") if name in outcome}
+        return place | {"status": outcome["status"], "header": self.header["id"]} | cell.overrides | columns | reasons
+
+
+def make_header(experiment: Experiment, cells: Sequence[Cell], given: Mapping, facts: dict, accept_stale: bool) -> dict:
+    """All that the rows of a launch have in common, and an id made from it."""
+    first = flatten(cells[0].config)
+    base = flatten(experiment.cells.BASE) | {key: first[key] for key in given}
+    studies = dict.fromkeys(name for cell in cells for name in cell.studies)
+    header = {
+        "kind": "header",
+        "experiment": experiment.name,
+        "base": base,
+        "studies": {name: [cell.overrides for cell in cells if name in cell.studies] for name in studies},
+        **commit(),
+        "accept_stale": accept_stale,
+        **facts,
+        "dtype": base["model.dtype"],
+    }
+    text = json.dumps(header)
+    return {"id": content_key(text)} | json.loads(text)  # as it will be read back: tuples are lists
+
+
+def rule_digests(experiment: Experiment) -> dict[str, str]:
+    """The rules of the experiment's report, by name, as short texts that change with them."""
+    rules = getattr(experiment.report, "RULES", {})
+    if not rules:
+        return {}
+    from transformer_jax.report.findings import digest  # an experiment that concludes nothing need not wait for it
+
+    return {name: digest(rule) for name, rule in rules.items()}
