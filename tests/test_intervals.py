@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transformer_jax import intervals as fits
+from transformer_jax import intervals
+from transformer_jax.intervals import Estimate
 
 T = 2.0 ** np.arange(6, 13)
 SIMULATIONS = 2000
@@ -30,43 +31,34 @@ def test_interval_covers_with_jitter_alone_and_with_bursts(rounds):
         shape = (rounds, 2, 20_000)
         log_times = rng.normal(0, 0.02, shape)
         log_times += (rng.random(shape) < burst_share) * np.log1p(rng.exponential(0.5, shape))
-        _, low, high = fits.interval(log_times[:, 0] - log_times[:, 1])
+        _, low, high = intervals.interval(log_times[:, 0] - log_times[:, 1])
         assert ((low <= 0) & (high >= 0)).mean() > 0.945  # 0.95 less three standard errors of 20,000 trials
 
 
 def test_one_round_says_nothing_of_a_time_and_everything_of_a_count():
-    for part in fits.interval(np.array([[3.0, 4.0]]), exact=True):
+    for part in intervals.interval(np.array([[3.0, 4.0]]), exact=True):
         np.testing.assert_array_equal(part, [3.0, 4.0])
-    timed, counted = fits.fit_exponent(T, [T**2]), fits.fit_exponent(T, T**2)
+    timed, counted = intervals.slope(T, [T**2]), intervals.slope(T, T**2)
     assert timed.value == pytest.approx(2) and (timed.low, timed.high) == (-np.inf, np.inf)
-    assert fits.claim_quadratic(counted) and not fits.claim_quadratic(timed)
-    assert fits.compare([1.0], [5.0]).verdict == "not distinguishable"
-    assert fits.compare([1.0], [5.0], exact=True).verdict == "slower"
-    assert fits.crossover(T, [T**2], [256 * T]).length is None
-    assert fits.crossover(T, T**2, 256 * T).length == pytest.approx(256)
-    assert fits.fit_polynomial(T, [T**2]).c.high == np.inf
-
-
-def test_a_crossover_within_the_noise_floor_is_none():
-    log_ratio = np.linspace(-0.06, 0.06, len(T))
-    rounds = np.exp(np.random.default_rng(10).normal(0, 1e-4, (5, len(T))))
-    assert fits.crossover(T, T * np.exp(log_ratio) * rounds, T * rounds[::-1]).length is not None
-    assert fits.crossover(T, T * np.exp(log_ratio) * rounds, T * rounds[::-1], floor=0.1).length is None
-    found = fits.crossover(T, T * np.exp(5 * log_ratio) * rounds, T * rounds[::-1], floor=0.1)
-    assert found.low < 2**8.3 < 2**9 == pytest.approx(found.length, rel=1e-2) and found.high > 2**9.7
+    assert intervals.is_quadratic(counted) and not intervals.is_quadratic(timed)
+    assert intervals.verdict(intervals.ratio([5.0], [1.0])) == "undecided"
+    assert intervals.verdict(intervals.ratio([5.0], [1.0], exact=True)) == "slower"
+    assert np.isnan(intervals.crossing(T, [T**2], [256 * T]).at.value)
+    assert intervals.crossing(T, T**2, 256 * T).at.value == pytest.approx(256)
+    assert intervals.polynomial(T, [T**2]).c.high == np.inf
 
 
 @pytest.mark.parametrize(("rounds", "critical"), [(8, 3), (10, 8), (15, 25), (20, 52), (25, 89)])
 def test_signed_rank_tail_is_the_published_critical_value(rounds, critical):
     # Wilcoxon's two-sided 5 % table: McCornack, Journal of the American Statistical Association 60, 1965
-    assert fits._signed_rank_tail(rounds) == critical
+    assert intervals._signed_rank_tail(rounds) == critical
 
 
 @pytest.mark.parametrize("rounds", [5, 10])
 @pytest.mark.parametrize("power", [1, 2])
 def test_planted_exponent_is_covered(power, rounds):
     factors = noise(np.random.default_rng(power), rounds, len(T))
-    exponents = [fits.fit_exponent(T, 3e-6 * T**power * f) for f in factors]
+    exponents = [intervals.slope(T, 3e-6 * T**power * f) for f in factors]
     assert covered(exponents, power) >= LEAST_COVERAGE
 
 
@@ -75,8 +67,8 @@ def test_planted_crossover_is_covered(rounds):
     attention, rnn = 3e-5 + 1e-7 * T + 1e-9 * T**2, 1e-4 + 6e-7 * T
     (truth,) = (root.real for root in np.roots([1e-9, -5e-7, -7e-5]) if root > 0)
     factors = noise(np.random.default_rng(3), rounds, 2 * len(T), simulations=1000)
-    found = [fits.crossover(T, attention * f[:, : len(T)], rnn * f[:, len(T) :]) for f in factors]
-    seen = [c for c in found if c.length is not None]
+    found = [intervals.crossing(T, attention * f[:, : len(T)], rnn * f[:, len(T) :]) for f in factors]
+    seen = [c.at for c in found if c.count]
     assert len(seen) > 0.98 * len(found)
     assert covered(seen, truth) >= LEAST_COVERAGE
     assert np.median([c.high / c.low for c in seen]) < 1.25  # the interval also says something
@@ -85,7 +77,7 @@ def test_planted_crossover_is_covered(rounds):
 def test_polynomial_is_covered_and_never_negative():
     truth = (2e-4, 5e-7, 4e-10)
     factors = noise(np.random.default_rng(4), 5, len(T), simulations=1000)
-    fitted = [fits.fit_polynomial(T, (truth[0] + truth[1] * T + truth[2] * T**2) * f) for f in factors]
+    fitted = [intervals.polynomial(T, (truth[0] + truth[1] * T + truth[2] * T**2) * f) for f in factors]
     for name, value in zip("abc", truth, strict=True):
         estimates = [getattr(p, name) for p in fitted]
         assert covered(estimates, value) >= LEAST_COVERAGE
@@ -95,7 +87,7 @@ def test_polynomial_is_covered_and_never_negative():
 
 def test_polynomial_of_a_deterministic_quantity_is_exact():
     d = 96
-    p = fits.fit_polynomial(T, 24 * T * d**2 + 4 * T**2 * d)
+    p = intervals.polynomial(T, 24 * T * d**2 + 4 * T**2 * d)
     assert p.c.low == p.c.value == p.c.high == pytest.approx(4 * d)
     assert p.b.value == pytest.approx(24 * d**2)
     assert p(1000) == pytest.approx(24e3 * d**2 + 4e6 * d)
@@ -103,19 +95,19 @@ def test_polynomial_of_a_deterministic_quantity_is_exact():
 
 def test_polynomial_without_a_quadratic_term_reports_none():
     factors = noise(np.random.default_rng(5), 5, len(T), simulations=1000)
-    fitted = [fits.fit_polynomial(T, (1e-4 + 5e-7 * T) * f) for f in factors]
+    fitted = [intervals.polynomial(T, (1e-4 + 5e-7 * T) * f) for f in factors]
     assert covered([p.c for p in fitted], 0) >= LEAST_COVERAGE
 
 
 def test_a_polynomial_says_how_far_it_misses_and_misses_evenly():
     """Growth faster than T^2, as where scores fall out of the cache: no a + bT + cT² follows it."""
     cost = 1e-9 * T**2.4
-    fitted = fits.fit_polynomial(T, np.stack([cost] * 5))
+    fitted = intervals.polynomial(T, np.stack([cost] * 5))
     miss = np.log(fitted(T) / cost)
-    assert (fitted.first, fitted.last) == (T[0], T[-1])
+    assert fitted.T == T[-1] and sum(fitted.shares) == pytest.approx(1)
     assert fitted.error == pytest.approx(np.expm1(np.abs(miss).max()))
     assert fitted.error > 0.3 and min(miss) < 0 < max(miss) and -min(miss) < 1.5 * max(miss)
-    scaled = fits.fit_polynomial(T, np.stack([7 * cost] * 5))  # log errors know no unit
+    scaled = intervals.polynomial(T, np.stack([7 * cost] * 5))  # log errors know no unit
     np.testing.assert_allclose(scaled(T), 7 * fitted(T), rtol=1e-6)
 
 
@@ -123,7 +115,7 @@ def test_a_polynomial_says_how_far_it_misses_and_misses_evenly():
 def test_no_other_non_negative_polynomial_is_nearer_in_logs(seed):
     rng = np.random.default_rng(seed)
     cost = (1e-4 * rng.random() + 1e-6 * rng.random() * T + 1e-9 * rng.random() * T**2) * noise(rng, 1, len(T), 1)[0, 0]
-    fitted = fits.fit_polynomial(T, cost)
+    fitted = intervals.polynomial(T, cost)
     best = np.array([fitted.a.value, fitted.b.value, fitted.c.value])
 
     def loss(weights):
@@ -135,95 +127,89 @@ def test_no_other_non_negative_polynomial_is_nearer_in_logs(seed):
         assert near.sum() == 0 or loss(near) >= loss(best) * (1 - 1e-6)
 
 
-def test_suspect_samples_decide_nothing():
-    rounds = np.exp(np.random.default_rng(12).normal(0, 1e-3, (5, len(T))))
-    attention, rnn = 1e-9 * T**2 * rounds, 512e-9 * T * rounds[::-1]
-    assert fits.crossover(T, attention, rnn).length == pytest.approx(512, rel=0.01)
-    assert fits.crossover(T, attention, rnn, suspect=True).length is None
-    around = np.isin(T, (256, 512, 1024))
-    assert fits.crossover(T, attention, rnn, suspect=around).length == pytest.approx(512, rel=0.01)
-    assert fits.crossover(T[::-1], attention[:, ::-1], rnn[:, ::-1], suspect=(T < 512)[::-1]).length is None
-    assert fits.compare(rounds[:, 0], 2 * rounds[:, 1]).verdict == "slower"
-    assert fits.compare(rounds[:, 0], 2 * rounds[:, 1], suspect=True).verdict == "inconclusive"
-
-
 def test_exponent_and_local_slopes_of_a_block():
     d = 64
     flops = 24 * T * d**2 + 4 * T**2 * d
-    slopes = fits.local_slopes(T, flops)
-    at_six_d = fits.fit_exponent(
+    slopes = intervals.local_slopes(T, flops)
+    at_six_d = intervals.slope(
         [6 * d * 0.999, 6 * d * 1.001], [24 * t * d**2 + 4 * t**2 * d for t in (383.616, 384.384)]
     )
     assert at_six_d.value == pytest.approx(1.5, abs=1e-4)  # the local exponent is 1 + T / (T + 6 d)
     assert [s.value for s in slopes] == sorted(s.value for s in slopes)
-    assert (slopes[0].first, slopes[-1].last) == (T[0], T[-1])
-    asymptotic = fits.fit_exponent(T, flops, first=1024)
-    assert (asymptotic.first, asymptotic.last) == (1024, 4096)
-    assert asymptotic.low == asymptotic.value == asymptotic.high
+    assert len(slopes) == len(T) - 1
+    asymptotic = intervals.slope(T[-3:], flops[-3:])
+    assert asymptotic.low == asymptotic.value == asymptotic.high > intervals.slope(T, flops).value
 
 
 def test_lengths_may_come_in_any_order():
     order = np.random.default_rng(6).permutation(len(T))
     samples = noise(np.random.default_rng(7), 5, len(T), 1)[0] * T
-    assert fits.fit_exponent(T[order], samples[:, order]) == fits.fit_exponent(T, samples)
+    assert intervals.slope(T[order], samples[:, order]) == intervals.slope(T, samples)
 
 
 def test_quadratic_is_claimed_only_if_the_whole_interval_is():
-    assert fits.claim_quadratic(fits.Exponent(1.95, 1.81, 2.09, 1, 2))
-    assert not fits.claim_quadratic(fits.Exponent(1.95, 1.80, 2.10, 1, 2))
-    assert not fits.claim_quadratic(fits.fit_exponent(T, T**1.5))
+    assert intervals.is_quadratic(Estimate(1.95, 1.81, 2.09, 5))
+    assert not intervals.is_quadratic(Estimate(1.95, 1.80, 2.10, 5))
+    assert not intervals.is_quadratic(intervals.slope(T, T**1.5))
 
 
 def test_crossover_of_flops_lies_at_two_d():
     d = 128  # attention 8 T d^2 + 4 T^2 d against an LSTM's 16 T d^2
-    found = fits.crossover(T * 1.1, 8 * T * 1.1 * d**2 + 4 * (T * 1.1) ** 2 * d, 16 * T * 1.1 * d**2)
-    assert found.length == pytest.approx(2 * d, rel=2e-3)
-    assert found.low == found.high == found.length
-    assert found.count == 1
+    found = intervals.crossing(T * 1.1, 8 * T * 1.1 * d**2 + 4 * (T * 1.1) ** 2 * d, 16 * T * 1.1 * d**2)
+    assert found.at.value == pytest.approx(2 * d, rel=2e-3)
+    assert found.at.low == found.at.high == found.at.value
+    assert found.count == 1 and set(found.order) == {-1, 1}
 
 
 def test_crossover_exactly_on_a_measured_length():
-    found = fits.crossover(T, T**2, 256 * T)
-    assert found.length == pytest.approx(256)
+    assert intervals.crossing(T, T**2, 256 * T).at.value == pytest.approx(256)
 
 
-def test_no_crossover_has_no_length():
+def test_without_a_crossing_the_lengths_say_between_which_bounds_it_can_be():
     jitter = noise(np.random.default_rng(8), 5, len(T), 2)
-    always = fits.crossover(T, 0.2 * T * jitter[0], T * jitter[1])
-    assert (always.length, always.low, always.high, always.count) == (None, None, None, 0)
-    assert fits.crossover(T, 9 * T * jitter[0], T * jitter[1]).count == 0
-    exact = np.exp(np.random.default_rng(9).normal(0, 0.05, (5, len(T))))
-    same = fits.crossover(T, T * exact, T * exact[::-1])
-    assert same.length is None
+    always = intervals.crossing(T, 0.2 * T * jitter[0], T * jitter[1])
+    assert np.isnan(always.at.value) and always.at[1:] == (4096, np.inf, 5) and always.count == 0
+    assert intervals.crossing(T, 9 * T * jitter[0], T * jitter[1]).at[1:] == (0, 64, 5)
+    both = np.exp(np.random.default_rng(9).normal(0, 0.05, (5, len(T))))
+    same = intervals.crossing(T, T * both, T * both[::-1])
+    assert np.isnan(same.at.value) and same.at[1:3] == (0, np.inf) and set(same.order) == {0}
+    late = intervals.crossing(T, T * both * np.where(T > 1000, 3, 1), T * both[::-1])
+    assert np.isnan(late.at.value) and late.at[1:3] == (0, 1024)
 
 
 def test_of_several_crossings_the_first_is_reported_and_the_rest_counted():
     log_ratio = np.array([0.5, 0.2, -0.3, -0.6, -0.2, 0.3, 0.5])
-    found = fits.crossover(T, T * np.exp(log_ratio), T)
+    found = intervals.crossing(T, T * np.exp(log_ratio), T)
     assert found.count == 2
-    assert 128 < found.length < 256
+    assert 128 < found.at.value < 256
 
 
-def test_compare_tells_apart_only_what_it_can():
+def test_the_verdict_of_a_ratio_comes_from_its_interval_alone():
     a = np.array([1.00, 1.01, 0.99, 1.02, 1.00])
-    assert fits.compare(a, 1.1 * a) == fits.Ratio(*[pytest.approx(1.1)] * 3, "slower")
-    assert fits.compare(1.1 * a, a).verdict == "faster"
-    assert fits.compare(a, a[::-1]).verdict == "not distinguishable"
-    assert fits.compare(a, 1.04 * a, floor=0.05).verdict == "not distinguishable"
-    assert fits.noise_floor([]) == fits.noise_floor([(a, a)]) == 0
-    assert fits.noise_floor([(a, 1.1 * a), (a, a / 1.3)]) == pytest.approx(0.3)
+    assert intervals.ratio(1.1 * a, a) == Estimate(*[pytest.approx(1.1)] * 3, 5)
+    assert intervals.verdict(intervals.ratio(1.1 * a, a)) == "slower"
+    assert intervals.verdict(intervals.ratio(a, 1.1 * a)) == "faster"
+    assert intervals.verdict(intervals.ratio(a, a[::-1])) == "about equal"
+    assert intervals.verdict(intervals.ratio(a[:1], a[:1], exact=True)) == "equal"
+    for low, high, expected in ((0.8, 1.25, "about equal"), (0.79, 1.1, "undecided"), (0.9, 1.3, "undecided"),
+                                (0.999, 1.0, "about equal"), (1.0001, 9, "slower"), (0.1, 0.9999, "faster")):  # fmt: skip
+        assert intervals.verdict(Estimate(1, low, high, 5)) == expected
+    assert intervals.verdict(intervals.NOTHING) == "undecided"
+    assert intervals.mean([1, 2, 3]) == Estimate(
+        2, pytest.approx(2 - 2.484, abs=1e-3), pytest.approx(4.484, abs=1e-3), 3
+    )
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: fits.fit_exponent(T, -T), "positive"),
-        (lambda: fits.fit_exponent(T, np.full(len(T), np.nan)), "finite"),
-        (lambda: fits.fit_exponent(T, T[:-1]), "one column"),
-        (lambda: fits.fit_exponent([64, 64], [1, 2]), "distinct"),
-        (lambda: fits.fit_exponent(T, T, first=4096), "two lengths"),
-        (lambda: fits.fit_polynomial(T[:2], T[:2]), "three lengths"),
-        (lambda: fits.crossover(T, T, T[:-1]), "one column"),
+        (lambda: intervals.slope(T, -T), "positive"),
+        (lambda: intervals.slope(T, np.full(len(T), np.nan)), "finite"),
+        (lambda: intervals.slope(T, T[:-1]), "one column"),
+        (lambda: intervals.slope([64, 64], [1, 2]), "distinct"),
+        (lambda: intervals.slope([64], [1]), "two lengths"),
+        (lambda: intervals.polynomial(T[:2], T[:2]), "three lengths"),
+        (lambda: intervals.crossing(T, T, T[:-1]), "one column"),
     ],
 )
 def test_impossible_samples_are_refused(call, message):
@@ -238,7 +224,7 @@ def recorded_pairs(rounds, factor=1.0, simulations=SIMULATIONS):
     """Comparisons of a step with one `factor` times as long, under the noise of a real run on shared cores."""
     rng = np.random.default_rng(11)
     samples = np.exp(rng.choice(RECORDED, (simulations, 2, rounds)))
-    return [fits.compare(a, factor * b) for a, b in samples]
+    return [intervals.ratio(factor * b, a) for a, b in samples]
 
 
 @pytest.mark.parametrize("rounds", [5, 7, 10, 40])
@@ -250,6 +236,6 @@ def test_a_program_is_not_told_from_itself_under_recorded_noise(rounds):
 @pytest.mark.parametrize(("factor", "rounds"), [(2.0, 5), (1.5, 8), (1.1, 80)])
 def test_how_many_rounds_find_a_slowdown_under_recorded_noise(factor, rounds):
     """A sample's standard deviation is 17 % there: a tenth takes 80 rounds, a factor of two the default 5."""
-    verdicts = [ratio.verdict for ratio in recorded_pairs(rounds, factor)]
+    verdicts = [intervals.verdict(ratio) for ratio in recorded_pairs(rounds, factor)]
     assert verdicts.count("slower") >= 0.9 * len(verdicts)
     assert verdicts.count("faster") <= 0.001 * len(verdicts)

@@ -8,12 +8,13 @@ which a few bursts do not widen.
 
 A deterministic quantity (FLOPs, bytes) is given as a vector over lengths, without rounds: its interval is the point
 itself. One round of samples has no interval: it reaches from -inf to inf, so that nothing follows from it.
+
+Noise widens the intervals and does nothing else: no sample is thrown away, and no other rule stands above them.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,45 +23,32 @@ import numpy as np
 CONFIDENCE = 0.95
 SIGNED_RANK_ROUNDS = 8
 QUADRATIC_SLOPE = 1.8
+ABOUT_EQUAL = (0.8, 1.25)
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A value and its 95 % interval."""
+class Estimate(NamedTuple):
+    """A value and its 95 % interval; n: over how many rounds."""
 
     value: float
     low: float
     high: float
+    n: int
 
 
-@dataclass(frozen=True)
-class Exponent(Estimate):
-    """The slope of log cost against log length, over the lengths `first` to `last`."""
-
-    first: float
-    last: float
+NOTHING = Estimate(np.nan, -np.inf, np.inf, 0)
+"""The estimate from no round at all: nothing follows from it."""
 
 
-@dataclass(frozen=True)
-class Ratio(Estimate):
-    """How many times longer b takes than a. verdict: b is "faster", "slower", "not distinguishable" or, of samples
-    that are mostly suspect, "inconclusive"."""
+class Polynomial(NamedTuple):
+    """cost = a + b T + c T^2, all non-negative; T is the longest length of the fit.
 
-    verdict: str
-
-
-@dataclass(frozen=True)
-class Polynomial:
-    """cost = a + b T + c T^2, all non-negative, fitted over the lengths `first` to `last`.
-
-    error: the largest relative distance of the fit from the centre of the rounds, over those lengths.
+    error: the largest relative distance of the fit from the centre of the rounds, over the lengths of the fit.
     """
 
     a: Estimate
     b: Estimate
     c: Estimate
-    first: float
-    last: float
+    T: float
     error: float
 
     def __call__(self, T):
@@ -68,18 +56,24 @@ class Polynomial:
         T = np.asarray(T, float)
         return self.a.value + self.b.value * T + self.c.value * T**2
 
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """What a, b T and c T^2 each contribute at the longest length, as shares of their sum."""
+        return tuple(term.value * self.T**power / float(self(self.T)) for power, term in enumerate(self[:3]))
 
-@dataclass(frozen=True)
-class Crossover:
-    """The first length at which attention's cost equals the RNN's; length, low, high are None if none is.
 
-    count: how many crossings the measured range holds.
+class Crossing(NamedTuple):
+    """Where the cost of a, which grows faster, passes that of b.
+
+    at: the length. Where the order is nowhere seen to be reversed its value is nan, and its interval what the measured
+    lengths leave open: above the last at which a costs less, below the first at which it costs more.
+    count: how many crossings the range holds; `at` is the first.
+    order: at each length, in rising order, 1 where a costs more, -1 where it costs less, 0 where that is open.
     """
 
-    length: float | None
-    low: float | None
-    high: float | None
+    at: Estimate
     count: int
+    order: tuple[int, ...]
 
 
 def interval(values_RxN, exact: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -115,55 +109,60 @@ def _signed_rank_tail(R: int) -> int:
     return int(np.searchsorted(ways.cumsum() / 2.0**R, (1 - CONFIDENCE) / 2, side="right")) - 1
 
 
-def compare(a_samples, b_samples, floor: float = 0.0, exact: bool = False, suspect: bool = False) -> Ratio:
-    """The ratio of b's step to a's; sample r of both comes from round r.
+def mean(values_R, exact: bool = False) -> Estimate:
+    """The average over rounds. exact: the values are counted, not sampled, so that one of them is the whole truth."""
+    values = np.asarray(values_R, float)[:, None]
+    return _estimate(*interval(values, exact), len(values))
 
-    floor: the relative difference within which this machine cannot tell a program from itself
-    (`noise_floor`). A ratio within it, or whose interval holds 1, is "not distinguishable"; so is every ratio of
-    one round, unless the two are counted and not timed (exact). suspect: most of the samples were taken while the
-    machine was noisy; whatever they say is "inconclusive".
+
+def ratio(a_R, b_R, exact: bool = False) -> Estimate:
+    """a over b; sample r of both comes from round r. ValueError where a sample is not positive and finite."""
+    (a,), (b,) = _positive(a_R), _positive(b_R)
+    return _estimate(*map(np.exp, interval(np.log(a) - np.log(b), exact)), len(a))
+
+
+def verdict(ratio: Estimate) -> str:
+    """What the interval of a ratio of times allows to say of the numerator.
+
+    "slower" or "faster" where it excludes 1; "equal" where it is the point 1; "about equal" where it holds 1 and
+    lies inside ABOUT_EQUAL; else "undecided".
     """
-    (a,), (b,) = _positive(a_samples), _positive(b_samples)
-    value, low, high = (float(np.exp(x)) for x in interval(np.log(b) - np.log(a), exact))
-    if suspect:
-        return Ratio(value, low, high, "inconclusive")
-    if low <= 1 <= high or abs(np.log(value)) <= np.log1p(floor):
-        return Ratio(value, low, high, "not distinguishable")
-    return Ratio(value, low, high, "slower" if value > 1 else "faster")
+    if ratio.low == ratio.high == 1:
+        return "equal"
+    if not ratio.low <= 1 <= ratio.high:
+        return "slower" if ratio.low > 1 else "faster"
+    inside = ABOUT_EQUAL[0] <= ratio.low and ratio.high <= ABOUT_EQUAL[1]
+    return "about equal" if inside else "undecided"
 
 
-def noise_floor(pairs: Iterable[tuple]) -> float:
-    """The largest relative difference between a program and itself, over pairs of its samples; 0 without any."""
-    values = [compare(samples, same_samples).value for samples, same_samples in pairs]
-    return max((max(value, 1 / value) for value in values), default=1.0) - 1
-
-
-def fit_exponent(T, samples_RxT, first: float = 0, last: float = np.inf) -> Exponent:
-    """Slope of log cost against log length over the lengths in first..last; ValueError if fewer than two."""
-    T, y = _within(T, samples_RxT, first, last)
+def slope(T, samples_RxT) -> Estimate:
+    """The exponent of growth: log cost against log length. ValueError with fewer than two lengths."""
+    T, y = _sorted(T, samples_RxT)
     x = np.log(T) - np.log(T).mean()
-    value, low, high = interval(np.log(y) @ x / (x @ x), np.ndim(samples_RxT) == 1)
-    return Exponent(float(value), float(low), float(high), float(T[0]), float(T[-1]))
+    return _estimate(*interval(np.log(y) @ x / (x @ x), np.ndim(samples_RxT) == 1), len(y))
 
 
-def local_slopes(T, samples_RxT) -> list[Exponent]:
-    """The exponent between each length and the next."""
-    return [fit_exponent(T, samples_RxT, *pair) for pair in pairwise(_within(T, samples_RxT)[0])]
+def local_slopes(T, samples_RxT) -> list[Estimate]:
+    """The exponent between each length and the next, in rising order of length."""
+    exact = np.ndim(samples_RxT) == 1
+    T, y = _sorted(T, samples_RxT)
+    pairs = [(T[i : i + 2], y[:, i : i + 2]) for i in range(len(T) - 1)]
+    return [slope(two, samples[0] if exact else samples) for two, samples in pairs]
 
 
-def claim_quadratic(exponent: Exponent) -> bool:
+def is_quadratic(slope: Estimate) -> bool:
     """Whether growth may be called quadratic: the whole interval of the slope lies above 1.8."""
-    return exponent.low > QUADRATIC_SLOPE
+    return slope.low > QUADRATIC_SLOPE
 
 
-def fit_polynomial(T, samples_RxT) -> Polynomial:
+def polynomial(T, samples_RxT) -> Polynomial:
     """Least squares of the log errors of a + b T + c T^2. ValueError with fewer than three lengths.
 
     The values are the non-negative fit of the rounds' centre. The intervals come from a fit of each round without
     that bound, linearised about the values, cut at zero and stretched to the value: bounded fits of the rounds would
     push the noise about a zero to one side. Relative errors in place of logs would draw the fit to the low points.
     """
-    T, y = _within(T, samples_RxT)
+    T, y = _sorted(T, samples_RxT)
     if len(T) < 3:
         raise ValueError(f"a + b T + c T^2 needs three lengths, got {len(T)}")
     basis, centre = (T[:, None] / T[-1]) ** np.arange(3), np.exp(interval(np.log(y))[0])
@@ -177,7 +176,7 @@ def fit_polynomial(T, samples_RxT) -> Polynomial:
         low, high = np.clip(np.minimum(low, value), 0, None), np.maximum(high, value)
     rows = np.stack([value, low, high], axis=1) * T[-1] ** -np.arange(3.0)[:, None]
     error = np.expm1(np.abs(np.log(fit / centre)).max())
-    return Polynomial(*(Estimate(*map(float, row)) for row in rows), float(T[0]), float(T[-1]), float(error))
+    return Polynomial(*(_estimate(*row, len(y)) for row in rows), float(T[-1]), float(error))
 
 
 def _nonnegative(basis: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -200,38 +199,40 @@ def _nonnegative(basis: np.ndarray, y: np.ndarray) -> np.ndarray:
     return weights
 
 
-def crossover(T, attention_RxT, rnn_RxT, floor: float = 0.0, suspect=False) -> Crossover:
-    """The first length at which attention's cost equals the RNN's; row r of both is the same round.
+def crossing(T, a_RxT, b_RxT) -> Crossing:
+    """The first length at which the cost of a equals that of b; row r of both is the same round.
 
-    A crossing lies between two lengths at which the two are told apart (as in `compare`) and between which the
-    order is reversed. There each round's log ratio is interpolated by a cubic spline in log T; the interval is
-    every length at which the two are not told apart. suspect: at which of the lengths most samples were taken while
-    the machine was noisy; there the two are not told apart either.
+    A crossing lies between two lengths at which the interval of the log ratio excludes 0 and between which the order
+    is reversed. There each round's log ratio is interpolated by a cubic spline in log T; the interval is every length
+    at which the ratio's holds 1. ValueError with fewer than two lengths.
     """
-    suspect = np.broadcast_to(suspect, np.shape(T))[np.argsort(T)]
-    lengths, (T, attention) = T, _within(T, attention_RxT)
-    _, rnn = _within(lengths, rnn_RxT)
-    exact, within = np.ndim(attention_RxT) == 1, np.log1p(floor)
-    x, log_ratio = np.log(T), np.log(attention) - np.log(rnn)
-    centre, low, high = interval(log_ratio, exact)
-    sign = ((low > 0).astype(int) - (high < 0)) * (np.abs(centre) > within) * ~suspect
-    decided = np.flatnonzero(sign)
-    flips = [(i, j) for i, j in pairwise(decided) if sign[i] != sign[j]]
+    lengths, (T, a) = T, _sorted(T, a_RxT)
+    _, b = _sorted(lengths, b_RxT)
+    exact = np.ndim(a_RxT) == 1
+    x, log_ratio = np.log(T), np.log(a) - np.log(b)
+    _, low, high = interval(log_ratio, exact)
+    order = (low > 0).astype(int) - (high < 0)
+    flips = [(i, j) for i, j in pairwise(np.flatnonzero(order)) if order[i] != order[j]]
     if not flips:
-        return Crossover(None, None, None, 0)
+        low, high = T[order < 0].max(initial=0), T[order > 0].min(initial=np.inf)
+        return Crossing(_estimate(np.nan, low, high, len(log_ratio)), 0, tuple(order.tolist()))
 
     from scipy import interpolate
 
     i, j = flips[0]
     grid = np.linspace(x[i], x[j], 401)
     centre, low, high = interval(interpolate.CubicSpline(x, log_ratio, axis=1)(grid), exact)
-    k = int(np.argmax(np.sign(centre) != sign[i]))  # the first point past the crossing; centre[0] is before it
+    k = int(np.argmax(np.sign(centre) != order[i]))  # the first point past the crossing; centre[0] is before it
     share = centre[k - 1] / (centre[k - 1] - centre[k])
     at = grid[k - 1] + share * (grid[k] - grid[k - 1])
-    holds = np.append(grid[((low <= 0) & (high >= 0)) | (np.abs(centre) < within)], at)
+    holds = np.append(grid[(low <= 0) & (high >= 0)], at)
     step = grid[1] - grid[0] if len(log_ratio) > 1 else 0.0  # the ends may lie up to a grid step further out
-    length, first, last = (float(np.exp(v)) for v in (at, holds.min() - step, holds.max() + step))
-    return Crossover(length, first, last, len(flips))
+    found = _estimate(*np.exp([at, holds.min() - step, holds.max() + step]), len(log_ratio))
+    return Crossing(found, len(flips), tuple(order.tolist()))
+
+
+def _estimate(value, low, high, n: int) -> Estimate:
+    return Estimate(*(float(np.squeeze(x)) for x in (value, low, high)), n)
 
 
 def _positive(samples) -> np.ndarray:
@@ -241,13 +242,12 @@ def _positive(samples) -> np.ndarray:
     return samples
 
 
-def _within(T, samples_RxT, first: float = 0, last: float = np.inf) -> tuple[np.ndarray, np.ndarray]:
-    """The lengths in first..last, sorted, and the samples at them; ValueError with fewer than two."""
+def _sorted(T, samples_RxT) -> tuple[np.ndarray, np.ndarray]:
+    """The lengths in rising order and the samples at them; ValueError with fewer than two."""
     T, y = np.asarray(T, float), _positive(samples_RxT)
     if y.shape[1:] != T.shape or len(set(T)) != len(T):
         raise ValueError(f"samples of shape {y.shape} need one column for each of the distinct lengths {T}")
+    if len(T) < 2:
+        raise ValueError(f"growth and crossings need two lengths; there is {T}")
     order = np.argsort(T)
-    order = order[(T[order] >= first) & (T[order] <= last)]
-    if len(order) < 2:
-        raise ValueError(f"a slope needs two lengths in {first:g}..{last:g}; there are {sorted(T)}")
     return T[order], y[:, order]

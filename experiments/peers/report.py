@@ -1,20 +1,62 @@
-"""The report of the experiment peers: who is faster where, losses included."""
+"""The report of `peers`: who is faster where, losses included."""
 
-from collections.abc import Iterable
+from collections import Counter
 
-from transformer_jax.report.cells import merge
-from transformer_jax.report.content import Report
+from transformer_jax.intervals import verdict
+from transformer_jax.report.findings import Finding, Report, conditions
+from transformer_jax.report.plots import dots, lines
+from transformer_jax.report.points import Rows, groups, mean, ratio, relative, select, values
+from transformer_jax.report.tables import grid
+
+NAMES = {"jax_nn": "jax.nn", "linen": "flax.linen", "nnx": "flax.nnx", "keras": "Keras", "torch": "PyTorch"}
+TIME = "step_seconds"
 
 
-def report(rows: Iterable[dict]) -> Report:
-    """Sentences, figures and a table from rows as the runner reads them; any subset will do."""
-    # here, since the fits load scipy, which listing the experiments need not wait for
-    from transformer_jax.report import peer_figures, peer_pairs, peer_sentences
-
-    study = peer_pairs.study(merge(rows))
+def report(rows: Rows) -> Report:
+    """Ours (`auto`) over every other contender of the same problem, round by round; any subset of rows will do."""
+    rows = [row | _place(row) for row in rows]
+    pairs: dict[tuple, dict] = {}
+    for key, part in groups(rows, "problem", "seq_len").items():
+        programs = [f"ours: {name}" for name in values(select(part, contender="ours"), "implementation")]
+        for other in values(part, "contender"):
+            theirs, over = select(part, contender=other), ratio(part, TIME, "contender", "ours", other)
+            if over.n and other != "ours":
+                word = "the same program" if other in programs else verdict(over)
+                columns = {name: theirs[-1].get(name) for name in ("temp_bytes", "largest_difference")}
+                pairs[*key, other] = {"ours / other": over, "ours is": word, "other (s)": mean(theirs, TIME)} | columns
+    peers = {key: line for key, line in pairs.items() if not key[-1].startswith("ours")}
+    lost = {", ".join(map(str, key)): line["ours / other"] for key, line in peers.items() if line["ours is"] == "slower"}
+    counts = Counter(line["ours is"] for line in peers.values()).most_common()
+    text = f"Of {len(peers)} comparisons with other libraries {', '.join(f'ours is {word} in {n}' for word, n in counts)}."
+    losses = Finding("Where is the other faster?", "Our time over theirs." if lost else "Nowhere.", lost)
+    attention, ours = select(rows, problem=lambda name: "causal" in name), select(rows, contender="ours")
+    over = relative(attention, TIME, ours, ("problem", "seq_len"), inverse=True)
+    layers: dict[str, dict] = {}
+    for (problem, T, other), line in peers.items():
+        if "causal" not in problem:
+            layers.setdefault(f"{problem}, T = {T}", {})[other] = line["ours / other"]
+    caption, note = "Bars: 95 % intervals. Where the ratio is below 1, ours is faster.", "Ours is `auto`, beside our others."
     return Report(
-        title="Our attention, recurrences and training step against their peers",
-        sentences=peer_sentences.sentences(study),
-        figures=peer_figures.figures(study),
-        tables=peer_sentences.tables(study),
-    )
+        question="Is what we measure as fast as what others offer?",
+        answers=(Finding("How often is ours the faster one?", text), losses) if peers else (),
+        figures=(
+            lines(over, "seq_len", "ratio", "contender", "problem", reference=1, name="attention_by_length",
+                  title="Attention: our time over the others'", caption=caption),
+            dots(layers, name="layers_and_steps", title="Layers and steps: our time over the others'", caption=caption),
+        ),
+        tables=(grid("Who is faster where", ("problem", "T", "other"), pairs, note),),
+        limits=conditions(rows),
+    )  # fmt: skip
+
+
+def _place(row: dict) -> dict:
+    """Which problem, and by whom it is solved."""
+    peer, form = row["measure.peer"], row["model.attention"]
+    kind = {True: "causal", False: "not causal"}[row.get("model.causal", True)]
+    what = f"attention, {kind}" if row["model.mixer"] == "attention" else f"{row['model.mixer']} layer"
+    work = "forward" if row["measure.phase"] == "forward" else "forward and backward"
+    step = f"{row['model.mixer']} language model, training step"
+    return {
+        "problem": step if row["measure.level"] == "model" else f"{what}, {work}",
+        "contender": NAMES.get(peer, peer) if peer != "ours" else "ours" if form == "auto" else f"ours: {form}",
+    }

@@ -1,248 +1,376 @@
-"""Every sentence of the attention-cost report is checked against a planted truth; any subset of rows will do."""
+"""The attention-cost report is checked against a planted truth; any subset of rows will do."""
 
+import importlib.util
+import itertools
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from transformer_jax import intervals as fits
-from transformer_jax.report import attention_cost, growth, merge, write
+from transformer_jax.report import select, write
+
+PATH = Path(__file__).parents[2] / "experiments" / "attention_cost" / "report.py"
+spec = importlib.util.spec_from_file_location("attention_cost_report", PATH)
+attention_cost = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(attention_cost)
+
+BASE = {
+    "model.mixer": "attention",
+    "model.attention": "auto",
+    "model.recurrence": "auto",
+    "model.num_layers": 2,
+    "model.d_model": 64,
+    "model.num_heads": 4,
+    "model.head_dim": None,
+    "model.dtype": "float32",
+    "task.seq_len": 256,
+    "task.batch_size": 2,
+    "train.seed": 0,
+    "measure.level": "model",
+    "measure.phase": "train",
+    "measure.matching": "width",
+    "measure.repeat": 0,
+    "measure.rounds": 5,
+}
+LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096)
+PEAK = 60e9
+LSTM_STEP = 20e-6
+"""Seconds of one LSTM time step at op level: with ATTENTION_RATE this puts the crossover at LSTM_STEP / c."""
+ATTENTION_RATE = 15e9
+GATES = {"rnn": 1, "gru": 3, "lstm": 4, "min_gru": 2}
+
+
+def law(c):
+    """(seconds of one step, matmul FLOPs, temporary bytes, critical path) of a planted, noiseless machine."""
+    t, d, heads, layers = c["task.seq_len"], c["model.d_model"], c["model.num_heads"], c["model.num_layers"]
+    batch, mixer = c["task.batch_size"], c["model.mixer"]
+    inner = d if c["model.head_dim"] is None else heads * c["model.head_dim"]
+    decode = c["measure.phase"] == "decode"
+    length = 1 if decode else t
+    if mixer == "attention":
+        flops = 4 * batch * length * t * inner
+        seconds = flops / ATTENTION_RATE * (1 if c["model.attention"] == "auto" else 1.6) + 2e-6 * heads
+        temp = 4 * batch * length * (heads * t if c["model.attention"] == "reference" else 4 * d)
+        depth = 1
+    else:
+        flops = 2 * batch * length * d * d * GATES[mixer] * {"params": 1.2, "flops": 1.6}.get(c["measure.matching"], 1)
+        step = LSTM_STEP * GATES[mixer] / 4 if mixer != "min_gru" else 1e-6
+        seconds, temp, depth = step * length, 4 * batch * length * d * 6, length if mixer != "min_gru" else 12
+        seconds *= {"params": 1.2, "flops": 1.6}.get(c["measure.matching"], 1)
+    if c["measure.level"] != "op":
+        flops += 24 * batch * length * d * d
+        seconds += 24 * batch * length * d * d / 30e9 + 10e-6
+        temp += 4 * batch * length * 14 * d
+    if c["measure.level"] == "model":
+        flops = layers * flops + 2 * batch * length * d * 256
+        seconds = layers * seconds + batch * length * d * 512 / 20e9 + 30e-6
+        temp = temp * (layers if c["measure.phase"] == "train" else 1) + 4 * batch * length * 256
+        depth *= layers
+    if c["measure.phase"] == "train":
+        flops, seconds, temp = 3 * flops, 3.2 * seconds, 2 * temp
+    return seconds, flops, temp, depth
+
+
+CONTENDERS = [{"model.mixer": m} for m in ("attention", *GATES)]
+
+
+def product(**axes):
+    """Every combination; a key's first underscore is its dot."""
+    axes = {key.replace("_", ".", 1): values for key, values in axes.items()}
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+
+
+def over(contenders, **axes):
+    return [who | one for who in contenders for one in product(**axes)]
+
+
+REFERENCE = [{"model.mixer": "attention", "model.attention": "reference"}]
+STUDIES = {
+    "length": over(CONTENDERS + REFERENCE, task_seq_len=LENGTHS, measure_level=("op", "block", "model"),
+                   measure_phase=("forward", "train")),
+    "matching": product(model_mixer=("gru", "lstm"), task_seq_len=LENGTHS, measure_matching=("params", "flops")),
+    "heads": product(task_seq_len=(256, 1024), measure_level=("op",), model_num_heads=(1, 2, 4, 8, 16)),
+    "head_dim": product(task_seq_len=(256, 1024), measure_level=("op",), model_num_heads=(1, 2, 4, 8, 16),
+                        model_head_dim=(16,)),
+    "model_heads": product(measure_phase=("forward",), model_num_heads=(1, 4, 16)),
+    "depth": over(CONTENDERS, task_seq_len=(128, 1024), model_num_layers=(1, 2, 4, 8)),
+    "decode": over(CONTENDERS, task_seq_len=LENGTHS, measure_phase=("decode",)),
+    "twins": over(CONTENDERS[:1], task_seq_len=(64, 1024), measure_repeat=(0, 1)),
+}  # fmt: skip
+
+
+def make_rows(studies=None, rounds=5, noise=0.03, fail=lambda config: None, law=law):
+    """Rows as the runner reads them: base filled in, one per cell and round, a failed cell in its round 0."""
+    rng = np.random.default_rng(7)
+    studies = STUDIES if studies is None else studies
+    configs = list({str(BASE | o): BASE | o for overrides in studies.values() for o in overrides}.values())
+    rows = []
+    for r in range(rounds):
+        drift = np.exp(rng.normal(0, noise / 2))
+        for number, config in enumerate(configs):
+            row = config | {
+                "kind": "row",
+                "key": f"{number:016x}",
+                "round": r,
+                "header": "h1",
+                "studies": tuple(
+                    name for name, overrides in studies.items() if config in [BASE | o for o in overrides]
+                ),
+                "status": "ok",
+            }
+            status = fail(config)
+            if status is not None:
+                if r == 0:
+                    failure = {"status": status, "message": f"{status} happened", "traceback": "Traceback: x"}
+                    rows.append(row | failure | {"requested_bytes": 2**34 if status == "oom" else None})
+                continue
+            seconds, flops, temp, depth = law(config)
+            tokens = config["task.batch_size"] * (1 if config["measure.phase"] == "decode" else config["task.seq_len"])
+            rows.append(
+                row
+                | {
+                    "compile_seconds": 0.3 + 0.02 * (number % 9),
+                    "step_seconds": float(seconds * drift * np.exp(rng.normal(0, noise))),
+                    "inner_steps": max(1, int(0.05 / seconds)),
+                    "cpu_seconds": float(1.7 * seconds),
+                    "calibration_seconds": float(0.004 * drift),
+                    "noisy": bool(number % 97 == 0 and r == 2),
+                    "matmul_peak_flops": float(PEAK / drift),
+                    "closed_form_flops": flops,
+                    "jaxpr_matmul_flops": flops,
+                    "jaxpr_flops": int(1.05 * flops),
+                    "xla_flops": float(flops / (depth or 1)),
+                    "jaxpr_bytes": 3 * temp,
+                    "xla_bytes": float(2 * temp),
+                    "argument_bytes": 200_000,
+                    "output_bytes": 100_000,
+                    "temp_bytes": temp,
+                    "alias_bytes": 0,
+                    "peak_rss_bytes": 400_000_000 + temp,
+                    "sequential_depth": depth,
+                    "num_params": 140_000,
+                    "tokens": tokens,
+                    "mixer_width": config["model.d_model"],
+                }
+            )
+    return rows
+
+
+def walls(config):
+    """The reference implementation runs out of memory at the largest length of the model; one cell hangs."""
+    reference = config["model.attention"] == "reference" and config["model.mixer"] == "attention"
+    if reference and config["measure.level"] == "model" and config["task.seq_len"] == 4096:
+        return "oom"
+    hangs = config["model.mixer"] == "rnn" and config["measure.level"] == "block"
+    return "timeout" if hangs and config["task.seq_len"] == 4096 else None
+
+
+def lines_of(report, title):
+    """A table's lines by their index, each a dict."""
+    (table,) = (t for t in report.tables if title in t.title)
+    return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+
+
+def line(report, title, **where):
+    (found,) = (x for x in lines_of(report, title) if all(x[k] == v for k, v in where.items()))
+    return found
 
 
 @pytest.fixture(scope="module")
-def quiet(planted):
+def quiet():
     """The whole run with hardly any noise: what is planted must come out."""
-    return planted.rows(noise=0.002)
+    return attention_cost.report(make_rows(noise=0.002))
 
 
-@pytest.fixture(scope="module")
-def sentences(quiet):
-    return attention_cost.report(quiet).sentences
+def answer(report, question):
+    (found,) = (finding for finding in report.answers if question in finding.question)
+    return found
 
 
-def only(sentences, *words):
-    (sentence,) = (s for s in sentences if all(word in s for word in words))
-    return sentence
+def test_seven_questions_are_answered(quiet):
+    assert len(quiet.answers) == 7
+    for finding in quiet.answers:
+        assert all(estimate.n for estimate in finding.estimates.values()), finding
 
 
-def test_quadratic_is_said_of_the_level_and_quantity_where_the_interval_lies_above_1_8(sentences):
-    time = only(sentences, "With attention (auto)", "time of a forward pass")
-    slope, low, high = map(float, re.search(r"op alone as T\^(\S+) \[(\S+), (\S+)\] \(quadratic\)", time).groups())
-    assert low <= slope <= high and abs(slope - 2) < 0.02
-    assert "T = 1024–4096" in time
-    memory = only(sentences, "With attention (auto)", "memory of a training step")
-    assert "quadratic" not in memory
-    assert "quadratic" in only(sentences, "With attention (reference)", "memory of a training step")
-    assert all("quadratic" not in s for s in sentences if "recurrence" in s)
+def test_quadratic_is_said_where_the_interval_lies_above_1_8(quiet):
+    time = line(quiet, "Exponents", quantity="time", level="op", phase="forward", contender="attention")
+    assert time["exponent"].low <= time["exponent"].value <= time["exponent"].high
+    assert abs(time["exponent"].value - 2) < 0.02 and time["quadratic"] and time["over"] == "1024–4096"
+    memory = {"quantity": "memory", "level": "op", "phase": "train"}
+    assert not line(quiet, "Exponents", contender="attention", **memory)["quadratic"]
+    assert line(quiet, "Exponents", contender="attention (reference)", **memory)["quadratic"]
+    assert not any(x["quadratic"] for x in lines_of(quiet, "Exponents") if "attention" not in x["contender"])
+    assert "quadratic" in answer(quiet, "attention's cost grow").answer
+    assert "quadratic" not in answer(quiet, "How does a recurrence").answer
 
 
-def test_no_interval_that_reaches_below_1_8_is_called_quadratic(planted):
-    rows = planted.rows(noise=0.3)
-    study = growth.study(merge(rows))
-    said = " ".join(attention_cost.report(rows).sentences)
-    straddling = [g.exponent for g in study.growths if g.quantity == "step_seconds" and g.exponent.low < 1.8]
-    assert any(e.value > 1.8 for e in straddling)
-    for e in straddling:
-        assert f"T^{e.value:.2f} [{e.low:.2f}, {e.high:.2f}] (quadratic)" not in said
+def test_no_interval_that_reaches_below_1_8_is_called_quadratic():
+    noisy = attention_cost.report(make_rows(noise=0.3))
+    straddling = [x for x in lines_of(noisy, "Exponents") if x["quantity"] == "time" and x["exponent"].low < 1.8]
+    assert any(x["exponent"].value > 1.8 for x in straddling) and not any(x["quadratic"] for x in straddling)
 
 
 @pytest.mark.parametrize("mixer", ["rnn", "gru", "lstm"])
-def test_the_crossover_is_where_the_planted_laws_meet(planted, sentences, mixer):
+def test_the_crossing_is_where_the_planted_laws_meet(quiet, mixer):
     def difference(length):
-        config = planted.base | {"measure.level": "op", "measure.phase": "forward", "task.seq_len": length}
-        return planted.law(config)[0] - planted.law(config | {"model.mixer": mixer})[0]
+        config = BASE | {"measure.level": "op", "measure.phase": "forward", "task.seq_len": length}
+        return law(config)[0] - law(config | {"model.mixer": mixer})[0]
 
-    truth = brentq(difference, 64, 4096)
-    said = only(sentences, "Crossover", "in time, forward pass of the op alone")
-    length, low, high = map(int, re.search(rf"\b{mixer} at T\* = (\d+) \[(\d+), (\d+)\]", said).groups())
-    assert low <= length <= high
-    assert length == pytest.approx(truth, rel=0.05)
+    found = line(quiet, "where the two cross", level="op", phase="forward", recurrence=mixer)["T* in time"]
+    assert found.low <= found.value <= found.high
+    assert found.value == pytest.approx(brentq(difference, 64, 4096), rel=0.05)
 
 
-def test_no_crossover_is_said_with_the_range(sentences):
-    said = only(sentences, "Crossover", "in time, forward pass of the op alone")
-    assert "min_gru, none in the measured range T = 64–4096 (attention costs more at 7 of 7 lengths)" in said
+def test_without_a_crossing_the_bounds_are_said(quiet):
+    found = line(quiet, "where the two cross", level="op", phase="forward", recurrence="min_gru")["T* in time"]
+    assert np.isnan(found.value) and found[1:3] == (0, 64)
+    assert "time, op, min_gru, same width: below 64" in answer(quiet, "pass a recurrence's").numbers
 
 
-def test_each_matching_has_its_own_crossover(sentences):
-    lengths = {}
-    for shared in ("width", "number of parameters", "training FLOPs"):
-        said = only(sentences, "Crossover", f"in time, training step of the whole model, same {shared}:")
-        lengths[shared] = int(re.search(r"lstm at T\* = (\d+)", said).group(1))
-    assert lengths["width"] < lengths["number of parameters"] < lengths["training FLOPs"]
+def test_each_matching_has_its_own_crossing_and_attention_its_own_width(quiet):
+    at = [line(quiet, "where the two cross", level="model", phase="train", recurrence="lstm", matching=matching)
+          ["T* in time"].value for matching in ("width", "params", "flops")]  # fmt: skip
+    assert at == sorted(at) and len(set(at)) == 3
+    longest = answer(quiet, "greatest length")
+    assert {"lstm, same params, T = 4096", "gru, same flops, T = 4096"} <= set(longest.estimates)
+    assert longest.verdict == "slower"
 
 
-def test_what_does_not_change_is_not_distinguishable_and_never_a_win(planted, run_rows):
-    decoding = only(attention_cost.report(run_rows).sentences, "One decoding step")
-    for mixer in ("gru", "lstm"):  # constant by plan, measured with 3 % noise
-        part = next(p for p in decoding.split("; ") if p.startswith(f"with {mixer},"))
-        assert "not distinguishable (ratio" in part and "times the time" not in part
-    assert re.search(r"with attention \(auto\), [^;]* times the time", decoding)
+def test_what_does_not_change_is_about_equal_and_never_a_win():
+    decoding = answer(attention_cost.report(make_rows()), "longer context")
+    words = dict(zip(decoding.estimates, decoding.numbers, strict=True))
+    assert words["gru, decode"].endswith("about equal") and words["lstm, decode"].endswith("about equal")
+    assert words["attention, decode"].endswith("slower")
 
 
-def test_a_ratio_within_what_a_program_differs_from_itself_is_no_win(planted):
-    contenders = [{"model.mixer": mixer, "task.seq_len": t} for mixer in ("attention", "lstm") for t in (64, 128, 256)]
-
-    def law(config):
-        seconds = 1e-3 * config["task.seq_len"] * (1.04 if config["model.mixer"] == "lstm" else 1)
-        return seconds * (1.06 if config.get("measure.repeat") else 1), 1000, 1000, 1
-
-    once = planted.rows(contenders, noise=0.001, law=law)
-    assert "0.96" in only(attention_cost.report(once).sentences, "At T = 256", "same width").replace("0.962", "0.96")
-    again = planted.rows([*contenders, contenders[1] | {"measure.repeat": 1}], noise=0.001, law=law)
-    study = growth.study(merge(again))
-    assert study.floor == pytest.approx(0.06, abs=0.003)
-    assert {v.ratio.verdict for v in study.versus} == {"not distinguishable"}
-    assert [len(curve.cells) for curve in study.lengths] == [3, 3]
-    assert only(attention_cost.report(again).sentences, "measured twice in this run", "at most 6.")
+def test_a_form_stands_beside_the_one_that_the_library_picks():
+    forms = over([{"model.mixer": "min_gru"}], model_recurrence=("auto", "associative"), task_seq_len=(64, 128, 256))
+    report = attention_cost.report(make_rows({"length": forms + over(CONTENDERS[:1], task_seq_len=(64, 128, 256))}))
+    assert {x["recurrence"] for x in lines_of(report, "where the two cross")} == {"min_gru", "min_gru (associative)"}
 
 
-def test_a_form_is_compared_with_the_one_that_the_library_picks(planted):
-    contenders = [
-        {"model.mixer": "min_gru", "model.recurrence": form, "measure.level": "op", "task.seq_len": t}
-        for form in ("auto", "associative")
-        for t in (64, 128, 256)
-    ]
-
-    def law(config):
-        parallel = config["model.recurrence"] == "associative"
-        return 1e-6 * config["task.seq_len"] * (8 if parallel else 1), 1000, 1000, 1 if parallel else 256
-
-    rows = planted.rows(contenders, noise=0.001, law=law)
-    said = only(attention_cost.report(rows).sentences, "Against min_gru, min_gru (associative)")
-    assert "has 1 loop steps instead of 256, takes at T = 256" in said and "the op alone 8.0" in said
+def test_one_round_gives_no_interval_no_crossing_and_no_winner():
+    once = attention_cost.report(make_rows(rounds=1))
+    assert all("(one round)" in number for number in answer(once, "greatest length").numbers)
+    assert set(answer(once, "greatest length").verdict.split(", ")) == {"undecided"}
+    for x in lines_of(once, "where the two cross"):
+        assert np.isnan(x["T* in time"].value)
+    assert any(x["T* in FLOPs"].value > 0 for x in lines_of(once, "where the two cross"))
+    assert not any(x["quadratic"] for x in lines_of(once, "Exponents") if x["quantity"] == "time")
+    assert not any("inf" in finding.answer or "nan" in finding.answer for finding in once.answers)
 
 
-def test_one_round_gives_no_interval_no_crossover_and_no_winner(planted):
-    sentences = attention_cost.report(planted.rows(rounds=1)).sentences
-    assert not any("inf" in s or "nan" in s for s in sentences)
-    timed = [s for s in sentences if "time of a" in s]
-    assert timed and all("(one round)" in s and "quadratic" not in s for s in timed)
-    assert not any("T* =" in s for s in sentences if " in time, " in s)
-    assert "one round cannot distinguish" in only(sentences, "At T = 4096", "same width")
-    assert "T* =" in only(sentences, "Crossover", "in FLOPs")
-
-
-def test_the_exponent_uses_the_rounds_that_its_own_lengths_share(planted):
-    lengths = [{"measure.level": "op", "task.seq_len": t} for t in planted.lengths]
-    rows = planted.rows(lengths[:4]) + planted.rows(lengths[4:], rounds=12)
-    (curve,) = growth.study(merge(rows)).lengths
-    exponent = growth.growth(curve, "step_seconds").exponent
-    samples = np.array([[curve.samples("step_seconds")[t][r] for t in planted.lengths[4:]] for r in range(12)])
-    assert exponent == fits.fit_exponent(planted.lengths[4:], samples)
-
-
-def test_exponents_are_of_one_program_and_the_switch_is_said(planted):
-    rows = planted.rows(noise=0.002)
+def test_exponents_are_of_one_program():
+    rows = make_rows({"length": STUDIES["length"]}, noise=0.002)
     for row in rows:
         row["implementation"] = "blockwise" if row["task.seq_len"] > 128 else "reference"
-    study = growth.study(merge(rows))
-    (curve,) = (c for c in study.lengths if (c.contender, c.level, c.phase) == ("attention (auto)", "model", "train"))
-    assert study.growth(curve, "step_seconds").local[0].first == 256
-    said = only(attention_cost.report(rows).sentences, "attention (auto) ran as reference at T = 64, 128 and as")
-    assert "a training step of one block" in said
-    fitted = study.growth(curve, "step_seconds").fitted
-    assert (fitted.first, fitted.last, fitted.error < 0.05) == (256, 4096, True)
-
-
-def test_what_rests_mostly_on_noisy_samples_is_inconclusive(planted):
-    def said(noisy_rounds):
-        rows = planted.rows(noise=0.002)
-        for row in rows:
-            row["noisy"] = row["round"] < noisy_rounds
-        return attention_cost.report(rows)
-
-    trusted, doubted = said(2), said(3)
-    assert not any("inconclusive:" in sentence for sentence in trusted.sentences)
-    assert "(inconclusive: the machine was noisy)" in only(doubted.sentences, "At T = 4096", "same width")
-    assert not any("T* =" in sentence and "FLOPs," not in sentence for sentence in doubted.sentences)
-    for sentence in doubted.sentences:
-        assert not ("the time of" in sentence and "quadratic" in sentence)
-        assert "the FLOPs of" not in sentence or "inconclusive" not in sentence  # counted, not timed
-    exponents = next(table for table in doubted.tables if table.title == "Exponents in T")
-    assert {row[9] for row in exponents.rows if row[0] == "time"} == {"inconclusive"}
-
-
-def test_heads_and_depth_are_stated_with_their_truth(planted, sentences):
-    shared = only(sentences, "From 1 to 16 heads, d_model held fixed", "op alone")
-    own = only(sentences, "From 1 to 16 heads, head_dim held fixed", "op alone")
-    assert "T = 1024" in shared and "with the same FLOPs" in shared
-    assert float(re.search(r"takes (\S+) \[", own).group(1)) == pytest.approx(16, rel=0.02)
-    assert "16 times the FLOPs" in own
-    deeper = only(sentences, "From 1 to 8 blocks", "T = 1024")
-    config = planted.base | {"task.seq_len": 1024, "model.mixer": "lstm"}
-    truth = planted.law(config | {"model.num_layers": 8})[0] / planted.law(config | {"model.num_layers": 1})[0]
-    assert float(re.search(r"with lstm, (\S+) \[", deeper).group(1)) == pytest.approx(truth, rel=0.02)
-
-
-def test_the_wall_is_named_and_counted(run_rows):
-    cells = merge(run_rows)
-    said = only(attention_cost.report(run_rows).sentences, f"Of {len(cells)} cells")
-    assert "2 ran out of memory" in said and "2 timed out" in said
-    assert "attention (reference), train of the whole model at T = 4096" in said
-
-
-def test_what_was_not_measured_is_said(planted):
-    sweep = [{"task.seq_len": t, "model.mixer": m} for t in (64, 128, 256) for m in ("attention", "lstm")]
-    said = only(attention_cost.report(planted.rows(sweep)).sentences, "Not measured")
-    for part in ("sweep over heads", "sweep over depth", "level op", "phase decode", "equal params"):
-        assert part in said
-    assert "level model" not in said and "memory" not in said
-
-
-def subsets(planted):
-    everything = list(planted.sweep())
-    yield "one cell", planted.rows(everything[:1])
-    yield "one round", planted.rows(everything[:60], rounds=1)
-    yield "recurrences alone", planted.rows([o for o in everything if o.get("model.mixer") in ("gru", "lstm")][:60])
-    yield (
-        "attention alone",
-        planted.rows([o for o in everything if o.get("model.mixer", "attention") == "attention"][:60]),
+    found = line(attention_cost.report(rows), "Exponents", quantity="time", level="model", phase="train",
+                 contender="attention")  # fmt: skip
+    assert (
+        found["local slopes"].startswith("from 256 ")
+        and found["error"] < 0.05
+        and 0 < found["share of cx² at the last"] < 1
     )
-    yield "decoding alone", planted.rows([o for o in everything if o.get("measure.phase") == "decode"])
-    yield "heads alone", planted.rows([o for o in everything if "model.num_heads" in o])
-    yield "all failed", planted.rows(everything[:60], fail=lambda config: "failed")
-    ragged = planted.rows(everything[:60])
+
+
+def test_noise_vetoes_nothing():
+    rows = make_rows(noise=0.002)
+    before = attention_cost.report(rows)
+    after = attention_cost.report([row | {"noisy": True} for row in rows])
+    assert [finding.answer for finding in before.answers] == [finding.answer for finding in after.answers]
+    assert not any("inconclusive" in finding.answer for finding in after.answers)
+
+
+def test_heads_and_depth_are_stated_with_their_truth(quiet):
+    own = line(quiet, "last point", study="head_dim", T=1024)
+    assert own["time"].value == pytest.approx(16, rel=0.02)
+    assert own["FLOPs"].value == pytest.approx(16) and own["FLOPs"].low == own["FLOPs"].high
+    shared = line(quiet, "last point", study="heads", T=1024)
+    assert shared["FLOPs"].value == 1 and shared["memory"].value == 1
+    deeper = line(quiet, "last point", study="depth", contender="lstm", T=1024)
+    config = BASE | {"task.seq_len": 1024, "model.mixer": "lstm"}
+    truth = law(config | {"model.num_layers": 8})[0] / law(config | {"model.num_layers": 1})[0]
+    assert deeper["time"].value == pytest.approx(truth, rel=0.02)
+
+
+def test_walls_are_counted_drawn_and_named(tmp_path):
+    rows = make_rows(fail=walls)
+    report = attention_cost.report(rows)
+    assert "1 oom, " not in report.limits[0] and re.search(r"2 oom, 2 timeout|2 timeout, 2 oom", report.limits[0])
+    write(tmp_path, report, [], rows)
+    page = (tmp_path / "report.html").read_text()
+    assert "out of memory" in (tmp_path / "figures" / "time_by_length.svg").read_text()
+    assert re.search(r"oom: mixer=attention attention=reference [^<]*seq_len=4096", page)
+
+
+def test_what_was_not_measured_is_said():
+    lengths = over(CONTENDERS[:1], task_seq_len=(64, 128, 256))
+    report = attention_cost.report(make_rows({"length": lengths}))
+    assert report.limits[-1] == (
+        "Not measured in these rows: matching, heads, head_dim, model_heads, depth, decode, twins."
+    )
+
+
+def test_twins_show_how_far_a_program_differs_from_itself(quiet):
+    found = [x["second over first"] for x in lines_of(quiet, "measured twice")]
+    assert len(found) == 2 and all(abs(estimate.value - 1) < 0.01 for estimate in found)
+
+
+def subsets():
+    few = {"length": STUDIES["length"][:60]}
+    yield "one cell", make_rows({"length": STUDIES["length"][:1]})
+    yield "one round", make_rows(few, rounds=1)
+    yield "recurrences alone", [row for row in make_rows(rounds=2) if row["model.mixer"] in ("gru", "lstm")]
+    yield "attention alone", [row for row in make_rows(rounds=2) if row["model.mixer"] == "attention"]
+    for study in STUDIES:
+        yield f"{study} alone", make_rows({study: STUDIES[study]}, rounds=2)
+    yield "all failed", make_rows(few, fail=lambda config: "failed")
+    ragged = make_rows(few)
     yield "an interrupted run", ragged[: len(ragged) // 2 + 7]
-    bare = [
-        {k: v for k, v in row.items() if not k.endswith(("_bytes", "_flops", "seconds")) or k == "step_seconds"}
-        for row in ragged
-    ]
-    yield "times alone", bare
+    yield (
+        "times alone",
+        [
+            {k: v for k, v in row.items() if not k.endswith(("_bytes", "_flops", "seconds")) or k == "step_seconds"}
+            for row in ragged
+        ],
+    )
     yield "no rows", []
 
 
-def test_any_subset_gives_a_report_with_only_true_labels(planted, tmp_path):
-    for name, rows in subsets(planted):
+def test_any_subset_gives_a_report_of_what_is_there(tmp_path):
+    for name, rows in subsets():
         report = attention_cost.report(rows)
-        write(tmp_path / "out", report, [], rows) if name in ("all failed", "one round") else None
-        for sentence in report.sentences:
-            assert not re.search(r"\bnan\b|\binf\b|\bNone\b|\[\]", sentence), (name, sentence)
-            assert sentence.endswith("."), (name, sentence)
+        if name in ("all failed", "one round", "times alone", "no rows", "one cell", "depth alone"):
+            write(tmp_path / name.replace(" ", "_"), report, [], rows)
+        for text in [finding.answer for finding in report.answers] + list(report.limits):
+            assert not re.search(r"\bnan\b|\binf\b|\bNone\b|\[\]", text), (name, text)
 
 
-def test_zero_matmul_flops_are_no_division_by_zero(planted):
-    def law(config):
-        seconds, flops, temp, depth = planted.law(config)
+def test_zero_matmul_flops_are_no_division_by_zero():
+    def without(config):
+        seconds, flops, temp, depth = law(config)
         return seconds, 0 if config["model.mixer"] == "min_gru" else flops, temp, depth
 
-    sweep = [
-        {"task.seq_len": t, "model.mixer": m, "measure.level": "op"}
-        for t in planted.lengths
-        for m in ("attention", "min_gru")
-    ]
-    report = attention_cost.report(planted.rows(sweep, law=law))
-    assert any("min_gru" in sentence for sentence in report.sentences)
+    contenders = [CONTENDERS[0], {"model.mixer": "min_gru"}]
+    report = attention_cost.report(
+        make_rows({"length": over(contenders, task_seq_len=LENGTHS, measure_level=("op",))}, law=without)
+    )
+    assert any("min_gru" in finding.answer for finding in report.answers)
 
 
-def test_a_thousand_rows_are_written_whole(planted, tmp_path):
-    rows = planted.rows(list(planted.sweep())[:200])
-    assert len(rows) == 1000
-    report = attention_cost.report(rows)
-    write(tmp_path, report, [planted.header], rows)
-    page = (tmp_path / "report.html").read_text()
-    assert "Every cell (200)" in page and "FLOPs three ways" in page
-    assert all(f'id="{figure.name}"' in page for figure in report.figures)
-    assert not re.search(r"https?:|\bsrc=", page)
-    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 201
+def test_twice_the_same_rows_give_the_same_page_and_figures(tmp_path):
+    rows = make_rows({name: STUDIES[name] for name in ("matching", "depth")}, rounds=3)
+    header = {"id": "h1", "base": BASE, "studies": STUDIES, "versions": {"jax": "0.10.2"}, "device": "cpu"}
+    for folder in ("one", "two"):
+        write(tmp_path / folder, attention_cost.report(rows), [header], rows)
+    one, two = ({str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+                for root in (tmp_path / "one", tmp_path / "two"))  # fmt: skip
+    assert one == two and "figures/depth_by_length.svg" in one
+    page = one["report.html"].decode()
+    assert "Every cell" in page and "FLOPs three ways" in page and not re.search(r"https?:|\bsrc=", page)
+    assert len(one["rows.csv"].decode().splitlines()) == 1 + len(
+        {str(select([r], status="ok")[0]["key"]) for r in rows}
+    )

@@ -1,16 +1,22 @@
 """The report on the peers says who is faster from planted times: wins, losses, ties, failures."""
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from transformer_jax.report import drawing, peer_pairs, peers
-from transformer_jax.report.cells import merge
+from transformer_jax.report.plots import render
+
+PATH = Path(__file__).parents[2] / "experiments" / "peers" / "report.py"
+spec = importlib.util.spec_from_file_location("peers_report", PATH)
+peers = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(peers)
 
 BASE = {
-    "kind": "row", "header": "h", "model.mixer": "attention", "model.attention": "auto", "model.num_classes": None,
-    "measure.level": "op", "measure.phase": "train", "measure.peer": "ours", "task.seq_len": 128, "noisy": False,
+    "kind": "row", "header": "h", "model.mixer": "attention", "model.attention": "auto", "model.causal": True,
+    "measure.level": "op", "measure.phase": "train", "measure.peer": "ours", "task.seq_len": 128,
 }  # fmt: skip
-LSTM = {"model.mixer": "lstm", "task.seq_len": 512}
 
 
 def rows(seconds, rounds=5, spread=0.01, **changes):
@@ -19,12 +25,12 @@ def rows(seconds, rounds=5, spread=0.01, **changes):
     rng = np.random.default_rng(list(str(cell).encode()))
     drift = np.linspace(1, 1.5, 5)[:rounds]
     times = seconds * drift * np.exp(spread * rng.standard_normal(rounds))
-    ok = {"status": "ok", "key": "k", "implementation": "blockwise", "library": "x 1", "temp_bytes": 2**20}
+    ok = {"status": "ok", "key": str(cell), "implementation": "blockwise", "library": "x 1", "temp_bytes": 2**20}
     return [cell | ok | {"round": i, "step_seconds": float(t)} for i, t in enumerate(times)]
 
 
 def attention(T, **by_peer):
-    """Ours takes 1 s; the others what is said."""
+    """Ours takes 1 s; the others as long as they are given."""
     found = rows(1.0, task__seq_len=T)
     for peer, seconds in by_peer.items():
         found += rows(seconds, task__seq_len=T, measure__peer=peer)
@@ -36,45 +42,51 @@ def planted():
     found = attention(128, torch=0.5, jax_nn=1.3) + attention(512, torch=1.0, jax_nn=3.0, keras=2.0)
     found += rows(1.0, model__attention="blockwise", spread=0.02) + rows(0.8, model__attention="reference")
     found += rows(2.0, model__mixer="lstm") + rows(4.0, model__mixer="lstm", measure__peer="torch")
+    found += rows(1.0, model__causal=False) + rows(2.0, model__causal=False, measure__peer="jax_nn")
     failed = BASE | {"measure.level": "model", "measure.peer": "torch_compile", "status": "failed", "round": 0}
     return [*found, failed | {"message": "RuntimeError: no C++ compiler\nmore", "key": "f"}]
 
 
 def test_ratios_are_taken_within_rounds(planted):
-    study = peer_pairs.study(merge(planted))
-    found = {(p.problem, p.length, p.peer): p for p in study.pairs}
-    pair = found["attention, causal", 128, "PyTorch"]
-    assert pair.ratio.low < 2 < pair.ratio.high and pair.ratio.high / pair.ratio.low < 1.1  # the drift cancels
-    assert pair.faster == "theirs"
-    assert found["attention, causal", 512, "PyTorch"].faster == "not distinguishable"
-    assert found["attention, causal", 512, "Keras"].faster == "ours"
-    assert found["attention, causal", 128, "ours: blockwise"].faster == "the same program"
-    assert found["LSTM layer", 128, "PyTorch"].faster == "ours"
-    assert 0 < study.floor < 0.1
+    (table,) = peers.report(planted).tables
+    found = {row[:3]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    causal = "attention, causal, forward and backward"
+    pair = found[causal, 128, "PyTorch"]["ours / other"]
+    assert pair.low < 2 < pair.high and pair.high / pair.low < 1.1  # the drift cancels
+    assert found[causal, 128, "PyTorch"]["ours is"] == "slower"
+    assert found[causal, 512, "PyTorch"]["ours is"] == "about equal"
+    assert found[causal, 512, "Keras"]["ours is"] == "faster"
+    assert found[causal, 128, "ours: blockwise"]["ours is"] == "the same program"
+    assert found[causal, 128, "ours: reference"]["ours is"] == "slower"
+    assert found["lstm layer, forward and backward", 128, "PyTorch"]["ours is"] == "faster"
+    assert found["attention, not causal, forward and backward", 128, "jax.nn"]["ours is"] == "faster"
+    assert len(found) == 9
 
 
-def test_sentences_name_wins_losses_and_failures(planted):
+def test_answers_count_wins_and_name_every_loss(planted):
     report = peers.report(planted)
-    text = "\n".join(report.sentences)
-    assert "Of 6 comparisons with another library, ours is faster in 4, the other in 1, and 1 are not" in text
-    assert "The other is faster in: attention, causal, forward and backward, T = 128: PyTorch (" in text
-    assert "(Keras)" in text and "(jax.nn)" in text
-    assert "`auto` is slower than ours: reference at T = 128" in text
-    assert "torch.compile failed: RuntimeError: no C++ compiler." in text
-    (table,) = report.tables
-    assert len(table.rows) == 8 and {row[9] for row in table.rows} >= {"ours", "theirs", "the same program"}
+    counts, losses = report.answers
+    assert (
+        counts.text
+        == "Of 7 comparisons with other libraries ours is faster in 5, ours is slower in 1, ours is about equal in 1."
+    )
+    assert list(losses.estimates) == ["attention, causal, forward and backward, 128, PyTorch"]
+    assert report.limits[0].endswith("1 failed.")
     assert [figure.name for figure in report.figures] == ["attention_by_length", "layers_and_steps"]
     for figure in report.figures:
-        svg, png = drawing.render(figure)
+        svg, png = render(figure)
         assert "PyTorch" in svg and png
+    assert any(
+        "Nowhere" in finding.answer for finding in peers.report(rows(1.0) + rows(2.0, measure__peer="torch")).answers
+    )
 
 
-def test_one_round_tells_nothing():
+def test_one_round_is_undecided():
     report = peers.report(rows(1.0, 1) + rows(2.0, 1, measure__peer="torch"))
-    assert report.tables[0].rows[0][9] == "not told: one round"
-    assert not report.figures and "nothing to compare" in " ".join(report.sentences)
+    assert dict(zip(report.tables[0].columns, report.tables[0].rows[0], strict=True))["ours is"] == "undecided"
 
 
-def test_ours_alone_is_a_report_without_comparisons():
-    report = peers.report(rows(1.0))
-    assert report.sentences and not report.tables and not report.figures
+def test_ours_alone_and_nothing_are_reports_without_comparisons():
+    for some in (rows(1.0), []):
+        report = peers.report(some)
+        assert not report.answers and not report.tables[0].rows and report.figures == (None, None)

@@ -1,8 +1,17 @@
 """The report on vectorized heads gives back planted speed-ups."""
 
-import numpy as np
+import importlib.util
+from pathlib import Path
 
-from transformer_jax.report import drawing, vectorized_heads
+import numpy as np
+import pytest
+
+from transformer_jax.report.plots import render
+
+PATH = Path(__file__).parents[2] / "experiments" / "vectorized_heads" / "report.py"
+spec = importlib.util.spec_from_file_location("vectorized_heads_report", PATH)
+vectorized_heads = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(vectorized_heads)
 
 
 def planted(rounds=5):
@@ -13,21 +22,23 @@ def planted(rounds=5):
             seconds = {"loop": heads, "vmap": max(1, heads / 4), "batched": max(1, heads / 4)}
             noisy = {f"{k}_seconds": v * drift * np.exp(rng.normal(0, 0.01)) for k, v in seconds.items()}
             compiling = {f"{k}_compile_seconds": 0.1 * v for k, v in seconds.items()}
-            yield {"status": "ok", "task.seq_len": 64, "model.num_heads": heads} | noisy | compiling
+            cell = {"status": "ok", "round": round_, "task.seq_len": 64, "model.num_heads": heads, "key": str(heads)}
+            yield cell | noisy | compiling
 
 
 def test_speedups_come_back():
-    report = vectorized_heads.report(planted())
-    assert report.sentences[0].startswith(
-        "At T = 64 with 16 heads, the time of a loop over the heads over that of: vmap 4.0"
-    )
-    (table,) = report.tables
-    assert [row[:2] for row in table.rows] == [(64, 1), (64, 4), (64, 16)]
-    assert table.rows[0][3] < 1 < table.rows[0][4] and table.rows[2][3] < 4 < table.rows[2][4]
-    svg, _ = drawing.render(report.figures[0])
-    assert "number of heads" in svg
+    report = vectorized_heads.report(list(planted()))
+    (finding,) = report.answers
+    assert "16 heads" in finding.text and finding.verdict == "faster"
+    for form in ("vmap", "batched"):
+        found = finding.estimates[f"{form}, T = 64"]
+        assert found.low < 0.25 < found.high and found.value == pytest.approx(0.25, rel=0.02)
+    seconds, compiling = report.tables
+    assert [row[:2] for row in seconds.rows] == [(64, 1), (64, 4), (64, 16)]
+    assert compiling.rows[2][2].value == pytest.approx(1.6)
+    assert "number of heads" in render(report.figures[0])[0]
 
 
 def test_one_round_and_no_rows_are_said():
-    assert "(one round)" in vectorized_heads.report(planted(1)).sentences[0]
-    assert vectorized_heads.report([]).sentences == ("No cell was measured.",)
+    assert "(one round)" in vectorized_heads.report(list(planted(1))).answers[0].answer
+    assert vectorized_heads.report([]).answers == () and vectorized_heads.report([]).limits[0] == "No cell."

@@ -1,15 +1,20 @@
-"""From rows to what a person reads: sentences, figures and tables in one self-contained HTML file."""
+"""From long rows to what a person reads: estimates, findings, figures, tables, one self-contained HTML page."""
 
-from transformer_jax.report.cells import merge
-from transformer_jax.report.content import Figure, Report, Table
+from pathlib import Path
 
-__all__ = ["Figure", "Report", "Table", "merge", "write"]
+from transformer_jax.report.findings import Finding, Report, Rule, Verdict, conditions, digest
+from transformer_jax.report.plots import Figure, dots, lines
+from transformer_jax.report.points import Rows, crossing, difference, mean, ratio, relative, select, slope
+from transformer_jax.report.tables import Table, grid, table
+
+__all__ = [
+    "Figure", "Finding", "Report", "Rows", "Rule", "Table", "Verdict", "conditions", "crossing", "difference", "digest",
+    "dots", "grid", "lines", "mean", "ratio", "relative", "select", "slope", "table", "write",
+]  # fmt: skip
 
 
-def write(folder, report: Report, headers, rows) -> None:
+def write(folder: Path, report: Report, headers, rows: Rows) -> None:
     """Writes report.html, rows.csv and figures/*.svg|png into `folder`; see `page.write`."""
-    from transformer_jax.report import (
-        page,
-    )  # loads matplotlib, which listing the experiments need not wait for
+    from transformer_jax.report import page  # it loads jinja2, which listing the experiments need not wait for
 
     page.write(folder, report, headers, rows)

@@ -1,142 +1,109 @@
-"""Writes a report's folder: report.html (self-contained, escaped), rows.csv, figures as SVG and PNG."""
+"""Writes pages: a report's folder, and any other that is made of findings, figures, tables and facts."""
 
 import csv
 import io
-import json
-import os
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup, escape
 
-from transformer_jax.report import cells, drawing
-from transformer_jax.report.content import Report, Table
-from transformer_jax.lab.rows import refuse_mix, without_private
+from transformer_jax.host.folders import write_whole
+from transformer_jax.host.provenance import without_private
+from transformer_jax.report import plots
+from transformer_jax.report.findings import Report, digest
+from transformer_jax.report.points import Rows, merge, shared
+from transformer_jax.report.tables import Table, shown
 
 FAILURE = ("message", "traceback", "requested_bytes")
+NOT_IN_TABLE = (*FAILURE, "header", "kind", "_min", "_q25", "_q75")
+NOT_IN_PROVENANCE = ("kind", "studies", "sweep")
 
 
-def write(folder, report: Report, headers, rows) -> None:
-    """Writes `folder`/report.html, rows.csv and figures/*.svg|png, each written aside and then renamed.
+def write(folder: Path, report: Report, headers: Sequence[dict], rows: Rows) -> None:
+    """Writes `folder`/report.html, rows.csv and figures/*.svg|png, each whole or not at all; old figures go.
 
     Args:
-      headers: the header rows of the launches: shown as provenance.
-      rows: one row per cell and round, as the runner appended them, failures included.
-
-    Raises:
-      FolderError: rows whose launches differ in device, threads or precision (nothing is written then).
+      headers: the header rows of the launches: shown as provenance, and the rules that they recorded are compared.
+      rows: one row per cell and round, failures included.
     """
-    headers, rows = list(headers), list(rows)
-    launches = {row.get("header") for row in rows}
-    used = [header for header in headers if header.get("id") in launches]
-    for header in used[1:]:
-        refuse_mix(used[0], header)
-    folder = Path(folder)
+    folder, cells = Path(folder), [without_private(cell) for cell in merge(rows)]
+    drawn = {figure.name: plots.render(figure) for figure in filter(None, report.figures)}
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    merged = cells.merge(rows)
-    lines = [without_private(cells.flat(cell)) for cell in merged]
-    drawn = {figure.name: drawing.render(figure) for figure in report.figures}
     for name, (svg, png) in drawn.items():
-        _replace(folder / "figures" / f"{name}.svg", svg.encode())
-        _replace(folder / "figures" / f"{name}.png", png)
+        write_whole(folder / "figures" / f"{name}.svg", svg)
+        write_whole(folder / "figures" / f"{name}.png", png)
     for old in (folder / "figures").iterdir():  # a picture that this report did not draw would contradict it
         if old.suffix in (".svg", ".png") and old.stem not in drawn:
             old.unlink()
-    _replace(folder / "rows.csv", _csv(lines).encode())
+    write_whole(folder / "rows.csv", _csv(cells))
+    every, same = _every_cell(cells), shared(cells)
+    failed = [cell for cell in cells if cell["status"] != "ok"]
+    facts = [(_named(cell, every), {c: cell[c] for c in FAILURE if cell.get(c)}) for cell in failed]
+    facts.append(("Columns that are equal in all cells", {c: v for c, v in same.items() if v is not None}))
+    for header in without_private(list(headers)):
+        known = {name: value for name, value in header.items() if name not in NOT_IN_PROVENANCE}
+        facts.append((f"Launch {header.get('id', '')}", known))
+    measured = {row.get("header") for row in rows}
+    warnings = _changed_rules(report, [header for header in headers if header.get("id") in measured])
     svgs = {name: svg for name, (svg, _) in drawn.items()}
-    _replace(folder / "report.html", html(report, headers, lines, svgs).encode())
+    write_page(folder / "report.html", report, warnings, [every], facts, svgs)
 
 
-def html(report: Report, headers: list[dict], lines: list[dict], svgs: dict[str, str]) -> str:
-    """The page as text; `lines` are flat cells, `svgs` the drawn figures by name."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+def write_page(path: Path, report: Report, warnings: Sequence[str] = (), details: Sequence[Table] = (),
+               facts: Sequence[tuple[str, Mapping]] = (), svgs: Mapping[str, str] | None = None) -> Path:  # fmt: skip
+    """One self-contained file, everything escaped: the question and its answers, figures, and the rest folded away.
+
+    warnings stand above the answers; facts are titles, each with what is known by name; svgs are the report's figures
+    where they are drawn already.
+    """
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["shown"] = shown
-    figures = [(f, Markup(drawing.inline(svgs[f.name], f.name, escape(f.title)))) for f in report.figures]
-    table, constant = every_cell(lines)
-    swept = [column for column in table.columns if "." in column]
-    environment.filters["named"] = lambda line: " ".join(
-        f"{column.rpartition('.')[2]}={line[column]}" for column in swept if line.get(column) is not None
+    drawn = [figure for figure in report.figures if figure]
+    svgs = svgs or {figure.name: plots.render(figure)[0] for figure in drawn}
+    figures = [(figure, Markup(_inline(svgs[figure.name], figure))) for figure in drawn]
+    known = {"report": report, "warnings": warnings, "tables": [*report.tables, *details], "facts": facts}
+    return write_whole(path, environment.get_template("page.html.jinja").render(known, figures=figures))
+
+
+def _every_cell(cells: list[dict]) -> Table:
+    """All cells, in the columns in which they differ."""
+    same = shared(cells) if len(cells) > 1 else {}
+    columns = [c for c in dict.fromkeys(c for cell in cells for c in cell) if not c.endswith(NOT_IN_TABLE)]
+    columns = sorted(
+        (c for c in columns if c not in same or c == "status"), key=lambda c: (c != "status", "." not in c)
     )
-    return environment.get_template("page.html.jinja").render(
-        report=report,
-        figures=figures,
-        cells=table,
-        constant=constant,
-        counts=_counts(lines),
-        failures=[line for line in lines if line["status"] != "ok"],
-        headers=[_provenance(header) for header in headers],
-    )
+    rows = tuple(tuple(cell.get(c) for c in columns) for cell in cells)
+    return Table(f"Every cell ({len(cells)})", tuple(columns), rows, "rows.csv holds the same with all digits.")
 
 
-def every_cell(lines: list[dict]) -> tuple[Table, dict]:
-    """All cells as a table of the columns in which they differ, and the columns in which they do not."""
-    columns = [c for c in dict.fromkeys(c for line in lines for c in line) if c not in (*FAILURE, "header")]
-    columns.sort(key=lambda c: (c != "status", "." not in c))
-    values = {c: [line.get(c) for line in lines] for c in columns}
-    same = {c: v[0] for c, v in values.items() if len(lines) > 1 and c != "status" and all(x == v[0] for x in v)}
-    columns = [c for c in columns if c not in same]
-    rows = tuple(tuple(line.get(c) for c in columns) for line in lines)
-    title = f"Every cell ({len(lines)})"
-    return Table(title, tuple(columns), rows), {c: v for c, v in same.items() if v is not None}
+def _named(cell: dict, every: Table) -> str:
+    axes = (c for c in every.columns if "." in c and cell.get(c) is not None)
+    return f"{cell['status']}: " + (" ".join(f"{c.rpartition('.')[2]}={cell[c]}" for c in axes) or str(cell.get("key")))
 
 
-def shown(value) -> str:
-    """A value as a reader wants it: four significant digits, thousands apart, a dash for nothing."""
-    if value is None or value != value:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        if abs(value) >= 10**7:
-            return f"{value:.4g}"
-        return f"{value:,}".replace(",", "\u202f") if abs(value) >= 10**4 else str(value)
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+def _changed_rules(report: Report, headers: Sequence[dict]) -> list[str]:
+    """The rules that a launch which measured rows did not record as they are now."""
+    return [
+        f"The rule of “{finding.question}” was changed after the first row was measured."
+        for finding in report.answers
+        if finding.rule and any(digest(finding.rule) not in h["rules"].values() for h in headers if "rules" in h)
+    ]
 
 
-def _counts(lines: list[dict]) -> str:
-    statuses = [line["status"] for line in lines]
-    order = sorted(set(statuses), key=lambda s: (s != "ok", s))
-    return ", ".join(f"{statuses.count(status)} {status}" for status in order)
+def _inline(svg: str, figure: plots.Figure) -> str:
+    """An SVG file's text made fit to stand in an HTML page beside others: no prolog, no two ids alike, no own size."""
+    head, body = svg[svg.index("<svg") :].split(">", 1)
+    view = re.search(r'viewBox="[^"]*"', head).group()
+    body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{figure.name}-", body)
+    return f'<svg {view} role="img" aria-label="{escape(figure.title)}">{body}'
 
 
-def _provenance(header: dict) -> dict:
-    """A header as one level of text: `versions` opened up, the sweep counted, the base config apart."""
-    header = without_private(header)
-    flat: dict = {}
-    for key, value in header.items():
-        if key in ("kind", "base"):
-            continue
-        if key == "sweep" and isinstance(value, list):
-            flat["cells in the sweep"] = len(value)
-        elif isinstance(value, dict):
-            flat |= {f"{key}: {inner}": v for inner, v in value.items()}
-        else:
-            flat[key] = value
-    return {"id": header.get("id", ""), "entries": flat, "base": header.get("base") or {}}
-
-
-def _csv(lines: list[dict]) -> str:
+def _csv(cells: list[dict]) -> str:
     text = io.StringIO()
-    columns = list(dict.fromkeys(column for line in lines for column in line))
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer = csv.DictWriter(text, dict.fromkeys(c for cell in cells for c in cell), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows(cells)
     return text.getvalue()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """An interruption leaves the old file or the new one, never half of one."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_bytes(content)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

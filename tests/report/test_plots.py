@@ -1,0 +1,76 @@
+"""Figures: deterministic, walls where cells failed, ticks at the values, looks that differ in grey."""
+
+import re
+
+import numpy as np
+import pytest
+
+from transformer_jax.intervals import NOTHING, Estimate
+from transformer_jax.report import Figure, dots, lines
+from transformer_jax.report.plots import LOOKS, render
+
+LENGTHS = (64, 256, 1024)
+
+
+def rows(rounds=5, **columns):
+    return [
+        {"key": "k", "round": r, "status": "ok", "model.mixer": m, "task.seq_len": t, "phase": p, "flops": t**2,
+         "step_seconds": (t / 1e6) * (1 + 0.1 * r) * (2 if m == "lstm" else 1)} | columns
+        for r in range(rounds) for m in ("lstm", "attention") for t in LENGTHS for p in ("train", "forward")
+    ]  # fmt: skip
+
+
+def test_a_figure_is_the_same_twice_and_names_its_lines_panels_ticks_and_units():
+    figure = lines(rows(), "seq_len", "step_seconds", "mixer", "phase", name="time")
+    svg, png = render(figure)
+    assert (svg, png) == render(lines(rows(), "seq_len", "step_seconds", "mixer", "phase", name="time"))
+    text = re.findall(r">([^<>]+)</text>", svg)
+    assert {"attention", "lstm", "train", "forward", "64", "256", "1024", "sequence length T (tokens)"} <= set(text)
+    assert any(label.endswith("ms") or label.endswith("µs") for label in text)
+    assert png.startswith(b"\x89PNG")
+
+
+def test_failed_cells_are_walls_and_one_round_has_no_bars():
+    failed = {"key": "f", "round": 0, "status": "oom", "model.mixer": "lstm", "task.seq_len": 4096, "phase": "train"}
+    svg, _ = render(lines([*rows(), failed], "seq_len", "step_seconds", "mixer", "phase", name="time"))
+    assert "out of memory" in svg and ">4096<" in svg
+    render(lines([failed], "seq_len", "step_seconds", "mixer", name="walls_alone"))
+    once = lines(rows(1), "seq_len", "step_seconds", "mixer", "phase", name="time")
+    assert "nan" not in render(once)[0]
+
+
+def test_relative_lines_have_ratios_and_marks_their_numbers():
+    marks = {("train",): {"lstm": Estimate(128, 100, 150, 5), "rnn": Estimate(np.nan, 0, 64, 5), "gru": NOTHING}}
+    figure = lines(rows(), "seq_len", "step_seconds", "mixer", "phase", relative_to={"seq_len": 64}, reference=1,
+                   marks=marks, name="ratio")  # fmt: skip
+    svg, _ = render(figure)
+    assert (
+        ">16<" not in svg and ">10<" in svg and "crosses lstm 128 [100, 150]" in svg and "crosses rnn below 64" in svg
+    )
+
+
+def test_any_rows_draw_linear_axes_counts_and_nothing_too():
+    render(lines(rows(), "seq_len", "flops", "mixer", "phase", pair=None, name="counted"))
+    render(lines(rows(step_seconds=0.0), "seq_len", "step_seconds", "mixer", "phase", log="", name="linear"))
+    assert lines([], "seq_len", "step_seconds", "mixer", "phase", name="none") is None
+
+
+def test_a_forest_plot_names_every_line_and_survives_what_was_not_measured():
+    found = {
+        "LSTM, T = 64": {"torch": Estimate(0.5, 0.4, 0.6, 5), "linen": NOTHING},
+        "GRU": {"linen": Estimate(2, 0, np.inf, 1)},
+    }
+    svg, _ = render(dots(found, name="forest", x_label="our time / theirs"))
+    assert {"LSTM, T = 64", "GRU", "torch", "linen", "our time / theirs"} <= set(re.findall(r">([^<>]+)</text>", svg))
+    assert dots({}, name="empty") is None
+
+
+def test_any_two_looks_differ_in_colour_marker_and_dashes():
+    for part in zip(*LOOKS, strict=True):
+        assert len(set(part)) == len(LOOKS)
+
+
+@pytest.mark.parametrize("name", ["../up", "A", "", "a b", "a/b"])
+def test_a_figure_name_cannot_leave_the_folder(name):
+    with pytest.raises(ValueError, match="name"):
+        Figure(name, "", "", lambda canvas: None)

@@ -1,0 +1,123 @@
+"""Rows are selected by name, paired over whole rounds, and merged to one line a cell."""
+
+import math
+
+import numpy as np
+import pytest
+
+from transformer_jax import intervals
+from transformer_jax.intervals import NOTHING
+from transformer_jax.report import crossing, difference, mean, ratio, relative, select, slope, table
+from transformer_jax.report.points import ends, groups, growth, merge, samples, values
+
+
+def row(round_=0, mixer="lstm", seq_len=64, **columns):
+    return {"kind": "row", "key": f"{mixer}{seq_len}", "round": round_, "status": "ok", "header": "h", "studies": ("length",),
+            "model.mixer": mixer, "task.seq_len": seq_len} | columns  # fmt: skip
+
+
+def test_a_key_is_a_column_or_the_end_of_a_dotted_one_and_asks_for_a_value_values_or_a_predicate():
+    rows = [row(seq_len=t, mixer=m, loss=t / 64) for t in (64, 128, 256) for m in ("attention", "lstm")]
+    rows[0]["studies"] = ("length", "twins")
+    assert len(select(rows, mixer="lstm")) == 3 == len(select(rows, **{"model.mixer": "lstm"}))
+    assert [r["task.seq_len"] for r in select(rows, mixer="lstm", seq_len=[64, 256])] == [64, 256]
+    assert [r["task.seq_len"] for r in select(rows, mixer="lstm", loss=lambda loss: loss > 1)] == [128, 256]
+    assert select(rows, study="twins") == rows[:1] and select(rows, study="heads") == []
+    assert len(select(rows, study=("twins", "length"))) == 6
+    assert select(rows, missing=None) == rows and select(rows, missing=1) == [] == select([], mixer="lstm")
+    with pytest.raises(ValueError, match="task.size, model.size"):
+        select([{"task.size": 1, "model.size": 1}], size=1)
+    assert values(rows[::-1], "mixer") == ["attention", "lstm"] and values(rows[::-1], "seq_len") == [64, 128, 256]
+    assert list(groups(rows, "mixer", "seq_len"))[0] == ("attention", 64)
+
+
+def test_only_pairs_in_which_every_point_was_measured_count():
+    slow = [1.0, 3.0, 9.0]  # what a round shares cancels
+    rows = [row(r, m, y=slow[r] * (2 if m == "lstm" else 1)) for r in range(3) for m in ("attention", "lstm")]
+    assert ratio(rows, "y", "mixer", "lstm", "attention") == (pytest.approx(2), pytest.approx(2), pytest.approx(2), 3)
+    assert difference(rows, "y", "mixer", "lstm", "attention").value == pytest.approx(13 / 3)
+    rows[0] |= {"y": 1e9, "status": "failed"}
+    rows[3] |= {"y": float("nan")}
+    assert ratio(rows, "y", "mixer", "lstm", "attention").n == 1
+    assert ratio(rows[:3], "y", "mixer", "lstm", "attention") == NOTHING == mean([], "y") == slope([], "seq_len", "y")
+    assert ends(rows[:3], "y", "seq_len") == NOTHING
+
+
+def test_seeds_pair_by_lane_within_their_round():
+    rows = [row(r, m, lane=lane, accuracy=0.1 * lane + 0.5 * r + (m == "attention"))
+            for r in range(2) for lane in range(3) for m in ("attention", "lstm")]  # fmt: skip
+    found = difference(rows, "accuracy", "mixer", "attention", "lstm", pair="lane")
+    assert found == (pytest.approx(1), pytest.approx(1), pytest.approx(1), 6)
+    one = table(rows, ("seq_len",), "mixer", "accuracy", pair="lane")
+    assert one.columns == ("seq_len", "attention", "lstm") and one.rows[0][2].n == 6
+
+
+def test_two_configs_at_one_point_are_refused_and_the_column_is_named():
+    rows = [row(y=1.0, **{"model.num_heads": h}) for h in (1, 2)]
+    with pytest.raises(ValueError, match="model.num_heads"):
+        mean(rows, "y")
+    assert mean(rows[:1] * 2, "y").n == 1
+
+
+def test_what_is_counted_is_exact_and_what_was_sampled_once_says_nothing():
+    rows = [row(r, seq_len=t, flops=t**2, y=float(t)) for r in range(2) for t in (64, 128, 256)]
+    assert slope(rows, "seq_len", "flops", pair=None) == (pytest.approx(2), pytest.approx(2), pytest.approx(2), 1)
+    once = slope(rows[:3], "seq_len", "y")
+    assert once.value == pytest.approx(1) and math.isinf(once.high) and once.n == 1
+    assert samples(rows, "y", "round", "seq_len")[1].shape == (2, 3)
+
+
+def test_growth_is_of_the_program_that_runs_at_the_longest_and_of_its_own_rounds():
+    lengths = (64, 128, 256, 512, 1024, 2048, 4096)
+    rng = np.random.default_rng(0)
+    rows = [row(r, seq_len=t, y=t**2 * math.exp(rng.normal(0, 0.1)), program="a" if t < 128 else "b")
+            for t in lengths for r in range(12 if t >= 1024 else 5)]  # fmt: skip
+    found = growth(rows, "seq_len", "y", first=1024, same="program")
+    far = [[r["y"] for r in select(rows, seq_len=t)] for t in lengths[-3:]]
+    assert found["exponent"] == intervals.slope(lengths[-3:], np.array(far).T) and found["exponent"].n == 12
+    assert found["over"] == "1024–4096" and found["local slopes"].startswith("from 128 ") and found["c"].n == 5
+    assert growth(rows[:10], "seq_len", "y", first=1024, same="program") == {}
+    assert growth([], "seq_len", "y", first=1024, same="program") == {}
+
+
+def test_a_crossing_is_taken_over_the_lengths_that_both_have():
+    rows = [row(r, m, t, y=(t**2 if m == "attention" else 300 * t) * (1 + r)) for r in range(3)
+            for m in ("attention", "lstm") for t in (64, 128, 256, 512, 1024) if (m, t) != ("lstm", 64)]  # fmt: skip
+    assert crossing(rows, "seq_len", "y", "mixer", "attention", "lstm").value == pytest.approx(300, rel=1e-3)
+    assert crossing(rows, "seq_len", "y", "mixer", "attention", "rnn") == NOTHING
+
+
+def test_relative_rows_are_of_the_same_round_and_keep_failures():
+    rows = [row(r, seq_len=t, y=t * (r + 1.0)) for r in range(2) for t in (64, 128)] + [row(seq_len=512, status="oom")]
+    found = relative(rows, "y", select(rows, seq_len=64), ("mixer",))
+    assert [r.get("ratio") for r in found if r["status"] == "ok"] == [1, 2, 1, 2] and len(
+        select(found, status="oom")
+    ) == 1
+    assert relative(rows[:2], "y", rows[:1], ("mixer",), inverse=True)[1]["ratio"] == 0.5
+
+
+def test_rounds_of_a_cell_become_one_line_with_the_spread_of_what_was_sampled():
+    samples = [4.0, 1.0, 3.0, 2.0, 10.0]
+    (line,) = merge([row(r, step_seconds=s, flops=7, noisy=False) for r, s in enumerate(samples)])
+    assert [line[f"step_seconds_{n}"] for n in ("min", "q25", "median", "q75")] == [1, 2, 3, 4]
+    assert (line["status"], line["rounds"], line["rounds_failed"], line["flops"]) == ("ok", 5, 0, 7)
+    assert not {"step_seconds", "round", "studies"} & set(line)
+
+
+def test_a_retry_replaces_a_failure_and_a_failed_round_shows():
+    failed = row(0, status="timeout", message="too slow")
+    (line,) = merge([failed, row(0, step_seconds=1.0)])
+    assert line["status"] == "ok" and line["step_seconds"] == 1.0 and "message" not in line
+    (line,) = merge([row(0, step_seconds=1.0), row(1, status="killed", message="signal 9"), row(2, step_seconds=2.0)])
+    assert (line["status"], line["message"], line["rounds"], line["rounds_failed"]) == ("killed", "signal 9", 2, 1)
+    assert line["step_seconds_median"] == 1.5
+
+
+def test_a_cell_is_its_config_and_not_its_key_and_its_parts_stay_apart():
+    assert len(merge([row(0, y=1.0), row(1, y=2.0, key="other")])) == 1
+    assert len(merge([row(0), row(0, seq_len=128)])) == 2
+    assert [line["part"] for line in merge([row(part=i, accuracy=i / 2) for i in range(3)])] == [0, 1, 2]
+    assert [line["key"] for line in merge([{"key": k, "round": 0, "status": "ok"} for k in ("a", "b", "a")])] == [
+        "a",
+        "b",
+    ]

@@ -1,0 +1,134 @@
+"""What a report is made of: findings with their estimates, rules that judge them, and what holds for all of them."""
+
+import ast
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import isfinite
+from pathlib import Path
+from statistics import median
+
+from transformer_jax.intervals import Estimate
+from transformer_jax.report.plots import Figure
+from transformer_jax.report.points import Rows, groups, mean, merge, shared
+from transformer_jax.report.tables import Table, shown
+
+
+class Verdict(StrEnum):
+    """What a rule makes of the estimates."""
+
+    SUPPORTED = "SUPPORTED"
+    REFUTED = "REFUTED"
+    TASK_DEPENDENT = "TASK-DEPENDENT"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a question will be decided, written before the run: in a sentence, and as a function of the estimates."""
+
+    text: str
+    decide: Callable[[Mapping[str, Estimate]], Verdict]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A question, what was found in one line, and the numbers that it rests on.
+
+    The rule judges them together; without one, `judge` says a word of each.
+    """
+
+    question: str
+    text: str
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)
+    rule: Rule | None = None
+    judge: Callable[[Estimate], str] = lambda estimate: ""
+
+    @property
+    def verdict(self) -> str:
+        """The rule's, which needs at least one measured number; without a rule the words said of the numbers."""
+        measured = [estimate for estimate in self.estimates.values() if estimate.n]
+        if self.rule is not None:
+            return self.rule.decide(self.estimates) if measured else Verdict.INCONCLUSIVE
+        return ", ".join(dict.fromkeys(filter(None, map(self.judge, measured))))
+
+    @property
+    def numbers(self) -> list[str]:
+        """Each estimate: name, value, interval, word."""
+        return [f"{name}: {shown(e)} {self.judge(e) if e.n else ''}".rstrip() for name, e in self.estimates.items()]
+
+    @property
+    def answer(self) -> str:
+        """Text, numbers and verdict in one line."""
+        return f"{self.text} {'; '.join(self.numbers)} {self.verdict}".strip()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an experiment found: few answers first, the figures that show them, and what the answers leave open."""
+
+    question: str
+    answers: Sequence[Finding] = ()
+    figures: Sequence[Figure | None] = ()
+    tables: Sequence[Table] = ()
+    limits: Sequence[str] = ()
+
+
+def digest(rule: Rule) -> str:
+    """Changes with the rule's text and with the syntax of what decides: the statement of its module that holds the
+    function, and the functions and constants there that it uses. Comments and docstrings change nothing."""
+    code = rule.decide.__code__
+    body = ast.parse(Path(code.co_filename).read_text()).body
+    bound = {name: node for node in body for name in _bound(node)}
+    needed = [node for node in body if _first_line(node) <= code.co_firstlineno <= node.end_lineno]
+    syntax: dict[ast.stmt, str] = {}
+    while needed:
+        node = needed.pop()
+        if node not in syntax:
+            syntax[node] = ast.unparse(_without_docstrings(node))
+            needed += [bound[n.id] for n in ast.walk(node) if isinstance(n, ast.Name) and n.id in bound]
+    return hashlib.sha256(repr((rule.text, sorted(syntax.values()))).encode()).hexdigest()[:16]
+
+
+def _bound(node: ast.stmt) -> list[str]:
+    """The names that a statement gives a meaning to."""
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    names = [n.id for target in targets if target is not None for n in ast.walk(target) if isinstance(n, ast.Name)]
+    return [node.name] if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else names
+
+
+def _first_line(node: ast.stmt) -> int:
+    return min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
+
+
+def _without_docstrings(node: ast.stmt) -> ast.stmt:
+    for inner in ast.walk(node):
+        if isinstance(inner, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(inner) is not None:
+            inner.body = inner.body[1:] or [ast.Pass()]
+    return node
+
+
+def conditions(rows: Rows, y: str = "step_seconds") -> list[str]:
+    """What holds for all rows: shared config, how many cells succeeded, how wide the intervals of a cell's y are."""
+    cells = merge(rows)
+    counts = Counter(cell["status"] for cell in cells)
+    found = [
+        f"Of {len(cells)} cells {', '.join(f'{n} {s}' for s, n in counts.most_common())}." if cells else "No cell."
+    ]
+    same = {c: v for c, v in shared(cells).items() if c.startswith(("model.", "task.")) and v not in (None, [])}
+    if same:
+        found.append(f"All have {', '.join(f'{name} = {value}' for name, value in same.items())}.")
+    means = [mean(part, y) for part in groups(rows, "key").values() if any(y in row for row in part)]
+    widths = sorted((e.high - e.low) / 2 / e.value for e in means if e.n > 1 and isfinite(e.low) and e.value > 0)
+    if widths:
+        found.append(
+            f"The 95 % interval of a cell's {y.replace('_', ' ')} reaches ±{median(widths):.0%} (median over cells; in"
+            f" nine of ten less than ±{widths[int(0.9 * (len(widths) - 1))]:.0%}). Noise widens intervals and nothing"
+            " else: no sample is discarded, no finding vetoed."
+        )
+    cached = [cell["compile_cached"] for cell in cells if cell.get("compile_cached") is not None]
+    if cached:
+        found.append(f"Loaded from the compilation cache, not compiled: {sum(cached)} of {len(cached)} programs.")
+    return found

@@ -1,0 +1,227 @@
+"""Figures over long rows: one line for each value of a column, one panel for each value of another; forest plots.
+
+No screen, no LaTeX, legible in grey, safe inside a page. matplotlib is loaded when the first figure is drawn.
+"""
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import numpy as np
+
+from transformer_jax import intervals
+from transformer_jax.config import MIXERS
+from transformer_jax.intervals import Estimate
+from transformer_jax.report.points import Rows, column, groups, relative, samples, select, values
+from transformer_jax.report.tables import shown
+
+# Okabe and Ito's palette, which the common colour-blindnesses keep apart; any two differ in marker and dashes too.
+# The mixers come first, so that each looks the same in every figure.
+LOOKS = (
+    ("#000000", "o", "-"), ("#E69F00", "^", (0, (1, 1.5))), ("#009E73", "D", (0, (6, 2, 1, 2))),
+    ("#0072B2", "v", (0, (4, 1.5))), ("#D55E00", "*", (0, (2, 1))), ("#56B4E9", "s", (0, (5, 2))),
+    ("#CC79A7", "X", (0, (1, 1))), ("#7F7F7F", "P", (0, (3, 1, 1, 1))), ("#8C510A", "p", (0, (4, 1, 1, 1, 1, 1))),
+)  # fmt: skip
+LABELS = {"seq_len": "sequence length T (tokens)", "num_heads": "number of heads", "num_layers": "number of blocks"}
+UNITS = {"seconds": "s", "bytes": "B", "flops": "FLOP"}  # by the last word of a column's name
+WALLS = {"oom": "out of memory", "timeout": "timed out"}
+STYLE = {
+    "font.size": 9, "axes.titlesize": 9.5, "axes.titlelocation": "left", "axes.spines.top": False,
+    "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True, "grid.color": "#dddddd",
+    "grid.linewidth": 0.6, "legend.frameon": False, "legend.fontsize": 8.5, "lines.linewidth": 1.4,
+    "lines.markersize": 5, "svg.fonttype": "none", "text.parse_math": False,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture: `draw` is given an empty matplotlib Figure to fill; size in inches.
+
+    `name` becomes the file's name and the anchor, so it is confined to lower-case letters, digits and `_`.
+    """
+
+    name: str
+    title: str
+    caption: str
+    draw: Callable[[Any], None]
+    size: tuple[float, float] = (10.0, 3.8)
+
+    def __post_init__(self):
+        if not re.fullmatch(r"[a-z0-9_]+", self.name):
+            raise ValueError(f"a figure's name is made of a-z, 0-9 and _; {self.name!r} was given")
+
+
+def render(figure: Figure) -> tuple[str, bytes]:
+    """The figure as SVG text and PNG bytes; equal figures give equal bytes."""
+    import matplotlib
+    from matplotlib.figure import Figure as Canvas
+
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": f"figure {figure.name}"}):
+        canvas = Canvas(figsize=figure.size, layout="constrained")
+        figure.draw(canvas)
+        svg, png = io.StringIO(), io.BytesIO()
+        canvas.savefig(svg, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        canvas.savefig(png, format="png", dpi=110, metadata={"Software": None})
+    return svg.getvalue(), png.getvalue()
+
+
+def lines(
+    rows: Rows, x: str, y: str, series: str, panel: str | Sequence[str] = (), *, pair: str | None = "round",
+    log: str = "xy", relative_to: Mapping[str, Any] | None = None, reference: float | None = None,
+    marks: Mapping[tuple, Mapping[str, Estimate]] | None = None, name: str, title: str = "", caption: str = "",
+    x_label: str = "", y_label: str = "",
+) -> Figure | None:  # fmt: skip
+    """y over x with 95 % intervals: one line for each value of `series`, one panel for each value of `panel`.
+
+    Args:
+      log: which axes are logarithmic. On such a y points are geometric means, else means.
+      relative_to: y is divided by y of the row that has these values and is else alike.
+      reference: a level that is drawn as a line.
+      marks: by panel and series, an x (a crossing) and its interval.
+
+    Rows that failed are drawn as walls: a cross at their x, and what happened there. None: there is nothing to draw.
+    """
+    panels = (panel,) if isinstance(panel, str) else tuple(panel)
+    if relative_to:
+        on = [name for name in (x, series, *panels) if name not in relative_to]
+        rows, y = relative(rows, y, select(rows, **relative_to), on), "ratio"
+    rows = [row for row in rows if row.get(y) is not None or row.get("status", "ok") != "ok"]
+    parts, names = groups(rows, *panels) if rows else {}, values(rows, series)
+    across = {4: 2}.get(len(parts), min(len(parts), 3))
+
+    def draw(canvas):
+        axes = canvas.subplots(ceil(len(parts) / across), across, sharex=True, sharey=True, squeeze=False)
+        axes[0, 0].set(**{f"{axis}scale": "log" for axis in log})
+        styles = dict(zip(map(str, names), _styles(names), strict=True))
+        for one, (key, part) in zip(axes.flat, parts.items(), strict=False):
+            one.set_title(", ".join(_named(p, v) for p, v in zip(panels, key, strict=True)))
+            if reference is not None:
+                one.axhline(reference, color="#555555", linewidth=1, zorder=1)
+            for (value,), line in groups(part, series).items():
+                _line(one, line, x, y, pair, "y" in log, label=_named(series, value), **styles[str(value)])
+                _walls(one, line, column(rows, x), styles[str(value)]["color"])
+            _marks(one, (marks or {}).get(key, {}), styles)
+        for empty in axes.flat[len(parts) :]:
+            empty.set_visible(False)
+        _ticks(axes, values(rows, x), log, UNITS.get(y.rpartition("_")[2], ""))
+        canvas.supxlabel(x_label or LABELS.get(x, x.replace("_", " ")), fontsize=9)
+        canvas.supylabel(y_label or y.replace("_", " "), fontsize=9)
+        _legend(canvas, axes)
+
+    if not parts:
+        return None
+    return Figure(name, title or name.replace("_", " "), caption, draw, (10, 1 + 2.6 * ceil(len(parts) / across)))
+
+
+def _styles(names: Sequence) -> list[dict]:
+    """How each name is drawn: a mixer as always, other names in turn."""
+    known = dict(zip(MIXERS, LOOKS, strict=False))
+    free = [look for look in LOOKS if look not in known.values() or not set(map(str, names)) & set(known)]
+    looks = [known.get(str(name)) or (free.pop(0) if free else LOOKS[-1]) for name in names]
+    return [
+        {"color": color, "marker": marker, "linestyle": dashes, "markerfacecolor": color if marker == "o" else "white"}
+        for color, marker, dashes in looks
+    ]
+
+
+def _line(one, rows: Rows, x: str, y: str, pair: str | None, log: bool, **style) -> None:
+    """Each point by itself: it need not share its rounds with the others."""
+    points = {}
+    for (value,), part in groups(rows, x).items():
+        _, found = samples(part, y, pair)
+        if found.size and not (log and found.min() <= 0):
+            ends = np.squeeze(intervals.interval(np.log(found) if log else found, pair is None), axis=1)
+            points[value] = np.exp(ends) if log else ends
+    if points:
+        centre, low, high = np.array(list(points.values())).T
+        bars = np.where(np.isfinite([low, high]) & (pair is not None), [centre - low, high - centre], 0)
+        one.errorbar(list(points), centre, bars if bars.any() else None, elinewidth=0.9, capsize=2, **style)
+
+
+def _marks(one, marks: Mapping[str, Estimate], styles: Mapping[str, dict]) -> None:
+    """A vertical line at each mark in the colour of its name, a band over its interval, the numbers in the corner."""
+    for name, mark in marks.items():
+        if np.isfinite(mark.value):
+            one.axvline(mark.value, color=styles[name]["color"], linestyle=styles[name]["linestyle"], linewidth=0.9)
+            one.axvspan(mark.low, mark.high, color=styles[name]["color"], alpha=0.12, linewidth=0)
+    text = "\n".join(f"crosses {name} {shown(mark)}" for name, mark in marks.items() if mark.n)
+    box = {"color": "white", "alpha": 0.75, "pad": 1} if text else None
+    one.text(0.03, 0.97, text, transform=one.transAxes, va="top", fontsize=7.5, bbox=box)
+
+
+def _walls(one, rows: Rows, x: str, color: str) -> None:
+    """Cells that failed: a cross in the line's colour near the top, and what happened there."""
+    failed = {(row[x], row["status"]) for row in rows if row.get("status", "ok") != "ok"}
+    for at, status in sorted(failed):
+        one.axvline(at, color="#999999", linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
+        one.plot([at], [0.95], "x", markeredgewidth=2, color=color, transform=one.get_xaxis_transform())
+        one.annotate(WALLS.get(status, status), (at, 0.95), xycoords=one.get_xaxis_transform(), xytext=(-6, 0),
+                     textcoords="offset points", ha="right", va="center", fontsize=7.5)  # fmt: skip
+
+
+def _ticks(axes, xs: Sequence[float], log: str, unit: str) -> None:
+    """x labelled at the values themselves, as many as there is room for; y with its unit."""
+    from matplotlib.ticker import EngFormatter, FixedLocator
+
+    if "x" in log:
+        xs = [v for v, after in zip(xs, [*xs[1:], np.inf], strict=True) if after >= 1.4 * v]
+        axes.flat[0].xaxis.set_major_locator(FixedLocator(xs[:: -ceil(len(xs) * axes.shape[1] / 21)][::-1]))
+    _plain(axes.flat[0].xaxis)
+    if "y" in log:
+        _plain(axes.flat[0].yaxis, *axes.flat[0].get_ylim())
+    if unit:
+        axes.flat[0].yaxis.set_major_formatter(EngFormatter(unit=unit))
+    for one in axes.flat:
+        one.minorticks_off()
+
+
+def _plain(axis, low: float = 1, high: float = 1) -> None:
+    """1, 2, 5, 10 and no powers; of a logarithmic axis that spans much, powers of ten alone."""
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    if low != high:
+        subs = range(1, 10) if high < 5 * low else (1, 2, 5) if high < 300 * low else (1,)
+        axis.set_major_locator(LogLocator(subs=subs))
+
+
+def _legend(canvas, axes) -> None:
+    handles = {}
+    for one in axes.flat:
+        for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    if handles:
+        canvas.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), 8))
+
+
+def _named(column: str, value) -> str:
+    """A name says what it is; a number says of what."""
+    return str(value) if isinstance(value, str) else f"{column.replace('_', ' ')} {value}"
+
+
+def dots(found: Mapping[str, Mapping[str, Estimate]], *, reference: float = 1, name: str, title: str = "",
+         caption: str = "", x_label: str = "") -> Figure | None:  # fmt: skip
+    """A forest plot on a logarithmic axis: a line for each key, a mark and interval for each of its named estimates."""
+    names = list(dict.fromkeys(n for line in found.values() for n in line))
+
+    def draw(canvas):
+        one = canvas.subplots()
+        one.set_xscale("log")
+        one.axvline(reference, color="#555555", linewidth=1)
+        for place, (label, style) in enumerate(zip(names, _styles(names), strict=True)):
+            mine = {i: line[label] for i, line in enumerate(found.values()) if label in line and line[label].n}
+            at = [i + (place / max(len(names) - 1, 1) - 0.5) * 0.4 for i in mine]
+            bars = np.array([(e.value - e.low, e.high - e.value) for e in mine.values()]).reshape(-1, 2).T
+            bars = np.where(np.isfinite(bars), bars, 0)
+            one.errorbar([e.value for e in mine.values()], at, xerr=bars, label=label, **style | {"linestyle": "none"})
+        one.set_yticks(range(len(found)), found)
+        one.invert_yaxis()
+        one.set_xlabel(x_label)
+        _plain(one.xaxis, *one.get_xlim())
+        one.minorticks_off()
+        _legend(canvas, np.array([one]))
+
+    return Figure(name, title, caption, draw, (10, 1.1 + 0.32 * len(found))) if found else None

@@ -1,0 +1,224 @@
+"""Long rows, one for each point and round: which of them are meant, and what is estimated from them.
+
+A row is a dict: config columns are dotted ("model.mixer"), measured ones are not ("step_seconds"). A name without a
+dot stands for the one dotted column that ends in it. `pair` names what the points of a comparison share besides the
+round ("round": nothing else; "lane": seeds side by side); only pairs in which every point was measured count, since
+what they share (a slow machine, initial weights) cancels between them alone. pair=None: y is counted, not sampled, the
+same in every round. What cannot be estimated is intervals.NOTHING, of n = 0.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from transformer_jax import intervals
+from transformer_jax.config import MIXERS
+from transformer_jax.intervals import NOTHING, Estimate
+
+Rows = Sequence[dict[str, Any]]
+
+
+def column(rows: Rows, name: str) -> str:
+    """The column that `name` stands for; ValueError where several dotted ones end in it."""
+    dotted = [c for c in rows[0] if c.rpartition(".")[2] == name] if rows else []
+    if any(name in row for row in rows) or not dotted:
+        return name
+    if len(dotted) > 1:
+        raise ValueError(f"{name} may be any of {', '.join(dotted)}: write which")
+    return dotted[0]
+
+
+def select(rows: Rows, study: str | Iterable[str] | None = None, **where) -> list[dict]:
+    """The rows of a study (or of any of several) in which every column is as asked for, in their order.
+
+    where: a value, a collection of values, or a predicate. A column that a row lacks is None.
+    """
+    if study is not None:
+        studies = {study} if isinstance(study, str) else set(study)
+        rows = [row for row in rows if studies & set(row.get("studies", ()))]
+    for name, wanted in where.items():
+        name, several = column(rows, name), wanted if isinstance(wanted, (list, tuple, set, range)) else [wanted]
+        rows = [row for row in rows if (wanted(row.get(name)) if callable(wanted) else row.get(name) in several)]
+    return list(rows)
+
+
+def values(rows: Rows, name: str) -> list:
+    """The distinct values of a column: numbers in rising order, mixers in theirs before other names as they come."""
+    name, order = column(rows, name), {mixer: place for place, mixer in enumerate(MIXERS)}
+    found = list({repr(row[name]): row[name] for row in rows if row.get(name) is not None}.values())
+    numeric = all(isinstance(value, (int, float)) for value in found)
+    return sorted(found, key=None if numeric else lambda value: order.get(str(value), len(order)))
+
+
+def groups(rows: Rows, *names: str) -> dict[tuple, list[dict]]:
+    """The rows apart by the values of some columns, in the order of `values`; rows without a value are left out."""
+    found = {(): list(rows)}
+    for name in names:
+        found = {(*key, v): select(part, **{name: v}) for key, part in found.items() for v in values(part, name)}
+    return found
+
+
+def samples(rows: Rows, y: str, pair: str | None, *by: str) -> tuple[list[tuple], np.ndarray]:
+    """The points, each the values of the columns `by`, and y at them: (pairs x points), or (1 x points) of a count.
+
+    Rows that failed, or whose y is no finite number, are no measurement.
+
+    Raises:
+      ValueError: two rows for one point and pair, from different configs: they differ in a column nobody selected.
+    """
+    y, by, within = column(rows, y), [column(rows, name) for name in by], column(rows, pair or "")
+    found: dict[tuple, dict] = {}
+    for row in rows:
+        if is_number(row.get(y)) and row.get("status", "ok") == "ok":
+            point = tuple(row.get(name) for name in by)
+            shared = pair and (row.get("round", 0), row.get(within))
+            other = found.setdefault(point, {}).setdefault(shared, row)
+            if different := [c for c in row if "." in c and row[c] != other.get(c)]:
+                raise ValueError(f"two rows for {point}, which differ in {', '.join(different)}: select one")
+            found[point][shared] = row
+    points = sorted(found)
+    shared = [s for s in found[points[0]] if all(s in found[p] for p in points)] if points else []
+    table = [[found[p][s][y] for p in points] for s in shared]
+    return points, np.array(table, float).reshape(len(shared), len(points))
+
+
+def is_number(value) -> bool:
+    """Whether it is a finite number; a truth value is none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_positive(value) -> bool:
+    """Whether it has a logarithm."""
+    return is_number(value) and value > 0
+
+
+def mean(rows: Rows, y: str, pair: str | None = "round") -> Estimate:
+    """The average of y over rounds, seeds or whatever `pair` names."""
+    _, found = samples(rows, y, pair)
+    return intervals.mean(found[:, 0], pair is None) if found.size else NOTHING
+
+
+def difference(rows: Rows, y: str, over: str, a, b, pair: str | None = "round") -> Estimate:
+    """y where the column `over` is a, less y where it is b, pair by pair."""
+    both = _both(rows, y, over, a, b, pair)
+    return NOTHING if both is None else intervals.mean(both[0] - both[1], pair is None)
+
+
+def ratio(rows: Rows, y: str, over: str, a, b, pair: str | None = "round") -> Estimate:
+    """y where the column `over` is a, over y where it is b: the geometric mean of the pairs' ratios."""
+    both = _both(select(rows, **{y: is_positive}), y, over, a, b, pair)
+    return NOTHING if both is None else intervals.ratio(*both, pair is None)
+
+
+def _both(rows: Rows, y: str, over: str, a, b, pair: str | None) -> list[np.ndarray] | None:
+    points, found = samples(select(rows, **{over: [a, b]}), y, pair, over)
+    return [found[:, points.index((v,))] for v in (a, b)] if len(points) == 2 and found.size else None
+
+
+def ends(rows: Rows, y: str, axis: str, pair: str | None = "round") -> Estimate:
+    """y at the last value of the column `axis` over y at the first."""
+    points = values(select(rows, status="ok", **{y: is_positive}), axis)
+    return ratio(rows, y, axis, points[-1], points[0], pair) if len(points) > 1 else NOTHING
+
+
+def slope(rows: Rows, x: str, y: str, pair: str | None = "round") -> Estimate:
+    """The exponent with which y grows with x."""
+    points, found = _along(rows, x, y, pair)
+    return intervals.slope(points, found) if len(points) > 1 else NOTHING
+
+
+def _along(rows: Rows, x: str, y: str, pair: str | None) -> tuple[list, np.ndarray]:
+    """x, and y where it is positive; counted values are a vector without rounds."""
+    points, found = samples(select(rows, **{y: is_positive}), y, pair, x)
+    points = [point for (point,) in points] if found.size else []
+    return points, found[0] if pair is None and points else found
+
+
+def growth(rows: Rows, x: str, y: str, pair: str | None = "round", *, first: float, same: str) -> dict[str, Any]:
+    """How y grows with x, as a line of a table; {} with fewer than three x.
+
+    The exponent is over the x from `first` on if there are three, else over all. Only rows count that have in the
+    column `same` (which program ran) what the row of the largest x has. Of sampled y at four x or more also the terms
+    of a + bx + cx², over all of them.
+    """
+    rows = sorted(select(rows, status="ok", **{y: is_positive}), key=lambda row: row[column(rows, x)])
+    rows = select(rows, **{same: rows[-1].get(same)}) if rows else []
+    far = select(rows, **{x: lambda value: value >= first})
+    fitted = far if len(values(far, x)) >= 3 else rows
+    span, exponent, (points, found) = values(fitted, x), slope(fitted, x, y, pair), _along(rows, x, y, pair)
+    if len(span) < 3 or exponent.n == 0:
+        return {}
+    line = {"exponent": exponent, "over": f"{span[0]}–{span[-1]}", "quadratic": intervals.is_quadratic(exponent)}
+    if points:
+        local = intervals.local_slopes(points, found)
+        line["local slopes"] = ", ".join(f"from {p} {e.value:.2f}" for p, e in zip(points, local, strict=False))
+    if pair is not None and len(points) > 3:
+        fit = intervals.polynomial(points, found)
+        line |= {"a": fit.a, "b": fit.b, "c": fit.c, "share of cx² at the last": fit.shares[2], "error": fit.error}
+    return line
+
+
+def crossing(rows: Rows, x: str, y: str, over: str, a, b, pair: str | None = "round") -> Estimate:
+    """Where y of a (in the column `over`), which grows faster, passes that of b, over the x that both have."""
+    mine, theirs = (select(rows, status="ok", **{over: value, y: is_positive}) for value in (a, b))
+    common = [v for v in values(mine, x) if v in values(theirs, x)]
+    points, found = samples(select([*mine, *theirs], **{x: common}), y, pair, over, x)
+    if len(common) < 2 or not found.size:
+        return NOTHING
+    both = (found[:, [points.index((value, v)) for v in common]] for value in (a, b))
+    return intervals.crossing(common, *(one[0] if pair is None else one for one in both)).at
+
+
+def relative(rows: Rows, y: str, reference: Rows, on: Iterable[str], inverse: bool = False) -> list[dict]:
+    """The rows with `ratio`: y over y of the reference's row of the same round that agrees in the columns `on`.
+
+    inverse: the reference's y over the row's. Rows without such a partner are left out, failed ones stay.
+    """
+    on = ["round", *(column(rows, name) for name in on)]
+    partners = {repr([r.get(c) for c in on]): r[y] for r in reference if is_positive(r.get(y))}
+    found = [row for row in rows if row.get("status", "ok") != "ok"]
+    for row in rows:
+        mine, other = row.get(y), partners.get(repr([row.get(c) for c in on]))
+        if other and is_positive(mine):
+            found.append(row | {"ratio": other / mine if inverse else mine / other})
+    return found
+
+
+def merge(rows: Rows) -> list[dict]:
+    """One line for each cell and part of it, failed ones too, in order of first appearance.
+
+    A cell is its config, so that rounds that another version of the code measured join it. A column of numbers that
+    changes between rounds of a cell becomes `_min`, `_q25`, `_median`, `_q75`; `rounds` and `rounds_failed` count.
+    """
+    cells: dict[str, dict[int, dict]] = {}
+    for row in rows:
+        config = {c: v for c, v in row.items() if "." in c and c != "measure.rounds"} or row.get("key")
+        cells.setdefault(json.dumps([config, row.get("part")], default=str), {})[row.get("round", 0)] = row
+    cells = [[rounds[r] for r in sorted(rounds)] for rounds in cells.values()]
+    own = dict.fromkeys(c for rounds in cells for row in rounds for c in row if "." not in c and c != "round")
+    sampled = [c for c in own if any(len(set(_numbers(rounds, c))) > 1 for rounds in cells)]
+    return [_line(rounds, sampled) for rounds in cells]
+
+
+def _numbers(rounds: Rows, name: str) -> list[float]:
+    return [row[name] for row in select(rounds, status=["ok", None]) if is_number(row.get(name))]
+
+
+def _line(rounds: Rows, sampled: Sequence[str]) -> dict:
+    """What is the same in all rounds (of what is not, the last), the spread of what is sampled, how often it failed."""
+    failed = [row for row in rounds if row.get("status", "ok") != "ok"]
+    line = {c: v for row in [*rounds, *failed[:1]] for c, v in row.items() if c not in (*sampled, "round", "studies")}
+    for name in sampled:
+        found = _numbers(rounds, name)
+        spread = np.quantile(found, (0, 0.25, 0.5, 0.75)).tolist() if found else [None] * 4
+        line |= dict(zip((f"{name}_{part}" for part in ("min", "q25", "median", "q75")), spread, strict=True))
+    counts = {"rounds": len(rounds) - len(failed), "rounds_failed": len(failed)}
+    return line | {"status": failed[0]["status"] if failed else "ok"} | counts
+
+
+def shared(rows: Rows) -> dict[str, Any]:
+    """The columns that are the same in all rows, with their value."""
+    return {c: v for c, v in rows[0].items() if all(row.get(c) == v for row in rows)} if rows else {}
