@@ -18,11 +18,6 @@ MEASURING = ["attention_cost", "peers", "vectorized_heads"]
 COST = plan.load("attention_cost").cells
 
 
-@pytest.fixture(params=MEASURING)
-def cells(request):
-    return plan.load(request.param).cells
-
-
 @pytest.mark.parametrize("name", plan.names())
 def test_every_cell_has_a_config(name):
     cells = plan.load(name).cells
@@ -32,15 +27,21 @@ def test_every_cell_has_a_config(name):
     assert len(cells.__doc__) > 80
 
 
-def test_the_first_cell_runs(cells, tmp_path):
-    first = plan.plan(cells, limit=1)[0]
+@pytest.mark.parametrize("name", MEASURING)
+def test_the_first_cell_runs_and_reports(name, tmp_path):
+    experiment = plan.load(name)
+    cells, first = experiment.cells, plan.plan(experiment.cells, limit=1)[0]
     config = with_overrides(first.config, {k: v for k, v in TINY.items() if k in flatten(first.config)})
     job = Job(seed=0, folder=tmp_path / "none", round=0)
     row = cells.cell(config, job)
     assert row and all(value is None or isinstance(value, (bool, int, float, str)) for value in row.values())
     assert all(math.isfinite(value) for value in row.values() if isinstance(value, float))
-    assert cells.cell(config, job).keys() == row.keys() and not job.folder.exists()
+    again = cells.cell(config, job)
+    assert again.keys() == row.keys() and not job.folder.exists()
     assert cells.predict(config)["seconds"] > 0
+    whole = flatten(config) | {"studies": first.studies, "kind": "row", "key": "k", "status": "ok", "header": "h"}
+    report = experiment.report.report([whole | row | {"round": 0}, whole | again | {"round": 1}])
+    assert report.question and report.limits
 
 
 def test_loading_and_planning_needs_no_jax():
