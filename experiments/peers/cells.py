@@ -1,7 +1,7 @@
 """Is what we measure as fast as what others offer? Our attention, recurrences and training step against their peers.
 
-Each contender is compiled apart, must compute what ours computes, and is then sampled once a round among all others
-in one process, so that ratios are taken within a round. Three kinds of problem:
+Each contender is compiled on its own, must compute what ours computes, and is then sampled once a round among all
+others in one process, so that ratios are taken within a round. Three kinds of problem:
 - attention (measure.level=op, model.mixer=attention) on projected q, k, v, causal as model.causal says;
 - a recurrent layer with its input projection (measure.level=op, model.mixer=rnn, gru, lstm);
 - a training step of a language model (measure.level=model).

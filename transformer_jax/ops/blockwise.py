@@ -123,8 +123,8 @@ def _forward(call, q, k, v, mask, lengths):
             scores = jnp.where(block.seen(mask, lengths), scores, LOW)
         new_top = jnp.maximum(top, scores.max(-1))
         weights, keep = jnp.exp(scores - new_top[:, None]), jnp.exp(top - new_top)
-        new = new_top, total * keep + weights.sum(-1), out * keep[:, None] + weights @ block.keys(v_SxDh)
-        return tuple(_put(x, part, block.row) for x, part in zip(carry, new, strict=True))
+        after = new_top, total * keep + weights.sum(-1), out * keep[:, None] + weights @ block.keys(v_SxDh)
+        return tuple(_put(x, part, block.row) for x, part in zip(carry, after, strict=True))
 
     def finish(carry):
         top, total, out = carry

@@ -140,11 +140,11 @@ def _recurrence(name, step, unstep, weight_gradients, num_kept=0, num_deltas=1, 
 
         def body(t, state):
             old, x, arrays = state
-            new, x, kept = step(weights, old, x, t, keep)
-            new = _cast(new, old)
-            x = _write(x, t, new[0]) if one_gate else x
-            arrays = tuple(_write(a, t, row) for a, row in zip(arrays, (new[0], *kept), strict=False))
-            return new, x, arrays
+            after, x, kept = step(weights, old, x, t, keep)
+            after = _cast(after, old)
+            x = _write(x, t, after[0]) if one_gate else x
+            arrays = tuple(_write(a, t, row) for a, row in zip(arrays, (after[0], *kept), strict=False))
+            return after, x, arrays
 
         carry, x, arrays = _each_step(T, body, (carry, x, arrays))
         return (x, carry, ()) if one_gate else (arrays[0], carry, (x, *arrays[1:]))
