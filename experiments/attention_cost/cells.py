@@ -14,13 +14,8 @@ from transformer_jax.measure.work import Level, Matching, Phase, Work, next_toke
 from transformer_jax.typed import at_least, require
 
 
-CUDNN = "projects its input itself: measure.level=op, which starts after the projection, cannot be measured"
-
-
 @dataclass(frozen=True)
 class Axes(MeasureConfig):
-    """What of the model is measured, and how often."""
-
     level: Level = "model"
     """The op that mixes time steps alone, one block, or the whole model."""
     phase: Phase = "train"
@@ -44,7 +39,8 @@ class CostConfig(Config):
     def __post_init__(self):
         super().__post_init__()
         projects = self.model.recurrence == "cudnn" and "recurrence" not in self.model.unread
-        require(not projects or self.measure.level != "op", f"model.recurrence=cudnn {CUDNN}")
+        possible = not projects or self.measure.level != "op"
+        require(possible, "model.recurrence=cudnn projects its input itself: measure.level=op starts after that")
 
 
 BASE = CostConfig(bench.CONFIG.model, bench.CONFIG.task, bench.CONFIG.train, Axes(rounds=5))
@@ -87,7 +83,6 @@ STUDIES = {
         over([AUTO, LSTM], "model", "train", WHOLE),
         over([AUTO, RECURRENT], "model", "forward", [128, 512, 4096]),
     ),
-    # the same question at equal parameters, and at equal training FLOPs
     "matching": over([AUTO], "model", "train", [128, 512, 4096])
     + over([LSTM], "model", "train", [128, 512, 4096], measure__matching=["width", "params", "flops"]),
     "heads": over([AUTO], "op", "train", [256, 1024], model__num_heads=[1, 2, 4, 8, 16]),

@@ -8,68 +8,55 @@ from transformer_jax.report.plots import dots, lines
 from transformer_jax.report.points import Rows, groups, mean, ratio, relative, select, values
 from transformer_jax.report.tables import grid
 
-NAMES = {"jax_nn": "jax.nn", "linen": "flax.linen", "nnx": "flax.nnx", "keras": "Keras", "torch": "PyTorch",
-         "torch_compile": "torch.compile"}  # fmt: skip
+NAMES = {"jax_nn": "jax.nn", "linen": "flax.linen", "nnx": "flax.nnx", "keras": "Keras", "torch": "PyTorch"}
+TIME = "step_seconds"
 
 
 def report(rows: Rows) -> Report:
     """Ours (`auto`) over every other contender of the same problem, round by round; any subset of rows will do."""
     rows = [row | _place(row) for row in rows]
-    pairs = {}
+    pairs: dict[tuple, dict] = {}
     for key, part in groups(rows, "problem", "seq_len").items():
+        programs = [f"ours: {name}" for name in values(select(part, contender="ours"), "implementation")]
         for other in values(part, "contender"):
-            over = ratio(part, "step_seconds", "contender", "ours", other)
+            theirs, over = select(part, contender=other), ratio(part, TIME, "contender", "ours", other)
             if over.n and other != "ours":
-                theirs = select(part, contender=other)
-                same = other.removeprefix("ours: ") in values(select(part, contender="ours"), "implementation")
-                pairs[*key, other] = {
-                    "ours / other": over, "ours is": "the same program" if same else verdict(over),
-                    "ours (s)": mean(select(part, contender="ours"), "step_seconds"), "other (s)": mean(theirs, "step_seconds"),
-                    "temporaries, other (bytes)": theirs[-1].get("temp_bytes"),
-                    "outputs differ by": theirs[-1].get("largest_difference"),
-                }  # fmt: skip
+                word = "the same program" if other in programs else verdict(over)
+                columns = {name: theirs[-1].get(name) for name in ("temp_bytes", "largest_difference")}
+                pairs[*key, other] = {"ours / other": over, "ours is": word, "other (s)": mean(theirs, TIME)} | columns
     peers = {key: line for key, line in pairs.items() if not key[-1].startswith("ours")}
-    lost = {f"{other}, {problem}, T = {T}": line["ours / other"] for (problem, T, other), line in peers.items()
-            if line["ours is"] == "slower"}  # fmt: skip
-    counts = Counter(line["ours is"] for line in peers.values())
-    told = ", ".join(f"ours is {word} in {n}" for word, n in counts.most_common())
-    attention = select(rows, problem=lambda name: "causal" in name)
-    others = select(attention, contender=lambda name: name != "ours")
-    attention = relative(
-        others, "step_seconds", select(attention, contender="ours"), ("problem", "seq_len"), inverse=True
-    )
+    lost = {", ".join(map(str, key)): line["ours / other"] for key, line in peers.items() if line["ours is"] == "slower"}
+    counts = Counter(line["ours is"] for line in peers.values()).most_common()
+    text = f"Of {len(peers)} comparisons with other libraries {', '.join(f'ours is {word} in {n}' for word, n in counts)}."
+    losses = Finding("Where is the other faster?", "Our time over theirs." if lost else "Nowhere.", lost)
+    attention, ours = select(rows, problem=lambda name: "causal" in name), select(rows, contender="ours")
+    over = relative(attention, TIME, ours, ("problem", "seq_len"), inverse=True)
     layers: dict[str, dict] = {}
     for (problem, T, other), line in peers.items():
         if "causal" not in problem:
             layers.setdefault(f"{problem}, T = {T}", {})[other] = line["ours / other"]
+    caption, note = "Bars: 95 % intervals. Where the ratio is below 1, ours is faster.", "Ours is `auto`, beside our others."
     return Report(
         question="Is what we measure as fast as what others offer?",
-        answers=(
-            Finding("How often is ours the faster one?", f"Of {len(peers)} comparisons with other libraries {told}."),
-            Finding("Where is the other faster?", "Our time over theirs." if lost else "Nowhere.", lost),
-        ) if peers else (),
+        answers=(Finding("How often is ours the faster one?", text), losses) if peers else (),
         figures=(
-            lines(attention, "seq_len", "ratio", "contender", "problem", reference=1,
-                  name="attention_by_length", y_label="our time / theirs",
-                  title="Attention: our time over the others'", caption="Below the line ours is faster."),
-            dots(layers, name="layers_and_steps", title="Recurrent layers and training steps: our time over the others'",
-                 caption="Left of the line ours is faster.", x_label="our time / theirs"),
+            lines(over, "seq_len", "ratio", "contender", "problem", reference=1, name="attention_by_length",
+                  title="Attention: our time over the others'", caption=caption),
+            dots(layers, name="layers_and_steps", title="Layers and steps: our time over the others'", caption=caption),
         ),
-        tables=(grid("Who is faster where", ("problem", "T", "other"), pairs, "The ratio is taken within each round."
-                     " Ours is `auto`; our other implementations stand among the others. Outputs differ by: the largest"
-                     " difference from ours, as a share of the largest entry."),),
+        tables=(grid("Who is faster where", ("problem", "T", "other"), pairs, note),),
         limits=conditions(rows),
     )  # fmt: skip
 
 
 def _place(row: dict) -> dict:
     """Which problem, and by whom it is solved."""
-    mixer, peer, form = row["model.mixer"], row["measure.peer"], row["model.attention"]
-    kind = "" if row.get("model.causal", True) else ", not causal"
-    kind = f"{kind or ', causal'}" if mixer == "attention" else " layer"
-    work = {"forward": ", forward"}.get(row["measure.phase"], ", forward and backward")
-    whole = row["measure.level"] == "model"
+    peer, form = row["measure.peer"], row["model.attention"]
+    kind = {True: "causal", False: "not causal"}[row.get("model.causal", True)]
+    what = f"attention, {kind}" if row["model.mixer"] == "attention" else f"{row['model.mixer']} layer"
+    work = "forward" if row["measure.phase"] == "forward" else "forward and backward"
+    step = f"{row['model.mixer']} language model, training step"
     return {
-        "problem": f"{mixer} language model, training step" if whole else f"{mixer}{kind}{work}",
+        "problem": step if row["measure.level"] == "model" else f"{what}, {work}",
         "contender": NAMES.get(peer, peer) if peer != "ours" else "ours" if form == "auto" else f"ours: {form}",
     }

@@ -15,9 +15,8 @@ BASE = with_overrides(bench.CONFIG, {"model.attention": "reference", "model.head
 STUDIES = {"heads": grid({"task.seq_len": [64, 256, 1024], "model.num_heads": [1, 2, 4, 8, 16]})}
 TOLERANCE = 1e-5
 
+
 # What measures is imported where it is used: jax takes seconds to load, and a plan or a report has no need of it.
-
-
 def work(config: Config) -> Work:
     return Work(config, next_token(config), "op", "forward")
 
@@ -70,8 +69,6 @@ def _prepare(config: Config) -> tuple:
     if not difference < TOLERANCE:
         raise ValueError(f"the forms differ by {difference}: they do not compute the same")
     columns = {f"{form}_compile_seconds": fn.compile_seconds for form, fn in compiled.items()}
-    timers = {
-        form: timing.Timer(lambda fn=fn: fn(q, k, v), config.measure.min_sample_seconds)
-        for form, fn in compiled.items()
-    }
+    seconds = config.measure.min_sample_seconds
+    timers = {form: timing.Timer(lambda fn=fn: fn(q, k, v), seconds) for form, fn in compiled.items()}
     return columns | {"largest_difference": difference}, timers

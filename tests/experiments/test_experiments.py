@@ -8,40 +8,102 @@ from pathlib import Path
 
 import pytest
 
-from transformer_jax import experiment
-from transformer_jax.config import flatten, with_overrides
+from transformer_jax.config import ConfigError, flatten, with_overrides
+from transformer_jax.lab import plan
+from transformer_jax.lab.sweep import Job
 
-TINY = {"model.d_model": 16, "model.num_heads": 2, "model.num_layers": 1, "model.vocab_size": 16}
+TINY = {"model.d_model": 16, "model.num_heads": 2, "model.num_layers": 1, "task.vocab_size": 16}
 TINY |= {"task.seq_len": 8, "task.batch_size": 2, "measure.min_sample_seconds": 1e-4}
+MEASURING = ["attention_cost", "peers", "vectorized_heads"]
+COST = plan.load("attention_cost").cells
 
 
-@pytest.fixture(params=experiment.names())
-def module(request):
-    return experiment.load(experiment.find(request.param))
+@pytest.mark.parametrize("name", plan.names())
+def test_every_cell_has_a_config(name):
+    cells = plan.load(name).cells
+    planned = plan.plan(cells)
+    assert len(planned) == len({cell.identity for cell in planned}) > 1
+    assert set(cells.STUDIES) == {study for cell in planned for study in cell.studies}
+    assert len(cells.__doc__) > 80
 
 
-def test_every_cell_has_a_config(module):
-    cells = experiment.plan(module)
-    assert len(cells) == len({cell.identity for cell in cells}) > 1
-    assert len(module.__doc__) > 80
-
-
-def test_the_first_cell_runs_and_reports(module):
-    first = experiment.plan(module, limit=1)[0]
+@pytest.mark.parametrize("name", MEASURING)
+def test_the_first_cell_runs_and_reports(name, tmp_path):
+    experiment = plan.load(name)
+    cells, first = experiment.cells, plan.plan(experiment.cells, limit=1)[0]
     config = with_overrides(first.config, {k: v for k, v in TINY.items() if k in flatten(first.config)})
-    row = module.cell(config)
+    job = Job(seed=0, folder=tmp_path / "none", round=0)
+    row = cells.cell(config, job)
     assert row and all(value is None or isinstance(value, (bool, int, float, str)) for value in row.values())
     assert all(math.isfinite(value) for value in row.values() if isinstance(value, float))
-    again = module.cell(config)
-    assert again.keys() == row.keys()
-    whole = flatten(config) | row | {"kind": "row", "key": "k", "round": 0, "status": "ok", "header": "h"}
-    report = module.report([whole, whole | again | {"round": 1}])
-    assert report.title and report.sentences
+    again = cells.cell(config, job)
+    assert again.keys() == row.keys() and not job.folder.exists()
+    assert cells.predict(config)["seconds"] > 0
+    whole = flatten(config) | {"studies": first.studies, "kind": "row", "key": "k", "status": "ok", "header": "h"}
+    report = experiment.report.report([whole | row | {"round": 0}, whole | again | {"round": 1}])
+    assert report.question and report.limits
 
 
-def test_loading_and_planning_touches_no_device():
-    """The worker may be the only process that holds one: here JAX is told to use a platform that is not there."""
-    code = "from transformer_jax.lab.plan import *\nfor name in names(): plan(load(find(name)))"
+def test_loading_and_planning_needs_no_jax():
+    """Nor any device: the worker may be the only process that holds one."""
+    code = "import sys\nfrom transformer_jax.lab.plan import *\n"
+    code += f"for name in {MEASURING}: plan(load(name).cells)\nassert 'jax' not in sys.modules"
     env = os.environ | {"JAX_PLATFORMS": "no_such_platform"}
-    ran = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], env=env, capture_output=True)
+    ran = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], env=env, capture_output=True)
     assert ran.returncode == 0, ran.stderr.decode()
+
+
+def test_what_attention_cost_studies():
+    """Each study varies what its name says and holds the rest, and starts from programs that others measure too."""
+    planned = plan.plan(COST)
+    assert len(planned) == 129
+
+    def values(study, key):
+        return {flatten(cell.config)[key] for cell in planned if study in cell.studies}
+
+    assert values("length", "measure.level") == {"op", "block", "model"}
+    assert values("length", "measure.phase") == {"train", "forward"}
+    assert values("length", "model.mixer") == {"attention", "rnn", "gru", "lstm", "min_gru"}
+    assert values("length", "model.recurrence") == {"auto", "associative"}
+    assert values("matching", "measure.matching") == {"width", "params", "flops"}
+    assert values("heads", "model.num_heads") == {1, 2, 4, 8, 16} and values("heads", "model.head_dim") == {None}
+    widths = {c.config.model.sizes["head_dim"] for c in planned if "head_dim" in c.studies}
+    assert widths == {16} and values("head_dim", "model.num_heads") == {1, 2, 4, 8}
+    assert values("model_heads", "measure.level") == {"model"} and values("model_heads", "model.num_heads") == {
+        1,
+        4,
+        16,
+    }
+    assert values("depth", "model.num_layers") == {1, 2, 8} and values("decode", "measure.phase") == {"decode"}
+    assert values("twins", "measure.repeat") == {0, 1} and values("length", "measure.repeat") == {0}
+
+
+def test_a_program_of_several_studies_is_sampled_as_each_says():
+    """A row is in a study if its whole config is what the study makes of the base: rounds and seconds included."""
+    configs = {cell.config for cell in plan.plan(COST)}
+    for overrides in (one for study in COST.STUDIES.values() for one in study):
+        assert with_overrides(COST.BASE, overrides) in configs
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"measure.phase": "decode", "measure.level": "op"}, "measured on the whole model; measure.level=op"),
+        ({"measure.repeat": -1}, "measure.repeat=-1: must be at least 0"),
+        ({"model.mixer": "lstm", "model.recurrence": "cudnn", "measure.level": "op"}, "projects its input itself"),
+        ({"measure.level": "layer"}, "one of op, block, model"),
+        ({"measure.matching": "size"}, "one of width, params, flops"),
+    ],
+)
+def test_what_cannot_be_measured_is_no_config(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        with_overrides(COST.BASE, overrides)
+
+
+def test_attention_reads_no_recurrence():
+    with_overrides(COST.BASE, {"model.recurrence": "cudnn", "measure.level": "op"})
+
+
+def test_another_task_is_refused_before_anything_compiles():
+    with pytest.raises(ConfigError, match="measures on random_tokens alone"):
+        COST.predict(with_overrides(COST.BASE, {"task.name": "copy_memory"}))

@@ -2,19 +2,15 @@
 
 import pytest
 
-from transformer_jax import experiment
 from transformer_jax.config import with_overrides
+from transformer_jax.lab import plan
 from transformer_jax.measure.closed_form import matmul_flops
 
-MODULE = experiment.load(experiment.find("peers"))
+MODULE = plan.load("peers").cells
 
 
 def contenders(T):
-    cells = [
-        o
-        for o in MODULE.SWEEP
-        if o["task.seq_len"] == T and o["model.mixer"] == "attention" and o["measure.level"] == "op"
-    ]
+    cells = [o for o in MODULE.STUDIES["attention"] if o["task.seq_len"] == T]
     return {(o["measure.peer"], o["model.attention"]) for o in cells}
 
 
@@ -27,7 +23,7 @@ def test_who_stores_scores_is_left_out_where_they_would_not_fit():
 
 def test_each_recurrence_and_model_meets_its_peers():
     found = {}
-    for cell in experiment.plan(MODULE):
+    for cell in plan.plan(MODULE):
         if cell.config.measure.level == "model" or cell.config.model.mixer != "attention":
             key = cell.config.model.mixer, cell.config.measure.level, cell.config.measure.phase
             found.setdefault(key, set()).add(cell.config.measure.peer)
@@ -44,10 +40,10 @@ def test_predictions(phase):
     causal = with_overrides(MODULE.BASE, attention)
     whole, torch, keras = (
         MODULE.predict(with_overrides(causal, changes))
-        for changes in ({"model.num_classes": 2}, {"measure.peer": "torch"}, {"measure.peer": "keras"})
+        for changes in ({"model.causal": False}, {"measure.peer": "torch"}, {"measure.peer": "keras"})
     )
     assert MODULE.predict(causal)["flops"] < whole["flops"] < 2 * MODULE.predict(causal)["flops"]
     assert torch == MODULE.predict(causal) and keras["bytes"] > 10 * torch["bytes"]
     lstm = with_overrides(causal, {"model.mixer": "lstm"})
     # d_model = width: the input projection is as large as the recurrent matmul, forward and backward
-    assert MODULE.predict(lstm)["flops"] == 2 * matmul_flops(lstm)
+    assert MODULE.predict(lstm)["flops"] == 2 * matmul_flops(MODULE.work(lstm))

@@ -70,7 +70,7 @@ def test_answers_count_wins_and_name_every_loss(planted):
         counts.text
         == "Of 7 comparisons with other libraries ours is faster in 5, ours is slower in 1, ours is about equal in 1."
     )
-    assert list(losses.estimates) == ["PyTorch, attention, causal, forward and backward, T = 128"]
+    assert list(losses.estimates) == ["attention, causal, forward and backward, 128, PyTorch"]
     assert report.limits[0].endswith("1 failed.")
     assert [figure.name for figure in report.figures] == ["attention_by_length", "layers_and_steps"]
     for figure in report.figures:

@@ -93,8 +93,8 @@ def test_steps_that_share_one_reading_are_the_whole_pass(x, source, module):
     cache = jax.jit(partial(module.apply, method="read"))({"params": params}, source)
     step = jax.jit(module.apply)
     for t in range(L):  # no source in the context: all that is read of it is the cache
-        y, new = step({"params": params}, x[:, t : t + 1], Context(POSITIONS[t : t + 1]), cache)
-        assert new is None
+        y, added = step({"params": params}, x[:, t : t + 1], Context(POSITIONS[t : t + 1]), cache)
+        assert added is None
         np.testing.assert_allclose(y[:, 0], whole[:, t], atol=1e-5)
 
 
@@ -138,10 +138,10 @@ def test_a_block_with_a_source_decodes_what_it_reads_at_once(x, source, norm):
     step = jax.jit(block.apply)
     for t in range(L):
         context = Context(positions[t : t + 1])
-        y, new = step({"params": params}, x[:, t : t + 1], context, states)
-        assert set(new) == {"mixer"} and isinstance(new["mixer"], KVCache)
-        assert new["mixer"].k_BxKxSxDh.shape == (B, 3, 1, 4)
-        states = states | {"mixer": states["mixer"].extended(new["mixer"], t)}
+        y, added = step({"params": params}, x[:, t : t + 1], context, states)
+        assert set(added) == {"mixer"} and isinstance(added["mixer"], KVCache)
+        assert added["mixer"].k_BxKxSxDh.shape == (B, 3, 1, 4)
+        states = states | {"mixer": states["mixer"].extended(added["mixer"], t)}
         np.testing.assert_allclose(y[:, 0], whole[:, t], atol=1e-5)
     jax.tree.map(np.testing.assert_array_equal, before, states["cross"])
     _, alone = jax.jit(mixer.apply)(

@@ -161,8 +161,8 @@ def test_reading_in_pieces_is_reading_at_once(x, mixer):
     state = module.initial_state(B, L + 3)
     pieces = []
     for piece in (slice(0, 2), slice(2, 3), slice(3, L)):
-        y, new = apply({"params": params}, x[:, piece], at(positions()[piece]), state)
-        state = state.extended(new, piece.start) if isinstance(state, KVCache) else new
+        y, added = apply({"params": params}, x[:, piece], at(positions()[piece]), state)
+        state = state.extended(added, piece.start) if isinstance(state, KVCache) else added
         pieces.append(y)
     np.testing.assert_allclose(np.concatenate(pieces, 1), whole, atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""The language model: causal, the same scanned or unrolled, read in pieces or whole; its limits are said."""
+"""The language model: causal, the same scanned or unrolled, read in pieces or whole; it refuses what is too long."""
 
 import itertools
 from functools import cache, partial
@@ -62,16 +62,16 @@ def test_depth_scanned_is_depth_unrolled(variant, tokens):
     unrolled = models.build(ModelConfig(**SMALL, **VARIANTS[variant], scan_layers=False), SHAPE)
     _, params, _ = built(**VARIANTS[variant])
     blocks = params["blocks"]
-    apart = {name: leaf for name, leaf in params.items() if name != "blocks"}
-    apart |= {f"block_{i}": jax.tree.map(lambda leaf, i=i: np.asarray(leaf)[i], blocks) for i in range(2)}
+    unrolled_params = {name: leaf for name, leaf in params.items() if name != "blocks"}
+    unrolled_params |= {f"block_{i}": jax.tree.map(lambda leaf, i=i: np.asarray(leaf)[i], blocks) for i in range(2)}
 
     def loss(model, params):
         return jnp.sum(model.apply(params, tokens) ** 2)
 
     one, grads = jax.jit(jax.value_and_grad(partial(loss, scanned)))(params)
-    other, grads_apart = jax.jit(jax.value_and_grad(partial(loss, unrolled)))(apart)
+    other, unrolled_grads = jax.jit(jax.value_and_grad(partial(loss, unrolled)))(unrolled_params)
     np.testing.assert_allclose(one, other, rtol=1e-6)
-    restacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(grads_apart[f"block_{i}"] for i in range(2)))
+    restacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(unrolled_grads[f"block_{i}"] for i in range(2)))
     for a, b in zip(jax.tree.leaves(grads["blocks"]), jax.tree.leaves(restacked), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 

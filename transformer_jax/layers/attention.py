@@ -19,8 +19,8 @@ class KVCache(NamedTuple):
     k_BxKxSxDh: jax.Array
     v_BxKxSxDh: jax.Array
 
-    def extended(self, new: "KVCache", index: jax.Array) -> "KVCache":
-        """The cache with `new` written from position `index` on; axes before (S, Dh) may be any, depth included.
+    def extended(self, added: "KVCache", index: jax.Array) -> "KVCache":
+        """The cache with `added` written from position `index` on; axes before (S, Dh) may be any, depth included.
 
         In place where the cache is donated or carried by a loop.
         """
@@ -28,7 +28,7 @@ class KVCache(NamedTuple):
         def write(leaf, piece):
             return jax.lax.dynamic_update_slice(leaf, piece, (*[0] * (leaf.ndim - 2), index, 0))
 
-        return jax.tree.map(write, self, new)
+        return jax.tree.map(write, self, added)
 
     def emptied(self) -> "KVCache":
         """A cache with room for no position: what continues it sees itself alone."""
@@ -47,8 +47,8 @@ class Attention(nn.Module):
     """softmax(Q Kᵀ / sqrt(Dh)) V with learned projections (Vaswani et al. 2017, section 3.2.2).
 
     Self-attention (`cross=False`): with a `state`, x continues the sequence, and the queries attend to everything up to
-    their own position. The cache is read only; `state.extended(new, positions_L[0])` is the next one. Whoever holds the
-    caches of all layers thus writes what is new and copies nothing.
+    their own position. The cache is read only; `state.extended(added, positions_L[0])` is the next one. Whoever holds
+    the caches of all layers thus writes what is new and copies nothing.
 
     Cross-attention (`cross=True`): queries from x, keys and values from `context.source`, rotated at the source's own
     positions; all of the source's real steps are seen. Its state is what `read` gives and is never written.
@@ -91,14 +91,14 @@ class Attention(nn.Module):
         if self.rotary:
             q_BxLxHxDh = rotary(q_BxLxHxDh, context.positions_L)
             k_BxSxKxDh = rotary(k_BxSxKxDh, context.positions_L)
-        new = None
+        added = None
         if state is None:
             arguments = {"mask": context.mask, "causal": self.causal, "lengths": context.lengths_B}
             out_BxLxHxDh = ATTENTION[self.attention](q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, **arguments)
         else:
-            new = KVCache(*(x.astype(self.dtype).swapaxes(1, 2) for x in (k_BxSxKxDh, v_BxSxKxDh)))
-            out_BxLxHxDh = self._continue(q_BxLxHxDh, new, state, *context[:3])
-        return self.out(out_BxLxHxDh), new
+            added = KVCache(*(x.astype(self.dtype).swapaxes(1, 2) for x in (k_BxSxKxDh, v_BxSxKxDh)))
+            out_BxLxHxDh = self._continue(q_BxLxHxDh, added, state, *context[:3])
+        return self.out(out_BxLxHxDh), added
 
     def read(self, source: Source) -> SourceCache:
         """The source's keys and values, once for all steps that will attend to it."""
@@ -111,16 +111,16 @@ class Attention(nn.Module):
             k_BxSxKxDh = rotary(k_BxSxKxDh, source.positions_S)
         return SourceCache(k_BxSxKxDh, v_BxSxKxDh, source.lengths_B)
 
-    def _continue(self, q_BxLxHxDh, new, state, positions_L, mask, lengths_B):
+    def _continue(self, q_BxLxHxDh, added, state, positions_L, mask, lengths_B):
         if state.k_BxKxSxDh.shape[2] == 0:  # nothing came before
-            k_BxSxKxDh, v_BxSxKxDh = (x.swapaxes(1, 2) for x in new)
+            k_BxSxKxDh, v_BxSxKxDh = (x.swapaxes(1, 2) for x in added)
             attend = ATTENTION[self.attention]
             return attend(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, mask=mask, causal=True, lengths=lengths_B)
         if q_BxLxHxDh.shape[1] == 1 and mask is None and lengths_B is None:
-            k_BxKxDh, v_BxKxDh = (x[:, :, 0] for x in new)
+            k_BxKxDh, v_BxKxDh = (x[:, :, 0] for x in added)
             return next_step(q_BxLxHxDh[:, 0], k_BxKxDh, v_BxKxDh, *state, positions_L[0])[:, None]
         # Several steps at once are worth a copy of the layer's cache: any implementation can then attend to it.
-        k_BxSxKxDh, v_BxSxKxDh = (x.swapaxes(1, 2) for x in state.extended(new, positions_L[0]))
+        k_BxSxKxDh, v_BxSxKxDh = (x.swapaxes(1, 2) for x in state.extended(added, positions_L[0]))
         seen_LxS = jnp.arange(k_BxSxKxDh.shape[1]) <= positions_L[:, None]
         mask = seen_LxS if mask is None else mask & seen_LxS
         return ATTENTION[self.attention](q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, mask=mask, lengths=lengths_B)

@@ -59,4 +59,4 @@ class Block(nn.Module):
             x_BxLxD = x_BxLxD + dropout(y_BxLxD)
             if self.norm != "pre":
                 x_BxLxD = norm(x_BxLxD)
-        return x_BxLxD, None if states is None else {name: new for name, new in after.items() if new is not None}
+        return x_BxLxD, None if states is None else {name: one for name, one in after.items() if one is not None}

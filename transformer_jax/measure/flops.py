@@ -144,7 +144,7 @@ def _trip_count(eqn: core.JaxprEqn, known: dict) -> int:
     values = [_value(atom, known) for atom in eqn.invars]
     carry, before, after = cond.invars[num_cond:], body.invars[num_body:], body.outvars
     entry = dict(zip(cond.invars, values[:num_cond] + values[num_cond + num_body :], strict=True))
-    changing = {var for var, old, new in zip(carry, before, after, strict=True) if old is not new}
+    changing = {var for var, one, other in zip(carry, before, after, strict=True) if one is not other}
 
     if [test.primitive.name for test in cond.eqns] == ["lt"]:
         counter, limit = cond.eqns[0].invars

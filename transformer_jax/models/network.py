@@ -103,7 +103,7 @@ class Network(nn.Module):
         states = None if state is None else state.blocks
         if first:
             states = {name: one.emptied() if isinstance(one, KVCache) else one for name, one in states.items()}
-        x_BxLxD, new = self._blocks(x_BxLxD, Context(positions_L, mask, lengths_B), states)
+        x_BxLxD, added = self._blocks(x_BxLxD, Context(positions_L, mask, lengths_B), states)
         if config.norm == "pre":
             x_BxLxD = nn.LayerNorm(epsilon=1e-6, dtype=dtype, name="norm_out")(x_BxLxD)
         if shape.pooled:
@@ -114,7 +114,7 @@ class Network(nn.Module):
             logits = nn.Dense(shape.outputs, dtype=dtype, name="head")(x_BxLxD)
         if state is not None:
             # Caches pass the layers unchanged and are written here, all at once: in place if their owner lets them go.
-            state = State(index + inputs.shape[1], _advanced(state.blocks, new, index))
+            state = State(index + inputs.shape[1], _advanced(state.blocks, added, index))
         return logits.astype(jnp.float32), state
 
     def _blocks(self, x_BxLxD, context, states):
@@ -135,16 +135,16 @@ class Network(nn.Module):
         for i in range(config.num_layers):
             layer = module(**block.keywords, train=self.train, name=f"block_{i}")
             before = None if states is None else jax.tree.map(lambda s, i=i: s[i], states)
-            x_BxLxD, new = layer(x_BxLxD, context, before)
-            after.append(new)
+            x_BxLxD, added = layer(x_BxLxD, context, before)
+            after.append(added)
         return x_BxLxD, None if states is None else jax.tree.map(lambda *s: jnp.stack(s), *after)
 
 
-def _advanced(states, new, index):
+def _advanced(states, added, index):
     """The states after a call: caches extended from `index` on, carries replaced, what was not given back kept."""
     return states | {
         name: states[name].extended(one, index) if isinstance(states[name], KVCache) else one
-        for name, one in new.items()
+        for name, one in added.items()
     }
 
 

@@ -6,23 +6,8 @@ rows of queries that one key head meets; R rows and C keys of a block.
 The method is that of Rabe & Staats 2021 (arXiv 2112.05682) and FlashAttention-2 (arXiv 2307.08691): the forward pass
 keeps a running maximum and sum for each query, the backward pass rebuilds the weights from their log-sum-exp.
 
-What was tried on CPU (2 cores, XLA of jax 0.10; 8 heads of width 64, float32), and what it gave:
-- One head and one block at a time, 1024 x 1024 where that much is seen whole, else 512 x 512. XLA runs a product on
-  several threads only from about 10 MFLOP: one of 256 x 64 x 256 stays on one core, batched or not, one of
-  256 x 64 x 512 does not. Against 512 x 512 alone the wide blocks save 10 to 15 % of a step without a causal mask and
-  5 to 10 % with one from T = 4096; wider ones save 3 % more forward for four times the memory.
-- Two to eight heads side by side in the loop's body, or in loops of their own: up to 20 % faster with small blocks,
-  nothing with these, more memory and compile time. XLA hands work to another thread only when more than eight
-  operations are ready at once, so that loops for half the heads each run one after the other.
-- Keys down, queries across in the forward pass too, which makes the row statistics sums of whole rows: 10 % slower.
-- Products that contract the first axes of both sides (as dV = P^T dO does) run at a third of the speed of the plain
-  form: the backward pass therefore builds its blocks keys down, queries across, from transposes made once a head.
-- Blocks cut straight from (B, T, H, Dh): strided copies cost 8 % of a step; cutting out each head first costs 2 %.
-- rowsum(dO * O) over four axes: up to 18 ns an entry, 10 % of all time; over two axes below 1.
-The products now take most of the time, at about 140 GFLOP/s where one large product reaches 185.
-
-Elsewhere one head at a time would leave most of a device idle: as many as make SCORES_AT_ONCE run as one batch. That is
-reasoned, and compiled for a TPU ahead of time (6 MiB of temporaries for 8 heads at T = 4096), not timed.
+On a CPU one head and one block run at a time, elsewhere as many heads as make SCORES_AT_ONCE as one batch. What was
+tried, and what it gave: docs/notes/blockwise.md.
 """
 
 import functools
@@ -138,8 +123,8 @@ def _forward(call, q, k, v, mask, lengths):
             scores = jnp.where(block.seen(mask, lengths), scores, LOW)
         new_top = jnp.maximum(top, scores.max(-1))
         weights, keep = jnp.exp(scores - new_top[:, None]), jnp.exp(top - new_top)
-        new = new_top, total * keep + weights.sum(-1), out * keep[:, None] + weights @ block.keys(v_SxDh)
-        return tuple(_put(x, part, block.row) for x, part in zip(carry, new, strict=True))
+        after = new_top, total * keep + weights.sum(-1), out * keep[:, None] + weights @ block.keys(v_SxDh)
+        return tuple(_put(x, part, block.row) for x, part in zip(carry, after, strict=True))
 
     def finish(carry):
         top, total, out = carry

@@ -10,25 +10,7 @@ Arithmetic is float32 (float64 for float64 inputs), the operands of matmuls have
 in x's dtype and the carry keeps its own. ValueError: shapes that do not fit each other.
 B batch, T time steps, R width, G gates times width, D width of the raw input.
 
-What was tried on two CPU cores (LSTM layer, B 32, R = D = 256, T 512, float32), and what it gave:
-- A plain scan and JAX's own gradient: 2.4 (forward) and 1.5 (with gradients) times PyTorch's nn.LSTM.
-- One slice of x for each gate, 108 ms of CPU for the loop, or rows carried one step ahead, 117, where the matmuls
-  alone take 90: cut after the addition, XLA:CPU does not vectorise the gates.
-- At most eight operations in a step's body: with more, XLA:CPU hands them from thread to thread.
-- Projecting blocks of 32 steps: forward 201 ms of CPU, 266 with x as a whole (64 MiB of fresh pages).
-- Gates over x, dx over the gates: 96 MiB of temporaries, 256 with arrays of their own.
-- Weight gradients over one flat axis, where einsum transposes 64 MiB first: with gradients 670 ms of CPU, 835 with.
-- The transposed recurrent matrix made before the backward loop: 85 ms for its matmuls, 114 made in the loop.
-- Not kept: unrolling by 4 to 16 (forward equal, backward up to twice as slow), two loops over half the batch
-  side by side (a fifth slower), gates in four matmuls (1.7 times one), time-major x (equal, and copies), a state with
-  the width first (equal). Projecting within each step, so that x never exists: at these sizes 0.87 of the time forward
-  and 0.97 with gradients, for LSTM and GRU at B 1 to 12 and at R 512 1.0 to 1.5.
-What is left at R = 256 (medians of interleaved rounds): PyTorch's forward pass takes 94 ms, at 91 % of the matmul peak.
-Of our 125 the matmuls alone take 89 (blocks of the projection 42, the steps' own 46), the gates 17, and 19 go where
-each step's matmul is handed to the threads and waited for: 1.1 times PyTorch's time would leave 15 ms for both.
-With gradients PyTorch takes 455 ms and we 512. XLA's matmuls alone take 424: the projection 95, of which 37 are the
-first touch of 64 MiB of fresh pages, the forward steps 69, the backward steps 72, the inputs' gradient 54, the two
-weights' 67 each. PyTorch's time would leave 31 ms for the gates of 1,024 steps, which take us 88.
+What was tried on two CPU cores, and what it gave: docs/notes/recurrence.md.
 """
 
 from collections.abc import Callable, Mapping
@@ -158,11 +140,11 @@ def _recurrence(name, step, unstep, weight_gradients, num_kept=0, num_deltas=1, 
 
         def body(t, state):
             old, x, arrays = state
-            new, x, kept = step(weights, old, x, t, keep)
-            new = _cast(new, old)
-            x = _write(x, t, new[0]) if one_gate else x
-            arrays = tuple(_write(a, t, row) for a, row in zip(arrays, (new[0], *kept), strict=False))
-            return new, x, arrays
+            after, x, kept = step(weights, old, x, t, keep)
+            after = _cast(after, old)
+            x = _write(x, t, after[0]) if one_gate else x
+            arrays = tuple(_write(a, t, row) for a, row in zip(arrays, (after[0], *kept), strict=False))
+            return after, x, arrays
 
         carry, x, arrays = _each_step(T, body, (carry, x, arrays))
         return (x, carry, ()) if one_gate else (arrays[0], carry, (x, *arrays[1:]))
