@@ -42,8 +42,8 @@ def fit(
 ) -> Outcome:
     """Trains a model on a task until `num_steps`, from the newest checkpoint of the folder if it has one.
 
-    However often it is stopped or killed, what it leaves is what an unbroken run leaves, bit for bit (after a NaN
-    perhaps with the checkpoint of a stop).
+    A run that is stopped or killed, however often, leaves the files of an unbroken one, bit for bit (after a NaN
+    perhaps the checkpoint of a stop as well).
 
     Args:
       model: `init(key) -> params` and `apply(params, inputs, *, train, key) -> logits`.
@@ -161,8 +161,8 @@ def _stack(batches: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 def _compile(run: programs.Programs, checkpoints: Checkpoints, state, chunk, task, step: int, train: TrainConfig):
     """Compiles what the loop will call, while there are no steps to lose: see `Progress.advanced`.
 
-    Later a request to stop would wait for the compiler, whose end alone returns to Python. That remains so for texts
-    bucketed by length: which shapes their later chunks have is known when they are drawn.
+    A request to stop is heard only when the compiler is done. Texts bucketed by length compile later all the same:
+    the shapes of their chunks are not known before they are drawn.
     """
     checkpoints.prepare(state)
     lengths = set()
