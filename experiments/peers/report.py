@@ -8,7 +8,8 @@ from transformer_jax.report.plots import dots, lines
 from transformer_jax.report.points import Rows, groups, mean, ratio, relative, select, values
 from transformer_jax.report.tables import grid
 
-NAMES = {"jax_nn": "jax.nn", "linen": "flax.linen", "nnx": "flax.nnx", "keras": "Keras", "torch": "PyTorch"}
+NAMES = {"jax_nn": "jax.nn", "linen": "flax.linen", "nnx": "flax.nnx", "keras": "Keras", "torch": "PyTorch",
+         "torch_compile": "torch.compile"}  # fmt: skip
 TIME = "step_seconds"
 
 

@@ -150,8 +150,7 @@ def _marks(one, marks: Mapping[str, Estimate], styles: Mapping[str, dict]) -> No
             one.axvline(mark.value, color=styles[name]["color"], linestyle=styles[name]["linestyle"], linewidth=0.9)
             one.axvspan(mark.low, mark.high, color=styles[name]["color"], alpha=0.12, linewidth=0)
     text = "\n".join(f"crosses {name} {shown(mark)}" for name, mark in marks.items() if mark.n)
-    box = {"color": "white", "alpha": 0.75, "pad": 1} if text else None
-    one.text(0.03, 0.97, text, transform=one.transAxes, va="top", fontsize=7.5, bbox=box)
+    one.text(0.03, 0.97, text, transform=one.transAxes, va="top", fontsize=7.5, zorder=1.5)  # behind the lines
 
 
 def _walls(one, rows: Rows, x: str, color: str) -> None:
