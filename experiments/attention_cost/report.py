@@ -1,7 +1,7 @@
 """The report of `attention_cost`: how costs grow, where attention passes a recurrence, what heads and depth do."""
 
 from transformer_jax.config import MIXERS
-from transformer_jax.intervals import Estimate, is_quadratic, verdict
+from transformer_jax.intervals import QUADRATIC_SLOPE, Estimate, is_quadratic, verdict
 from transformer_jax.report.findings import Finding, Report, conditions
 from transformer_jax.report.plots import lines
 from transformer_jax.report.points import Rows, crossing, ends, groups, growth, mean, ratio, relative, select, values
@@ -113,7 +113,7 @@ def _answers(growths: dict, versus: dict, changes: dict) -> list[Finding]:
 
 
 def _word(exponent: Estimate) -> str:
-    return "quadratic" if is_quadratic(exponent) else ""
+    return "quadratic" if is_quadratic(exponent) else "below 1.8" if exponent.high <= QUADRATIC_SLOPE else "undecided"
 
 
 def _figures(rows: Rows, length: Rows, train: Rows, versus: dict) -> list:

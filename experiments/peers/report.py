@@ -8,7 +8,8 @@ from transformer_jax.report.plots import dots, lines
 from transformer_jax.report.points import Rows, groups, mean, ratio, relative, select, values
 from transformer_jax.report.tables import grid
 
-NAMES = {"jax_nn": "jax.nn", "linen": "flax.linen", "nnx": "flax.nnx", "keras": "Keras", "torch": "PyTorch"}
+NAMES = {"jax_nn": "jax.nn", "linen": "flax.linen", "nnx": "flax.nnx", "keras": "Keras", "torch": "PyTorch",
+         "torch_compile": "torch.compile"}  # fmt: skip
 TIME = "step_seconds"
 
 
@@ -25,26 +26,28 @@ def report(rows: Rows) -> Report:
                 columns = {name: theirs[-1].get(name) for name in ("temp_bytes", "largest_difference")}
                 pairs[*key, other] = {"ours / other": over, "ours is": word, "other (s)": mean(theirs, TIME)} | columns
     peers = {key: line for key, line in pairs.items() if not key[-1].startswith("ours")}
-    lost = {", ".join(map(str, key)): line["ours / other"] for key, line in peers.items() if line["ours is"] == "slower"}
+    lost = {f"{who}, {what}, T = {T}": line["ours / other"] for (what, T, who), line in peers.items()
+            if line["ours is"] == "slower"}  # fmt: skip
     counts = Counter(line["ours is"] for line in peers.values()).most_common()
-    text = f"Of {len(peers)} comparisons with other libraries {', '.join(f'ours is {word} in {n}' for word, n in counts)}."
+    words = ", ".join(f"ours is {word} in {n}" for word, n in counts)
     losses = Finding("Where is the other faster?", "Our time over theirs." if lost else "Nowhere.", lost)
-    attention, ours = select(rows, problem=lambda name: "causal" in name), select(rows, contender="ours")
-    over = relative(attention, TIME, ours, ("problem", "seq_len"), inverse=True)
+    others = select(rows, problem=lambda name: "causal" in name, contender=lambda name: name != "ours")
+    over = relative(others, TIME, select(rows, contender="ours"), ("problem", "seq_len"), inverse=True)
     layers: dict[str, dict] = {}
     for (problem, T, other), line in peers.items():
         if "causal" not in problem:
             layers.setdefault(f"{problem}, T = {T}", {})[other] = line["ours / other"]
-    caption, note = "Bars: 95 % intervals. Where the ratio is below 1, ours is faster.", "Ours is `auto`, beside our others."
+    caption = "Bars: 95 % intervals. Where the ratio is below 1, ours is faster."
     return Report(
         question="Is what we measure as fast as what others offer?",
-        answers=(Finding("How often is ours the faster one?", text), losses) if peers else (),
+        answers=(Finding("How often is ours faster?", f"Of {len(peers)} comparisons {words}."), losses)
+        if peers else (),
         figures=(
             lines(over, "seq_len", "ratio", "contender", "problem", reference=1, name="attention_by_length",
                   title="Attention: our time over the others'", caption=caption),
             dots(layers, name="layers_and_steps", title="Layers and steps: our time over the others'", caption=caption),
         ),
-        tables=(grid("Who is faster where", ("problem", "T", "other"), pairs, note),),
+        tables=(grid("Who is faster where", ("problem", "T", "other"), pairs, "Ours is `auto`."),),
         limits=conditions(rows),
     )  # fmt: skip
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from transformer_jax.report import Finding, Report, lines
 from transformer_jax.report.page import write_page
+from transformer_jax.report.tables import shown
 from transformer_jax.train.log import read_metrics
 
 NO_METRIC = ("step", "split", "lane")
@@ -17,9 +18,12 @@ def write(folder: Path) -> Path:
     last = [row for row in rows if row["split"] == "validation"]
     last = [row for row in last if row["step"] == last[-1]["step"]]
     answers = [
-        Finding(f"Last validation, step {row['step']}, lane {row['lane']}", ", ".join(f"{n} {row[n]}" for n in names if n in row))
+        Finding(
+            f"Last validation, step {row['step']}, lane {row['lane']}",
+            ", ".join(f"{name} {shown(row[name])}" for name in names if name in row),
+        )
         for row in last
-    ]  # fmt: skip
+    ]
     figures = [
         lines(rows, "step", name, "curve", pair="curve", log="", name=f"metric_{i}", title=name, y_label=name)
         for i, name in enumerate(names)

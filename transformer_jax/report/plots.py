@@ -106,10 +106,12 @@ def lines(
             _marks(one, (marks or {}).get(key, {}), styles)
         for empty in axes.flat[len(parts) :]:
             empty.set_visible(False)
-        _ticks(axes, values(rows, x), log, UNITS.get(y.rpartition("_")[2], ""))
+        for one in axes.flat:
+            _ticks(one.xaxis, "x" in log, values(rows, x), room=21 // across)
+            _ticks(one.yaxis, "y" in log, unit=UNITS.get(y.rpartition("_")[2], ""))
         canvas.supxlabel(x_label or LABELS.get(x, x.replace("_", " ")), fontsize=9)
         canvas.supylabel(y_label or y.replace("_", " "), fontsize=9)
-        _legend(canvas, axes)
+        _legend(canvas)
 
     if not parts:
         return None
@@ -148,8 +150,7 @@ def _marks(one, marks: Mapping[str, Estimate], styles: Mapping[str, dict]) -> No
             one.axvline(mark.value, color=styles[name]["color"], linestyle=styles[name]["linestyle"], linewidth=0.9)
             one.axvspan(mark.low, mark.high, color=styles[name]["color"], alpha=0.12, linewidth=0)
     text = "\n".join(f"crosses {name} {shown(mark)}" for name, mark in marks.items() if mark.n)
-    box = {"color": "white", "alpha": 0.75, "pad": 1} if text else None
-    one.text(0.03, 0.97, text, transform=one.transAxes, va="top", fontsize=7.5, bbox=box)
+    one.text(0.03, 0.97, text, transform=one.transAxes, va="top", fontsize=7.5, zorder=1.5)  # behind the lines
 
 
 def _walls(one, rows: Rows, x: str, color: str) -> None:
@@ -162,39 +163,26 @@ def _walls(one, rows: Rows, x: str, color: str) -> None:
                      textcoords="offset points", ha="right", va="center", fontsize=7.5)  # fmt: skip
 
 
-def _ticks(axes, xs: Sequence[float], log: str, unit: str) -> None:
-    """x labelled at the values themselves, as many as there is room for; y with its unit."""
-    from matplotlib.ticker import EngFormatter, FixedLocator
+def _ticks(axis, log: bool, at: Sequence[float] = (), room: int = 1, unit: str = "") -> None:
+    """Plain numbers: at the values themselves, as many as there is room for; else 1, 2, 5, 10, or powers of ten."""
+    from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator
 
-    if "x" in log:
-        xs = [v for v, after in zip(xs, [*xs[1:], np.inf], strict=True) if after >= 1.4 * v]
-        axes.flat[0].xaxis.set_major_locator(FixedLocator(xs[:: -ceil(len(xs) * axes.shape[1] / 21)][::-1]))
-    _plain(axes.flat[0].xaxis)
-    if "y" in log:
-        _plain(axes.flat[0].yaxis, *axes.flat[0].get_ylim())
-    if unit:
-        axes.flat[0].yaxis.set_major_formatter(EngFormatter(unit=unit))
-    for one in axes.flat:
-        one.minorticks_off()
-
-
-def _plain(axis, low: float = 1, high: float = 1) -> None:
-    """1, 2, 5, 10 and no powers; of a logarithmic axis that spans much, powers of ten alone."""
-    from matplotlib.ticker import FuncFormatter, LogLocator
-
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    if low != high:
+    low, high = axis.get_view_interval()
+    if log and at:
+        at = [v for v, after in zip(at, [*at[1:], np.inf], strict=True) if after >= 1.4 * v]
+        axis.set_major_locator(FixedLocator(at[:: -ceil(len(at) / room)][::-1]))
+    elif log:
         subs = range(1, 10) if high < 5 * low else (1, 2, 5) if high < 300 * low else (1,)
         axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(EngFormatter(unit=unit) if unit else FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.minorticks_off()
 
 
-def _legend(canvas, axes) -> None:
-    handles = {}
-    for one in axes.flat:
-        for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
-    if handles:
-        canvas.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), 8))
+def _legend(canvas) -> None:
+    """Above the panels, each name once."""
+    found = [pair for one in canvas.axes for pair in zip(*one.get_legend_handles_labels(), strict=True)]
+    handles = {label: handle for handle, label in found}
+    canvas.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), 8) or 1)
 
 
 def _named(column: str, value) -> str:
@@ -220,8 +208,7 @@ def dots(found: Mapping[str, Mapping[str, Estimate]], *, reference: float = 1, n
         one.set_yticks(range(len(found)), found)
         one.invert_yaxis()
         one.set_xlabel(x_label)
-        _plain(one.xaxis, *one.get_xlim())
-        one.minorticks_off()
-        _legend(canvas, np.array([one]))
+        _ticks(one.xaxis, log=True)
+        _legend(canvas)
 
     return Figure(name, title, caption, draw, (10, 1.1 + 0.32 * len(found))) if found else None
