@@ -1,7 +1,7 @@
 """The report of `recall`: who recalls more, at how many pairs, by how much."""
 
 from transformer_jax.intervals import Estimate
-from transformer_jax.report import Finding, Report, Rule, Rows, Verdict, conditions, difference, lines, select, table
+from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, conditions, difference, lines, select, table
 
 
 def _attention_recalls_more(estimates: dict[str, Estimate]) -> Verdict:
