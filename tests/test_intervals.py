@@ -191,8 +191,9 @@ def test_the_verdict_of_a_ratio_comes_from_its_interval_alone():
     assert intervals.verdict(intervals.ratio(a, 1.1 * a)) == "faster"
     assert intervals.verdict(intervals.ratio(a, a[::-1])) == "about equal"
     assert intervals.verdict(intervals.ratio(a[:1], a[:1], exact=True)) == "equal"
-    for low, high, expected in ((0.8, 1.25, "about equal"), (0.79, 1.1, "undecided"), (0.9, 1.3, "undecided"),
-                                (0.999, 1.0, "about equal"), (1.0001, 9, "slower"), (0.1, 0.9999, "faster")):  # fmt: skip
+    places = {(0.8, 1.25): "about equal", (0.79, 1.1): "undecided", (0.9, 1.3): "undecided", (0.999, 1): "about equal",
+              (1.0001, 9): "slower", (0.1, 0.9999): "faster"}  # fmt: skip
+    for (low, high), expected in places.items():
         assert intervals.verdict(Estimate(1, low, high, 5)) == expected
     assert intervals.verdict(intervals.NOTHING) == "undecided"
     assert intervals.mean([1, 2, 3]) == Estimate(

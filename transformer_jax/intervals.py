@@ -1,10 +1,9 @@
 """How a cost grows with length and where two costs cross, each with a 95 % interval over rounds.
 
-Samples are arrays of rounds x lengths, one row for each interleaved round. What the rounds share (a slow
-machine) cancels in slopes and ratios, so each round gives one estimate and the interval is taken over those.
-With few rounds it is Student's t: the percentile bootstrap of five rounds covers the truth 83 times in 100,
-t 95 to 98 times. From `SIGNED_RANK_ROUNDS` rounds on it is the signed-rank interval, which covers as well and
-which a few bursts do not widen.
+Samples are arrays of rounds x lengths, one row for each interleaved round. What the rounds share (a slow machine)
+cancels in slopes and ratios, so each round gives one estimate and the interval is taken over those. With few rounds
+it is Student's t: it covers the truth 95 to 98 times in 100, where the percentile bootstrap of five rounds does 83.
+From `SIGNED_RANK_ROUNDS` on it is the signed-rank interval, which covers as well and which few bursts do not widen.
 
 A deterministic quantity (FLOPs, bytes) is given as a vector over lengths, without rounds: its interval is the point
 itself. One round of samples has no interval: it reaches from -inf to inf, so that nothing follows from it.
@@ -20,9 +19,7 @@ import numpy as np
 
 # scipy is imported where it is used: it takes half a second to load, and a clock has no need of it
 
-CONFIDENCE = 0.95
-SIGNED_RANK_ROUNDS = 8
-QUADRATIC_SLOPE = 1.8
+CONFIDENCE, SIGNED_RANK_ROUNDS, QUADRATIC_SLOPE = 0.95, 8, 1.8
 ABOUT_EQUAL = (0.8, 1.25)
 
 
@@ -206,8 +203,7 @@ def crossing(T, a_RxT, b_RxT) -> Crossing:
     is reversed. There each round's log ratio is interpolated by a cubic spline in log T; the interval is every length
     at which the ratio's holds 1. ValueError with fewer than two lengths.
     """
-    lengths, (T, a) = T, _sorted(T, a_RxT)
-    _, b = _sorted(lengths, b_RxT)
+    (_, b), (T, a) = _sorted(T, b_RxT), _sorted(T, a_RxT)
     exact = np.ndim(a_RxT) == 1
     x, log_ratio = np.log(T), np.log(a) - np.log(b)
     _, low, high = interval(log_ratio, exact)

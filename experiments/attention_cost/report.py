@@ -11,7 +11,8 @@ T, TIME, PLACE, LEVELS = "seq_len", "step_seconds", ("level", "phase", "matching
 QUANTITIES = {"time": (TIME, "round"), "FLOPs": ("flops", None), "memory": ("memory_bytes", None)}
 HEADS = {"heads": "num_heads", "head_dim": "num_heads", "model_heads": "num_heads"}
 AXES = HEADS | {"depth": "num_layers", "decode": T}
-COUNTED = ("closed_form_flops", "jaxpr_matmul_flops", "jaxpr_flops", "xla_flops", "predicted_seconds")
+COUNTED = ("implementation", "sequential_depth", "closed_form_flops", "jaxpr_matmul_flops", "jaxpr_flops", "xla_flops",
+           "predicted_seconds")  # fmt: skip
 
 
 def report(rows: Rows) -> Report:
@@ -26,6 +27,10 @@ def report(rows: Rows) -> Report:
     changes = {(study, *key): {name: ends(part, y, axis, pair) for name, (y, pair) in QUANTITIES.items()}
                for study, axis in AXES.items()
                for key, part in groups(select(rows, study=study), "contender", "at").items()}  # fmt: skip
+    named = [(key, part, who) for key, part in groups(length, *PLACE).items() for who in values(part, "contender")]
+    forms = {(*key, who): {t: ratio(select(part, seq_len=t), TIME, "contender", who, who.split(" ")[0])
+                           for t in values(select(part, contender=who), T)}
+             for key, part, who in named if "(" in who}  # fmt: skip
     twins = {key: {"second over first": ratio(part, TIME, "repeat", 1, 0)}
              for key, part in groups(select(rows, study="twins"), *place, T).items()}  # fmt: skip
     cells = {key: {name: part[-1].get(name) for name in COUNTED} | {y: mean(part, y) for y in (TIME, "peak_share")}
@@ -40,6 +45,7 @@ def report(rows: Rows) -> Report:
         tables=(
             grid("Exponents of T, and time as a + bT + cT²", ("quantity", *place), growths),
             grid("Attention's time over the recurrence's, and where the two cross", (*PLACE, "recurrence"), versus),
+            grid("Another form's time over that of the one that is picked", place, forms),
             grid("The last point of a study's axis over the first", ("study", "contender", "T"), changes),
             table(shares, ("contender", "level"), T, "ratio", title="Shares of the model's training step"),
             grid("FLOPs three ways, predicted and measured time", (*place, "T"), cells),

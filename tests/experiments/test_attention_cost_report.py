@@ -246,10 +246,17 @@ def test_what_does_not_change_is_about_equal_and_never_a_win():
     assert words["attention, decode"].endswith("slower")
 
 
-def test_a_form_stands_beside_the_one_that_the_library_picks():
+def test_a_form_is_compared_with_the_one_that_the_library_picks():
     forms = over([{"model.mixer": "min_gru"}], model_recurrence=("auto", "associative"), task_seq_len=(64, 128, 256))
-    report = attention_cost.report(make_rows({"length": forms + over(CONTENDERS[:1], task_seq_len=(64, 128, 256))}))
+
+    def slower(config):
+        seconds, flops, temp, depth = law(config)
+        return seconds * (8 if config["model.recurrence"] == "associative" else 1), flops, temp, depth
+
+    rows = make_rows({"length": forms + over(CONTENDERS[:1], task_seq_len=(64, 128, 256))}, noise=0.001, law=slower)
+    report = attention_cost.report(rows)
     assert {x["recurrence"] for x in lines_of(report, "where the two cross")} == {"min_gru", "min_gru (associative)"}
+    assert line(report, "Another form", contender="min_gru (associative)")["256"].value == pytest.approx(8, rel=0.01)
 
 
 def test_one_round_gives_no_interval_no_crossing_and_no_winner():

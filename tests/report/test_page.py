@@ -24,8 +24,8 @@ def evil_report():
     figure = Figure("evil", EVIL, EVIL, draw, size=(3, 2))
     table = Table(EVIL, (EVIL, "number"), ((EVIL, 1.0), (None, 2)), note=EVIL)
     rule = Rule(EVIL, lambda estimates: Verdict.SUPPORTED)
-    findings = (Finding(EVIL, EVIL, {EVIL: Estimate(1, 0, 2, 3)}, rule), Finding(EVIL, EVIL, {EVIL: Estimate(1, 0, 2, 3)},
-                judge=lambda estimate: EVIL))  # fmt: skip
+    found = {EVIL: Estimate(1, 0, 2, 3)}
+    findings = (Finding(EVIL, EVIL, found, rule), Finding(EVIL, EVIL, found, judge=lambda estimate: EVIL))
     return Report(EVIL, findings, (figure,), (table,), (EVIL,))
 
 

@@ -12,8 +12,8 @@ from transformer_jax.report.points import ends, groups, growth, merge, samples, 
 
 
 def row(round_=0, mixer="lstm", seq_len=64, **columns):
-    return {"kind": "row", "key": f"{mixer}{seq_len}", "round": round_, "status": "ok", "header": "h", "studies": ("length",),
-            "model.mixer": mixer, "task.seq_len": seq_len} | columns  # fmt: skip
+    return {"kind": "row", "key": f"{mixer}{seq_len}", "round": round_, "status": "ok", "header": "h",
+            "studies": ("length",), "model.mixer": mixer, "task.seq_len": seq_len} | columns  # fmt: skip
 
 
 def test_a_key_is_a_column_or_the_end_of_a_dotted_one_and_asks_for_a_value_values_or_a_predicate():
