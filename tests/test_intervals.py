@@ -40,7 +40,7 @@ def test_one_round_says_nothing_of_a_time_and_everything_of_a_count():
         np.testing.assert_array_equal(part, [3.0, 4.0])
     timed, counted = intervals.slope(T, [T**2]), intervals.slope(T, T**2)
     assert timed.value == pytest.approx(2) and (timed.low, timed.high) == (-np.inf, np.inf)
-    assert intervals.is_quadratic(counted) and not intervals.is_quadratic(timed)
+    assert intervals.growth_word(counted) == "quadratic" != intervals.growth_word(timed)
     assert intervals.verdict(intervals.ratio([5.0], [1.0])) == "undecided"
     assert intervals.verdict(intervals.ratio([5.0], [1.0], exact=True)) == "slower"
     assert np.isnan(intervals.crossing(T, [T**2], [256 * T]).at.value)
@@ -148,9 +148,9 @@ def test_lengths_may_come_in_any_order():
 
 
 def test_quadratic_is_claimed_only_if_the_whole_interval_is():
-    assert intervals.is_quadratic(Estimate(1.95, 1.81, 2.09, 5))
-    assert not intervals.is_quadratic(Estimate(1.95, 1.80, 2.10, 5))
-    assert not intervals.is_quadratic(intervals.slope(T, T**1.5))
+    assert intervals.growth_word(Estimate(1.95, 1.81, 2.09, 5)) == "quadratic"
+    assert intervals.growth_word(Estimate(1.95, 1.80, 2.10, 5)) == "undecided"
+    assert intervals.growth_word(intervals.slope(T, T**1.5)) == "below 1.8"
 
 
 def test_crossover_of_flops_lies_at_two_d():

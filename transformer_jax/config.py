@@ -173,6 +173,11 @@ class ModelConfig:
         return 4 * self.d_model if self.mlp_dim is None else self.mlp_dim
 
     @property
+    def looks_ahead(self) -> bool:
+        """A step's answer may depend on later steps: attention that is not causal."""
+        return not self.causal and "causal" in MIXERS[self.mixer].reads
+
+    @property
     def unread(self) -> tuple[str, ...]:
         """The keys that other mixers read and this one ignores."""
         own = MIXERS[self.mixer].reads

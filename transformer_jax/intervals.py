@@ -147,9 +147,11 @@ def local_slopes(T, samples_RxT) -> list[Estimate]:
     return [slope(two, samples[0] if exact else samples) for two, samples in pairs]
 
 
-def is_quadratic(slope: Estimate) -> bool:
-    """Whether growth may be called quadratic: the whole interval of the slope lies above 1.8."""
-    return slope.low > QUADRATIC_SLOPE
+def growth_word(slope: Estimate) -> str:
+    """What an exponent may be called: "quadratic" only where its whole interval lies above 1.8."""
+    if slope.low > QUADRATIC_SLOPE:
+        return "quadratic"
+    return f"below {QUADRATIC_SLOPE}" if slope.high <= QUADRATIC_SLOPE else "undecided"
 
 
 def polynomial(T, samples_RxT) -> Polynomial:

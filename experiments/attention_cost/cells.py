@@ -53,28 +53,21 @@ REFERENCE = {"model.mixer": ["attention"], "model.attention": ["reference"]}  # 
 RECURRENT = {"model.mixer": ["rnn", "gru", "lstm", "min_gru"]}
 PARALLEL = {"model.mixer": ["min_gru"], "model.recurrence": ["associative"]}  # no loop over time
 LSTM = {"model.mixer": ["lstm"]}
+CAREFUL = {"measure__rounds": [10], "measure__min_sample_seconds": [0.3]}  # where the op's exponent is fitted
 
 
 def over(kinds, level: Level, phase: Phase, lengths, **axes) -> list[Override]:
     """A grid for each kind of mixer: an attention implementation means nothing to a recurrence, nor do heads."""
     measured = {"measure.level": [level], "measure.phase": [phase], "task.seq_len": lengths}
     more = {key.replace("__", "."): values for key, values in axes.items()}
-    return [careful(override) for kind in kinds for override in grid(measured | kind | more)]
-
-
-def careful(override: Override) -> Override:
-    """Samples longer where the exponent of the op over length is fitted, in whatever study that program is."""
-    fitted = {"measure.level": "op", "measure.phase": "train", "model.attention": "auto"}
-    others = {"model.num_heads": BASE.model.num_heads, "model.head_dim": None, "measure.repeat": 0}
-    same = fitted.items() <= override.items() and all(override.get(key, others[key]) == others[key] for key in others)
-    more = {"measure.rounds": 10, "measure.min_sample_seconds": 0.3}
-    return override | more if same and override["task.seq_len"] >= 1024 else override
+    return [override for kind in kinds for override in grid(measured | kind | more)]
 
 
 STUDIES = {
     # at three levels: where the quadratic term is all there is, and where it hides behind the rest
     "length": chain(
-        over([AUTO], "op", "train", [*LENGTHS, 8192]),
+        over([AUTO], "op", "train", LENGTHS[:4]),
+        over([AUTO], "op", "train", [*LENGTHS[4:], 8192], **CAREFUL),
         over([RECURRENT], "op", "train", LENGTHS),
         over([REFERENCE], "op", "train", LENGTHS[:-1]),
         over([PARALLEL], "op", "train", SPARSE),
@@ -94,7 +87,7 @@ STUDIES = {
     # one token, at the end of a context of T
     "decode": over([AUTO, LSTM], "model", "decode", SPARSE),
     # the same program once more: what this machine cannot tell apart
-    "twins": over([AUTO, LSTM], "op", "train", [64, 1024], measure__repeat=[0, 1])
+    "twins": over([AUTO, LSTM], "op", "train", [64, 512], measure__repeat=[0, 1])
     + over([AUTO, LSTM], "model", "forward", [512], measure__repeat=[0, 1]),
 }
 

@@ -1,7 +1,7 @@
 """The report of `attention_cost`: how costs grow, where attention passes a recurrence, what heads and depth do."""
 
 from transformer_jax.config import MIXERS
-from transformer_jax.intervals import QUADRATIC_SLOPE, Estimate, is_quadratic, verdict
+from transformer_jax.intervals import growth_word, verdict
 from transformer_jax.report.findings import Finding, Report, conditions
 from transformer_jax.report.plots import lines
 from transformer_jax.report.points import Rows, crossing, ends, groups, growth, mean, ratio, relative, select, values
@@ -107,8 +107,8 @@ def _answers(growths: dict, versus: dict, changes: dict) -> list[Finding]:
         for some in (("heads", "head_dim"), ("depth",), ("decode",))
     )  # fmt: skip
     found = [
-        Finding("How does attention's cost grow with length?", exponent, mine, judge=_word),
-        Finding("How does a recurrence's?", exponent, theirs, judge=_word),
+        Finding("How does attention's cost grow with length?", exponent, mine, judge=growth_word),
+        Finding("How does a recurrence's?", exponent, theirs, judge=growth_word),
         Finding("Where does attention's cost pass a recurrence's?", "T at which both are equal, training.", crossings),
         Finding("What is it at the greatest length?", "Attention's time over the recurrence's.", last, judge=verdict),
         Finding("What do heads do?", ends_of, heads, judge=verdict),
@@ -116,10 +116,6 @@ def _answers(growths: dict, versus: dict, changes: dict) -> list[Finding]:
         Finding("What does a longer context cost?", "Time of a new token, last over first.", context, judge=verdict),
     ]
     return [finding for finding in found if any(estimate.n for estimate in finding.estimates.values())]
-
-
-def _word(exponent: Estimate) -> str:
-    return "quadratic" if is_quadratic(exponent) else "below 1.8" if exponent.high <= QUADRATIC_SLOPE else "undecided"
 
 
 def _figures(rows: Rows, length: Rows, train: Rows, versus: dict) -> list:

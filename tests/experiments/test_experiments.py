@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from transformer_jax.config import ConfigError, flatten, with_overrides
+from transformer_jax.config import ConfigError, canonical_json, flatten, with_overrides
 from transformer_jax.lab import plan
+from transformer_jax.lab.rows import SAMPLING
 from transformer_jax.lab.sweep import Job
 
 TINY = {"model.d_model": 16, "model.num_heads": 2, "model.num_layers": 1, "task.vocab_size": 16}
@@ -78,11 +79,18 @@ def test_what_attention_cost_studies():
     assert values("twins", "measure.repeat") == {0, 1} and values("length", "measure.repeat") == {0}
 
 
-def test_a_program_of_several_studies_is_sampled_as_each_says():
-    """A row is in a study if its whole config is what the study makes of the base: rounds and seconds included."""
-    configs = {cell.config for cell in plan.plan(COST)}
-    for overrides in (one for study in COST.STUDIES.values() for one in study):
-        assert with_overrides(COST.BASE, overrides) in configs
+def test_a_program_of_several_studies_is_one_cell_as_careful_as_any_of_them_asks():
+    cells = plan.plan(COST)
+    programs = [canonical_json(cell.config, without=SAMPLING) for cell in cells]
+    assert len(set(programs)) == len(programs)
+    of_program = dict(zip(programs, cells, strict=True))
+    for name, study in COST.STUDIES.items():
+        for overrides in study:
+            wanted = with_overrides(COST.BASE, overrides)
+            cell = of_program[canonical_json(wanted, without=SAMPLING)]
+            assert name in cell.studies
+            assert cell.config.measure.rounds >= wanted.measure.rounds
+            assert cell.config.measure.min_sample_seconds >= wanted.measure.min_sample_seconds
 
 
 @pytest.mark.parametrize(

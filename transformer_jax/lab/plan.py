@@ -13,11 +13,10 @@ from typing import Any
 
 from transformer_jax.config import Config, ConfigError, canonical_json, flatten, nearest, with_overrides
 from transformer_jax.host.provenance import ROOT
-from transformer_jax.lab.rows import NOT_IN_KEY
+from transformer_jax.lab.rows import NOT_IN_KEY, SAMPLING
 from transformer_jax.lab.sweep import Override, chain, only, pin
 
 FOLDER = ROOT / "experiments"
-SAMPLING = ("measure.rounds", "measure.min_sample_seconds")
 
 
 @dataclass(frozen=True)

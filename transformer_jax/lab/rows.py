@@ -23,6 +23,8 @@ FILE = "rows.jsonl"
 COMPARED = ("device", "device_count", "cpu_model", "threads", "xla_flags", "dtype", "matmul_precision", "x64")
 # Decides how often a cell is sampled, not what is sampled, so that more rounds only add rows.
 NOT_IN_KEY = ("measure.rounds",)
+# Decide how a program is sampled, not which one it is.
+SAMPLING = (*NOT_IN_KEY, "measure.min_sample_seconds")
 
 
 class Results(NamedTuple):
@@ -177,13 +179,13 @@ def current(results: Results) -> Results:
 def with_studies(rows: Sequence[dict], headers: Sequence[dict]) -> list[dict]:
     """The rows with their column `studies`: names of the studies that planned them, by the last header that did.
 
-    A row is in a study if its whole config is what an override of the study makes of the header's base. Keys that
-    only one of the two has, as in rows that earlier code measured, are not compared.
+    A row is in a study if its config, but for how it was sampled, is what an override of the study makes of the
+    header's base. Keys that only one of the two has, as in rows that earlier code measured, are not compared.
     """
     by_keys: list[tuple[list[str], dict[str, tuple[str, ...]]]] = []
     keys_of_rows = {key for row in rows for key in row if "." in key}
     for header in reversed(headers):
-        keys = sorted(key for key in header["base"] if key in keys_of_rows and key not in NOT_IN_KEY)
+        keys = sorted(key for key in header["base"] if key in keys_of_rows and key not in SAMPLING)
         planned: dict[str, tuple[str, ...]] = {}
         for name, overrides in header.get("studies", {}).items():
             for override in overrides:

@@ -78,7 +78,7 @@ def build_model(config: Config, task: Task) -> models.Model:
       ConfigError: the model cannot read the task or answer it.
     """
     model = config.model
-    if not (task.shape.pooled or model.causal or "causal" in model.unread):
+    if model.looks_ahead and not task.shape.pooled:
         raise ConfigError(
             f"model.causal=False: {task.name} asks for an answer at every step, and attention that is not causal would"
             " read it from the later steps"

@@ -185,7 +185,7 @@ def build(config: ModelConfig, shape: Shape) -> Model:
     def extend(params, tokens_BxL, state, first=False):
         return Network(config, shape).apply({"params": params}, tokens_BxL, state, first=first)
 
-    if shape.pooled or shape.input_dim is not None or not config.causal:
+    if shape.pooled or shape.input_dim is not None or config.looks_ahead:
         return Model(init, apply, None, None)
     return Model(init, apply, initial_state, extend)
 

@@ -151,7 +151,7 @@ def growth(rows: Rows, x: str, y: str, pair: str | None = "round", *, first: flo
     span, exponent, (points, found) = values(fitted, x), slope(fitted, x, y, pair), _along(rows, x, y, pair)
     if len(span) < 3 or exponent.n == 0:
         return {}
-    line = {"exponent": exponent, "over": f"{span[0]}–{span[-1]}", "quadratic": intervals.is_quadratic(exponent)}
+    line = {"exponent": exponent, "over": f"{span[0]}–{span[-1]}", "growth": intervals.growth_word(exponent)}
     if points:
         local = intervals.local_slopes(points, found)
         line["local slopes"] = ", ".join(f"from {p} {e.value:.2f}" for p, e in zip(points, local, strict=False))
