@@ -291,7 +291,7 @@ class MeasureConfig:
 
     rounds: int = 5
     """How often each cell is sampled, interleaved with all others."""
-    min_sample_seconds: float = 0.05
+    min_sample_seconds: float = 0.06
     """A sample repeats the step until it has lasted this long."""
 
     def __post_init__(self):

@@ -31,10 +31,8 @@ def predict(config: Config) -> dict[str, float]:
 def cell(config: Config, job: Job) -> dict:
     """Seconds of each form; step_seconds is the batched one's."""
     columns, timers = _prepare(config)
-    samples = {form: timer() for form, timer in timers.items()}
-    seconds = {f"{form}_seconds": sample.step_seconds for form, sample in samples.items()}
-    noisy = any(sample.noisy for sample in samples.values())
-    return columns | seconds | {"step_seconds": seconds["batched_seconds"], "noisy": noisy}
+    seconds = {f"{form}_seconds": timer().step_seconds for form, timer in timers.items()}
+    return columns | seconds | {"step_seconds": seconds["batched_seconds"]}
 
 
 def _forms() -> dict:

@@ -15,7 +15,7 @@ import pytest
 
 from transformer_jax.config import Config, ConfigError, with_overrides
 from transformer_jax.host.folders import FolderError
-from transformer_jax.lab import display, rows, schedule, supervisor
+from transformer_jax.lab import display, rows, sampling, schedule, supervisor
 from transformer_jax.lab.plan import Experiment, plan
 
 ROOT = Path(__file__).parents[2]
@@ -163,7 +163,7 @@ def predict(config):
     open({str(pids)!r}, "a").write(f"{{os.getpid()}}\\n")
     return {{"seconds": config.task.seq_len / 2}}
 """)
-    monkeypatch.setattr(schedule, "Eta", lambda seconds: predicted.append(seconds) or display.Eta(seconds))
+    monkeypatch.setattr(sampling, "Eta", lambda seconds: predicted.append(seconds) or display.Eta(seconds))
     for _ in range(2):
         run(path, tmp_path / "out")
     assert [sorted(seconds.values()) for seconds in predicted] == [[5.5, 6.5, 8.5], []]
@@ -259,20 +259,6 @@ def test_retry_failed_tries_again_and_goes_on_when_it_works(tmp_path):
     (tmp_path / "mended").touch()
     assert run(path, out, retry_failed=True).added == {"ok": 2}
     assert run(path, out).cells == {"ok": 3}
-
-
-def test_rounds_are_interleaved_in_an_order_of_their_own(tmp_path):
-    path = write_experiment(tmp_path)
-    module = load(path).cells
-    module.STUDIES = {"length": [{"task.seq_len": n} for n in range(1, 41)]}
-    orders = []
-    for seed in (0, 0, 1):
-        calls = list(schedule._calls(plan(module), {}, seed))
-        assert [round_ for round_, _ in calls] == [0] * 40 + [1] * 40
-        orders.append([[c.config.task.seq_len for r, c in calls if r == n] for n in (0, 1)])
-    assert orders[0] == orders[1] != orders[2]
-    first, second = orders[0]
-    assert sorted(first) == sorted(second) == list(range(1, 41)) and first != second != sorted(second)
 
 
 def test_rows_torn_anywhere_are_refilled_to_the_same_file(tmp_path):
