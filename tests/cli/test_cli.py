@@ -122,7 +122,7 @@ def test_a_dry_run_shows_the_cells_and_touches_nothing(tmp_path, capsys):
     # four samples of half a second, which is longer than a sample has to be, and two seconds to compile each cell
     assert "4 measurements: about 6 s, about 4 s of compiling among them" in shown
     assert command("experiment", "tiny", "--dry-run", "--budget", "90s") == 0
-    assert "ends with its clock, after 90 s (--budget): about 8 s of compiling, then about" in capsys.readouterr().out
+    assert "ends with its clock (--budget 90s): about 8 s of compiling, then about" in capsys.readouterr().out
     assert not (tmp_path / "runs").exists()
 
 

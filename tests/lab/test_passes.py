@@ -119,7 +119,7 @@ def test_the_outlook_knows_the_clock(monkeypatch):
     assert "about 60 s of compiling, then about 4 passes of 60 s" in passes.outlook(cells, [1.0] * 60, 360.0, True)
     assert "about 2 min of compiling, then about 1 pass of" in passes.outlook(cells, [1.0] * 60, 190.0, False)
     assert "not predicted" in passes.outlook(cells, None, None, False)
-    assert "after 6 min" in passes.outlook(cells, None, 360.0, False)
+    assert "(--budget 6m)" in passes.outlook(cells, None, 360.0, False)
 
 
 def test_the_real_clock_runs():

@@ -153,7 +153,7 @@ def outlook(cells: Sequence[Cell], step_seconds: Sequence[float] | None, budget:
     if step_seconds is None:
         if budget is None:
             return f"{sum(samples)} measurements; how long they take is not predicted"
-        return f"the run ends with its clock, after {duration(budget)} (--budget)"
+        return f"the run ends with its clock (--budget {spelled(budget)})"
     each = [max(c.config.measure.min_sample_seconds, s) for c, s in zip(cells, step_seconds, strict=True)]
     of_compiling = len(cells) * COMPILE_SECONDS / ((os.cpu_count() or 1) if compiled else 1)
     of_pass, compiling = sum(each), f"about {duration(of_compiling)} of compiling"
@@ -163,7 +163,7 @@ def outlook(cells: Sequence[Cell], step_seconds: Sequence[float] | None, budget:
     made = max(1, int((SHARE * budget - of_compiling) / of_pass))
     plural = "es" if made > 1 else ""
     return (
-        f"the run ends with its clock, after {duration(budget)} (--budget): {compiling}, then about {made} pass{plural}"
+        f"the run ends with its clock (--budget {spelled(budget)}): {compiling}, then about {made} pass{plural}"
         f" of {duration(of_pass)}, each a sample of every cell"
     )
 

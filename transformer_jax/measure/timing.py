@@ -8,7 +8,6 @@ the runtime's share of a call counts where it is longer than the step. A compile
 every call, whether or not they are used.
 """
 
-import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
@@ -139,7 +138,7 @@ class Timer:
     """Samples the time of `step()`, which returns the arrays to wait for (or has waited already).
 
     `step` has been called before: what a first call has to set up is not timed here. A sample lasts at least
-    `min_sample_seconds`, in `BATCHES` batches or, of long steps, fewer. How many steps make a batch is found once,
+    `min_sample_seconds`, in `BATCHES` batches, or one step that is as long. How many steps make a batch is found once,
     from the fastest of several trials of each size: a burst of foreign work in one trial must not pass for the time
     of a step, and leave all later samples with batches that are too short.
     """
@@ -152,7 +151,7 @@ class Timer:
                 raise RuntimeError(f"{self.batch_steps} steps took {wall} s: the clock stands still")
             growth = min(100, 1.2 * enough / max(wall, 1e-9))
             self.batch_steps = min(MAX_BATCH_STEPS, max(self.batch_steps + 1, int(growth * self.batch_steps)))
-        self.num_batches = max(1, math.ceil(min_sample_seconds / wall))  # at most BATCHES
+        self.num_batches = 1 if wall >= min_sample_seconds else BATCHES  # of two the median is the mean
         self.sample_seconds = self.num_batches * wall
 
     def __call__(self) -> Sample:
