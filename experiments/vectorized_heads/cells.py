@@ -4,7 +4,8 @@ All three compute the same numbers by the plain formula (`reference`), forward, 
 Within a cell the three are sampled one after another, so that a ratio is taken within a round.
 """
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 
 from configs import bench
 from transformer_jax.config import Config, with_overrides
@@ -26,6 +27,11 @@ def predict(config: Config) -> dict[str, float]:
     from transformer_jax.measure.predict import predict
 
     return predict(work(config))
+
+
+def prepare(config: Config) -> Callable[[], tuple]:
+    """Each form is compiled, and compared with the others, with nothing beside it."""
+    return partial(_prepare, config)
 
 
 def cell(config: Config, job: Job) -> dict:

@@ -95,14 +95,14 @@ def prepared(stage: str, count: int, total: int, seconds: float) -> str:
 
 
 class PlainView(View):
-    """One line for every twentieth of the work, or for every pass, and one for every cell that does not end well."""
+    """A line for each twentieth of the work, or a pass as long, and for every cell that does not end well."""
 
     def __init__(self, console: Console):
         self._console = console
 
     def start(self, todo, notes):
         super().start(todo, notes)
-        self._pass = None
+        self._pass, self._shown, self._longest = None, None, 0.0
         for line in [*notes, *([] if todo is None else [f"{todo} measurements to make"])]:
             self.note(line)
 
@@ -114,9 +114,11 @@ class PlainView(View):
         self._console.print(Text(text), soft_wrap=True)
 
     def done(self, cell, row, seconds, left, eta):
-        begins = self._pass not in (None, row["round"])
-        if left is None and begins:
-            self.note(f"pass {self._pass + 1}: {self._sums(eta)}")
+        if left is None and self._pass not in (None, row["round"]):
+            self._longest = max(self._longest, eta or 0.0)
+            if self._shown is None or self._shown - (eta or 0.0) >= self._longest / PLAIN_LINES:
+                self._shown = eta
+                self.note(f"pass {self._pass + 1}: {self._sums(eta)}")
         self._pass = row["round"]
         super().done(cell, row, seconds, left, eta)
         if row["status"] != "ok":

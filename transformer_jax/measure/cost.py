@@ -31,13 +31,13 @@ class Sampler:
             arguments = programs.Arguments(self.program.make_args)
             self.columns |= memory.peak_columns(self.compiled, arguments())
             self.timer = timing.Timer(lambda: self.compiled(*arguments()), self.min_sample_seconds)
-            self.arguments = arguments
+            self.arguments, self.calibration = arguments, timing.calibration(self.work.config.model.dtype)
         return {"sample_seconds": self.timer.sample_seconds}
 
     def __call__(self, place: Hashable) -> Columns:
         """One sample; place: the pass and the group of cells that it is taken in, where the machine is described."""
         self.settle()
-        machine = timing.calibration(self.work.config.model.dtype).columns(place)
+        machine = self.calibration.columns(place)
         self.arguments()  # made outside the sample where they were not kept
         taken = asdict(self.timer())
         taken |= {name: taken[name] / self.program.steps for name in ("step_seconds", "cpu_seconds")}

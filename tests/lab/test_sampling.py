@@ -1,11 +1,11 @@
-"""Everything is compiled first; what cannot be is a row, and a process that dies of it loses nothing else."""
+"""Everything is compiled first, then passes are made: what cannot be is a row, and the clock or a number ends the run."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from transformer_jax.lab import display, passes, plan, rows, sampling, schedule
+from transformer_jax.lab import display, passes, plan, rows, sampling, schedule, supervisor
 
 EXPERIMENT = '''"""Cells that are prepared; the one with seq_len 13 misbehaves."""
 import os, signal, threading, time
@@ -212,6 +212,25 @@ def test_a_run_that_was_stopped_ends_its_pass_and_has_its_budget_again(tmp_path,
     assert abs(len(passes_of(out)[11]) - made) <= 2 and set(map(len, passes_of(out).values())) == {
         len(passes_of(out)[11])
     }
+
+
+def test_a_stop_in_the_middle_of_a_pass_is_no_end(tmp_path, ticking, monkeypatch):
+    one, out, calls = experiment(tmp_path), tmp_path / "out", []
+    whole = supervisor.Worker.run
+
+    def stopped(worker, *arguments):
+        calls.append(1)
+        if len(calls) == 7:
+            raise supervisor.Stopped
+        return whole(worker, *arguments)
+
+    monkeypatch.setattr(supervisor.Worker, "run", stopped)
+    summary = run(one, out, budget=200.0)
+    assert summary.interrupted and summary.added == {"ok": 6} and summary.cells == {"ok": 2, "missing": 2}
+    assert "ended" not in rows.read(out).headers[-1]
+    summary = run(one, out, budget=200.0)
+    assert not summary.interrupted and summary.cells == {"ok": 4}
+    assert set(map(len, passes_of(out).values())) == {rows.read(out).headers[-1]["ended"]["passes"]}
 
 
 def test_a_budget_that_holds_no_five_passes_is_said_before_the_first(tmp_path):
