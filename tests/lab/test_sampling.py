@@ -1,4 +1,4 @@
-"""Everything is compiled first, then passes are made: what cannot be is a row, and the clock or a number ends the run."""
+"""Everything is compiled first, then passes are made: what fails is a row, and the clock or a number ends the run."""
 
 import json
 from pathlib import Path

@@ -332,6 +332,20 @@ def test_a_signal_stops_cleanly_with_code_75_and_the_run_can_go_on(tmp_path, num
     assert run(path, tmp_path / "out", accept_stale=True).cells == {"ok": 3}
 
 
+def test_a_signal_while_programs_compile_stops_as_cleanly(tmp_path):
+    pid = tmp_path / "pid"
+    path = write_experiment(tmp_path)
+    prepare = f"def prepare(config):\n    open({str(pid)!r}, 'w').write(str(os.getpid()))\n    time.sleep(600)\n"
+    path.write_text(path.read_text() + prepare)
+    stopped = start_runner(path, tmp_path / "out")
+    wait_until(lambda: pid.exists() and pid.read_text())
+    stopped.send_signal(signal.SIGINT)
+    _, text = stopped.communicate(timeout=20)
+    assert stopped.returncode == 75 and "Traceback" not in text and not is_alive(int(pid.read_text()))
+    path.write_text(path.read_text().replace("time.sleep(600)", "return lambda: None"))
+    assert run(path, tmp_path / "out").cells == {"ok": 3}
+
+
 def test_the_second_signal_ends_the_process_at_once():
     code = """if True:
         import os, signal, time

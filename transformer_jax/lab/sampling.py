@@ -113,10 +113,10 @@ class Sampling:
         row = self.launch.row(cell, round_, outcome)
         rows.append(self.launch.folder / rows.FILE, row)
         self.passes.add(cell, round_, row["status"])
-        left = self.passes.todo()
         if self.clock:
             self.view.done(cell, row, seconds, None, max(0.0, self.clock.left()))
             return
+        left = self.passes.todo()
         prepared = cell.identity in self._preparation.sample_seconds
         self._eta.observe(cell.identity, seconds, 0.0 if prepared else row.get("compile_seconds") or 0.0)
         self.view.done(cell, row, seconds, len(left), self._eta.remaining(c.identity for c in left))
