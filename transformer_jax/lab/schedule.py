@@ -77,8 +77,7 @@ def run(
             data = _data(experiment, cells, worker)
         except Stopped:
             return Summary(Counter(), Counter(missing=len(cells)), True)
-        all_data = {name: digest for of_cell in data.values() for name, digest in of_cell.items()}
-        facts = facts | {"rules": rules, "data": all_data}
+        facts = facts | {"rules": rules, "data": {content_key(identity): found for identity, found in data.items()}}
         launch = Launch(folder, make_header(experiment, cells, given or {}, facts, accept_stale), data)
         key = content_key(*sorted(map(launch.key, cells)))
         statuses, notes, ended = _open(folder, launch.header, key)
