@@ -294,8 +294,8 @@ class MeasureConfig:
     """How often each cell of an experiment is sampled. An experiment with axes of its own extends it."""
 
     rounds: int = 5
-    """How often each cell is sampled, interleaved with all others."""
-    min_sample_seconds: float = 0.05
+    """How often each cell is sampled, interleaved with all others, in a run that no budget ends."""
+    min_sample_seconds: float = 0.06
     """A sample repeats the step until it has lasted this long."""
 
     def __post_init__(self):

@@ -1,9 +1,10 @@
 """What does attention cost against a recurrence: in time, FLOPs and memory, over length, heads and depth?
 
 The op alone, one block and the whole model, forward and in training, and decoding, all in one run on one clock.
-A round samples every cell once in a random order; a cell's program is compiled in its first round and kept.
+All programs are compiled first; then a pass samples every cell once, and what is compared with each other in a row.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -44,6 +45,7 @@ class CostConfig(Config):
 
 
 BASE = CostConfig(bench.CONFIG.model, bench.CONFIG.task, bench.CONFIG.train, Axes(rounds=5))
+BUDGET = 6 * 60.0  # seconds of a default run
 
 LENGTHS = [64, 128, 256, 512, 1024, 2048, 4096]
 SPARSE = LENGTHS[::2]
@@ -53,7 +55,6 @@ REFERENCE = {"model.mixer": ["attention"], "model.attention": ["reference"]}  # 
 RECURRENT = {"model.mixer": ["rnn", "gru", "lstm", "min_gru"]}
 PARALLEL = {"model.mixer": ["min_gru"], "model.recurrence": ["associative"]}  # no loop over time
 LSTM = {"model.mixer": ["lstm"]}
-CAREFUL = {"measure__rounds": [10], "measure__min_sample_seconds": [0.3]}  # where the op's exponent is fitted
 
 
 def over(kinds, level: Level, phase: Phase, lengths, **axes) -> list[Override]:
@@ -66,8 +67,7 @@ def over(kinds, level: Level, phase: Phase, lengths, **axes) -> list[Override]:
 STUDIES = {
     # at three levels: where the quadratic term is all there is, and where it hides behind the rest
     "length": chain(
-        over([AUTO], "op", "train", LENGTHS[:4]),
-        over([AUTO], "op", "train", [*LENGTHS[4:], 8192], **CAREFUL),
+        over([AUTO], "op", "train", [*LENGTHS, 8192]),
         over([RECURRENT], "op", "train", LENGTHS),
         over([REFERENCE], "op", "train", LENGTHS[:-1]),
         over([PARALLEL], "op", "train", SPARSE),
@@ -110,13 +110,23 @@ def predict(config: CostConfig) -> dict:
     return predict(work(config))
 
 
+def group(config: CostConfig) -> tuple:
+    """Cells are compared within a level and a phase: their samples follow each other."""
+    return config.measure.level, config.measure.phase
+
+
 @cache
 def _sampler(config: CostConfig):
-    from transformer_jax.measure.cost import sampler
+    from transformer_jax.measure.cost import Sampler
 
-    return sampler(work(config), config.measure.min_sample_seconds)
+    return Sampler(work(config), config.measure.min_sample_seconds)
+
+
+def prepare(config: CostConfig) -> Callable[[], dict]:
+    """Compiles the config's program; the first steps are for later, when nothing is compiled beside them."""
+    return _sampler(config).settle
 
 
 def cell(config: CostConfig, job: Job) -> dict:
     """One sample of the config's program, beside what is known of it without a clock."""
-    return _sampler(config)()
+    return _sampler(config)((job.round, group(config)))

@@ -1,15 +1,16 @@
 """Is what we measure as fast as what others offer? Our attention, recurrences and training step against their peers.
 
-Each contender is compiled on its own, must compute what ours computes, and is then sampled once a round among all
-others in one process, so that ratios are taken within a round. Three kinds of problem:
+Each contender is compiled on its own, must compute what ours computes, and is then sampled once a round in one process,
+those of a problem in a row, so that ratios are taken within seconds. Three kinds of problem:
 - attention (measure.level=op, model.mixer=attention) on projected q, k, v, causal as model.causal says;
 - a recurrent layer with its input projection (measure.level=op, model.mixer=rnn, gru, lstm);
 - a training step of a language model (measure.level=model).
 Training is a forward and a backward pass; of a model, the loss and AdamW as well.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Literal
 
 from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig
@@ -98,6 +99,17 @@ def _sampler(config: PeersConfig):
     return sampler(work(config), config.measure.peer, config.measure.min_sample_seconds)
 
 
+def group(config: PeersConfig) -> tuple:
+    """The problem, whoever solves it: contenders are compared within one."""
+    model, task, measure = config.model, config.task, config.measure
+    return measure.level, measure.phase, model.mixer, model.causal, model.d_model, task.seq_len
+
+
+def prepare(config: PeersConfig) -> Callable[[], None]:
+    """Contenders are built and compared one at a time, as PyTorch's threads are its own."""
+    return partial(_sampler, config)
+
+
 def cell(config: PeersConfig, job: Job) -> dict:
     """One sample of one contender, taken once its outputs were found equal to ours."""
-    return _sampler(config)()
+    return _sampler(config)((job.round, group(config)))

@@ -4,7 +4,8 @@ All three compute the same numbers by the plain formula (`reference`), forward, 
 Within a cell the three are sampled one after another, so that a ratio is taken within a round.
 """
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 
 from configs import bench
 from transformer_jax.config import Config, with_overrides
@@ -28,13 +29,16 @@ def predict(config: Config) -> dict[str, float]:
     return predict(work(config))
 
 
+def prepare(config: Config) -> Callable[[], tuple]:
+    """Each form is compiled, and compared with the others, with nothing beside it."""
+    return partial(_prepare, config)
+
+
 def cell(config: Config, job: Job) -> dict:
     """Seconds of each form; step_seconds is the batched one's."""
     columns, timers = _prepare(config)
-    samples = {form: timer() for form, timer in timers.items()}
-    seconds = {f"{form}_seconds": sample.step_seconds for form, sample in samples.items()}
-    noisy = any(sample.noisy for sample in samples.values())
-    return columns | seconds | {"step_seconds": seconds["batched_seconds"], "noisy": noisy}
+    seconds = {f"{form}_seconds": timer().step_seconds for form, timer in timers.items()}
+    return columns | seconds | {"step_seconds": seconds["batched_seconds"]}
 
 
 def _forms() -> dict:

@@ -118,8 +118,11 @@ def test_the_default_value_given_by_hand_pins_too(tmp_path):
 def test_a_dry_run_shows_the_cells_and_touches_nothing(tmp_path, capsys):
     assert command("experiment", "tiny", "--dry-run", "--only", "num_heads=2") == 0
     shown = capsys.readouterr().out
-    assert "flops" in shown and "8e+10" in shown and "2 cells, 4 measurements" in shown
-    assert "at least 2 s" in shown  # four of half a second, which is longer than a sample has to be
+    assert "flops" in shown and "8e+10" in shown and "2 cells;" in shown
+    # four samples of half a second, which is longer than a sample has to be, and two seconds to compile each cell
+    assert "4 measurements: about 6 s, about 4 s of compiling among them" in shown
+    assert command("experiment", "tiny", "--dry-run", "--budget", "90s") == 0
+    assert "ends with its clock (--budget 90s): about 8 s of compiling, then about" in capsys.readouterr().out
     assert not (tmp_path / "runs").exists()
 
 
@@ -153,6 +156,9 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
         ("experiment tiny --num-heads 2", "experiment has no option --num-heads; did you mean --model.num-heads?"),
         ("experiment tiny --retry-faild", "experiment has no option --retry-faild; did you mean --retry-failed?"),
         ("experiment tiny --limit many", "many"),
+        ("experiment tiny --budget soon", "--budget soon: a time above 0, like 90s, 6m or 1h"),
+        ("experiment tiny --budget 0m", "--budget 0m: a time above 0"),
+        ("experiment tiny --budget 6m --measure.rounds 3", "both say when the run ends: give one of them"),
         ("report a b", "report has no use for 'b'"),
         ("evaluate x --model.num-heads 2", "evaluate has no option --model.num-heads"),
         ("experiment tiny --train.peak-lr inf", "must be positive and finite"),

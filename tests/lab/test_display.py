@@ -64,6 +64,37 @@ def test_plain_lines_are_few_and_name_what_went_wrong():
     assert "about 10 min left" in lines[-2 - 9]
 
 
+def test_compiling_has_a_progress_of_its_own():
+    for kind, options in ((display.PlainView, {}), (display.TableView, {"force_terminal": True})):
+        console = Console(file=io.StringIO(), width=90, **options)
+        view = kind(console)
+        view.start(None, [])
+        for stage in ("compiled", "ready"):
+            for n in range(1, 130):
+                view.preparing(stage, n, 129, 1.25 * (129 - n))
+        view.note("too short for five passes")
+        view.stop()
+        text = console.file.getvalue()
+        assert "compiling 84/129, about 56 s left" in text and "first steps 129/129" in text
+        assert "too short for five passes" in text
+        if kind is display.PlainView:
+            assert len(text.splitlines()) < 40
+
+
+@pytest.mark.parametrize(("passes", "lines"), [(6, range(6, 7)), (400, range(15, 25))])
+def test_where_the_clock_ends_the_run_there_is_a_line_for_a_pass_or_for_many(passes, lines):
+    console = Console(file=io.StringIO(), width=90)
+    view = display.PlainView(console)
+    view.start(None, [])
+    for n in range(passes):
+        for head in (1, 2, 3):
+            view.done(cell(num_heads=head), {"status": "ok", "round": n}, 0.1, None, 100.0 * (1 - n / passes))
+    view.stop()
+    shown = console.file.getvalue().splitlines()
+    assert len(shown) in lines and shown[0].startswith("pass 1: 3 measured  ok 3  about ")
+    assert shown[-1] == f"pass {passes}: {3 * passes} measured  ok {3 * passes}"
+
+
 def test_the_table_shows_the_last_rows():
     text = drawn(display.TableView, force_terminal=True)
     assert "line 3 is torn" in text and "mixer=lstm num_heads=39" in text and "40/40 measured" in text

@@ -15,7 +15,7 @@ import pytest
 
 from transformer_jax.config import Config, ConfigError, with_overrides
 from transformer_jax.host.folders import FolderError
-from transformer_jax.lab import display, rows, schedule, supervisor
+from transformer_jax.lab import display, rows, sampling, schedule, supervisor
 from transformer_jax.lab.plan import Experiment, plan
 
 ROOT = Path(__file__).parents[2]
@@ -163,7 +163,7 @@ def predict(config):
     open({str(pids)!r}, "a").write(f"{{os.getpid()}}\\n")
     return {{"seconds": config.task.seq_len / 2}}
 """)
-    monkeypatch.setattr(schedule, "Eta", lambda seconds: predicted.append(seconds) or display.Eta(seconds))
+    monkeypatch.setattr(sampling, "Eta", lambda seconds: predicted.append(seconds) or display.Eta(seconds))
     for _ in range(2):
         run(path, tmp_path / "out")
     assert [sorted(seconds.values()) for seconds in predicted] == [[5.5, 6.5, 8.5], []]
@@ -261,20 +261,6 @@ def test_retry_failed_tries_again_and_goes_on_when_it_works(tmp_path):
     assert run(path, out).cells == {"ok": 3}
 
 
-def test_rounds_are_interleaved_in_an_order_of_their_own(tmp_path):
-    path = write_experiment(tmp_path)
-    module = load(path).cells
-    module.STUDIES = {"length": [{"task.seq_len": n} for n in range(1, 41)]}
-    orders = []
-    for seed in (0, 0, 1):
-        calls = list(schedule._calls(plan(module), {}, seed))
-        assert [round_ for round_, _ in calls] == [0] * 40 + [1] * 40
-        orders.append([[c.config.task.seq_len for r, c in calls if r == n] for n in (0, 1)])
-    assert orders[0] == orders[1] != orders[2]
-    first, second = orders[0]
-    assert sorted(first) == sorted(second) == list(range(1, 41)) and first != second != sorted(second)
-
-
 def test_rows_torn_anywhere_are_refilled_to_the_same_file(tmp_path):
     """F12, F15: whatever a kill leaves of the file, the resumed run ends with the rows of an unbroken one."""
     path = write_experiment(tmp_path, "raise ValueError('always')")
@@ -344,6 +330,20 @@ def test_a_signal_stops_cleanly_with_code_75_and_the_run_can_go_on(tmp_path, num
     assert rows.read(tmp_path / "out").notes == []
     path.write_text(path.read_text().replace("time.sleep(600)", "pass"))
     assert run(path, tmp_path / "out", accept_stale=True).cells == {"ok": 3}
+
+
+def test_a_signal_while_programs_compile_stops_as_cleanly(tmp_path):
+    pid = tmp_path / "pid"
+    path = write_experiment(tmp_path)
+    prepare = f"def prepare(config):\n    open({str(pid)!r}, 'w').write(str(os.getpid()))\n    time.sleep(600)\n"
+    path.write_text(path.read_text() + prepare)
+    stopped = start_runner(path, tmp_path / "out")
+    wait_until(lambda: pid.exists() and pid.read_text())
+    stopped.send_signal(signal.SIGINT)
+    _, text = stopped.communicate(timeout=20)
+    assert stopped.returncode == 75 and "Traceback" not in text and not is_alive(int(pid.read_text()))
+    path.write_text(path.read_text().replace("time.sleep(600)", "return lambda: None"))
+    assert run(path, tmp_path / "out").cells == {"ok": 3}
 
 
 def test_the_second_signal_ends_the_process_at_once():

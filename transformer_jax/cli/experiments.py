@@ -16,7 +16,7 @@ import configs
 from transformer_jax.config import MIXERS, Config, ConfigError
 from transformer_jax.host.folders import FolderError
 from transformer_jax.host.signals import RESUMABLE
-from transformer_jax.lab import display, plan, rows, schedule, sweep
+from transformer_jax.lab import display, passes, plan, rows, schedule, sweep
 from transformer_jax.typed import flatten, read
 
 MAIN_JOB = "attention_cost"
@@ -33,8 +33,9 @@ class Experiment:
 
     Options like --model.num-heads change the experiment's base config. They win over its studies: an axis that a study
     varies is pinned to the given value. Cells that become equal are measured once; cells that cannot be with the given
-    value are left out, with a note. A command that was stopped goes on when it is repeated; more --measure.rounds only
-    add rounds.
+    value are left out, with a note. All programs are compiled first; then each pass samples every cell once, until the
+    run's time is over or, with --measure.rounds, for so many passes. A command that was stopped goes on when it is
+    repeated; more --measure.rounds only add rounds.
     """
 
     name: tyro.conf.Positional[str] = MAIN_JOB
@@ -45,6 +46,9 @@ class Experiment:
     """Keep the first so many cells."""
     out: Path | None = None
     """The folder of the results; None: runs/NAME."""
+    budget: Annotated[str | None, tyro.conf.arg(metavar="TIME")] = None
+    """How long the run takes, compilation included: 90s, 6m, 1h. None: as the experiment says, which may be
+    measure.rounds passes, however long."""
     dry_run: bool = False
     """Show the cells and what they are predicted to cost; measure nothing."""
     retry_failed: bool = False
@@ -59,12 +63,16 @@ class Experiment:
             raise ConfigError("--only needs axis=value,value ...: --only seq_len=64,128 mixer=lstm")
         if self.timeout is not None and not self.timeout > 0:
             raise ConfigError(f"--timeout {self.timeout}: must be above 0 seconds")
+        if self.budget and "measure.rounds" in overrides:
+            raise ConfigError("--budget and --measure.rounds both say when the run ends: give one of them")
         experiment = plan.load(self.name)
+        fixed = None if "measure.rounds" in overrides else getattr(experiment.cells, "BUDGET", None)
+        budget = passes.seconds(self.budget) if self.budget is not None else fixed
         given = {key: read(experiment.cells.BASE, key, texts) for key, texts in overrides.items()}
         note = partial(print, file=sys.stderr)
         cells = plan.plan(experiment.cells, given, sweep.parse_only(self.only or ()), self.limit, note)
         if self.dry_run:
-            return _show_plan(experiment.cells, cells)
+            return _show_plan(experiment.cells, cells, budget)
         plan.require_extra(experiment.cells)
         folder = self.out or Path("runs") / self.name
         summary = schedule.run(
@@ -72,6 +80,7 @@ class Experiment:
             cells,
             folder,
             given=given,
+            budget=budget,
             timeout=self.timeout,
             retry_failed=self.retry_failed,
             accept_stale=self.accept_stale,
@@ -142,21 +151,17 @@ def _draw(experiment: plan.Experiment, folder: Path, results: rows.Results) -> b
     return True
 
 
-def _show_plan(module: ModuleType, cells: Sequence[plan.Cell]) -> int:
+def _show_plan(module: ModuleType, cells: Sequence[plan.Cell], budget: float | None) -> int:
     predict = getattr(module, "predict", None)
     predictions = [predict(cell.config) for cell in cells] if predict else None
     console, table = Console(), display.dry_table(cells, predictions)
     whole = Measurement.get(console, console.options.update(max_width=1000), table).maximum
     console.width = max(console.width, whole)  # a narrow terminal wraps lines; it must not cut numbers off
     console.print(table)
-    samples = sum(cell.config.measure.rounds for cell in cells)
     predicted = "; matmul FLOPs, bytes and seconds are predicted, and of one step" if predictions else ""
-    print(f"{len(cells)} cells, {samples} measurements{predicted}")
-    if predictions:
-        measures = [cell.config.measure for cell in cells]
-        least = [max(m.min_sample_seconds, p.get("seconds", 0)) for m, p in zip(measures, predictions, strict=True)]
-        whole = sum(m.rounds * seconds for m, seconds in zip(measures, least, strict=True))
-        print(f"the samples alone take at least {display.duration(whole)}; compiling each cell comes before its first")
+    print(f"{len(cells)} cells{predicted}")
+    seconds = [prediction["seconds"] for prediction in predictions] if predictions else None
+    print(passes.outlook(cells, seconds, budget, hasattr(module, "prepare")))
     return 0
 
 

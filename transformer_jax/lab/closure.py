@@ -15,7 +15,7 @@ from typing import NamedTuple
 from transformer_jax.host.provenance import ROOT
 
 TOPS = ("transformer_jax", "configs", "experiments")
-UNMEASURED = ("STUDIES", "predict", "time_limit")
+UNMEASURED = ("BUDGET", "STUDIES", "predict", "time_limit")
 _NOT_SYNTAX = {"ctx", "kind", "type_comment", "type_ignores"}
 
 

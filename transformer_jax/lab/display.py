@@ -57,19 +57,24 @@ class Eta:
 
 
 class View:
-    """Sees everything and shows nothing; the two below show it."""
+    """Sees everything and shows nothing; the two below show it. It is called while the worker measures nothing, so that
+    drawing disturbs no sample."""
 
-    def start(self, todo: int, notes: Sequence[str]) -> None:
-        """Before the first call: how many there are to make, and what the reader of the folder noted."""
+    def start(self, todo: int | None, notes: Sequence[str]) -> None:
+        """Before the first call: how many there are to make (None: passes until the clock ends the run), and what the
+        reader of the folder noted."""
         self.todo, self.statuses = todo, Counter()
 
-    def done(self, cell: Cell, row: dict, seconds: float, left: int, eta: float | None) -> None:
-        """After each call, with how many are left and how long they will take.
+    def preparing(self, stage: str, count: int, total: int, seconds: float) -> None:
+        """After each cell that was "compiled" or, by its first steps, "ready", with how many seconds the rest takes."""
 
-        It is called while the worker is idle, so that drawing disturbs no measurement.
-        """
+    def note(self, text: str) -> None:
+        """A sentence for people."""
+
+    def done(self, cell: Cell, row: dict, seconds: float, left: int | None, eta: float | None) -> None:
+        """After each call, with how many are left, None where the clock decides, and how long they will take."""
         self.statuses[row["status"]] += 1
-        self.todo = self.statuses.total() + left
+        self.todo = None if left is None else self.statuses.total() + left
 
     def stop(self) -> None:
         """After the last call, or when the run is stopped."""
@@ -77,30 +82,54 @@ class View:
     def _sums(self, eta: float | None) -> str:
         counts = "  ".join(f"{status} {count}" for status, count in self.statuses.most_common())
         left = f"  about {duration(eta)} left" if eta else ""
-        return f"{self.statuses.total()}/{self.todo} measured  {counts}{left}"
+        of = "" if self.todo is None else f"/{self.todo}"
+        return f"{self.statuses.total()}{of} measured  {counts}{left}"
+
+
+STAGES = {"compiled": "compiling", "ready": "first steps"}
+
+
+def prepared(stage: str, count: int, total: int, seconds: float) -> str:
+    """ "compiling 40/129, about 50 s left"."""
+    return f"{STAGES[stage]} {count}/{total}" + (f", about {duration(seconds)} left" if seconds else "")
 
 
 class PlainView(View):
-    """One line for every twentieth of the work, and one for every cell that does not end well."""
+    """A line for each twentieth of the work, or a pass as long, and for every cell that does not end well."""
 
     def __init__(self, console: Console):
         self._console = console
 
     def start(self, todo, notes):
         super().start(todo, notes)
-        for line in [*notes, f"{todo} measurements to make"]:
-            self._line(line)
+        self._pass, self._shown, self._longest = None, None, 0.0
+        for line in [*notes, *([] if todo is None else [f"{todo} measurements to make"])]:
+            self.note(line)
+
+    def preparing(self, stage, count, total, seconds):
+        if count == total or count % max(1, total * (1 + (stage == "ready")) // PLAIN_LINES) == 0:
+            self.note(prepared(stage, count, total, seconds))
+
+    def note(self, text):
+        self._console.print(Text(text), soft_wrap=True)
 
     def done(self, cell, row, seconds, left, eta):
+        if left is None and self._pass not in (None, row["round"]):
+            self._longest = max(self._longest, eta or 0.0)
+            if self._shown is None or self._shown - (eta or 0.0) >= self._longest / PLAIN_LINES:
+                self._shown = eta
+                self.note(f"pass {self._pass + 1}: {self._sums(eta)}")
+        self._pass = row["round"]
         super().done(cell, row, seconds, left, eta)
         if row["status"] != "ok":
-            self._line(f"{label(cell)}: {row['status']}  {_first_line(row)}")
+            self.note(f"{label(cell)}: {row['status']}  {_first_line(row)}")
         count = self.statuses.total()
-        if count == self.todo or count % max(1, self.todo // PLAIN_LINES) == 0:
-            self._line(self._sums(eta))
+        if left is not None and (count == self.todo or count % max(1, self.todo // PLAIN_LINES) == 0):
+            self.note(self._sums(eta))
 
-    def _line(self, text: str) -> None:
-        self._console.print(Text(text), soft_wrap=True)
+    def stop(self):
+        if self.todo is None and self._pass is not None:
+            self.note(f"pass {self._pass + 1}: {self._sums(None)}")
 
 
 class TableView(View):
@@ -111,11 +140,18 @@ class TableView(View):
 
     def start(self, todo, notes):
         super().start(todo, notes)
-        for note in notes:
-            self._console.print(Text(note))
+        for text in notes:
+            self.note(text)
         self._live = Live(console=self._console, auto_refresh=False)
         self._live.start()
         self._draw(None)
+
+    def preparing(self, stage, count, total, seconds):
+        bar = ProgressBar(total=max(1, total), completed=count, width=40)
+        self._live.update(Group(bar, Text(prepared(stage, count, total, seconds))), refresh=True)
+
+    def note(self, text):
+        self._console.print(Text(text))
 
     def done(self, cell, row, seconds, left, eta):
         super().done(cell, row, seconds, left, eta)
@@ -127,13 +163,15 @@ class TableView(View):
 
     def _draw(self, eta: float | None) -> None:
         table = Table(box=None, header_style="dim")
-        for heading, justify in (("cell", "left"), ("round", "right"), ("status", "left"), ("took", "right")):
+        for heading, justify in (("cell", "left"), ("pass", "right"), ("status", "left"), ("took", "right")):
             table.add_column(heading, justify=justify, no_wrap=True)
         for cell, row, seconds in self._rows:
             status = Text(row["status"], style="green" if row["status"] == "ok" else "bold red")
             table.add_row(Text(label(cell)), str(row["round"] + 1), status, f"{seconds:.2f} s")
-        bar = ProgressBar(total=max(1, self.todo), completed=self.statuses.total(), width=40)
-        self._live.update(Group(table, bar, Text(self._sums(eta))), refresh=True)
+        shown = [table, Text(self._sums(eta))]
+        if self.todo is not None:
+            shown.insert(1, ProgressBar(total=max(1, self.todo), completed=self.statuses.total(), width=40))
+        self._live.update(Group(*shown), refresh=True)
 
 
 def view_for(console: Console) -> View:

@@ -1,9 +1,9 @@
-"""Runs the cells of an experiment, each round in a random order, so that only what is missing is ever run."""
+"""Runs the cells of an experiment, pass after pass, so that only what is missing is ever run."""
 
-import random
+import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,12 +11,14 @@ from transformer_jax.config import Config, ConfigError, content_key
 from transformer_jax.host.folders import FolderError, locked
 from transformer_jax.host.signals import stop_signals
 from transformer_jax.lab import rows
-from transformer_jax.lab.display import Eta, View
+from transformer_jax.lab.display import View
 from transformer_jax.lab.launch import Launch, make_header, rule_digests
+from transformer_jax.lab.passes import Clock, Passes
 from transformer_jax.lab.plan import Cell, Experiment
+from transformer_jax.lab.sampling import TIMEOUT_SECONDS, Sampling
 from transformer_jax.lab.supervisor import Stopped, Worker
 
-TIMEOUT_SECONDS = 300.0
+NOT_ENDED = {"passes": None, "budget_seconds": 0.0}
 
 Statuses = dict[tuple[str, int], str]  # by (identity of the cell, round)
 
@@ -33,6 +35,7 @@ def run(
     folder: Path,
     *,
     given: Mapping[str, Any] | None = None,
+    budget: float | None = None,
     timeout: float | None = None,
     retry_failed: bool = False,
     accept_stale: bool = False,
@@ -41,6 +44,11 @@ def run(
 ) -> Summary:
     """Runs whatever of the cells is missing in the folder and appends a row for each (cell, round).
 
+    Without a budget each cell has `measure.rounds` of them. With one there are passes until the clock ends the run,
+    after a whole pass; a run that was stopped has its budget again when it goes on, and first ends the pass that it was
+    in. Once the clock has ended a run, a launch with the same budget adds nothing, and one with a larger budget the
+    difference.
+
     A cell that does not end well is not attempted again, but by a later launch with `retry_failed`. A round that was
     interrupted, or is tried again, gets the same folder as before, so that a training goes on there.
 
@@ -48,10 +56,11 @@ def run(
       cells: the plan (`plan.plan`).
       folder: made if need be; one experiment and one base config a folder.
       given: the overrides of the base that the plan was made with.
+      budget: seconds of the whole run, compilation included.
       timeout: seconds that one call of `cell` may take, compilation included; None: what the experiment's time_limit
         gives, or TIMEOUT_SECONDS.
       accept_stale: rows measured with other code count as done.
-      seed: of the order in which a round takes its cells.
+      seed: of the order in which a pass takes its cells.
 
     Raises:
       FolderError: the folder is in use, cannot be written, or holds rows that these must not join.
@@ -61,7 +70,7 @@ def run(
     """
     if (folder / "checkpoints").exists():
         raise FolderError(f"{folder} holds a training run: choose another --out")
-    rules, view = rule_digests(experiment), view or View()
+    began, rules, view = time.monotonic(), rule_digests(experiment), view or View()
     with locked(folder), stop_signals() as stopping, Worker(experiment.folder, stopping) as worker:
         try:
             facts = worker.start()
@@ -69,44 +78,35 @@ def run(
         except Stopped:
             return Summary(Counter(), Counter(missing=len(cells)), True)
         facts = facts | {"rules": rules, "data": {content_key(identity): found for identity, found in data.items()}}
-        header = make_header(experiment, cells, given or {}, facts, accept_stale)
-        statuses, notes = _open(folder, header)
+        launch = Launch(folder, make_header(experiment, cells, given or {}, facts, accept_stale), data)
+        key = content_key(*sorted(map(launch.key, cells)))
+        statuses, notes, ended = _open(folder, launch.header, key)
         if retry_failed:
             statuses = {at: status for at, status in statuses.items() if status == "ok"}
-        calls = list(_calls(cells, statuses, seed))
-        view.start(len(calls), notes)
+        rounds, clock = _extent(budget, ended, began)
+        group = getattr(experiment.cells, "group", lambda config: None)
+        passes = Passes(cells, statuses, group, seed, rounds)
+        view.start(None if clock else len(passes.todo()), notes)
         try:
-            eta = Eta(_predicted(calls, worker) if hasattr(experiment.cells, "predict") else None)
             limit = _limits(experiment, timeout)
-            added = _measure(calls, worker, Launch(folder, header, data), limit, view, eta)
+            whole = Sampling(experiment.cells, passes, worker, launch, limit, view, clock).run()
         finally:
             view.stop()
-        statuses |= {(identity, round_): status for identity, round_, status in added}
-        stands = Counter(_standing(cell, statuses) for cell in cells)
-        return Summary(Counter(status for *_, status in added), stands, stopping() and stands["missing"] > 0)
+        if clock and whole:
+            ended = {"plan": key, "passes": passes.begun, "budget_seconds": budget}
+            rows.append(folder / rows.FILE, launch.header | {"ended": ended})
+        stands = passes.standing()
+        interrupted = not whole if clock else stopping() and stands["missing"] > 0
+        return Summary(passes.added, stands, interrupted)
 
 
-def _measure(calls, worker: Worker, launch: Launch, limit, view: View, eta: Eta) -> list[tuple[str, int, str]]:
-    """Makes the calls, in order, until all are made or the user stops; (identity, round, status) of each."""
-    added, bad = [], set()
-    for index, (round_, cell) in enumerate(calls):
-        if cell.identity in bad:
-            continue
-        began = time.monotonic()
-        try:
-            outcome = worker.run(cell.config, limit(cell.config), launch.job(cell, round_))
-        except Stopped:
-            break
-        seconds = time.monotonic() - began
-        row = launch.row(cell, round_, outcome)
-        rows.append(launch.folder / rows.FILE, row)
-        added.append((cell.identity, round_, row["status"]))
-        if row["status"] != "ok":
-            bad.add(cell.identity)
-        eta.observe(cell.identity, seconds, row.get("compile_seconds") or 0.0)
-        left = [c.identity for _, c in calls[index + 1 :] if c.identity not in bad]
-        view.done(cell, row, seconds, len(left), eta.remaining(left))
-    return added
+def _extent(budget: float | None, ended: dict, began: float) -> tuple[Callable[[Cell], float], Clock | None]:
+    """How often each cell is to be sampled, and the clock where it is the clock that ends the run."""
+    if budget is None:
+        return lambda cell: cell.config.measure.rounds, None
+    if budget <= ended["budget_seconds"]:
+        return lambda cell: ended["passes"], None
+    return lambda cell: math.inf, Clock(budget - ended["budget_seconds"], began)
 
 
 def _limits(experiment: Experiment, timeout: float | None) -> Callable[[Config], float]:
@@ -116,24 +116,12 @@ def _limits(experiment: Experiment, timeout: float | None) -> Callable[[Config],
     return getattr(experiment.cells, "time_limit", lambda config: TIMEOUT_SECONDS)
 
 
-def _calls(cells: Sequence[Cell], statuses: Statuses, seed: int) -> Iterator[tuple[int, Cell]]:
-    """What is missing, round by round; a round's order does not depend on how much of it is done."""
-    bad = {identity for (identity, _), status in statuses.items() if status != "ok"}
-    for round_ in range(max(cell.config.measure.rounds for cell in cells)):
-        for cell in random.Random(f"{seed} {round_}").sample(cells, len(cells)):
-            wanted = round_ < cell.config.measure.rounds and cell.identity not in bad
-            if wanted and (cell.identity, round_) not in statuses:
-                yield round_, cell
+def _open(folder: Path, header: dict, key: str) -> tuple[Statuses, list[str], dict]:
+    """What the folder already holds of this run, after the checks that it may join it; appends the header.
 
-
-def _standing(cell: Cell, statuses: Statuses) -> str:
-    of_cell = [statuses.get((cell.identity, round_), "missing") for round_ in range(cell.config.measure.rounds)]
-    bad = [status for status in of_cell if status not in ("ok", "missing")]
-    return bad[0] if bad else "missing" if "missing" in of_cell else "ok"
-
-
-def _open(folder: Path, header: dict) -> tuple[Statuses, list[str]]:
-    """What the folder already holds of this run, after the checks that it may join it; appends the header."""
+    Returns:
+      the statuses of its rows, the reader's notes, and how a clock ended the run of this plan, where one did.
+    """
     results = rows.read(folder) if (folder / rows.FILE).exists() else rows.Results([], [], [])
     for row_header in _headers_of_rows(results):
         if (held_name := row_header.get("experiment")) != header["experiment"]:
@@ -142,10 +130,14 @@ def _open(folder: Path, header: dict) -> tuple[Statuses, list[str]]:
     for row_header in _headers_of_rows(held):
         rows.refuse_mix(row_header, header)
         _refuse_other_base(folder, row_header, header)
+    endings = [h["ended"] for h in results.headers if h.get("ended", {}).get("plan") == key]
+    if endings:
+        header["ended"] = endings[-1]
     if not results.headers or results.headers[-1]["id"] != header["id"]:
         rows.append(folder / rows.FILE, header)
     by_id = {h["id"]: h for h in held.headers}
-    return {(rows.identity(r, by_id[r["header"]]), r["round"]): r["status"] for r in held.rows}, held.notes
+    statuses = {(rows.identity(r, by_id[r["header"]]), r["round"]): r["status"] for r in held.rows}
+    return statuses, held.notes, endings[-1] if endings else NOT_ENDED
 
 
 def _headers_of_rows(results: rows.Results) -> list[dict]:
@@ -180,26 +172,3 @@ def _data(experiment: Experiment, cells: Sequence[Cell], worker: Worker) -> dict
             raise ConfigError(outcome["message"].removeprefix("MissingData: ").removeprefix("ConfigError: "))
         found[cell.identity] = outcome["row"]
     return found
-
-
-def _predicted(calls, worker: Worker) -> dict[str, float]:
-    """Seconds by identity, or nothing where a prediction fails.
-
-    The worker predicts, as what a cell costs depends on the platform: to ask for that in this process would take
-    the device, or memory on it, from the worker.
-
-    Raises:
-      ConfigError: the experiment finds that a cell cannot be, which the config alone does not show.
-    """
-    seconds = {}
-    for cell in {cell.identity: cell for _, cell in calls}.values():
-        try:
-            outcome = worker.ask("predict", cell.config, TIMEOUT_SECONDS)
-        except Stopped:
-            return {}  # the first call stops as well
-        if outcome.get("message", "").startswith("ConfigError: "):
-            raise ConfigError(outcome["message"].removeprefix("ConfigError: "))
-        if outcome["status"] != "ok":
-            return {}
-        seconds[cell.identity] = outcome["row"]["seconds"]
-    return seconds

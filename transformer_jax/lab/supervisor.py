@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from transformer_jax.config import Config, flatten
@@ -96,23 +96,55 @@ class Worker:
         Raises:
           WorkerError, Stopped: as `start`.
         """
-        self.start()
-        kills = oom_kills()
-        self._log_start = self._log.seek(0, os.SEEK_END)
-        try:
-            with contextlib.suppress(BrokenPipeError):
-                os.write(self._requests, json.dumps([function, flatten(config), *more]).encode() + b"\n")
-            outcome = self._receive(timeout)
-        except TimeoutError:
-            log = self._log_tail()
-            outcome = {"status": "timeout", "message": f"no answer within {timeout:g} s", "traceback": log}
-        except _Died as death:
-            outcome = self._post_mortem(str(death), oom_kills() - kills)
-        # An exception of Python leaves the device as it was: the process stays, as a new one costs two seconds and must
-        # take every program from the cache. An error of the runtime may be sticky on a GPU and fail every later cell.
-        if outcome["status"] not in ("ok", "nan", "failed") or outcome.get("runtime_failed"):
+        self._request([function, flatten(config), *more])
+        outcome = self._outcome(timeout)
+        if _ends_the_process(outcome):
             self.kill()
         return outcome
+
+    def prepare(self, configs: Sequence[Config], timeout: float) -> Iterator[dict]:
+        """What `worker.prepare` answers, as it comes, but for the last; a program is then ready in this process alone.
+
+        Where the process dies, or says nothing for `timeout` seconds, a last outcome without "prepared" says how it
+        ended: any config that has not come to an end may be the cause.
+
+        Raises:
+          WorkerError, Stopped: as `start`.
+        """
+        self._request(["prepare", [flatten(config) for config in configs]])
+        ends = False
+        while (outcome := self._outcome(timeout)).get("prepared", -1) is not None:
+            ends = ends or _ends_the_process(outcome)
+            if "prepared" not in outcome:
+                break
+            yield outcome
+        if ends:
+            self.kill()
+        if "prepared" not in outcome:
+            yield outcome
+
+    @property
+    def pid(self) -> int | None:
+        """The process that is there, if one is: programs that were prepared in another are lost."""
+        return None if self._process is None or self._has_exited() else self._process.pid
+
+    def _request(self, message: list) -> None:
+        self.start()
+        self._kills = oom_kills()
+        self._log_start = self._log.seek(0, os.SEEK_END)
+        left = memoryview(json.dumps(message).encode() + b"\n")
+        with contextlib.suppress(BrokenPipeError):
+            while left:
+                left = left[os.write(self._requests, left) :]
+
+    def _outcome(self, timeout: float) -> dict:
+        """The next answer; with status "timeout", "killed" or "oom" where none comes."""
+        try:
+            return self._receive(timeout)
+        except TimeoutError:
+            return {"status": "timeout", "message": f"no answer within {timeout:g} s", "traceback": self._log_tail()}
+        except _Died as death:
+            return self._post_mortem(str(death), oom_kills() - self._kills)
 
     def kill(self) -> None:
         """Ends the worker and every process that it started in its group; harmless when there is none.
@@ -205,6 +237,12 @@ class Worker:
         size = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(self._log_start, size - 4000))
         return self._log.read().decode(errors="replace")
+
+
+def _ends_the_process(outcome: dict) -> bool:
+    """An exception of Python leaves the device as it was: the process stays, as a new one costs two seconds and must
+    take every program from the cache. An error of the runtime may be sticky on a GPU and fail every later cell."""
+    return outcome["status"] not in ("ok", "nan", "failed") or bool(outcome.get("runtime_failed"))
 
 
 def environment() -> dict[str, str]:

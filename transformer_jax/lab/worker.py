@@ -14,7 +14,9 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,8 @@ _SCALED = re.compile(r"([\d.]+) ?([KMGTP])(?:i?B)?\b")
 def main(folder: str, request_fd: str, response_fd: str) -> None:
     """Answers with what this machine is, then requests with outcomes, until the parent is gone.
 
-    A request is [function, config] or, for the function "cell", [function, config, job].
+    A request is [function, config] or, for the function "cell", [function, config, job], and has one answer; to
+    ["prepare", [config, ...]] there are several (`prepare`).
     """
     signals.leave_to_parent()
     faulthandler.enable()
@@ -48,6 +51,9 @@ def main(folder: str, request_fd: str, response_fd: str) -> None:
         _answer(responses, {"code": code} | provenance.machine(getattr(cells, "USES_JAX", True)))
         while True:
             function, flat, *job = json.loads(requests.get())
+            if function == "prepare":
+                prepare(cells, flat, partial(_answer, responses))
+                continue
             jobs = [Job(seed, Path(place), round_) for seed, place, round_ in job]
             check = dict if function == "data" else plain  # names of data are no columns
             config = with_overrides(cells.BASE, flat)
@@ -67,6 +73,35 @@ def _listen(request_fd: int, requests: queue.SimpleQueue) -> None:
 def _answer(responses, message: dict) -> None:
     responses.write(json.dumps(message, allow_nan=False) + "\n")
     responses.flush()
+
+
+def prepare(cells, configs: Sequence[dict], answer: Callable[[dict], None]) -> None:
+    """Calls the experiment's `prepare` for each config, as many at once as there are cores; then, one at a time, what
+    it gave back.
+
+    Answers {"prepared": index, "stage": "compiled" or "ready"} with an outcome, as `attempt`: one for each config
+    and stage, or the one stage that went wrong. Last comes {"prepared": None}.
+    """
+    later: dict[int, Callable[[], dict | None]] = {}
+
+    def compiled(index: int) -> dict:
+        def first() -> dict:
+            later[index] = cells.prepare(with_overrides(cells.BASE, configs[index]))
+            return {}
+
+        return {"prepared": index, "stage": "compiled"} | attempt(first)
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for future in as_completed([threads.submit(compiled, index) for index in range(len(configs))]):
+            answer(future.result())
+    for index in sorted(later):
+        settle = later[index]
+        answer({"prepared": index, "stage": "ready"} | attempt(lambda settle=settle: _nothing_or_row(settle())))
+    answer({"prepared": None})
+
+
+def _nothing_or_row(returned: dict | None) -> dict:
+    return returned if isinstance(returned, dict) else {}
 
 
 def attempt(function: Callable, *arguments, check: Callable[[Any], dict] | None = None) -> dict:

@@ -1,6 +1,6 @@
 """All that is measured of one piece of work: samples of its time, beside what is known of it without a clock."""
 
-from collections.abc import Callable
+from collections.abc import Hashable
 from dataclasses import asdict
 from typing import Any
 
@@ -11,27 +11,42 @@ from transformer_jax.measure.work import Work
 Columns = dict[str, Any]
 
 
-def sampler(work: Work, min_sample_seconds: float) -> Callable[[], Columns]:
-    """Compiles the work's program and counts what it costs; each call of what it returns is one sample, as columns."""
-    program = programs.build(work)
-    arguments = programs.Arguments(program.make_args)
-    compiled = timing.compile_program(program.fn, arguments())
-    columns = _known(work, program, compiled, arguments())
-    calibration = timing.calibration(work.config.model.dtype)
-    timer = timing.Timer(lambda: compiled(*arguments()), min_sample_seconds, calibration)
+class Sampler:
+    """Compiles the work's program and counts what it costs; a call is one sample, as columns.
 
-    def sample() -> Columns:
-        arguments()  # made outside the sample where they were not kept
-        taken = asdict(timer())
-        taken |= {name: taken[name] / program.steps for name in ("step_seconds", "cpu_seconds")}
-        taken["inner_steps"] *= program.steps
-        return columns | taken | {"matmul_peak_flops": calibration.peak_flops}
+    Several may be made at once, each in a thread; `settle` and the calls are for one thread, with nothing beside it.
+    """
 
-    return sample
+    def __init__(self, work: Work, min_sample_seconds: float):
+        self.work, self.min_sample_seconds = work, min_sample_seconds
+        self.program = programs.build(work)
+        args = self.program.make_args()
+        self.compiled = timing.compile_program(self.program.fn, args)
+        self.columns = _known(work, self.program, self.compiled, args)
+        self.timer: timing.Timer | None = None
+
+    def settle(self) -> Columns:
+        """The first steps: how much memory they take, and how many make a batch; {"sample_seconds"} of a sample."""
+        if self.timer is None:
+            arguments = programs.Arguments(self.program.make_args)
+            self.columns |= memory.peak_columns(self.compiled, arguments())
+            self.timer = timing.Timer(lambda: self.compiled(*arguments()), self.min_sample_seconds)
+            self.arguments, self.calibration = arguments, timing.calibration(self.work.config.model.dtype)
+        return {"sample_seconds": self.timer.sample_seconds}
+
+    def __call__(self, place: Hashable) -> Columns:
+        """One sample; place: the pass and the group of cells that it is taken in, where the machine is described."""
+        self.settle()
+        machine = self.calibration.columns(place)
+        self.arguments()  # made outside the sample where they were not kept
+        taken = asdict(self.timer())
+        taken |= {name: taken[name] / self.program.steps for name in ("step_seconds", "cpu_seconds")}
+        taken["inner_steps"] *= self.program.steps
+        return self.columns | taken | machine
 
 
 def _known(work: Work, program: programs.Program, compiled: timing.Compiled, args: tuple) -> Columns:
-    """What does not change from sample to sample; the program runs once, for its peak of memory."""
+    """What does not change from sample to sample and needs no step to be taken."""
     counted = flops.count(program.fn, *args)
     xla = compiled.program.cost_analysis() or {}
     return {
@@ -50,5 +65,4 @@ def _known(work: Work, program: programs.Program, compiled: timing.Compiled, arg
         "xla_flops": xla.get("flops"),
         "xla_bytes": xla.get("bytes accessed"),
         **asdict(memory.program_memory(compiled.program)),
-        **memory.peak_columns(compiled, args),
     }

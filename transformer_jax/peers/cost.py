@@ -1,6 +1,6 @@
 """What is measured of a contender, and what it will cost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import asdict, replace
 from functools import cache
 from typing import Any
@@ -19,8 +19,10 @@ from transformer_jax.peers.libraries import STORES_SCORES, Peer
 _kept = cache(build)  # ours is what every other contender of the same problem is compared with
 
 
-def sampler(work: Work, peer: Peer, min_sample_seconds: float) -> Callable[[], dict[str, Any]]:
+def sampler(work: Work, peer: Peer, min_sample_seconds: float) -> Callable[[Hashable], dict[str, Any]]:
     """Builds a contender and compares it with ours; each call of what it returns is one sample, as columns.
+
+    It is called with the place of the sample, as `measure.cost.Sampler` is.
 
     Raises:
       Mismatch: it computes something else.
@@ -39,7 +41,8 @@ def sampler(work: Work, peer: Peer, min_sample_seconds: float) -> Callable[[], d
     columns |= one.columns
     jax.block_until_ready(one.step())  # a first step sets up what later ones find
     timer = timing.Timer(one.step, min_sample_seconds)
-    return lambda: columns | asdict(timer()) | {"matmul_peak_flops": timing.calibration().peak_flops}
+    calibration = timing.calibration()
+    return lambda place: columns | calibration.columns(place) | asdict(timer())
 
 
 def predict(work: Work, peer: Peer) -> dict[str, float]:

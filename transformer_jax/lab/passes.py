@@ -1,0 +1,180 @@
+"""What is left to sample, in which order a pass takes it, and when the passes end: by number or by the clock alone."""
+
+import itertools
+import math
+import os
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+
+from transformer_jax.config import Config, ConfigError
+from transformer_jax.lab.display import duration
+from transformer_jax.lab.plan import Cell
+
+LEAST = 5  # passes: with fewer an interval of Student's t is several times as wide
+SHARE = 0.95  # of a budget that the passes may use; the rest is for the report
+
+
+def order(cells: Sequence[Cell], group: Callable[[Config], Hashable], seed: int, round_: int) -> list[Cell]:
+    """The cells as one pass takes them: groups in random order, and each group's cells in random order.
+
+    Cells of a group are compared with each other, so they should see the same state of the machine. The order follows
+    from the seed and the number of the pass alone.
+    """
+    groups: dict[Hashable, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(group(cell.config), []).append(cell)
+    draw = random.Random(f"{seed} {round_}")
+    shuffled = draw.sample(list(groups.values()), len(groups))
+    return [cell for of_group in shuffled for cell in draw.sample(of_group, len(of_group))]
+
+
+class Passes:
+    """The samples of a run: those that are there and those that are missing. begun: passes so far, earlier ones too."""
+
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        statuses: Mapping[tuple[str, int], str],
+        group: Callable[[Config], Hashable],
+        seed: int,
+        rounds: Callable[[Cell], float],
+    ):
+        """statuses: of the rows that are there, by (identity of the cell, round). rounds: how often a cell is to be
+        sampled, `math.inf` where a clock ends the run."""
+        self._cells, self._statuses, self._group, self._seed = cells, dict(statuses), group, seed
+        self._rounds = rounds
+        self._bad = {identity for (identity, _), status in statuses.items() if status != "ok"}
+        self.added: Counter[str] = Counter()
+        self.begun = 0
+
+    def numbers(self) -> Iterator[int]:
+        """Of all passes, in order, while there is a cell that a sample can be taken of."""
+        for round_ in itertools.count():
+            if not any(round_ < self._rounds(cell) and not self.is_bad(cell) for cell in self._cells):
+                return
+            yield round_
+
+    def calls(self, round_: int) -> list[Cell]:
+        """What is missing of one pass, in its order, which does not depend on how much of it is there."""
+        return [cell for cell in order(self._cells, self._group, self._seed, round_) if self._lacks(cell, round_)]
+
+    def todo(self) -> list[Cell]:
+        """One cell for each missing sample where a number ends the run, each cell that can be sampled where a clock."""
+        found = []
+        for cell in self._cells:
+            if self._rounds(cell) == math.inf:
+                found += [] if self.is_bad(cell) else [cell]
+            else:
+                found += [cell for round_ in range(self._rounds(cell)) if self._lacks(cell, round_)]
+        return found
+
+    def add(self, cell: Cell, round_: int, status: str) -> None:
+        self._statuses[cell.identity, round_] = status
+        self.added[status] += 1
+        if status != "ok":
+            self._bad.add(cell.identity)
+
+    def is_bad(self, cell: Cell) -> bool:
+        """Whether a sample of it went wrong: then no more are taken."""
+        return cell.identity in self._bad
+
+    def next_round(self, cell: Cell) -> int:
+        return next(round_ for round_ in itertools.count() if (cell.identity, round_) not in self._statuses)
+
+    def standing(self) -> Counter[str]:
+        """How the cells stand: "ok", "missing", or what went wrong."""
+        return Counter(map(self._standing, self._cells))
+
+    def _standing(self, cell: Cell) -> str:
+        rounds = max(1, self.begun) if self._rounds(cell) == math.inf else self._rounds(cell)
+        of_cell = [self._statuses.get((cell.identity, round_), "missing") for round_ in range(rounds)]
+        bad = [status for status in of_cell if status not in ("ok", "missing")]
+        return bad[0] if bad else "missing" if "missing" in of_cell else "ok"
+
+    def _lacks(self, cell: Cell, round_: int) -> bool:
+        there = (cell.identity, round_) in self._statuses
+        return round_ < self._rounds(cell) and not there and not self.is_bad(cell)
+
+
+class Clock:
+    """Ends a run after whole passes, the first of which is always made.
+
+    Which pass is the last depends on how long passes take, not on what they find: a run that went on until it liked its
+    intervals would have wrong ones.
+    """
+
+    def __init__(self, seconds: float, began: float):
+        """seconds: of the whole run, which began when `time.monotonic()` was `began`."""
+        self.seconds, self.began, self.pass_seconds = seconds, began, 0.0
+        self._passes = 0
+
+    def left(self) -> float:
+        """Seconds that the passes still have."""
+        return self.began + SHARE * self.seconds - time.monotonic()
+
+    def allows_another(self) -> bool:
+        return not self._passes or self.pass_seconds <= self.left()
+
+    def foresee(self, seconds: float) -> None:
+        """A pass will take so long; once there was one, that counts."""
+        self.pass_seconds = seconds
+
+    def took(self, seconds: float, share: float) -> None:
+        """A pass, or as much as `share` of it, took so long."""
+        longest = self.pass_seconds if self._passes else 0.0
+        self.pass_seconds = max(longest, seconds / share)
+        self._passes += 1
+
+    def warning(self, made: int) -> str | None:
+        """What to say where the time does not hold LEAST passes, `made` of which are there; None where it does."""
+        need, left = (LEAST - made) * self.pass_seconds, self.left()
+        if need <= left:
+            return None
+        budget = math.ceil((self.seconds * SHARE - left + need) / SHARE / 30) * 30
+        return (
+            f"a pass takes about {duration(self.pass_seconds)} and {duration(max(0, left))} are left: too short for"
+            f" {LEAST} passes, so intervals will be wide. A new folder with --budget {spelled(budget)} would hold them;"
+            f" --measure.rounds {LEAST} makes as many, whatever they take"
+        )
+
+
+COMPILE_SECONDS = 2.0  # of a program; roughly, on one core of a small CPU
+
+
+def outlook(cells: Sequence[Cell], step_seconds: Sequence[float] | None, budget: float | None, compiled: bool) -> str:
+    """Roughly how long a run will take, for people, from the predicted seconds of one step of each cell.
+
+    compiled: the experiment compiles, on all cores, before it measures.
+    """
+    samples = [cell.config.measure.rounds for cell in cells]
+    if step_seconds is None:
+        if budget is None:
+            return f"{sum(samples)} measurements; how long they take is not predicted"
+        return f"the run ends with its clock (--budget {spelled(budget)})"
+    each = [max(c.config.measure.min_sample_seconds, s) for c, s in zip(cells, step_seconds, strict=True)]
+    of_compiling = len(cells) * COMPILE_SECONDS / ((os.cpu_count() or 1) if compiled else 1)
+    of_pass, compiling = sum(each), f"about {duration(of_compiling)} of compiling"
+    if budget is None:
+        of_samples = sum(n * s for n, s in zip(samples, each, strict=True))
+        return f"{sum(samples)} measurements: about {duration(of_samples + of_compiling)}, {compiling} among them"
+    made = max(1, int((SHARE * budget - of_compiling) / of_pass))
+    plural = "es" if made > 1 else ""
+    return (
+        f"the run ends with its clock (--budget {spelled(budget)}): {compiling}, then about {made} pass{plural}"
+        f" of {duration(of_pass)}, each a sample of every cell"
+    )
+
+
+def seconds(text: str) -> float:
+    """ "6m", "90s", "1h", "1.5h" -> seconds. ConfigError where it is none of these, or not above 0."""
+    if not (found := re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)) or not float(found[1]) > 0:
+        raise ConfigError(f"--budget {text}: a time above 0, like 90s, 6m or 1h")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def spelled(seconds: float) -> str:
+    """As --budget takes it: 90s, 6m."""
+    return f"{seconds / 60:.0f}m" if seconds % 60 == 0 else f"{seconds:.0f}s"
