@@ -1,11 +1,10 @@
 """`experiment`, `report` and `list`: what is measured, drawn again, and there to be named."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated
 
 import tyro
@@ -14,12 +13,36 @@ from rich.measure import Measurement
 
 import configs
 from transformer_jax.config import MIXERS, Config, ConfigError
+from transformer_jax.host.accelerator import Device, first_device
 from transformer_jax.host.folders import FolderError
 from transformer_jax.host.signals import RESUMABLE
-from transformer_jax.lab import display, plan, rows, schedule, sweep
+from transformer_jax.lab import display, plan, preview, rows, schedule, sweep
 from transformer_jax.typed import flatten, read
 
 MAIN_JOB = "attention_cost"
+SMALL, LARGE = "bench", "bench_accelerator"
+
+
+def _chosen(name: str, config: str | None, note: Callable[[str], None]) -> tuple[plan.Experiment, Device]:
+    """The experiment on its config, and the device; an experiment on `bench` takes its size for an accelerator there.
+
+    note: called with what was chosen for the user.
+    """
+    experiment, device = plan.load(name), first_device()
+    if (
+        config is None
+        and device.platform != "cpu"
+        and _sections(experiment.cells.BASE) == _sections(configs.get(SMALL))
+    ):
+        config = LARGE
+        note(f"the first device is a {device.platform}: --config {LARGE} (--config {SMALL} is the small model)")
+    if config is not None:
+        experiment = plan.load(name, configs.get(config))
+    return experiment, device
+
+
+def _sections(config: Config) -> tuple:
+    return config.model, config.task, config.train
 
 
 def base(name: str | None) -> Config:
@@ -40,7 +63,13 @@ class Experiment:
     name: tyro.conf.Positional[str] = MAIN_JOB
     """A folder in experiments/."""
     only: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="AXIS=VALUE,VALUE ...")] = None
-    """Keep the cells with these values (seq_len=64,128 mixer=lstm)."""
+    """Keep the cells with these values of the built-in ones (seq_len=64,128 mixer=lstm)."""
+    sweep: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="AXIS=VALUE,VALUE ...")] = None
+    """Measure these values in the place of the studies' own (seq_len=100,3000 mixer=gru), all combinations of them. An
+    axis is any key of the config; one that no study has is crossed into all of them."""
+    config: str | None = None
+    """A config of configs/ in the place of the experiment's base; its task.seq_len scales the lengths of the studies.
+    None: the experiment's own, on a GPU or TPU bench_accelerator where that is bench."""
     limit: int | None = None
     """Keep the first so many cells."""
     out: Path | None = None
@@ -59,14 +88,18 @@ class Experiment:
             raise ConfigError("--only needs axis=value,value ...: --only seq_len=64,128 mixer=lstm")
         if self.timeout is not None and not self.timeout > 0:
             raise ConfigError(f"--timeout {self.timeout}: must be above 0 seconds")
-        experiment = plan.load(self.name)
-        given = {key: read(experiment.cells.BASE, key, texts) for key, texts in overrides.items()}
+        if self.sweep == ():
+            raise ConfigError("--sweep needs axis=value,value ...: --sweep seq_len=100,3000 mixer=attention,gru")
         note = partial(print, file=sys.stderr)
-        cells = plan.plan(experiment.cells, given, sweep.parse_only(self.only or ()), self.limit, note)
-        if self.dry_run:
-            return _show_plan(experiment.cells, cells)
-        plan.require_extra(experiment.cells)
+        experiment, device = _chosen(self.name, self.config, note)
+        given = {key: read(experiment.base, key, texts) for key, texts in overrides.items()}
+        wanted, swept = sweep.parse("--only", self.only or ()), sweep.parse("--sweep", self.sweep or ())
+        cells = plan.plan(experiment.cells, given, wanted, self.limit, note, base=experiment.base, swept=swept)
         folder = self.out or Path("runs") / self.name
+        if self.dry_run:
+            options = {"given": given, "accept_stale": self.accept_stale, "retry_failed": self.retry_failed}
+            return _show_plan(*preview.look(experiment, cells, folder, device, **options), folder, device)
+        plan.require_extra(experiment.cells)
         summary = schedule.run(
             experiment,
             cells,
@@ -141,21 +174,28 @@ def _draw(experiment: plan.Experiment, folder: Path, results: rows.Results) -> b
     return True
 
 
-def _show_plan(module: ModuleType, cells: Sequence[plan.Cell]) -> int:
-    predict = getattr(module, "predict", None)
-    predictions = [predict(cell.config) for cell in cells] if predict else None
+def _show_plan(outlooks: Sequence[preview.Outlook], notes: Sequence[str], folder: Path, device: Device) -> int:
+    cells, predictions = [o.cell for o in outlooks], [o.predicted | {"": o.note} for o in outlooks]
     console, table = Console(), display.dry_table(cells, predictions)
     whole = Measurement.get(console, console.options.update(max_width=1000), table).maximum
     console.width = max(console.width, whole)  # a narrow terminal wraps lines; it must not cut numbers off
     console.print(table)
-    samples = sum(cell.config.measure.rounds for cell in cells)
-    predicted = "; matmul FLOPs, bytes and seconds are predicted, and of one step" if predictions else ""
-    print(f"{len(cells)} cells, {samples} measurements{predicted}")
-    if predictions:
-        measures = [cell.config.measure for cell in cells]
-        least = [max(m.min_sample_seconds, p.get("seconds", 0)) for m, p in zip(measures, predictions, strict=True)]
-        whole = sum(m.rounds * seconds for m, seconds in zip(measures, least, strict=True))
-        print(f"the samples alone take at least {display.duration(whole)}; compiling each cell comes before its first")
+    for note in notes:
+        print(note)
+    if any(o.predicted for o in outlooks):
+        print("matmul FLOPs, bytes and seconds (of a small CPU) are predicted, and of one step")
+    done, left = sum(o.there > 0 for o in outlooks), sum(o.left for o in outlooks if not o.obstacle)
+    print(
+        f"{len(cells)} cells, {left} measurements to make on this {device.platform}; {folder} holds {done} of the cells"
+    )
+    failed, blocked = sum(bool(o.ended) for o in outlooks), sum(bool(o.obstacle) for o in outlooks)
+    if failed:
+        print(f"{failed} did not end well there and are not tried again (--retry-failed does)")
+    if blocked:
+        print(f"{blocked} cannot run here, for the reason beside them")
+    samples, compiling = preview.seconds(outlooks)
+    takes = f"samples at least {display.duration(samples)}, compiling some {display.duration(compiling)} on a CPU"
+    print(f"about {display.duration(samples + compiling)}: {takes}" if left else "nothing is left to measure")
     return 0
 
 
