@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 from transformer_jax.config import ConfigError
 from transformer_jax.host.accelerator import Device
+from transformer_jax.lab.joining import Statuses, held
 from transformer_jax.lab.launch import make_header
 from transformer_jax.lab.plan import Cell, Experiment
-from transformer_jax.lab.schedule import TIMEOUT_SECONDS, Statuses, held
 from transformer_jax.lab.supervisor import Worker
 
+PREDICT_SECONDS = 300.0
 COMPILE_SECONDS = 2.0  # of one program on one core of a small CPU: good to a factor of a few
 
 
@@ -54,7 +55,7 @@ def look(experiment: Experiment, cells: Sequence[Cell], folder: Path, device: De
     with Worker(experiment.folder) as worker:
         facts = worker.start()
         predicted = [_predicted(worker, cell) for cell in cells] if hasattr(experiment.cells, "predict") else None
-    statuses, notes, _ = held(folder, make_header(experiment, cells, given, facts, accept_stale))
+    statuses, notes = held(folder, make_header(experiment, cells, given, facts, accept_stale))
     if retry_failed:
         statuses = {at: status for at, status in statuses.items() if status == "ok"}
     judge = _standing(statuses)
@@ -67,7 +68,7 @@ def look(experiment: Experiment, cells: Sequence[Cell], folder: Path, device: De
 
 
 def _predicted(worker: Worker, cell: Cell) -> dict:
-    outcome = worker.ask("predict", cell.config, TIMEOUT_SECONDS)
+    outcome = worker.ask("predict", cell.config, PREDICT_SECONDS)
     if outcome.get("message", "").startswith("ConfigError: "):
         raise ConfigError(outcome["message"].removeprefix("ConfigError: "))
     return outcome["row"] if outcome["status"] == "ok" else {"refusal": f"no prediction: {outcome['message']}"}

@@ -134,30 +134,19 @@ def _standing(cell: Cell, statuses: Statuses) -> str:
 
 
 def _open(folder: Path, header: dict) -> tuple[Statuses, list[str]]:
-    """As `held`; appends the header."""
-    statuses, notes, last = held(folder, header)
-    if last is None or last["id"] != header["id"]:
-        rows.append(folder / rows.FILE, header)
-    return statuses, notes
-
-
-def held(folder: Path, header: dict) -> tuple[Statuses, list[str], dict | None]:
-    """What the folder already holds of a run with this header: statuses, the reader's notes, the last launch's header.
-
-    Raises:
-      FolderError: the run must not join what is there.
-    """
+    """What the folder already holds of this run, after the checks that it may join it; appends the header."""
     results = rows.read(folder) if (folder / rows.FILE).exists() else rows.Results([], [], [])
     for row_header in _headers_of_rows(results):
         if (held_name := row_header.get("experiment")) != header["experiment"]:
             raise FolderError(f"{folder} holds the experiment {held_name}: choose another --out")
-    joined = rows.current(rows.Results([*results.headers, header], results.rows, results.notes))
-    for row_header in _headers_of_rows(joined):
+    held = rows.current(rows.Results([*results.headers, header], results.rows, results.notes))
+    for row_header in _headers_of_rows(held):
         rows.refuse_mix(row_header, header)
         _refuse_other_base(folder, row_header, header)
-    by_id = {h["id"]: h for h in joined.headers}
-    statuses = {(rows.identity(r, by_id[r["header"]]), r["round"]): r["status"] for r in joined.rows}
-    return statuses, joined.notes, results.headers[-1] if results.headers else None
+    if not results.headers or results.headers[-1]["id"] != header["id"]:
+        rows.append(folder / rows.FILE, header)
+    by_id = {h["id"]: h for h in held.headers}
+    return {(rows.identity(r, by_id[r["header"]]), r["round"]): r["status"] for r in held.rows}, held.notes
 
 
 def _headers_of_rows(results: rows.Results) -> list[dict]:
