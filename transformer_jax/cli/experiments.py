@@ -193,10 +193,16 @@ def _show_plan(outlooks: Sequence[preview.Outlook], notes: Sequence[str], folder
         print(f"{failed} did not end well there and are not tried again (--retry-failed does)")
     if blocked:
         print(f"{blocked} cannot run here, for the reason beside them")
-    samples, compiling = preview.seconds(outlooks)
-    takes = f"samples at least {display.duration(samples)}, compiling some {display.duration(compiling)} on a CPU"
-    print(f"about {display.duration(samples + compiling)}: {takes}" if left else "nothing is left to measure")
+    print(_how_long(outlooks) if left else "nothing is left to measure")
     return 0
+
+
+def _how_long(outlooks: Sequence[preview.Outlook]) -> str:
+    if not any(outlook.predicted for outlook in outlooks):
+        return "how long they take is not known: this experiment predicts nothing"
+    samples, compiling = preview.seconds(outlooks)
+    parts = f"samples at least {display.duration(samples)}, compiling some {display.duration(compiling)} on a CPU"
+    return f"about {display.duration(samples + compiling)}: {parts}"
 
 
 @dataclass(frozen=True)
