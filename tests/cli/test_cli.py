@@ -119,8 +119,9 @@ def test_the_default_value_given_by_hand_pins_too(tmp_path):
 def test_a_dry_run_shows_the_cells_and_touches_nothing(tmp_path, capsys):
     assert command("experiment", "tiny", "--dry-run", "--only", "num_heads=2") == 0
     shown = capsys.readouterr().out
-    assert "flops" in shown and "8e+10" in shown and "2 cells, 4 measurements" in shown
-    assert "at least 2 s" in shown  # four of half a second, which is longer than a sample has to be
+    assert "flops" in shown and "8e+10" in shown and "2 cells;" in shown
+    # four samples of half a second, which is longer than a sample has to be, and two seconds to compile each cell
+    assert "4 measurements: about 6 s, about 4 s of compiling among them" in shown
     assert not (tmp_path / "runs").exists()
 
 
@@ -378,7 +379,7 @@ def test_a_sweep_of_ones_own_values_is_one_run_in_a_folder_that_others_may_join(
     line = ["experiment", "tiny", "--sweep", "seq_len=16,48", "num_heads=1", "d_model=64,128"]
     assert command(*line, "--dry-run") == 0
     shown = capsys.readouterr().out
-    assert "4 cells, 6 measurements to make on this cpu; runs/tiny holds 1 of the cells" in shown
+    assert "4 cells; runs/tiny holds 1 of them" in shown and "6 measurements: " in shown
     assert command(*line) == 0
     found = rows.read(tmp_path / "runs" / "tiny").rows
     assert {(r["model.d_model"], r["task.seq_len"]) for r in found} == {
@@ -398,8 +399,8 @@ def test_a_dry_run_shows_what_is_there_what_failed_and_what_cannot_run(tmp_path,
     assert command("experiment", "tiny", "--dry-run", "--measure.rounds", "3") == 0
     shown = capsys.readouterr().out
     assert "will not fit: 9.31e+05 of " in shown and "2 rounds there" in shown and "failed" in shown
-    assert "4 cells, 1 measurements to make" in shown and "2 cannot run here" in shown
-    assert "1 did not end well there" in shown and "runs/tiny holds 1 of the cells" in shown
+    assert "1 measurements: about" in shown and "2 cannot run on this cpu" in shown
+    assert "1 did not end well there" in shown and "4 cells; runs/tiny holds 1 of them" in shown
     assert (tmp_path / "runs" / "tiny" / rows.FILE).read_bytes() == before
 
 
@@ -426,6 +427,6 @@ def test_on_an_accelerator_the_larger_base_is_taken_and_named(monkeypatch, exper
     assert command("experiment", "tiny", "--dry-run") == 0
     captured = capsys.readouterr()
     assert "the first device is a gpu: --config bench_accelerator" in captured.err
-    assert "256" in captured.out and "on this gpu" in captured.out  # 32 of 256 steps are 256 of 2048
+    assert "256" in captured.out  # 32 of 256 steps are 256 of 2048
     assert command("experiment", "tiny", "--dry-run", "--config", "bench") == 0
     assert "bench_accelerator" not in capsys.readouterr().err

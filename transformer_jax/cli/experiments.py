@@ -175,34 +175,31 @@ def _draw(experiment: plan.Experiment, folder: Path, results: rows.Results) -> b
 
 
 def _show_plan(outlooks: Sequence[preview.Outlook], notes: Sequence[str], folder: Path, device: Device) -> int:
-    cells, predictions = [o.cell for o in outlooks], [o.predicted | {"": o.note} for o in outlooks]
-    console, table = Console(), display.dry_table(cells, predictions)
+    cells, predictions = [o.cell for o in outlooks], [o.predicted for o in outlooks]
+    noted = [prediction | {"": o.note} for prediction, o in zip(predictions, outlooks, strict=True)]
+    console, table = Console(), display.dry_table(cells, noted)
     whole = Measurement.get(console, console.options.update(max_width=1000), table).maximum
     console.width = max(console.width, whole)  # a narrow terminal wraps lines; it must not cut numbers off
     console.print(table)
     for note in notes:
         print(note)
-    if any(o.predicted for o in outlooks):
-        print("matmul FLOPs, bytes and seconds (of a small CPU) are predicted, and of one step")
-    done, left = sum(o.there > 0 for o in outlooks), sum(o.left for o in outlooks if not o.obstacle)
-    print(
-        f"{len(cells)} cells, {left} measurements to make on this {device.platform}; {folder} holds {done} of the cells"
-    )
-    failed, blocked = sum(bool(o.ended) for o in outlooks), sum(bool(o.obstacle) for o in outlooks)
-    if failed:
+    predicted = "; matmul FLOPs, bytes and seconds are predicted, and of one step" if any(predictions) else ""
+    print(f"{len(cells)} cells; {folder} holds {sum(o.there > 0 for o in outlooks)} of them{predicted}")
+    if failed := sum(bool(o.ended) for o in outlooks):
         print(f"{failed} did not end well there and are not tried again (--retry-failed does)")
-    if blocked:
-        print(f"{blocked} cannot run here, for the reason beside them")
-    print(_how_long(outlooks) if left else "nothing is left to measure")
+    if blocked := sum(bool(o.obstacle) for o in outlooks):
+        print(f"{blocked} cannot run on this {device.platform}, for the reason beside them")
+    print(_how_long([o for o in outlooks if not (o.ended or o.obstacle)]))
     return 0
 
 
 def _how_long(outlooks: Sequence[preview.Outlook]) -> str:
-    if not any(outlook.predicted for outlook in outlooks):
-        return "how long they take is not known: this experiment predicts nothing"
+    left = sum(o.left for o in outlooks)
+    if not all(o.predicted for o in outlooks):
+        return f"{left} measurements; how long they take is not predicted"
     samples, compiling = preview.seconds(outlooks)
-    parts = f"samples at least {display.duration(samples)}, compiling some {display.duration(compiling)} on a CPU"
-    return f"about {display.duration(samples + compiling)}: {parts}"
+    whole = display.duration(samples + compiling)
+    return f"{left} measurements: about {whole}, about {display.duration(compiling)} of compiling among them"
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def _too_large(predicted: float | None, device: Device) -> str | None:
 
 
 def seconds(outlooks: Sequence[Outlook]) -> tuple[float, float]:
-    """What the samples that are left take at least, and compiling their programs about; without what cannot run."""
-    runs = [outlook for outlook in outlooks if outlook.left and not outlook.obstacle]
-    samples = sum(o.left * max(o.cell.config.measure.min_sample_seconds, o.predicted.get("seconds", 0)) for o in runs)
+    """What the samples that are left take at least, and compiling their programs about."""
+    runs = [outlook for outlook in outlooks if outlook.left]
+    samples = sum(o.left * max(o.cell.config.measure.min_sample_seconds, o.predicted["seconds"]) for o in runs)
     return samples, COMPILE_SECONDS * len(runs)
