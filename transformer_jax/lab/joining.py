@@ -8,8 +8,11 @@ from transformer_jax.lab import rows
 Statuses = dict[tuple[str, int], str]  # by (identity of the cell, round)
 
 
-def held(folder: Path, header: dict) -> tuple[Statuses, list[str]]:
-    """The statuses of the rows that count for a run with this header, and the reader's notes; nothing is written.
+def held(folder: Path, header: dict) -> tuple[Statuses, list[str], list[dict]]:
+    """What there is of a run with this header; nothing is written.
+
+    Returns:
+      the statuses of the rows that count, the reader's notes, and the headers of all launches before.
 
     Raises:
       FolderError: the folder holds a training, another experiment, or rows that this run's must not be compared with.
@@ -25,7 +28,8 @@ def held(folder: Path, header: dict) -> tuple[Statuses, list[str]]:
         rows.refuse_mix(one, header)
         _refuse_other_base(folder, one, header)
     by_id = {one["id"]: one for one in joined.headers}
-    return {(rows.identity(r, by_id[r["header"]]), r["round"]): r["status"] for r in joined.rows}, joined.notes
+    statuses = {(rows.identity(r, by_id[r["header"]]), r["round"]): r["status"] for r in joined.rows}
+    return statuses, joined.notes, results.headers
 
 
 def _headers_of_rows(results: rows.Results) -> list[dict]:

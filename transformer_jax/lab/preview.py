@@ -55,7 +55,7 @@ def look(experiment: Experiment, cells: Sequence[Cell], folder: Path, device: De
     with Worker(experiment.folder) as worker:
         facts = worker.start()
         predicted = [_predicted(worker, cell) for cell in cells] if hasattr(experiment.cells, "predict") else None
-    statuses, notes = held(folder, make_header(experiment, cells, given, facts, accept_stale))
+    statuses, notes, _ = held(folder, make_header(experiment, cells, given, facts, accept_stale))
     if retry_failed:
         statuses = {at: status for at, status in statuses.items() if status == "ok"}
     judge = _standing(statuses)
