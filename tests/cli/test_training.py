@@ -17,7 +17,7 @@ import pytest
 
 import configs
 from transformer_jax.cli import main
-from transformer_jax.lab import trial, trial_display
+from transformer_jax.lab import trained, trial, trial_display
 from transformer_jax.tasks import raw, registry
 from transformer_jax.tasks.shakespeare import SET
 from transformer_jax.train import programs
@@ -52,7 +52,7 @@ def _programs(config):
     return programs.build(trial.build_model(config, task), task.objective, config.train)
 
 
-evaluate = partial(trial.evaluate, build_task=registry.build)
+evaluate = partial(trained.evaluate, build_task=registry.build)
 
 
 def bits(folder):

@@ -13,7 +13,7 @@ import configs
 from transformer_jax.config import Config, ConfigError
 from transformer_jax.host.folders import FolderError
 from transformer_jax.host.signals import RESUMABLE, stop_signals
-from transformer_jax.typed import with_words
+from transformer_jax.typed import with_texts
 
 # What needs jax is imported where it is used: --help and mistakes answer at once.
 
@@ -37,7 +37,7 @@ class Train:
     """What a recurrence shares with the attention model of the same config: width, parameters or FLOPs."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
-        config = with_words(configs.get(self.name), overrides)
+        config = with_texts(configs.get(self.name), overrides)
         folder = self.out or Path("runs") / self.name
         outcome = _train(config, folder, self.matching, self.allow_fallback, self.wandb)
         if outcome.status == "stopped":
@@ -67,16 +67,16 @@ class Evaluate:
     def run(self, overrides: dict[str, list[str]]) -> int:
         if not self.folders:
             raise ConfigError("evaluate needs the folder of a run: python run.py evaluate FOLDER")
-        from transformer_jax.lab import trial
+        from transformer_jax.lab import trained
 
         build = _builder("--data-dir")
         options = (self.split, self.checkpoint, self.data_dir)
-        found = {folder: trial.evaluate(folder, build, *options) for folder in self.folders}
+        found = {folder: trained.evaluate(folder, build, *options) for folder in self.folders}
         if len(found) == 1:
             _print_metrics(*found.values())
             return 0
         table = [
-            {"run": str(folder), **trial.describe(folder, build, self.data_dir), "lane": str(lane)}
+            {"run": str(folder), **trained.describe(folder, build, self.data_dir), "lane": str(lane)}
             | {name: f"{value:.6f}" for name, value in metrics.items()}
             for folder, lanes in found.items()
             for lane, metrics in enumerate(lanes)
@@ -107,10 +107,10 @@ class Generate:
     """The folder of prepared sets, if it has moved since the training."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
-        from transformer_jax.lab import trial
+        from transformer_jax.lab import trained
 
         options = {name: getattr(self, name) for name in ("checkpoint", "temperature", "top_k", "seed", "data_dir")}
-        added = trial.generate(self.folder, _builder("--data-dir"), self.prompt, self.max_new, **options)
+        added = trained.generate(self.folder, _builder("--data-dir"), self.prompt, self.max_new, **options)
         print(self.prompt + added)
         return 0
 

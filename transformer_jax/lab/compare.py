@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from transformer_jax import intervals
-from transformer_jax.config import ConfigError, unread
+from transformer_jax.config import SAMPLING, ConfigError, unread
 from transformer_jax.intervals import Estimate
 from transformer_jax.lab import rows
 from transformer_jax.report import Figure, Finding, Report, Table, dots
 from transformer_jax.report.points import is_positive, merge
 
 TIME = "step_seconds"
-NOT_COMPARED = (*rows.SAMPLING, "task.data_dir", "task.workers")  # of a config: how and from where, not what
+NOT_COMPARED = (*SAMPLING, "task.data_dir", "task.workers")  # of a config: how and from where, not what
 PROVENANCE = ("commit", "dirty", "code", "platform", *rows.COMPARED)
 DRAWN = 40  # cells in a figure
 USUAL = 0.8  # so many cells have what then goes without saying

@@ -1,16 +1,15 @@
 """Tasks by name: the one file that imports all of them."""
 
 from collections.abc import Callable
-from functools import partial
 
 from transformer_jax.config import Config, ConfigError, nearest
-from transformer_jax.tasks import digits, generated, imdb, shakespeare, vision
+from transformer_jax.tasks import associative_recall, copy_memory, digits, imdb, random_tokens, shakespeare, vision
 from transformer_jax.tasks.task import Task
 
 TASKS: dict[str, Callable[[Config], Task]] = {
-    "random_tokens": partial(generated.build, generated.random_tokens),
-    "copy_memory": partial(generated.build, generated.copy_memory),
-    "associative_recall": partial(generated.build, generated.associative_recall),
+    "random_tokens": random_tokens.build,
+    "copy_memory": copy_memory.build,
+    "associative_recall": associative_recall.build,
     "digits": digits.build,
     **dict.fromkeys(vision.PARTS, vision.build),
     "imdb": imdb.build,

@@ -1,6 +1,6 @@
 """What a task is to the training loop: its shape, its objective, streams of batches, and what to record."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -34,8 +34,8 @@ class Objective(NamedTuple):
     """Means of a whole split -> what is reported, for metrics that are no means; names that it does not know stay."""
     best: tuple[str, Literal["min", "max"]] = ("loss", "min")
     """The validation metric, as finished, that chooses the best checkpoint, and whether low or high is good."""
-    judge: Callable[..., dict[str, float]] | None = None
-    """For metrics that need decoded outputs."""
+    judge: Callable[[Any, Any, Sequence[Batch]], dict[str, float]] | None = None
+    """judge(model, params, batches) -> metrics of a whole split that need decoded outputs."""
 
     @property
     def minimised(self) -> Terms:
@@ -67,6 +67,8 @@ class Task(NamedTuple):
     """
     describe: Callable[[], dict[str, Any]]
     """For the run's record: source, generated, counts, sha256."""
+    next_token: bool = False
+    """What a step is asked for stands among later inputs, so that a model must not look ahead."""
     encode: Callable[[str], np.ndarray] | None = None
     """Text to ids (int32); None where the task has no text."""
     decode: Callable[[Iterable[int]], str] | None = None

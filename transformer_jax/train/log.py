@@ -125,7 +125,7 @@ def claim(folder: Path, config: Config) -> None:
         differences = [
             f"{key} {before[key]} there, {now[key]} here"
             for key in now
-            if before[key] != now[key] and not key.startswith(FREE)
+            if not key.startswith(FREE) and before[key] != now[key]
         ]
         if differences:
             raise ConfigError(
@@ -137,7 +137,7 @@ def claim(folder: Path, config: Config) -> None:
 
 
 def read_config(folder: Path) -> Config:
-    """The config of a run.
+    """The config of a run, without axes of an experiment's own.
 
     Raises:
       ConfigError: the folder holds no run, or one of an earlier version of this code, or the file is damaged.
@@ -150,7 +150,10 @@ def read_config(folder: Path) -> Config:
         raise ConfigError(f"{folder} holds no run: it has no config.json") from None
     except (ValueError, AttributeError) as error:
         raise ConfigError(f"{path} is not the JSON of a config: {error}") from None
-    if unknown := [key for key in found if key not in flatten(Config())]:
+    known = flatten(Config())
+    # an experiment's own axes say what it measures; what was trained is known without them
+    found = {key: value for key, value in found.items() if key in known or not key.startswith("measure.")}
+    if unknown := [key for key in found if key not in known]:
         raise ConfigError(f"{folder} {EARLIER} (its config.json has {', '.join(unknown)}, which are no keys now)")
     return from_flat(found)
 

@@ -64,7 +64,9 @@ def fit(
     with Checkpoints(folder / "checkpoints") as checkpoints:
         state, step, positions, rollbacks = _begin(checkpoints, run, allow_fallback)
         _move(streams, positions)
-        run_folder.record(folder, "start", step=step, **provenance.machine(), data=task.describe())
+        run_folder.record(
+            folder, "start", step=step, **provenance.machine(), **provenance.commit(), data=task.describe()
+        )
         status, metrics = "stopped", []
         with run_folder.Log(folder, step, send) as log, progress.showing(step, train.num_steps):
             positions = [stream.get_state() for stream in streams]
@@ -95,7 +97,7 @@ def fit(
                 log.write("train", step, means)
                 progress.advance(step, means)
                 if step % train.eval_every == 0 or step == train.num_steps:
-                    metrics = evaluate(run.evaluate, state.params, task.evaluate("validation"), task.objective)
+                    metrics = evaluate(run, state.params, task.evaluate("validation"), task.objective)
                     log.write("validation", step, metrics)
                     progress.evaluated(step, metrics)
                 if step % train.checkpoint_every == 0 or step == train.num_steps:
