@@ -6,6 +6,7 @@ import pytest
 from jax.experimental import topologies
 from jax.sharding import AbstractDevice, AbstractMesh, SingleDeviceSharding, use_abstract_mesh
 
+from configs import bench_accelerator
 from transformer_jax.config import Config, ModelConfig, TaskConfig, with_overrides
 from transformer_jax.measure import programs
 from transformer_jax.measure.work import Work, next_token
@@ -92,6 +93,11 @@ def test_a_linear_recurrence(compiled, form):
 @pytest.mark.parametrize("phase", ["train", "decode"])
 def test_whole_models(compiled, mixer, phase):
     assert_compiles(compiled, {"model.mixer": mixer, "model.dtype": "bfloat16"}, phase=phase)
+
+
+def test_a_training_step_at_the_size_of_an_accelerator(compiled):
+    program = programs.build(Work(bench_accelerator.CONFIG, next_token(bench_accelerator.CONFIG)))
+    assert compiled(program.fn, *jax.eval_shape(program.make_args)).memory_analysis().temp_size_in_bytes < 2**34
 
 
 def assert_compiles(compiled, overrides, **what):

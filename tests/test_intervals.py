@@ -240,3 +240,25 @@ def test_how_many_rounds_find_a_slowdown_under_recorded_noise(factor, rounds):
     verdicts = [intervals.verdict(ratio) for ratio in recorded_pairs(rounds, factor)]
     assert verdicts.count("slower") >= 0.9 * len(verdicts)
     assert verdicts.count("faster") <= 0.001 * len(verdicts)
+
+
+@pytest.mark.parametrize("rounds", [(5, 5), (5, 20), (11, 12)])
+def test_a_ratio_of_two_runs_is_covered_whatever_their_spreads(rounds):
+    rng = np.random.default_rng(9)
+    a, b = (rng.normal(0, spread, (SIMULATIONS, n)) for spread, n in zip((0.05, 0.15), rounds, strict=True))
+    found = [intervals.ratio_unpaired(1.3 * np.exp(x), np.exp(y)) for x, y in zip(a, b, strict=True)]
+    assert covered(found, 1.3) >= LEAST_COVERAGE
+    assert {e.n for e in found} == {min(rounds)}
+
+
+def test_a_ratio_of_two_runs_is_welchs():
+    from scipy import stats
+
+    a, b = np.array([1.0, 1.1, 1.3, 0.9]), np.array([2.0, 2.2, 1.7])
+    welch = stats.ttest_ind(np.log(a), np.log(b), equal_var=False).confidence_interval(0.95)
+    found = intervals.ratio_unpaired(a, b)
+    assert (found.low, found.high, found.n) == (pytest.approx(np.exp(welch.low)), pytest.approx(np.exp(welch.high)), 3)
+    assert intervals.verdict(intervals.ratio_unpaired([5.0], [1.0, 1.0])) == "undecided"
+    assert intervals.ratio_unpaired([5.0, 5.0], [1.0, 1.0]) == (pytest.approx(5), pytest.approx(5), pytest.approx(5), 2)
+    with pytest.raises(ValueError, match="positive"):
+        intervals.ratio_unpaired([1.0, 0.0], [1.0])

@@ -11,7 +11,7 @@ from transformer_jax.typed import ConfigError, at_least, check_types, flatten, n
 
 __all__ = [
     "Config", "ConfigError", "MIXERS", "MeasureConfig", "Mixer", "ModelConfig", "Shape", "TaskConfig", "TrainConfig",
-    "canonical_json", "content_key", "flatten", "from_flat", "nearest", "with_overrides",
+    "canonical_json", "content_key", "flatten", "from_flat", "nearest", "unread", "with_overrides",
 ]  # fmt: skip
 
 Attention = Literal["auto", "reference", "xla", "blockwise", "cudnn", "splash"]
@@ -106,6 +106,12 @@ MIXERS: dict[str, Mixer] = {
 }
 
 
+def unread(mixer: str) -> tuple[str, ...]:
+    """The keys of ModelConfig that other mixers read and this one ignores."""
+    own = MIXERS[mixer].reads
+    return tuple(dict.fromkeys(key for other in MIXERS.values() for key in other.reads if key not in own))
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """Embedding (of tokens or vectors), `num_layers` x block(mixer, MLP), head; the task's Shape says the rest."""
@@ -180,8 +186,7 @@ class ModelConfig:
     @property
     def unread(self) -> tuple[str, ...]:
         """The keys that other mixers read and this one ignores."""
-        own = MIXERS[self.mixer].reads
-        return tuple(dict.fromkeys(key for mixer in MIXERS.values() for key in mixer.reads if key not in own))
+        return unread(self.mixer)
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,26 @@ def ratio(a_R, b_R, exact: bool = False) -> Estimate:
     return _estimate(*map(np.exp, interval(np.log(a) - np.log(b), exact)), len(a))
 
 
+def ratio_unpaired(a, b) -> Estimate:
+    """a over b, the samples of two runs, which no round pairs; n: of the fewer. Welch's t interval of the log ratio.
+
+    One sample has no interval. Samples without any spread are a count, and their ratio a point. ValueError where a
+    sample is not positive and finite.
+    """
+    from scipy import special
+
+    logs = [np.log(_positive(samples)[0]) for samples in (a, b)]
+    value, n = logs[0].mean() - logs[1].mean(), min(map(len, logs))
+    if n < 2:
+        return _estimate(np.exp(value), 0, np.inf, n)
+    parts = np.array([x.var(ddof=1) / len(x) for x in logs])
+    if not parts.any():
+        return _estimate(*np.exp([value] * 3), n)
+    freedom = parts.sum() ** 2 / sum(part**2 / (len(x) - 1) for part, x in zip(parts, logs, strict=True))
+    half = special.stdtrit(freedom, (1 + CONFIDENCE) / 2) * parts.sum() ** 0.5
+    return _estimate(*np.exp([value, value - half, value + half]), n)
+
+
 def verdict(ratio: Estimate) -> str:
     """What the interval of a ratio of times allows to say of the numerator.
 

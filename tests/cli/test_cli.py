@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from transformer_jax.cli.main import main, split
+from transformer_jax.host.accelerator import Device
 from transformer_jax.lab import plan, rows
 
 ROOT = Path(__file__).parents[2]
@@ -147,7 +148,14 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
         ("experiment tiny --task.seq-len 0", "task.seq_len=0: must be at least 1"),
         ("experiment tiny --only seq_length=16", "did you mean task.seq_len"),
         ("experiment tiny --only seq_len=17", "task.seq_len takes 16, 32"),
+        ("experiment tiny --only seq_len=17", "(--sweep seq_len=17 measures other values)"),
         ("experiment tiny --only seq_len", "--only takes axis=value"),
+        ("experiment tiny --sweep seq_len", "--sweep takes axis=value"),
+        ("experiment tiny --sweep seq_lem=16", "--sweep seq_lem: no such axis; did you mean task.seq_len?"),
+        ("experiment tiny --sweep seq_len=16,x", "--sweep seq_len=x: --task.seq-len must be a whole number, not x"),
+        ("experiment tiny --sweep num_heads=3", "model.d_model=128 is not divisible by model.num_heads=3"),
+        ("experiment tiny --swep seq_len=16", "experiment has no option --swep; did you mean --sweep?"),
+        ("experiment tiny --config benhc", "unknown config 'benhc'; did you mean bench"),
         ("experiment tinny", "did you mean tiny"),
         ("experiment ../../x", "unknown experiment '../../x'"),
         ("experiment os.system", "unknown experiment 'os.system'"),
@@ -349,6 +357,7 @@ def test_a_missing_extra_is_one_message_before_anything_runs(experiments, capsys
     ("options", "message"),
     [
         (("--only",), "--only needs axis=value"),
+        (("--sweep",), "--sweep needs axis=value"),
         (("--limit", "-3"), "--limit -3: must be at least 1"),
         (("--limit", "0"), "--limit 0: must be at least 1"),
         (("--out", "a_file"), "a_file is a file"),
@@ -368,3 +377,61 @@ def test_a_report_on_a_file_says_so(tmp_path, capsys):
     (tmp_path / "a_file").write_text("")
     assert command("report", "a_file") == 2
     assert "a_file is a file" in capsys.readouterr().err
+
+
+def test_a_sweep_of_ones_own_values_is_one_run_in_a_folder_that_others_may_join(tmp_path, capsys):
+    assert command("experiment", "tiny", "--only", "seq_len=16") == 0
+    line = ["experiment", "tiny", "--sweep", "seq_len=16,48", "num_heads=1", "d_model=64,128"]
+    assert command(*line, "--dry-run") == 0
+    shown = capsys.readouterr().out
+    assert "4 cells; runs/tiny holds 1 of them" in shown and "6 measurements: " in shown
+    assert command(*line) == 0
+    found = rows.read(tmp_path / "runs" / "tiny").rows
+    assert {(r["model.d_model"], r["task.seq_len"]) for r in found} == {
+        (128, 16), (64, 16), (64, 48), (128, 48),
+    }  # fmt: skip
+    assert all(row["studies"] == ("tokens",) for row in found)
+    assert len(found) == 2 * 2 + 3 * 2  # one of the four was there
+
+
+def test_a_dry_run_shows_what_is_there_what_failed_and_what_cannot_run(tmp_path, experiments, capsys):
+    predict = '    return {"flops": 1.0, "bytes": 1e15 if config.task.seq_len == 32 else 1, "seconds": 0.5}\n'
+    source = re.sub(r"    return \{\"flops\".*\n", predict, SOURCE)
+    (experiments / "cells.py").write_text(source.replace("model.d_model == 96", "model.num_heads == 2"))
+    assert command("experiment", "tiny", "--only", "seq_len=16") == 1
+    before = (tmp_path / "runs" / "tiny" / rows.FILE).read_bytes()
+    capsys.readouterr()
+    assert command("experiment", "tiny", "--dry-run", "--measure.rounds", "3") == 0
+    shown = capsys.readouterr().out
+    assert "will not fit: 9.31e+05 of " in shown and "2 rounds there" in shown and "failed" in shown
+    assert "1 measurements: about" in shown and "2 cannot run on this cpu" in shown
+    assert "1 did not end well there" in shown and "4 cells; runs/tiny holds 1 of them" in shown
+    assert (tmp_path / "runs" / "tiny" / rows.FILE).read_bytes() == before
+
+
+def test_a_dry_run_says_that_a_folder_cannot_be_joined(tmp_path, capsys):
+    assert command("experiment", "tiny", "--limit", "1") == 0
+    assert command("experiment", "tiny", "--dry-run", "--model.d-model", "64") == 2
+    assert "holds cells with model.d_model=128" in capsys.readouterr().err
+
+
+def test_the_base_is_a_config_by_name_and_the_experiments_axes_stay(tmp_path, capsys):
+    assert command("experiment", "tiny", "--config", "bench", "--out", "o", "--limit", "1") == 0
+    header = rows.read(tmp_path / "o").headers[0]
+    assert header["base"]["model.d_model"] == 64 and header["base"]["measure.level"] == "op"
+    assert header["base"]["measure.rounds"] == 2
+    assert command("experiment", "tiny", "--config", "bench_acelerator") == 2
+    assert "did you mean bench_accelerator" in capsys.readouterr().err
+
+
+def test_on_an_accelerator_the_larger_base_is_taken_and_named(monkeypatch, experiments, capsys):
+    source = SOURCE.replace("BASE = TinyConfig(", "from configs import bench\nBASE = TinyConfig(*SECTIONS, ")
+    sections = "SECTIONS = bench.CONFIG.model, bench.CONFIG.task, bench.CONFIG.train\nBASE"
+    (experiments / "cells.py").write_text(source.replace("BASE", sections, 1))
+    monkeypatch.setattr("transformer_jax.cli.experiments.first_device", lambda: Device("gpu", 2**36))
+    assert command("experiment", "tiny", "--dry-run") == 0
+    captured = capsys.readouterr()
+    assert "the first device is a gpu: --config bench_accelerator" in captured.err
+    assert "256" in captured.out  # 32 of 256 steps are 256 of 2048
+    assert command("experiment", "tiny", "--dry-run", "--config", "bench") == 0
+    assert "bench_accelerator" not in capsys.readouterr().err

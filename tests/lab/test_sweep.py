@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer_jax.config import ConfigError
-from transformer_jax.lab.sweep import chain, grid, only, parse_only, pin
+from transformer_jax.lab.sweep import chain, grid, only, parse, pin
 
 SWEEP = grid(
     {"model.mixer": ["attention", "lstm"], "model.num_heads": [1, 4], "task.seq_len": [64, 128, 256]},
@@ -102,8 +102,8 @@ def test_only_refuses_an_ambiguous_axis():
         only(grid({"a.x": [1], "b.x": [1]}), {"x": ["1"]})
 
 
-def test_parse_only():
-    assert parse_only(["seq-len=64,128", "mixer=lstm"]) == {"seq_len": ["64", "128"], "mixer": ["lstm"]}
+def test_parse():
+    assert parse("--only", ["seq-len=64,128", "mixer=lstm"]) == {"seq_len": ["64", "128"], "mixer": ["lstm"]}
     for wrong in ("seq_len", "=3", "seq_len=", "seq_len=1,,2"):
         with pytest.raises(ConfigError, match="axis=value"):
-            parse_only([wrong])
+            parse("--only", [wrong])

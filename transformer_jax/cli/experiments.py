@@ -1,11 +1,10 @@
 """`experiment`, `report` and `list`: what is measured, drawn again, and there to be named."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated
 
 import tyro
@@ -14,12 +13,36 @@ from rich.measure import Measurement
 
 import configs
 from transformer_jax.config import MIXERS, Config, ConfigError
+from transformer_jax.host.accelerator import Device, first_device
 from transformer_jax.host.folders import FolderError
 from transformer_jax.host.signals import RESUMABLE
-from transformer_jax.lab import display, passes, plan, rows, schedule, sweep
+from transformer_jax.lab import display, passes, plan, preview, rows, schedule, sweep
 from transformer_jax.typed import flatten, read
 
 MAIN_JOB = "attention_cost"
+SMALL, LARGE = "bench", "bench_accelerator"
+
+
+def _chosen(name: str, config: str | None, note: Callable[[str], None]) -> tuple[plan.Experiment, Device]:
+    """The experiment on its config, and the device; an experiment on `bench` takes its size for an accelerator there.
+
+    note: called with what was chosen for the user.
+    """
+    experiment, device = plan.load(name), first_device()
+    if (
+        config is None
+        and device.platform != "cpu"
+        and _sections(experiment.cells.BASE) == _sections(configs.get(SMALL))
+    ):
+        config = LARGE
+        note(f"the first device is a {device.platform}: --config {LARGE} (--config {SMALL} is the small model)")
+    if config is not None:
+        experiment = plan.load(name, configs.get(config))
+    return experiment, device
+
+
+def _sections(config: Config) -> tuple:
+    return config.model, config.task, config.train
 
 
 def base(name: str | None) -> Config:
@@ -41,7 +64,13 @@ class Experiment:
     name: tyro.conf.Positional[str] = MAIN_JOB
     """A folder in experiments/."""
     only: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="AXIS=VALUE,VALUE ...")] = None
-    """Keep the cells with these values (seq_len=64,128 mixer=lstm)."""
+    """Keep the cells with these values of the built-in ones (seq_len=64,128 mixer=lstm)."""
+    sweep: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="AXIS=VALUE,VALUE ...")] = None
+    """Measure these values in the place of the studies' own (seq_len=100,3000 mixer=gru), all combinations of them. An
+    axis is any key of the config; one that no study has is crossed into all of them."""
+    config: str | None = None
+    """A config of configs/ in the place of the experiment's base; its task.seq_len scales the lengths of the studies.
+    None: the experiment's own, on a GPU or TPU bench_accelerator where that is bench."""
     limit: int | None = None
     """Keep the first so many cells."""
     out: Path | None = None
@@ -63,18 +92,28 @@ class Experiment:
             raise ConfigError("--only needs axis=value,value ...: --only seq_len=64,128 mixer=lstm")
         if self.timeout is not None and not self.timeout > 0:
             raise ConfigError(f"--timeout {self.timeout}: must be above 0 seconds")
+        if self.sweep == ():
+            raise ConfigError("--sweep needs axis=value,value ...: --sweep seq_len=100,3000 mixer=attention,gru")
         if self.budget and "measure.rounds" in overrides:
             raise ConfigError("--budget and --measure.rounds both say when the run ends: give one of them")
-        experiment = plan.load(self.name)
+        note = partial(print, file=sys.stderr)
+        experiment, device = _chosen(self.name, self.config, note)
         fixed = None if "measure.rounds" in overrides else getattr(experiment.cells, "BUDGET", None)
         budget = passes.seconds(self.budget) if self.budget is not None else fixed
-        given = {key: read(experiment.cells.BASE, key, texts) for key, texts in overrides.items()}
-        note = partial(print, file=sys.stderr)
-        cells = plan.plan(experiment.cells, given, sweep.parse_only(self.only or ()), self.limit, note)
-        if self.dry_run:
-            return _show_plan(experiment.cells, cells, budget)
-        plan.require_extra(experiment.cells)
+        given = {key: read(experiment.base, key, texts) for key, texts in overrides.items()}
+        wanted, swept = sweep.parse("--only", self.only or ()), sweep.parse("--sweep", self.sweep or ())
+        cells = plan.plan(experiment.cells, given, wanted, self.limit, note, base=experiment.base, swept=swept)
         folder = self.out or Path("runs") / self.name
+        if self.dry_run:
+            options = {"given": given, "accept_stale": self.accept_stale, "retry_failed": self.retry_failed}
+            outlooks, notes = preview.look(experiment, cells, folder, device, **options)
+            code = _show_plan(outlooks, notes, folder, device)
+            runs = [o for o in outlooks if not (o.ended or o.obstacle) and (o.left or budget)]
+            seconds = [o.predicted["seconds"] for o in runs] if all(o.predicted for o in runs) else None
+            left = [o.with_what_is_left() for o in runs]
+            print(passes.outlook(left, seconds, budget, hasattr(experiment.cells, "prepare")))
+            return code
+        plan.require_extra(experiment.cells)
         summary = schedule.run(
             experiment,
             cells,
@@ -151,17 +190,21 @@ def _draw(experiment: plan.Experiment, folder: Path, results: rows.Results) -> b
     return True
 
 
-def _show_plan(module: ModuleType, cells: Sequence[plan.Cell], budget: float | None) -> int:
-    predict = getattr(module, "predict", None)
-    predictions = [predict(cell.config) for cell in cells] if predict else None
-    console, table = Console(), display.dry_table(cells, predictions)
+def _show_plan(outlooks: Sequence[preview.Outlook], notes: Sequence[str], folder: Path, device: Device) -> int:
+    cells, predictions = [o.cell for o in outlooks], [o.predicted for o in outlooks]
+    noted = [prediction | {"": o.note} for prediction, o in zip(predictions, outlooks, strict=True)]
+    console, table = Console(), display.dry_table(cells, noted)
     whole = Measurement.get(console, console.options.update(max_width=1000), table).maximum
     console.width = max(console.width, whole)  # a narrow terminal wraps lines; it must not cut numbers off
     console.print(table)
-    predicted = "; matmul FLOPs, bytes and seconds are predicted, and of one step" if predictions else ""
-    print(f"{len(cells)} cells{predicted}")
-    seconds = [prediction["seconds"] for prediction in predictions] if predictions else None
-    print(passes.outlook(cells, seconds, budget, hasattr(module, "prepare")))
+    for note in notes:
+        print(note)
+    predicted = "; matmul FLOPs, bytes and seconds are predicted, and of one step" if any(predictions) else ""
+    print(f"{len(cells)} cells; {folder} holds {sum(o.there > 0 for o in outlooks)} of them{predicted}")
+    if failed := sum(bool(o.ended) for o in outlooks):
+        print(f"{failed} did not end well there and are not tried again (--retry-failed does)")
+    if blocked := sum(bool(o.obstacle) for o in outlooks):
+        print(f"{blocked} cannot run on this {device.platform}, for the reason beside them")
     return 0
 
 

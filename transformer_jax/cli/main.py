@@ -11,7 +11,7 @@ from typing import Annotated, Union
 import tyro
 
 import configs
-from transformer_jax.cli import data, experiments, training
+from transformer_jax.cli import compare, data, experiments, training
 from transformer_jax.config import Config, ConfigError
 from transformer_jax.host.folders import FolderError
 from transformer_jax.lab.supervisor import WorkerError
@@ -21,6 +21,7 @@ COMMANDS = {
     "list": experiments.List,
     "experiment": experiments.Experiment,
     "report": experiments.Report,
+    "compare": compare.Compare,
     "train": training.Train,
     "evaluate": training.Evaluate,
     "generate": training.Generate,

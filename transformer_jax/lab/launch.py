@@ -42,7 +42,7 @@ class Launch(NamedTuple):
 def make_header(experiment: Experiment, cells: Sequence[Cell], given: Mapping, facts: dict, accept_stale: bool) -> dict:
     """All that the rows of a launch have in common, and an id made from it."""
     first = flatten(cells[0].config)
-    base = flatten(experiment.cells.BASE) | {key: first[key] for key in given}
+    base = flatten(experiment.base) | {key: first[key] for key in given}
     studies = dict.fromkeys(name for cell in cells for name in cell.studies)
     header = {
         "kind": "header",

@@ -3,8 +3,8 @@
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 from transformer_jax.config import SAMPLING, Config, ConfigError, canonical_json, flatten, nearest, with_overrides
 from transformer_jax.host.provenance import ROOT
+from transformer_jax.lab import axes
 from transformer_jax.lab.rows import NOT_IN_KEY
 from transformer_jax.lab.sweep import Override, chain, only, pin
 
@@ -25,6 +26,19 @@ class Experiment:
 
     name: str
     folder: Path
+    config: Config | None = None
+    """Whose model, task and train sections stand in the place of BASE's."""
+
+    @cached_property
+    def base(self) -> Config:
+        """What the studies' overrides change: BASE, or the given config with the experiment's own measure section.
+
+        Raises:
+          ConfigError: the two cannot be together.
+        """
+        if self.config is None:
+            return self.cells.BASE
+        return replace(self.cells.BASE, model=self.config.model, task=self.config.task, train=self.config.train)
 
     @cached_property
     def cells(self) -> ModuleType:
@@ -63,13 +77,13 @@ def find(name: str) -> Path:
     return FOLDER / name
 
 
-def load(name: str) -> Experiment:
-    """The experiment of that name; its files are read when they are asked for.
+def load(name: str, config: Config | None = None) -> Experiment:
+    """The experiment of that name, on the given config; its files are read when they are asked for.
 
     Raises:
       ConfigError: no such experiment; later, from `.cells` and `.report`: the file lacks a part or cannot be loaded.
     """
-    return Experiment(name, find(name))
+    return Experiment(name, find(name), config)
 
 
 class _FromSource(SourceFileLoader):
@@ -124,6 +138,9 @@ def plan(
     wanted: Mapping[str, Sequence[str]] | None = None,
     limit: int | None = None,
     note: Callable[[str], None] = lambda text: None,
+    *,
+    base: Config | None = None,
+    swept: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Cell]:
     """The cells of all studies, every config built and checked before any is run.
 
@@ -136,34 +153,62 @@ def plan(
       wanted: as `sweep.only` takes it.
       limit: the first so many cells alone.
       note: called with a sentence for people when cells are left out.
+      base: in the place of the experiment's BASE (`Experiment.base`); the studies are scaled to it (`axes.scaled`).
+      swept: a user's own values for axes of the studies, as `axes.values` takes them.
 
     Raises:
       ConfigError: an unknown key, axis or value, given values that cannot be, or no cell that can be with them.
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"--limit {limit}: must be at least 1")
-    given = dict(given or {})
-    studies = {name: pin(overrides, given) for name, overrides in cells.STUDIES.items()}
+    given, base = dict(given or {}), base or cells.BASE
+    studies = cells.STUDIES if base is cells.BASE else axes.scaled(cells.STUDIES, cells.BASE, base)
+    own = axes.values(swept or {}, studies, base)
+    studies = _varied(studies, given, own, base)
+    chosen = only(chain(*studies.values()), wanted or {})
+    strict = base is cells.BASE and not own and not _can_be(base, given)
     found: dict[str, Cell] = {}
-    impossible: list[ConfigError] = []
-    for overrides in only(chain(*studies.values()), wanted or {}):
+    impossible: list[tuple[Override, ConfigError]] = []
+    for overrides in chosen:
         try:
-            config = with_overrides(cells.BASE, given | overrides)
+            config = with_overrides(base, given | overrides)
         except ConfigError as error:
             where = " ".join(f"{key}={value}" for key, value in overrides.items())
-            impossible.append(ConfigError(f"{error} (in the cell {where})"))
-            if not _can_be(cells.BASE, given):
-                raise impossible[0] from None
+            impossible.append((overrides, ConfigError(f"{error} (in the cell {where})")))
+            if strict:
+                raise impossible[0][1] from None
             continue
         cell = _cell(config, overrides, [name for name, of_study in studies.items() if overrides in of_study])
         program = _program(config, given)
         found[program] = _merged(found[program], cell) if program in found else cell
     if not found:
-        raise impossible[0] if impossible else ConfigError("the experiment's studies are empty")
+        raise impossible[0][1] if impossible else ConfigError("the experiment's studies are empty")
+    if not wanted:
+        _require_each(own, found.values(), impossible)
     if impossible:
         count, are = ("1 cell", "is") if len(impossible) == 1 else (f"{len(impossible)} cells", "are")
-        note(f"{count} cannot be with these options and {are} left out: {impossible[0]}")
+        note(f"{count} cannot be with these options and {are} left out: {impossible[0][1]}")
     return list(found.values())[:limit]
+
+
+def _varied(studies: axes.Studies, given: Override, own: Mapping[str, Sequence], base: Config) -> axes.Studies:
+    """The studies with given keys pinned, and others swept over a user's own values."""
+    if both := given.keys() & own.keys():
+        key = min(both)
+        raise ConfigError(f"{key} is given by --{key.replace('_', '-')} and by --sweep: give one of them")
+    studies = {name: pin(overrides, given) for name, overrides in studies.items()}
+    return axes.replaced(studies, own, flatten(base) | given) if own else studies
+
+
+def _require_each(own: Mapping[str, Sequence], cells: Iterable[Cell], impossible: Sequence) -> None:
+    """Raises ConfigError where a value that a user asked for is in no cell, with the reason."""
+    cells = list(cells)
+    for key, values in own.items():
+        for value in values:
+            if not any(cell.overrides.get(key) == value for cell in cells):
+                reasons = (error for overrides, error in impossible if overrides.get(key) == value)
+                reason = next(reasons, f"no cell's mixer reads {key}")
+                raise ConfigError(f"--sweep {key.rpartition('.')[2]}={value}: {reason}")
 
 
 def _cell(config: Config, overrides: Override, studies: Sequence[str]) -> Cell:

@@ -12,6 +12,7 @@ from transformer_jax.host.folders import FolderError, locked
 from transformer_jax.host.signals import stop_signals
 from transformer_jax.lab import rows
 from transformer_jax.lab.display import View
+from transformer_jax.lab.joining import Statuses, held
 from transformer_jax.lab.launch import Launch, make_header, rule_digests
 from transformer_jax.lab.passes import Clock, Passes
 from transformer_jax.lab.plan import Cell, Experiment
@@ -19,8 +20,6 @@ from transformer_jax.lab.sampling import TIMEOUT_SECONDS, Sampling
 from transformer_jax.lab.supervisor import Stopped, Worker
 
 NOT_ENDED = {"passes": None, "budget_seconds": 0.0}
-
-Statuses = dict[tuple[str, int], str]  # by (identity of the cell, round)
 
 
 class Summary(NamedTuple):
@@ -122,41 +121,13 @@ def _open(folder: Path, header: dict, key: str) -> tuple[Statuses, list[str], di
     Returns:
       the statuses of its rows, the reader's notes, and how a clock ended the run of this plan, where one did.
     """
-    results = rows.read(folder) if (folder / rows.FILE).exists() else rows.Results([], [], [])
-    for row_header in _headers_of_rows(results):
-        if (held_name := row_header.get("experiment")) != header["experiment"]:
-            raise FolderError(f"{folder} holds the experiment {held_name}: choose another --out")
-    held = rows.current(rows.Results([*results.headers, header], results.rows, results.notes))
-    for row_header in _headers_of_rows(held):
-        rows.refuse_mix(row_header, header)
-        _refuse_other_base(folder, row_header, header)
-    endings = [h["ended"] for h in results.headers if h.get("ended", {}).get("plan") == key]
+    statuses, notes, headers = held(folder, header)
+    endings = [h["ended"] for h in headers if h.get("ended", {}).get("plan") == key]
     if endings:
         header["ended"] = endings[-1]
-    if not results.headers or results.headers[-1]["id"] != header["id"]:
+    if not headers or headers[-1]["id"] != header["id"]:
         rows.append(folder / rows.FILE, header)
-    by_id = {h["id"]: h for h in held.headers}
-    statuses = {(rows.identity(r, by_id[r["header"]]), r["round"]): r["status"] for r in held.rows}
-    return statuses, held.notes, endings[-1] if endings else NOT_ENDED
-
-
-def _headers_of_rows(results: rows.Results) -> list[dict]:
-    used = {row["header"] for row in results.rows}
-    return [header for header in results.headers if header["id"] in used]
-
-
-def _refuse_other_base(folder: Path, one: dict, other: dict) -> None:
-    swept = {key for header in (one, other) for override in _overrides(header) for key in override}
-    for key in one["base"].keys() - swept - set(rows.NOT_IN_KEY):
-        if one["base"][key] != other["base"].get(key):
-            raise FolderError(
-                f"{folder} holds cells with {key}={one['base'][key]}, this run has {other['base'].get(key)}:"
-                " choose another --out"
-            )
-
-
-def _overrides(header: dict) -> list[dict]:
-    return [override for of_study in header.get("studies", {}).values() for override in of_study]
+    return statuses, notes, endings[-1] if endings else NOT_ENDED
 
 
 def _data(experiment: Experiment, cells: Sequence[Cell], worker: Worker) -> dict[str, dict[str, str]]:

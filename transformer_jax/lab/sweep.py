@@ -66,7 +66,9 @@ def only(overrides: Sequence[Override], wanted: Mapping[str, Sequence[str]]) -> 
         for text in texts:
             if not any(_reads_as(text, value) for value in values):
                 known = ", ".join(str(value) for value in values)
-                raise ConfigError(f"the sweep has no {name}={text}: {key} takes {known}")
+                raise ConfigError(
+                    f"the sweep has no {name}={text}: {key} takes {known} (--sweep {name}={text} measures other values)"
+                )
         kept = [o for o in kept if key in o and any(_reads_as(text, o[key]) for text in texts)]
     if wanted and not kept:
         choice = " ".join(f"{name}={','.join(texts)}" for name, texts in wanted.items())
@@ -74,13 +76,13 @@ def only(overrides: Sequence[Override], wanted: Mapping[str, Sequence[str]]) -> 
     return kept
 
 
-def parse_only(texts: Sequence[str]) -> dict[str, list[str]]:
-    """["seq_len=64,128"] -> {"seq_len": ["64", "128"]}; anything else raises ConfigError."""
+def parse(option: str, texts: Sequence[str]) -> dict[str, list[str]]:
+    """["seq_len=64,128"] -> {"seq_len": ["64", "128"]}; anything else raises ConfigError, which names the option."""
     wanted: dict[str, list[str]] = {}
     for text in texts:
         name, equals, values = text.partition("=")
         if not (name and equals) or not all(values.split(",")):
-            raise ConfigError(f"--only takes axis=value,value ..., not {text!r}")
+            raise ConfigError(f"{option} takes axis=value,value ..., not {text!r}")
         wanted.setdefault(name.replace("-", "_"), []).extend(values.split(","))
     return wanted
 

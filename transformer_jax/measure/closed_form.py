@@ -41,6 +41,13 @@ def implementation(work: Work) -> str | None:
     return record(model).implementation(form(model), *sizes, model.dtype, model.causal)
 
 
+def refusal(work: Work) -> str | None:
+    """Why the implementation that the config names cannot run on this platform; None: it can."""
+    model = work.config.model
+    sizes = work.batch_size, work.steps, work.context
+    return record(model).refusal(form(model), *sizes, model.dtype, model.causal)
+
+
 def _flops(work: Work, level: Level) -> tuple[int, int]:
     """Forward and backward FLOPs of one sequence."""
     model, shape, steps = work.config.model, work.shape, work.steps

@@ -1,6 +1,6 @@
 """What a cell will cost before anything is compiled: a plan's table and the time that is left."""
 
-from transformer_jax.measure.closed_form import implementation, matmul_flops, num_params, record
+from transformer_jax.measure.closed_form import implementation, matmul_flops, num_params, record, refusal
 from transformer_jax.measure.work import Work
 
 # A rough model of a small CPU, good to a factor of a few: the time left is scaled by what was measured so far.
@@ -10,14 +10,18 @@ SECONDS_PER_SCAN_TRIP = 4e-6
 SECONDS_PER_CALL = 1e-4
 
 
-def predict(work: Work) -> dict[str, float]:
-    """FLOPs (matmul, closed form), bytes of memory and seconds of one step of the work's program."""
+def predict(work: Work) -> dict[str, float | str]:
+    """FLOPs (matmul, closed form), bytes of memory and seconds of one step of the work's program.
+
+    Where it cannot run on this platform also the `refusal`, a text that says why.
+    """
     flops, stored = matmul_flops(work), _bytes(work)
     trips = work.steps if record(work.config.model).step_by_step or work.phase == "decode" else 0
     passes = 2 if work.phase == "train" else 1
     seconds = flops / FLOPS_PER_SECOND + stored / BYTES_PER_SECOND
     seconds += passes * _depth(work) * trips * SECONDS_PER_SCAN_TRIP + SECONDS_PER_CALL
-    return {"flops": flops, "bytes": stored, "seconds": seconds}
+    reason = refusal(work)
+    return {"flops": flops, "bytes": stored, "seconds": seconds} | ({"refusal": reason} if reason else {})
 
 
 def _depth(work: Work) -> int:

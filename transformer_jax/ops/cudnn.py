@@ -17,6 +17,15 @@ def packed(projection, weights):
     return jnp.concatenate([part.ravel() for part in parts])
 
 
+def refusal(*dtypes) -> str | None:
+    """Why `lstm_cudnn` cannot run here on arrays of these types; None: it can."""
+    if platform() != "gpu" or not hasattr(rnn.gpu_rnn, "compute_rnn_workspace_reserve_space_sizes"):
+        return f"lstm_cudnn needs an NVIDIA GPU and JAX's CUDA plugin; this is {platform()}"
+    if set(map(jnp.dtype, dtypes)) != {jnp.dtype(jnp.float32)}:
+        return f"cuDNN's LSTM in JAX reads float32 only, not {sorted(map(str, dtypes))}"
+    return None
+
+
 def lstm_cudnn(inputs_BxTxD, projection, weights, carry):
     """`project_and_recur("lstm", ...)` by cuDNN: projection (kernel_Dx4R, bias_4R), weights (w_Rx4R,), carry (h, c).
 
@@ -27,11 +36,9 @@ def lstm_cudnn(inputs_BxTxD, projection, weights, carry):
       ValueError: it is not traced for an NVIDIA GPU, or there is none (JAX asks cuDNN for sizes while it traces, so
         that this cannot be lowered elsewhere), or an array is not float32.
     """
-    if platform() != "gpu" or not hasattr(rnn.gpu_rnn, "compute_rnn_workspace_reserve_space_sizes"):
-        raise ValueError(f"lstm_cudnn needs an NVIDIA GPU and JAX's CUDA plugin; this is {platform()}")
     dtypes = {array.dtype for array in jax.tree.leaves((inputs_BxTxD, projection, weights, carry))}
-    if dtypes != {jnp.dtype(jnp.float32)}:
-        raise ValueError(f"cuDNN's LSTM in JAX reads float32 only, not {sorted(map(str, dtypes))}")
+    if reason := refusal(*dtypes):
+        raise ValueError(reason)
     B, T, D = inputs_BxTxD.shape
     h_BxTxR, *last = rnn.lstm(
         inputs_BxTxD,

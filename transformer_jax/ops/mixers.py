@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Protocol
 import jax
 import jax.numpy as jnp
 
-from transformer_jax.ops.attention import ATTENTION, choose
+from transformer_jax.ops import cudnn
+from transformer_jax.ops.attention import ATTENTION, choose, refusal
 from transformer_jax.ops.blockwise import visited_scores
 from transformer_jax.ops.recurrence import RECURRENCE, initial_carry, named
 
@@ -38,6 +39,9 @@ class Mixer(Protocol):
 
     def implementation(self, form: str, batch_size: int, steps: int, context: int, dtype, causal: bool) -> str | None:
         """Which implementation runs on this platform where `form` is asked for; None: there is nothing to choose."""
+
+    def refusal(self, form: str, batch_size: int, steps: int, context: int, dtype, causal: bool) -> str | None:
+        """Why `form` cannot run on this platform; None: it can."""
 
     def flops(self, implementation: str | None, steps: int, context: int, causal: bool) -> tuple[int, int]:
         """Matrix FLOPs, forward and backward, of what touches more than one time step."""
@@ -79,11 +83,16 @@ class Attention:
         """One step over a longer context is decoding, which has a form of its own, whatever is asked for."""
         if steps == 1 < context:
             return "next_step"
-        if form != "auto":
-            return form
+        return form if form != "auto" else choose(*self._shapes(batch_size, steps, context, dtype), causal=causal)
+
+    def refusal(self, form: str, batch_size: int, steps: int, context: int, dtype, causal: bool) -> str | None:
+        name = self.implementation(form, batch_size, steps, context, dtype, causal)
+        return refusal(name, *self._shapes(batch_size, steps, context, dtype), causal=causal)
+
+    def _shapes(self, batch_size: int, steps: int, context: int, dtype) -> tuple[jax.ShapeDtypeStruct, ...]:
         q = jax.ShapeDtypeStruct((batch_size, steps, self.num_heads, self.head_dim), jnp.dtype(dtype))
         k = jax.ShapeDtypeStruct((batch_size, context, self.num_kv_heads, self.head_dim), jnp.dtype(dtype))
-        return choose(q, k, causal=causal)
+        return q, k
 
     def flops(self, implementation: str, steps: int, context: int, causal: bool) -> tuple[int, int]:
         one_pass = 2 * self.width  # one matmul, per score
@@ -133,6 +142,9 @@ class Recurrent:
 
     def implementation(self, form: str, batch_size: int, steps: int, context: int, dtype, causal: bool) -> None:
         return None
+
+    def refusal(self, form: str, batch_size: int, steps: int, context: int, dtype, causal: bool) -> str | None:
+        return cudnn.refusal(dtype) if form == "cudnn" else None
 
     def flops(self, implementation: None, steps: int, context: int, causal: bool) -> tuple[int, int]:
         recurrent = 2 * steps * sum(math.prod(shape) for shape in self._shapes() if len(shape) == 2)

@@ -1,0 +1,73 @@
+"""`compare`: result folders of one experiment beside each other."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from transformer_jax.config import ConfigError
+from transformer_jax.host.folders import FolderError
+from transformer_jax.report.tables import shown
+
+LINES = 12
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Compare result folders of one experiment (two commits, machines, jax versions): BEFORE AFTER [MORE ...].
+
+    Each is compared with the first, cell by cell, and a page is written. The exit code is 0 whatever is found, but for
+    --fail-above.
+    """
+
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    """BEFORE, AFTER, and more to compare with BEFORE."""
+    out: Path | None = None
+    """The page; None: compare_AFTER.html in BEFORE."""
+    fail_above: float | None = None
+    """End with code 1 where a cell's time is more than this times that in BEFORE, with its whole interval (1.1)."""
+
+    def run(self, overrides: dict[str, list[str]]) -> int:
+        if len(self.folders) < 2:
+            raise ConfigError("compare needs two folders or more: python run.py compare BEFORE AFTER")
+        if self.fail_above is not None and not 0 < self.fail_above < math.inf:
+            raise ConfigError(f"--fail-above {self.fail_above}: must be positive and finite, as 1.1 is")
+        for folder in self.folders:
+            if folder.is_file():
+                raise FolderError(f"{folder} is a file, not the folder of an experiment")
+        from transformer_jax.lab import compare
+        from transformer_jax.report.page import write_page
+
+        path = self.out or self.folders[0] / f"compare_{'_'.join(f.resolve().name for f in self.folders[1:])}.html"
+        if path.is_dir():
+            raise FolderError(f"{path} is a folder: --out names the page, as in {path / 'compare.html'}")
+        sides = compare.read(self.folders)
+        found = [compare.compare(sides[0], side) for side in sides[1:]]
+        facts = [(side.name, {k: v for k, v in side.header.items() if k not in ("kind", "studies")}) for side in sides]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_page(path, compare.report(sides, found), facts=facts)
+        slow = []
+        for one in found:
+            _print(sides[0].name, one)
+            slow += one.slower_than(self.fail_above) if self.fail_above is not None else []
+        for cell in slow:
+            print(f"above {self.fail_above:g}: {cell.label}  {shown(cell.ratio)}")
+        print(path)
+        return 1 if slow else 0
+
+
+def _print(before: str, one) -> None:
+    """The cells that differ, the farthest from 1 first, and how many there are of each verdict."""
+    differing = [cell for cell in one.shared if cell.verdict not in ("about equal", "equal", "undecided", "ok")]
+    differing.sort(key=lambda cell: -abs(math.log(cell.ratio.value)) if cell.ratio.n else -math.inf)
+    print(f"{one.name} over {before}")
+    lines = [(cell.label, shown(cell.ratio) if cell.ratio.n else "", cell.verdict) for cell in differing[:LINES]]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  " + "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+    if len(differing) > LINES:
+        print(f"  and {len(differing) - LINES} more that differ")
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in one.counts.most_common())
+    alone = f"{len(one.only[0])} only in {before}, {len(one.only[1])} only in {one.name}"
+    print(f"{len(one.shared)} common cells: {counts or 'none'}; {alone}")
