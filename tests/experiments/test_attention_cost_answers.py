@@ -91,7 +91,7 @@ def test_the_longest_length_heads_depth_and_the_next_token_are_those_of_the_laws
     assert longest.verdict == "slower"
     assert heads.text.startswith("16 heads instead of 1 take attention of fixed width 1.0")
     assert "attention with heads of fixed width 16.0 times" in heads.text
-    assert "8 blocks instead of 1 take attention" in depth.text and depth.verdict == "in proportion"
+    assert "8 blocks instead of 1 take attention" in depth.text and depth.verdict == "about in proportion"
     assert token.text.startswith("After 4,096 tokens instead of 64, one more takes attention")
     assert token.verdict == "slower / about equal"
 
@@ -155,7 +155,7 @@ def test_a_noisy_run_concludes_or_is_bounded_and_agrees_with_its_figure(noisy_ro
     assert verdicts[2] == "bounded" and "from T = 512 on at the latest" in answers[2].text
     assert "crosses lstm below 512" in render(report.figures[0])[0] and "undecided" not in verdicts
     assert "0.611 to 1.02 times with equal training FLOPs" in answers[3].text  # open, and between which bounds
-    assert verdicts[4] == "slower" and verdicts[5] == "in proportion"
+    assert verdicts[4] == "slower" and verdicts[5] == "about in proportion"
 
 
 def swept(**axes):

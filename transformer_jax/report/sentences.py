@@ -121,5 +121,5 @@ def in_proportion(line: Mapping) -> str:
     exponent = Estimate(*ends, line["time"].n)
     word = growth_word(exponent)
     if word in ("about linear", "undecided"):
-        return {"about linear": "in proportion"}.get(word, word)
+        return {"about linear": "about in proportion"}.get(word, word)
     return "less than in proportion" if exponent.high < 1 else "more than in proportion" if exponent.low > 1 else word

@@ -49,7 +49,7 @@ def shown(value) -> str:
     """A value as a reader wants it: few digits, thousands apart, a dash for nothing, an estimate with its interval."""
     if isinstance(value, Estimate):
         if value.n == 0:
-            return "not measured"
+            return "no estimate"
         if isnan(value.value):
             if 0 < value.low and value.high < inf:
                 return f"between {shown(value.low)} and {shown(value.high)}"
