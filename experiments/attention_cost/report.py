@@ -4,6 +4,7 @@ from math import isfinite
 
 from transformer_jax.config import MIXERS
 from transformer_jax.intervals import verdict
+from transformer_jax.report import sentences
 from transformer_jax.report.findings import Finding, Report, conditions, notes, undrawn
 from transformer_jax.report.plots import lines
 from transformer_jax.report.points import (
@@ -19,19 +20,9 @@ from transformer_jax.report.points import (
     shared,
     values,
 )  # fmt: skip
-from transformer_jax.report.sentences import (
-    growing,
-    in_proportion,
-    mixer_of,
-    named,
-    passing,
-    rising,
-    times,
-    unanswered,
-    words,
-)  # fmt: skip
+from transformer_jax.report.sentences import in_proportion, rising
 from transformer_jax.report.tables import grid, table
-from transformer_jax.report.variants import preferred, variants
+from transformer_jax.report.variants import joined, preferred, variants
 
 T, TIME, PLACE, LEVELS = "seq_len", "step_seconds", ("level", "phase", "matching"), ("op", "block", "model")
 QUANTITIES = {"time": (TIME, "round"), "FLOPs": ("flops", None), "memory": ("memory_bytes", None)}
@@ -70,10 +61,12 @@ def report(rows: Rows) -> Report:
              for key, part in groups(select(length, status="ok"), *place, T).items()}  # fmt: skip
     train = select(length, phase="train", matching="width")
     shares = relative(select(train, level=LEVELS[:2]), "part_seconds", select(train, level="model"), (T, "contender"))
-    programs, figures = _programs(costs), _figures(length, parts, crossings, _programs(costs))
+    programs = _contenders([row | {"form": row.get("implementation") or row["model.attention"]}
+                            for row in select(costs, study="implementations", mixer="attention")])  # fmt: skip
+    figures = _figures(length, parts, crossings, programs)
     answers = _answers(growths, crossings, versus, changes)
-    told = [e for found in (versus, forms, twins) for line in found.values() for e in line.values()]
-    told += [line["time"] for line in changes.values()]
+    ratios = [e for found in (versus, forms, twins) for line in found.values() for e in line.values()]
+    ratios += [line["time"] for line in changes.values()]
     missing = [study for study in ("length", "matching", *AXES, "implementations", "twins")
                if not select(rows, study=study)]  # fmt: skip
     at = {key: {f"T* in {name}": found.at for name, found in line.items()} for key, line in crossings.items()}
@@ -81,7 +74,7 @@ def report(rows: Rows) -> Report:
         question="What does attention cost against a recurrence?",
         setting=_setting(length),
         answers=answers,
-        notes=notes(answers, sum(estimate.n > 0 for estimate in told), "attention_cost"),
+        notes=notes(answers, sum(estimate.n > 0 for estimate in ratios), "attention_cost"),
         figures=figures,
         tables=(
             grid("Exponents of T, and time as a + bT + cT²", ("quantity", *place), growths),
@@ -109,8 +102,8 @@ def _with_costs(row: dict, peak: float | None) -> dict:
     level, phase, matching = (row[f"measure.{name}"] for name in PLACE)
     also = "" if matching == "width" else SHARED[matching]
     return row | {
-        "place": _joined(level, phase, also),
-        "where": _joined(WHERE[level], STEP[phase], also),
+        "place": joined(level, phase, also),
+        "where": joined(WHERE[level], STEP[phase], also),
         "form": row["model.mixer"] if form == "auto" else f"{row['model.mixer']} ({form})",
         "at": "every T" if row["measure.phase"] == "decode" else row["task.seq_len"],
         "flops": row.get("jaxpr_flops") or closed,
@@ -126,19 +119,7 @@ def _contenders(rows: Rows, axes: tuple = ()) -> list[dict]:
     if axes == HEADS["head_dim"]:
         rows = [row | {"model.head_dim": row["model.head_dim"] or row["model.d_model"] // row["model.num_heads"]}
                 for row in rows]  # fmt: skip
-    rows = variants(rows, ("mixer", "attention", "recurrence", T, *axes))
-    return [row | {"contender": _joined(row["form"], row["own"], row["variant"])} for row in rows]
-
-
-def _programs(costs: Rows) -> list[dict]:
-    """Attention by the implementation that ran, or that was asked for where it failed."""
-    rows = _contenders(select(costs, study="implementations"))
-    ran = [row.get("implementation") or row["model.attention"] for row in rows]
-    return [row | {"contender": _joined(form, row["own"], row["variant"])} for row, form in zip(rows, ran, strict=True)]
-
-
-def _joined(*parts: str) -> str:
-    return ", ".join(filter(None, parts))
+    return variants(rows, ("mixer", "attention", "recurrence", T, *axes), "form")
 
 
 def _versus(length: Rows) -> tuple[dict[tuple, dict], dict[tuple, dict]]:
@@ -177,12 +158,12 @@ def _answers(growths: dict, crossings: dict, versus: dict, changes: dict) -> lis
 
 
 def _growing(question: str, growths: dict, mixers: list[str]) -> Finding:
-    there = [key for name, *key in growths if name == "time" and mixer_of(key[-1]) in mixers]
+    there = [key for name, *key in growths if name == "time" and sentences.mixer_of(key[-1]) in mixers]
     lead = preferred(there, ALONE, ["train"], ["width"], ["attention", "lstm"])
     if lead is None:
-        return unanswered(question, f"two lengths of {' or '.join(mixers)}")
+        return sentences.unanswered(question, f"two lengths of {' or '.join(mixers)}")
     same = {name: growths[name, *lead] for name in QUANTITIES if (name, *lead) in growths}
-    return growing(question, named(lead[-1]), same, f" ({STEP[lead[1]]}, {WHERE[lead[0]]})",
+    return sentences.growing(question, sentences.named(lead[-1]), same, f" ({STEP[lead[1]]}, {WHERE[lead[0]]})",
                    mixers == ["attention"])  # fmt: skip
 
 
@@ -190,12 +171,12 @@ def _crossing(question: str, crossings: dict, versus: dict) -> Finding:
     there = [key for key, line in crossings.items() if line["time"].at.n]
     lead = preferred(there, WHOLE, ["train"], ["width"], ["attention"], ["lstm"])
     if lead is None:
-        return unanswered(question, "two lengths that attention and a recurrence share")
+        return sentences.unanswered(question, "two lengths that attention and a recurrence share")
     (level, phase, matching, mine, other), lengths, line = lead, list(versus[lead]), crossings[lead]
-    phrase, word = passing(line["time"], lengths)
-    text = f"{mine}'s {STEP[phase]} takes longer than {named(other)}'s with {SHARED[matching]} {phrase}"
+    phrase, word = sentences.passing(line["time"], lengths)
+    text = f"{mine}'s {STEP[phase]} takes longer than {sentences.named(other)}'s with {SHARED[matching]} {phrase}"
     if line["FLOPs"].at.n:
-        text += f"; it needs more FLOPs {passing(line['FLOPs'], lengths)[0]}"
+        text += f"; it needs more FLOPs {sentences.passing(line['FLOPs'], lengths)[0]}"
     found = {f"T* in {name}, {WHERE[level]}": crossing.at for name, crossing in line.items() if crossing.at.n}
     alone = crossings.get(("op", *lead[1:]))
     found |= {"T* in time, the op alone": alone["time"].at} if alone and level != "op" else {}
@@ -205,16 +186,16 @@ def _crossing(question: str, crossings: dict, versus: dict) -> Finding:
 def _longest(question: str, versus: dict) -> Finding:
     lead = preferred(versus, WHOLE, ["train"], ["width"], ["attention"], ["lstm"])
     if lead is None:
-        return unanswered(question, "a length that attention and a recurrence share")
+        return sentences.unanswered(question, "a length that attention and a recurrence share")
     level, phase, _, mine, other = lead
     lines = {name: versus.get((level, phase, name, mine, other)) for name in SHARED}
     found = {name: (list(line)[-1], list(line.values())[-1]) for name, line in lines.items() if line}
     longest = max(t for t, _ in found.values())
-    text = [f"{times(e)} {{}}with {SHARED[name]}{'' if t == longest else f' (T = {t:,})'}"
+    text = [f"{sentences.times(e)} {{}}with {SHARED[name]}{'' if t == longest else f' (T = {t:,})'}"
             for name, (t, e) in found.items()]  # fmt: skip
-    text = ", ".join(text).format(f"{named(other)}'s time ", *[""] * 2)
+    text = ", ".join(text).format(f"{sentences.named(other)}'s time ", *[""] * 2)
     numbers = {f"{SHARED[name]}, T = {t:,}": estimate for name, (t, estimate) in found.items()}
-    word = words(map(verdict, numbers.values()))
+    word = sentences.verdicts(map(verdict, numbers.values()))
     text = f"At T = {longest:,} {mine} takes {text} ({STEP[phase]}, {WHERE[level]})."
     return Finding(question, text, numbers, judge=verdict, word=word)
 
@@ -225,10 +206,10 @@ def _ends(changes: dict, study: str, how: str = "") -> tuple[dict, str]:
     lengths = sorted({key[-1] for key in there}, key=lambda t: -t if isinstance(t, int) else 0)
     lead = preferred(there, [study], ALONE if study in HEADS else WHOLE, ["train"], ["width"], ["attention"], lengths)
     near = [key[4] for key in there if lead and (*key[:4], key[5]) == (*lead[:4], lead[5])]
-    second = preferred([(who,) for who in near if mixer_of(who) != mixer_of(lead[4])], ["lstm"])
+    second = preferred([(who,) for who in near if sentences.mixer_of(who) != sentences.mixer_of(lead[4])], ["lstm"])
     chosen = [lead[4], *(second or ())] if lead else []
     at = f" ({STEP[lead[2]]}, {WHERE[lead[1]]}, T = {lead[5]:,})" if lead and isinstance(lead[5], int) else ""
-    return {f"{named(who)} {how}".strip(): changes[(*lead[:4], who, lead[5])] for who in chosen}, at
+    return {f"{sentences.named(who)} {how}".strip(): changes[(*lead[:4], who, lead[5])] for who in chosen}, at
 
 
 def _setting(length: Rows) -> str:

@@ -143,7 +143,8 @@ def undrawn(rows: Rows, figures: Sequence[Figure | None]) -> Table:
     cells = [cell for cell in merge([row for row in rows if row.get("key") not in keys]) if cell["status"] == "ok"]
     same = shared(cells) if len(cells) > 1 else {}
     columns = list(dict.fromkeys(c for cell in cells for c in cell if "." in c and c not in same))
-    found = tuple(tuple(cell.get(c) for c in (*columns, "step_seconds_median")) for cell in cells)
+    times = [cell.get("step_seconds_median", cell.get("step_seconds")) for cell in cells]
+    found = tuple((*(cell.get(c) for c in columns), time) for cell, time in zip(cells, times, strict=True))
     title = f"Measured, and in no figure ({len(cells)})"
     return Table(title, (*(c.rpartition(".")[2] for c in columns), "seconds"), found)
 

@@ -90,7 +90,7 @@ def growing(question: str, who: str, lines: Mapping[str, Mapping], where: str = 
     return Finding(question, text + ".", estimates, word=growth_word(line["exponent"]))
 
 
-def words(found: Iterable[str]) -> str:
+def verdicts(found: Iterable[str]) -> str:
     """The verdicts of several numbers, in their order; one where all agree."""
     found = list(found)
     return " / ".join(found if len(set(found)) > 1 else found[:1])
@@ -110,7 +110,7 @@ def rising(question: str, lines: Mapping[str, Mapping], what: str, where: str = 
         text.append(f"{who} {times(line['time'])}" if span == before else f"{span} {who} {times(line['time'])} as long")
         before = span
     estimates = {f"{who}, {shown(line['first'])} to {shown(line['last'])}": line["time"] for who, line in lines.items()}
-    word = words(map(judge, lines.values()))
+    word = verdicts(map(judge, lines.values()))
     return Finding(question, f"{'; '.join(text)}{where}.", estimates, word=word)
 
 

@@ -15,8 +15,15 @@ def preferred(found: Iterable[tuple], *orders: Sequence) -> tuple | None:
     return min(found, key=place, default=None)
 
 
-def variants(rows: Rows, axes: Iterable[str]) -> list[dict]:
+def joined(*parts: str) -> str:
+    """Those that are not empty, in one name."""
+    return ", ".join(filter(None, parts))
+
+
+def variants(rows: Rows, axes: Iterable[str], name: str) -> list[dict]:
     """The rows with `variant` and `own`: in which columns of the config, none of them in `axes`, they differ.
+
+    `contender` is what stands in the column `name` and both of these.
 
     `variant` has those that every mixer reads, `own` those whose meaning depends on the mixer. A key that its mixer
     ignores becomes None, so that rows that differ in nothing else are one comparison; `model.position` becomes what the
@@ -34,12 +41,11 @@ def variants(rows: Rows, axes: Iterable[str]) -> list[dict]:
     differ = dict.fromkeys(c for (c, _), found in seen.items() if len(found) > 1)
 
     def text(row: dict, columns: Iterable[str]) -> str:
-        return ", ".join(f"{c.rpartition('.')[2]} {row[c]}" for c in columns if row.get(c) is not None)
+        return joined(*(f"{c.rpartition('.')[2]} {row[c]}" for c in columns if row.get(c) is not None))
 
-    shared = [c for c in differ if c not in dependent]
-    return [
-        row | {"variant": text(row, shared), "own": text(row, [c for c in differ if c in dependent])} for row in rows
-    ]
+    own, shared = ([c for c in differ if (c in dependent) == mine] for mine in (True, False))
+    rows = [row | {"variant": text(row, shared), "own": text(row, own)} for row in rows]
+    return [row | {"contender": joined(row[name], row["own"], row["variant"])} for row in rows]
 
 
 def _as_read(row: dict, read: Iterable[str]) -> dict:
