@@ -150,7 +150,24 @@ def test_lengths_may_come_in_any_order():
 def test_quadratic_is_claimed_only_if_the_whole_interval_is():
     assert intervals.growth_word(Estimate(1.95, 1.81, 2.09, 5)) == "quadratic"
     assert intervals.growth_word(Estimate(1.95, 1.80, 2.10, 5)) == "undecided"
-    assert intervals.growth_word(intervals.slope(T, T**1.5)) == "below 1.8"
+    assert intervals.growth_word(intervals.slope(T, T**1.5)) == "between linear and quadratic"
+    words = {(0.9, 1.1): "about linear", (0.7, 0.79): "below linear", (0.5, 1.3): "below quadratic"}
+    assert all(intervals.growth_word(Estimate(1, *ends, 5)) == word for ends, word in words.items())
+
+
+def test_bic_prefers_the_planted_law_and_the_share_of_the_square_is_covered():
+    factors = noise(np.random.default_rng(11), 6, len(T), simulations=300)
+    terms = 1e-6 * T + 4e-9 * T**2
+    truth = 4e-9 * T[-1] ** 2 / terms[-1]
+    fitted = [intervals.polynomial(T, terms * f) for f in factors]
+    assert covered([p.share for p in fitted], truth) >= LEAST_COVERAGE
+    assert all(0 <= p.share.low <= p.share.value <= p.share.high <= 1 for p in fitted)
+    powers = [intervals.polynomial(T, 1e-8 * T**1.5 * f) for f in factors]
+    assert np.mean([p.bic > 0 for p in fitted]) > 0.8 and np.mean([p.bic < 0 for p in powers]) > 0.8
+    once = intervals.polynomial(T, (terms * factors[0])[:1])
+    assert np.isnan(once.bic) and np.isinf(once.share.high)
+    counted = intervals.polynomial(T, terms)
+    assert counted.share.low == counted.share.high == pytest.approx(truth) and np.isnan(counted.bic)
 
 
 def test_crossover_of_flops_lies_at_two_d():

@@ -20,7 +20,7 @@ import numpy as np
 # scipy is imported where it is used: it takes half a second to load, and a clock has no need of it
 
 CONFIDENCE, SIGNED_RANK_ROUNDS, QUADRATIC_SLOPE = 0.95, 8, 1.8
-ABOUT_EQUAL = (0.8, 1.25)
+ABOUT_EQUAL, ABOUT_LINEAR = (0.8, 1.25), 0.2
 
 
 class Estimate(NamedTuple):
@@ -40,6 +40,8 @@ class Polynomial(NamedTuple):
     """cost = a + b T + c T^2, all non-negative; T is the longest length of the fit.
 
     error: the largest relative distance of the fit from the centre of the rounds, over the lengths of the fit.
+    share: what c T^2 contributes at the longest length, of the sum.
+    bic: by how much BIC prefers it to a pure power of T; negative where it prefers the power, nan where that is open.
     """
 
     a: Estimate
@@ -47,6 +49,8 @@ class Polynomial(NamedTuple):
     c: Estimate
     T: float
     error: float
+    share: Estimate
+    bic: float
 
     def __call__(self, T):
         """The fitted cost at the lengths T."""
@@ -168,10 +172,16 @@ def local_slopes(T, samples_RxT) -> list[Estimate]:
 
 
 def growth_word(slope: Estimate) -> str:
-    """What an exponent may be called: "quadratic" only where its whole interval lies above 1.8."""
+    """What an exponent may be called by its whole interval: "quadratic" only where that lies above 1.8."""
     if slope.low > QUADRATIC_SLOPE:
         return "quadratic"
-    return f"below {QUADRATIC_SLOPE}" if slope.high <= QUADRATIC_SLOPE else "undecided"
+    if slope.high > QUADRATIC_SLOPE:
+        return "undecided"
+    if slope.high < 1 - ABOUT_LINEAR:
+        return "below linear"
+    if slope.low >= 1 - ABOUT_LINEAR and slope.high <= 1 + ABOUT_LINEAR:
+        return "about linear"
+    return "between linear and quadratic" if slope.low > 1 else "below quadratic"
 
 
 def polynomial(T, samples_RxT) -> Polynomial:
@@ -185,17 +195,34 @@ def polynomial(T, samples_RxT) -> Polynomial:
     if len(T) < 3:
         raise ValueError(f"a + b T + c T^2 needs three lengths, got {len(T)}")
     basis, centre = (T[:, None] / T[-1]) ** np.arange(3), np.exp(interval(np.log(y))[0])
-    low = high = value = _nonnegative(basis, centre)
-    fit = basis @ value
+    value = _nonnegative(basis, centre)
+    fit, total = basis @ value, value.sum()
+    low = high = value = np.append(value, value[2] / total)
     if len(y) == 1 and np.ndim(samples_RxT) > 1:
-        low, high = np.zeros(3), np.full(3, np.inf)
+        low, high = np.zeros(4), np.full(4, np.inf)
     elif len(y) > 1:
         steps = np.linalg.lstsq(basis / fit[:, None], np.log(y / fit).T, rcond=None)[0].T
-        _, low, high = interval(value + steps)
+        of_share = (steps[:, 2] - value[3] * steps.sum(1)) / total
+        _, low, high = interval(value + np.column_stack([steps, of_share]))
         low, high = np.clip(np.minimum(low, value), 0, None), np.maximum(high, value)
-    rows = np.stack([value, low, high], axis=1) * T[-1] ** -np.arange(3.0)[:, None]
+        high[3] = min(high[3], 1.0)
+    a, b, c, share = np.stack([value, low, high], axis=1) * T[-1] ** -np.array([0.0, 1.0, 2.0, 0.0])[:, None]
     error = np.expm1(np.abs(np.log(fit / centre)).max())
-    return Polynomial(*(_estimate(*row, len(y)) for row in rows), float(T[-1]), float(error))
+    terms = (_estimate(*row, len(y)) for row in (a, b, c))
+    return Polynomial(*terms, float(T[-1]), float(error), _estimate(*share, len(y)), _bic(T, y, fit))
+
+
+def _bic(T, y_RxT: np.ndarray, fit_T: np.ndarray) -> float:
+    """BIC of the power law less that of the fit: least squares of logs, each round with a level of its own."""
+    R, x = len(y_RxT), np.log(T) - np.log(T).mean()
+    logs, fitted = np.log(y_RxT), np.log(fit_T)
+    logs = logs - logs.mean(1, keepdims=True)
+    power = np.square(logs - (logs @ x).mean() / (x @ x) * x).sum()
+    terms = np.square(logs - (fitted - fitted.mean())).sum()
+    N = R * (len(T) - 1)  # a level for each round; then one number for the power and two for the terms
+    if R == 1 or min(power, terms) < 1e-20:  # counted, or too little to tell apart
+        return float("nan")
+    return float(N * np.log(power / terms) - np.log(N))
 
 
 def _nonnegative(basis: np.ndarray, y: np.ndarray) -> np.ndarray:

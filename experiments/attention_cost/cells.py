@@ -52,6 +52,7 @@ SPARSE = LENGTHS[::2]
 WHOLE = [64, 128, 512, 1024, 4096]  # `auto` runs one program from 128 on: a polynomial takes four lengths of one
 AUTO = {"model.mixer": ["attention"], "model.attention": ["auto"]}
 REFERENCE = {"model.mixer": ["attention"], "model.attention": ["reference"]}  # stores every score: a wall, at short T
+BLOCKWISE = {"model.mixer": ["attention"], "model.attention": ["blockwise"]}
 RECURRENT = {"model.mixer": ["rnn", "gru", "lstm", "min_gru"]}
 PARALLEL = {"model.mixer": ["min_gru"], "model.recurrence": ["associative"]}  # no loop over time
 LSTM = {"model.mixer": ["lstm"]}
@@ -86,6 +87,10 @@ STUDIES = {
     + over([LSTM], "model", "train", [1024], model__num_layers=[1, 2, 8]),
     # one token, at the end of a context of T
     "decode": over([AUTO, LSTM], "model", "decode", SPARSE),
+    # every score stored against blocks of them; what `auto` runs from 128 on is measured already
+    "implementations": over([REFERENCE], "op", "train", LENGTHS[:-1])
+    + over([BLOCKWISE], "op", "train", LENGTHS[:1])
+    + over([AUTO], "op", "train", LENGTHS[1:]),
     # the same program once more: what this machine cannot tell apart
     "twins": over([AUTO, LSTM], "op", "train", [64, 512], measure__repeat=[0, 1])
     + over([AUTO, LSTM], "model", "forward", [512], measure__repeat=[0, 1]),

@@ -1,67 +1,110 @@
 """The report of `attention_cost`: how costs grow, where attention passes a recurrence, what heads and depth do."""
 
+from math import isfinite
+
 from transformer_jax.config import MIXERS
-from transformer_jax.intervals import growth_word, verdict
-from transformer_jax.report.findings import Finding, Report, conditions
+from transformer_jax.intervals import verdict
+from transformer_jax.report import sentences
+from transformer_jax.report.findings import Finding, Report, conditions, notes, undrawn
 from transformer_jax.report.plots import lines
-from transformer_jax.report.points import Rows, crossing, ends, groups, growth, mean, ratio, relative, select, values
+from transformer_jax.report.points import (
+    Rows,
+    crosses,
+    ends,
+    groups,
+    growth,
+    mean,
+    ratio,
+    relative,
+    select,
+    shared,
+    values,
+)  # fmt: skip
+from transformer_jax.report.sentences import in_proportion, rising
 from transformer_jax.report.tables import grid, table
+from transformer_jax.report.variants import joined, preferred, variants
 
 T, TIME, PLACE, LEVELS = "seq_len", "step_seconds", ("level", "phase", "matching"), ("op", "block", "model")
 QUANTITIES = {"time": (TIME, "round"), "FLOPs": ("flops", None), "memory": ("memory_bytes", None)}
-HEADS = {"heads": "num_heads", "head_dim": "num_heads", "model_heads": "num_heads"}
-AXES = HEADS | {"depth": "num_layers", "decode": T}
+HEADS = {"heads": ("num_heads", "head_dim"), "head_dim": ("num_heads",), "model_heads": ("num_heads", "head_dim")}
+AXES = HEADS | {"depth": ("num_layers",), "decode": (T,)}
 COUNTED = ("implementation", "sequential_depth", "closed_form_flops", "jaxpr_matmul_flops", "jaxpr_flops", "xla_flops",
            "predicted_seconds")  # fmt: skip
+SHARED = {"width": "equal width", "params": "equal parameters", "flops": "equal training FLOPs"}
+WHERE = {"op": "the op alone", "block": "one block", "model": "the whole model"}
+STEP = {"train": "training step", "forward": "forward pass", "decode": "new token"}
+SIZES = {"num_layers": "{} blocks", "d_model": "width {}", "batch_size": "batch {}", "dtype": "{}"}
+WHOLE, ALONE = ["model", "block"], ["op", "block"]
 
 
 def report(rows: Rows) -> Report:
     """Seven answers, the figures that show them, tables. Any subset of rows will do: the rest is named as missing."""
     peak = max((row["matmul_peak_flops"] for row in rows if row.get("matmul_peak_flops")), default=None)
-    rows = [_with_costs(row, peak) for level in LEVELS for row in select(rows, level=level)]
-    length, place = select(rows, study=("length", "matching", "decode")), (*PLACE, "contender")
+    costs = [_with_costs(row, peak) for level in LEVELS for row in select(rows, level=level)]
+    twins, costs = costs, select(costs, repeat=values(costs, "repeat")[:1])
+    length, place = _contenders(select(costs, study=("length", "matching", "decode"))), (*PLACE, "contender")
+    parts = {study: _contenders(select(costs, study=study), axes) for study, axes in AXES.items()}
     growths = {(name, *key): growth(part, T, y, pair, first=1024, same="implementation")
                for name, (y, pair) in QUANTITIES.items() for key, part in groups(length, *place).items()}  # fmt: skip
     growths = {key: line for key, line in growths.items() if line}
-    versus = _versus(length)
+    crossings, versus = _versus(length)
     changes = {(study, *key): {name: ends(part, y, axis, pair) for name, (y, pair) in QUANTITIES.items()}
-               for study, axis in AXES.items()
-               for key, part in groups(select(rows, study=study), "contender", "at").items()}  # fmt: skip
-    named = [(key, part, who) for key, part in groups(length, *PLACE).items() for who in values(part, "contender")]
-    forms = {(*key, who): {t: ratio(select(part, seq_len=t), TIME, "contender", who, who.split(" ")[0])
-                           for t in values(select(part, contender=who), T)}
-             for key, part, who in named if "(" in who}  # fmt: skip
+               | {"first": points[0], "last": points[-1]}
+               for study, (axis, *_) in AXES.items() for key, part in groups(parts[study], *place, "at").items()
+               if (points := values(select(part, status="ok"), axis))}  # fmt: skip
+    forms = {(*key, form): {"time": ratio(part, TIME, "form", form, key[-1])}
+             for key, part in groups(length, *PLACE, "variant", "own", T, "mixer").items()
+             for form in values(part, "form") if form != key[-1]}  # fmt: skip
     twins = {key: {"second over first": ratio(part, TIME, "repeat", 1, 0)}
-             for key, part in groups(select(rows, study="twins"), *place, T).items()}  # fmt: skip
+             for key, part in groups(_contenders(select(twins, study="twins")), *place, T).items()}  # fmt: skip
     cells = {key: {name: part[-1].get(name) for name in COUNTED} | {y: mean(part, y) for y in (TIME, "peak_share")}
              for key, part in groups(select(length, status="ok"), *place, T).items()}  # fmt: skip
     train = select(length, phase="train", matching="width")
     shares = relative(select(train, level=LEVELS[:2]), "part_seconds", select(train, level="model"), (T, "contender"))
-    missing = [study for study in ("length", "matching", *AXES, "twins") if not select(rows, study=study, status="ok")]
+    programs = _contenders([row | {"form": row.get("implementation") or row["model.attention"]}
+                            for row in select(costs, study="implementations", mixer="attention")])  # fmt: skip
+    figures = _figures(length, parts, crossings, programs)
+    answers = _answers(growths, crossings, versus, changes)
+    ratios = [e for found in (versus, forms, twins) for line in found.values() for e in line.values()]
+    ratios += [line["time"] for line in changes.values()]
+    missing = [study for study in ("length", "matching", *AXES, "implementations", "twins")
+               if not select(rows, study=study)]  # fmt: skip
+    at = {key: {f"T* in {name}": found.at for name, found in line.items()} for key, line in crossings.items()}
     return Report(
         question="What does attention cost against a recurrence?",
-        answers=_answers(growths, versus, changes),
-        figures=_figures(rows, length, train, versus),
+        setting=_setting(length),
+        answers=answers,
+        notes=notes(answers, sum(estimate.n > 0 for estimate in ratios), "attention_cost"),
+        figures=figures,
         tables=(
             grid("Exponents of T, and time as a + bT + cT²", ("quantity", *place), growths),
-            grid("Attention's time over the recurrence's, and where the two cross", (*PLACE, "recurrence"), versus),
-            grid("Another form's time over that of the one that is picked", place, forms),
-            grid("The last point of a study's axis over the first", ("study", "contender", "T"), changes),
+            grid("Attention's time over the recurrence's, and where the two cross", (*PLACE, "attention", "recurrence"),
+                 {key: at[key] | line for key, line in versus.items()}),
+            grid("Another form's time over that of the one that is picked", (*PLACE, "variant", "own", "T", "mixer",
+                 "form"), forms),
+            table(programs, ("where", "contender"), T, TIME, title="Implementations: seconds"),
+            table(programs, ("where", "contender"), T, "memory_bytes", None, title="Implementations: bytes"),
+            grid("The last point of a study's axis over the first", ("study", *place, "T"), changes),
             table(shares, ("contender", "level"), T, "ratio", title="Shares of the model's training step"),
             grid("FLOPs three ways, predicted and measured time", (*place, "T"), cells),
             grid("The same program measured twice", (*place, "T"), twins),
+            undrawn(rows, figures),
         ),
-        limits=(*conditions(rows), f"Not measured in these rows: {', '.join(missing) or 'no study'}."),
-    )
+        limits=(*conditions(rows), f"Studies without a row here: {', '.join(missing) or 'none'}."),
+    )  # fmt: skip
 
 
 def _with_costs(row: dict, peak: float | None) -> dict:
-    """The row with its contender's name and the columns that follow from the measured ones, where those are there."""
+    """The row with the columns that follow from the measured ones, where those are there."""
     reads, seconds, closed = MIXERS[row["model.mixer"]].reads, row.get(TIME), row.get("closed_form_flops")
     form = next((row.get(f"model.{key}") for key in ("attention", "recurrence") if key in reads), None) or "auto"
     parts = [row.get(f"{part}_bytes") for part in ("argument", "output", "temp")]
+    level, phase, matching = (row[f"measure.{name}"] for name in PLACE)
+    also = "" if matching == "width" else SHARED[matching]
     return row | {
-        "contender": row["model.mixer"] if form == "auto" else f"{row['model.mixer']} ({form})",
+        "place": joined(level, phase, also),
+        "where": joined(WHERE[level], STEP[phase], also),
+        "form": row["model.mixer"] if form == "auto" else f"{row['model.mixer']} ({form})",
         "at": "every T" if row["measure.phase"] == "decode" else row["task.seq_len"],
         "flops": row.get("jaxpr_flops") or closed,
         "memory_bytes": None if None in parts else sum(parts) - (row.get("alias_bytes") or 0),
@@ -71,72 +114,151 @@ def _with_costs(row: dict, peak: float | None) -> dict:
     }
 
 
-def _versus(length: Rows) -> dict[tuple, dict]:
-    """Attention (`auto` where it was measured; at its own width, whatever is matched) against every recurrence."""
-    found = {}
-    for (level, phase, matching, other), theirs in groups(length, *PLACE, "contender").items():
-        here = select(length, level=level, phase=phase, matching="width")
-        mine = next((name for name in values(here, "contender") if name.startswith("attention")), None)
-        if mine and not other.startswith("attention"):
-            both = select(here, contender=mine) + theirs
-            line = {
-                f"T* in {name}": crossing(both, T, y, "contender", mine, other, pair)
-                for name, (y, pair) in list(QUANTITIES.items())[:2]
-            }
-            line |= {t: ratio(select(both, seq_len=t), TIME, "contender", mine, other) for t in values(theirs, T)}
-            found[level, phase, matching, other] = line
-    return found
+def _contenders(rows: Rows, axes: tuple = ()) -> list[dict]:
+    """The rows with their contender: mixer, form, and by what else, beside the axes, they differ."""
+    if axes == HEADS["head_dim"]:
+        rows = [row | {"model.head_dim": row["model.head_dim"] or row["model.d_model"] // row["model.num_heads"]}
+                for row in rows]  # fmt: skip
+    return variants(rows, ("mixer", "attention", "recurrence", T, *axes), "form")
 
 
-def _answers(growths: dict, versus: dict, changes: dict) -> list[Finding]:
-    """Of training, of the op and the whole model; the tables have the rest."""
-    grows = {f"{who} {name}, {key[0]}": line["exponent"] for (name, *key, who), line in growths.items()
-             if key[1:] == ["train", "width"] and (key[0] == "model" or (key[0], name) == ("op", "time"))}  # fmt: skip
-    mine = {name: estimate for name, estimate in grows.items() if name.startswith("attention")}
-    theirs = {name: estimate for name, estimate in grows.items() if name not in mine}
-    train = {key: line for key, line in versus.items() if key[1] == "train" and key[0] != "block"}
-    crossings = {f"{name}, {key[0]}, {who}, same {key[2]}": line[f"T* in {name}"] for name in ("time", "FLOPs")
-                 for (*key, who), line in train.items() if key[0] == "model" or name == "time"}  # fmt: skip
-    last = {f"{who}, same {matching}, T = {list(line)[-1]}": list(line.values())[-1]
-            for (level, _, matching, who), line in train.items() if level == "model"}  # fmt: skip
-    at = max((t for _, _, t in changes if t != "every T"), default=None)
-    ends_of, exponent = f"Time of the last point over the first, T = {at}.", "Exponent of T, training."
-    heads, depth, context = (
-        {f"{who}, {study}": line["time"] for (study, who, t), line in changes.items()
-         if study in some and t in (at, "every T")}
-        for some in (("heads", "head_dim"), ("depth",), ("decode",))
-    )  # fmt: skip
-    found = [
-        Finding("How does attention's cost grow with length?", exponent, mine, judge=growth_word),
-        Finding("How does a recurrence's?", exponent, theirs, judge=growth_word),
-        Finding("Where does attention's cost pass a recurrence's?", "T at which both are equal, training.", crossings),
-        Finding("What is it at the greatest length?", "Attention's time over the recurrence's.", last, judge=verdict),
-        Finding("What do heads do?", ends_of, heads, judge=verdict),
-        Finding("What does depth do?", ends_of, depth, judge=verdict),
-        Finding("What does a longer context cost?", "Time of a new token, last over first.", context, judge=verdict),
-    ]
-    return [finding for finding in found if any(estimate.n for estimate in finding.estimates.values())]
+def _versus(length: Rows) -> tuple[dict[tuple, dict], dict[tuple, dict]]:
+    """Attention (`auto` where it was measured; at its own width, whatever is matched) against every recurrence: where
+    their costs cross, and the ratio of times at every length."""
+    crossings, ratios = {}, {}
+    for (level, phase, matching, variant, other), theirs in groups(length, *PLACE, "variant", "contender").items():
+        if theirs[0]["model.mixer"] == "attention":
+            continue
+        here = select(length, level=level, phase=phase, matching="width", variant=variant, mixer="attention")
+        for mine in values(select(here, form=values(here, "form")[:1]), "contender"):
+            both, key = select(here, contender=mine) + theirs, (level, phase, matching, mine, other)
+            crossings[key] = {name: crosses(both, T, *cost[:1], "contender", mine, other, *cost[1:])
+                              for name, cost in list(QUANTITIES.items())[:2]}  # fmt: skip
+            found = {t: ratio(select(both, seq_len=t), TIME, "contender", mine, other) for t in values(theirs, T)}
+            ratios[key] = {t: estimate for t, estimate in found.items() if estimate.n}
+    return crossings, {key: line for key, line in ratios.items() if line}
 
 
-def _figures(rows: Rows, length: Rows, train: Rows, versus: dict) -> list:
-    marks = {(phase, level): {key[3]: line["T* in time"] for key, line in versus.items()
-                              if key[:3] == (level, phase, "width")}
-             for phase in ("forward", "train") for level in LEVELS}  # fmt: skip
-    steps = select(length, matching="width", phase=["forward", "train"])
-    others = select(length, level="model", phase="train", mixer=list(MIXERS)[1:])
-    over = relative(others, TIME, select(train, level="model", contender="attention"), (T,), inverse=True)
-    heads = [row | {"sweep": study} for study in HEADS for row in select(rows, study=study)]
+def _answers(growths: dict, crossings: dict, versus: dict, changes: dict) -> list[Finding]:
+    """Always seven: of training, and of what comes nearest where that was not measured; the tables have the rest."""
+    heads, at = _ends(changes, "heads", "of fixed width")
+    fixed, _ = _ends(changes, "head_dim", "with heads of fixed width")
+    whole, at_whole = _ends(changes, "model_heads")
+    depth, deep = _ends(changes, "depth")
+    decode, _ = _ends(changes, "decode")
     return [
-        lines(steps, T, TIME, "contender", ("phase", "level"), marks=marks, name="time_by_length",
-              title="Time of a step against sequence length", caption="Bars: 95 % intervals. Vertical: where attention"
-              " passes the recurrence of the same width."),
+        _growing("How do attention's time, FLOPs and memory grow with the length T?", growths, ["attention"]),
+        _growing("How do a recurrence's?", growths, list(MIXERS)[1:]),
+        _crossing("From which length on does attention cost more?", crossings, versus),
+        _longest("What is it at the longest length, by what the two share?", versus),
+        rising("What do heads do?", heads | fixed or whole, "{last} heads instead of {first} take", at or at_whole),
+        rising("What does depth do?", depth, "{last} blocks instead of {first} take", deep, in_proportion),
+        rising("What does one more token cost?", decode, "After {last} tokens instead of {first}, one more takes"),
+    ]
+
+
+def _growing(question: str, growths: dict, mixers: list[str]) -> Finding:
+    there = [key for name, *key in growths if name == "time" and sentences.mixer_of(key[-1]) in mixers]
+    lead = preferred(there, ALONE, ["train"], ["width"], ["attention", "lstm"])
+    if lead is None:
+        return sentences.unanswered(question, f"two lengths of {' or '.join(mixers)}")
+    same = {name: growths[name, *lead] for name in QUANTITIES if (name, *lead) in growths}
+    return sentences.growing(question, sentences.named(lead[-1]), same, f" ({STEP[lead[1]]}, {WHERE[lead[0]]})",
+                   mixers == ["attention"])  # fmt: skip
+
+
+def _crossing(question: str, crossings: dict, versus: dict) -> Finding:
+    there = [key for key, line in crossings.items() if line["time"].at.n]
+    lead = preferred(there, WHOLE, ["train"], ["width"], ["attention"], ["lstm"])
+    if lead is None:
+        return sentences.unanswered(question, "two lengths that attention and a recurrence share")
+    (level, phase, matching, mine, other), lengths, line = lead, list(versus[lead]), crossings[lead]
+    phrase, word = sentences.passing(line["time"], lengths)
+    text = f"{mine}'s {STEP[phase]} takes longer than {sentences.named(other)}'s with {SHARED[matching]} {phrase}"
+    if line["FLOPs"].at.n:
+        text += f"; it needs more FLOPs {sentences.passing(line['FLOPs'], lengths)[0]}"
+    found = {f"T* in {name}, {WHERE[level]}": crossing.at for name, crossing in line.items() if crossing.at.n}
+    alone = crossings.get(("op", *lead[1:]))
+    found |= {"T* in time, the op alone": alone["time"].at} if alone and level != "op" else {}
+    return Finding(question, f"{text[:1].upper()}{text[1:]} ({WHERE[level]}).", found, word=word)
+
+
+def _longest(question: str, versus: dict) -> Finding:
+    lead = preferred(versus, WHOLE, ["train"], ["width"], ["attention"], ["lstm"])
+    if lead is None:
+        return sentences.unanswered(question, "a length that attention and a recurrence share")
+    level, phase, _, mine, other = lead
+    lines = {name: versus.get((level, phase, name, mine, other)) for name in SHARED}
+    found = {name: (list(line)[-1], list(line.values())[-1]) for name, line in lines.items() if line}
+    longest = max(t for t, _ in found.values())
+    text = [f"{sentences.times(e)} {{}}with {SHARED[name]}{'' if t == longest else f' (T = {t:,})'}"
+            for name, (t, e) in found.items()]  # fmt: skip
+    text = ", ".join(text).format(f"{sentences.named(other)}'s time ", *[""] * 2)
+    numbers = {f"{SHARED[name]}, T = {t:,}": estimate for name, (t, estimate) in found.items()}
+    word = sentences.verdicts(map(verdict, numbers.values()))
+    text = f"At T = {longest:,} {mine} takes {text} ({STEP[phase]}, {WHERE[level]})."
+    return Finding(question, text, numbers, judge=verdict, word=word)
+
+
+def _ends(changes: dict, study: str, how: str = "") -> tuple[dict, str]:
+    """By contender the line of attention and of one recurrence, at the longest T, and where that is."""
+    there = [key for key, line in changes.items() if key[0] == study and line["time"].n]
+    lengths = sorted({key[-1] for key in there}, key=lambda t: -t if isinstance(t, int) else 0)
+    lead = preferred(there, [study], ALONE if study in HEADS else WHOLE, ["train"], ["width"], ["attention"], lengths)
+    near = [key[4] for key in there if lead and (*key[:4], key[5]) == (*lead[:4], lead[5])]
+    second = preferred([(who,) for who in near if sentences.mixer_of(who) != sentences.mixer_of(lead[4])], ["lstm"])
+    chosen = [lead[4], *(second or ())] if lead else []
+    at = f" ({STEP[lead[2]]}, {WHERE[lead[1]]}, T = {lead[5]:,})" if lead and isinstance(lead[5], int) else ""
+    return {f"{sentences.named(who)} {how}".strip(): changes[(*lead[:4], who, lead[5])] for who in chosen}, at
+
+
+def _setting(length: Rows) -> str:
+    """What all the comparisons share, in a sentence."""
+    known = {c.rpartition(".")[2]: v for c, v in shared(length).items()}
+    sizes = ", ".join(text.format(known[c]) for c, text in SIZES.items() if known.get(c) is not None)
+    return ("The same language model with attention or with a recurrence in its blocks; T: tokens in a sequence;"
+            f" training step: forward, backward and AdamW. {sizes + '.' if sizes else ''}".rstrip())  # fmt: skip
+
+
+def _figures(length: Rows, parts: dict, crossings: dict, programs: Rows) -> list:
+    """First what shows the answers: a training step of the two that are compared; then all the others."""
+    lead = preferred(crossings, WHOLE, ["train"], ["width"], ["attention"], ["lstm"])
+    marks: dict[tuple, dict] = {}
+    for (level, phase, matching, _, other), line in crossings.items():
+        if matching == "width":
+            marks.setdefault((f"{WHERE[level]}, {STEP[phase]}",), {}).setdefault(other, line["time"].at)
+    steps = select(length, matching="width", phase=["forward", "train"])
+    train = select(steps, phase="train")
+    two = select(steps, contender=list(lead[3:]), phase=lead[1], level=["op", "model"]) if lead else []
+    found = {key: {who: at for who, at in line.items() if isfinite(at.value)} for key, line in marks.items()}
+    first = {key: {lead[4]: line[lead[4]]} for key, line in marks.items() if lead[4] in line}
+    others = select(length, level="model", phase="train", mixer=list(MIXERS)[1:])
+    mine = select(train, level="model", mixer="attention")
+    mine = select(mine, contender=values(mine, "contender")[:1])
+    over = relative(others, TIME, mine, (T, "variant"), inverse=True)
+    heads = [row | {"sweep": study} for study in HEADS for row in parts[study]]
+    fewest = min(values(heads, "num_heads"), default=1)
+    lowest = min(values(parts["depth"], "num_layers"), default=1)
+    return [
+        lines(two, T, TIME, "contender", "where", marks=first, name="time_by_length",
+              title=f"Time of a {STEP[lead[1]] if lead else 'step'} against sequence length, and where the two cross",
+              y_label="time of a step",
+              caption="Vertical line and band: where attention becomes the slower one. Bars: 95 % intervals."),
         lines(over, T, "ratio", "matching", "contender", reference=1, name="attention_over_recurrence",
               title="Attention's training step over the recurrence's, by what the two share"),
-        lines(train, T, "flops", "contender", "level", pair=None, name="flops_by_length"),
-        lines(train, T, "memory_bytes", "contender", "level", pair=None, name="memory_by_length"),
-        lines(heads, "num_heads", TIME, T, "sweep", relative_to={"num_heads": 1}, name="heads_by_length",
-              title="Time over the time with one head"),
-        lines(select(rows, study="depth"), "num_layers", TIME, T, "contender", relative_to={"num_layers": 1},
-              name="depth_by_length", title="Time over the time of one block"),
-        lines(select(rows, study="decode"), T, TIME, "contender", name="decoding", title="Time of one new token"),
+        lines(steps, T, TIME, "contender", "where", marks=found,
+              name="time_of_all", title="Time of a step against sequence length: all"),
+        lines(train, T, "flops", "contender", "level", pair=None, name="flops_by_length",
+              title="FLOPs of a training step"),
+        lines(train, T, "memory_bytes", "contender", "level", pair=None, name="memory_by_length",
+              title="Memory of a training step"),
+        lines(programs, T, TIME, "contender", "where", name="implementations_time",
+              title="Attention's implementations: time of the op in training, and where each stops"),
+        lines(programs, T, "memory_bytes", "contender", "where", pair=None, name="implementations_memory",
+              title="Attention's implementations: memory of the op in training"),
+        lines(heads, "num_heads", TIME, T, ("sweep", "place", "contender"), relative_to={"num_heads": fewest},
+              name="heads_by_length", title="Time over the time with the fewest heads"),
+        lines(parts["depth"], "num_layers", TIME, T, ("place", "contender"), relative_to={"num_layers": lowest},
+              name="depth_by_length", title="Time over the time with the fewest blocks"),
+        lines(parts["decode"], T, TIME, "contender", "where", name="decoding", title="Time of one new token"),
     ]  # fmt: skip

@@ -95,6 +95,21 @@ def test_a_damaged_line_in_the_middle_costs_that_line_alone(tmp_path):
     assert [r["round"] for r in read.rows] == [1] and "line 2 and 1 more" in read.notes[0]
 
 
+NO_NUMBERS = (
+    *('"step_seconds": "fast"', '"step_seconds": NaN', '"task.seq_len": NaN', '"accuracy": "high"'),
+    *('"rows": [{"temp_bytes": "many"}]', '"accuracy": -Infinity'),
+)
+
+
+@pytest.mark.parametrize("columns", NO_NUMBERS)
+def test_what_is_no_number_in_the_place_of_one_is_dropped_as_damaged(tmp_path, columns):
+    write(tmp_path, header(), *(row(round_=r, step_seconds=1.0, accuracy=0.5, implementation="a") for r in range(2)))
+    with (tmp_path / rows.FILE).open("a") as file:
+        file.write(json.dumps(row(round_=2))[:-1] + f", {columns}}}\n")
+    read = rows.read(tmp_path)
+    assert [r["round"] for r in read.rows] == [0, 1] and "line 4: torn or damaged, dropped" in read.notes[0]
+
+
 @given(st.binary(max_size=200))
 def test_reading_never_fails_on_content(tmp_path_factory, junk):
     folder = tmp_path_factory.mktemp("junk")

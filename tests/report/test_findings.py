@@ -120,7 +120,7 @@ def test_without_a_rule_each_number_has_its_word_and_all_stand_in_one_line():
     assert finding.verdict == "slower, faster"
     assert finding.answer == (
         "Times. a: 2.00 [1.50, 2.50] slower; b: 0.500 [0.400, 0.600] faster; c: 3.00 [2.00, 4.00] slower;"
-        " d: not measured slower, faster"
+        " d: no estimate slower, faster"
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from transformer_jax.intervals import Estimate
 from transformer_jax.report import Figure, Finding, Report, Rule, Table, Verdict, digest, write
+from transformer_jax.report.findings import undrawn
 from transformer_jax.report.page import write_page
 
 EVIL = '<script>alert("x")</script>'
@@ -156,3 +157,35 @@ def test_any_page_can_be_written_to_a_path(tmp_path):
 def test_a_table_refuses_rows_that_do_not_fit_its_columns():
     with pytest.raises(ValueError, match="2 columns"):
         Table("t", ("a", "b"), ((1,),))
+
+
+def test_setting_and_notes_stand_around_the_answers_and_limits_are_folded_away(tmp_path):
+    finding = Finding("Is it so?", "It is.", {"a": Estimate(1, 0, 2, 3)}, word="undecided")
+    report = Report("t", (finding,), setting="A model.", notes=("How to read it.",), limits=("What holds.",))
+    header = {"id": "h", "device": "cpu", "cpu_model": "a processor", "threads": 2, "versions": {"jax": "1"}}
+    write(tmp_path, report, [header], [])
+    page = (tmp_path / "report.html").read_text()
+    parts = (
+        "A model. Measured on cpu (a processor, 2 threads), jax 1.",
+        "It is.",
+        "How to read it.",
+        "<details>",
+        "What",
+    )
+    places = [page.index(part) for part in parts]
+    assert places == sorted(places) and finding.open
+
+
+def test_a_figure_with_a_narrow_size_is_in_the_page_twice_and_its_ids_stay_apart(tmp_path):
+    write(tmp_path, Report("t", figures=(Figure("one", "one", "", draw, (3, 2), (2, 2)),)), [], [])
+    page = (tmp_path / "report.html").read_text()
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    assert page.count("<svg") == 2 and 'class="narrow"' in page and len(ids) == len(set(ids))
+    assert len(list((tmp_path / "figures").iterdir())) == 2
+
+
+def test_measured_cells_that_no_figure_shows_are_named():
+    row = {"round": 0, "status": "ok", "step_seconds": 1.0}
+    rows = [row | {"key": key, "task.seq_len": T} for key, T in (("a", 1), ("b", 2))]
+    table = undrawn(rows, [Figure("one", "", "", draw, keys=frozenset("a")), None])
+    assert table.title == "Measured, and in no figure (1)" and undrawn(rows, []).rows == ((1, 1.0), (2, 1.0))

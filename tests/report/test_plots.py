@@ -44,9 +44,31 @@ def test_relative_lines_have_ratios_and_marks_their_numbers():
     figure = lines(rows(), "seq_len", "step_seconds", "mixer", "phase", relative_to={"seq_len": 64}, reference=1,
                    marks=marks, name="ratio")  # fmt: skip
     svg, _ = render(figure)
-    assert (
-        ">16<" not in svg and ">10<" in svg and "crosses lstm 128 [100, 150]" in svg and "crosses rnn below 64" in svg
-    )
+    assert ">16<" not in svg and ">10<" in svg
+    assert "crosses lstm at 128 [100, 150]" in svg and "crosses rnn below 64" in svg
+
+
+def test_log_axes_that_a_user_draws_show_their_powers_and_a_dollar_stays_one():
+    def draw(canvas):
+        one = canvas.subplots()
+        one.loglog([1, 10, 1000], [0.001, 1, 100], label="$5 & $6")
+        one.legend()
+
+    svg, _ = render(Figure("loglog", "", "", draw))
+    found = re.findall(r">([^<>]+)</text>", svg)
+    assert {"10⁰", "10³", "10⁻³", "10²", "$5 &amp; $6"} <= set(found) and "mathdefault" not in svg
+
+    def few(canvas):
+        canvas.subplots().loglog([2, 5], [200, 500])
+
+    assert "3×10²" in re.findall(r">([^<>]+)</text>", render(Figure("few", "", "", few))[0])
+
+
+def test_on_a_small_screen_panels_stand_one_above_the_other():
+    figure = lines(rows(), "seq_len", "step_seconds", "mixer", "phase", name="time")
+    wide, narrow = (float(re.search(r'viewBox="0 0 ([\d.]+)', render(figure, small)[0])[1]) for small in (False, True))
+    assert figure.narrow[0] < 6 and narrow < wide / 2
+    assert render(figure, narrow=True)[1] == b"" and figure.keys == {"k"}
 
 
 def test_any_rows_draw_linear_axes_counts_and_nothing_too():

@@ -75,7 +75,7 @@ def test_growth_is_of_the_program_that_runs_at_the_longest_and_of_its_own_rounds
     found = growth(rows, "seq_len", "y", first=1024, same="program")
     far = [[r["y"] for r in select(rows, seq_len=t)] for t in lengths[-3:]]
     assert found["exponent"] == intervals.slope(lengths[-3:], np.array(far).T) and found["exponent"].n == 12
-    assert found["over"] == "1024–4096" and found["local slopes"].startswith("from 128 ") and found["c"].n == 5
+    assert found["over"] == "1,024–4,096" and found["local slopes"].startswith("from 128 ") and found["c"].n == 5
     assert growth(rows[:10], "seq_len", "y", first=1024, same="program") == {}
     assert growth([], "seq_len", "y", first=1024, same="program") == {}
 

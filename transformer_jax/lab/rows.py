@@ -10,6 +10,7 @@ import fcntl
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,8 @@ FILE = "rows.jsonl"
 COMPARED = ("device", "device_count", "cpu_model", "threads", "xla_flags", "dtype", "matmul_precision", "x64")
 # Decides how often a cell is sampled, not what is sampled, so that more rounds only add rows.
 NOT_IN_KEY = ("measure.rounds",)
+# What a measured column ends in that can hold nothing but a number.
+UNITS = ("_seconds", "_bytes", "_flops")
 
 
 class Results(NamedTuple):
@@ -85,6 +88,7 @@ def read(folder: Path) -> Results:
         raise FolderError(f"{path} is a folder: choose another --out") from None
     headers: dict[str, dict] = {}
     rows: dict[tuple[str, int], list[dict]] = {}
+    places: dict[tuple[str, int], int] = {}
     bad_lines = [len(lines) + 1] if torn else []
     for number, line in enumerate(lines, 1):
         try:
@@ -94,9 +98,13 @@ def read(folder: Path) -> Results:
                 headers.pop(entry["id"], None)  # the last launch is last
                 headers[entry["id"]] = entry
             else:
-                rows[entry["key"], entry["round"]] = _expanded(entry, headers[entry["header"]]["base"])
+                place = entry["key"], entry["round"]
+                rows[place], places[place] = _expanded(entry, headers[entry["header"]]["base"]), number
         except (ValueError, KeyError, TypeError, RecursionError):
             bad_lines.append(number)
+    for place in _texts_for_numbers(rows):
+        bad_lines.append(places[place])
+        del rows[place]
     notes = []
     if bad_lines:
         which = f"line {min(bad_lines)}" + (f" and {len(bad_lines) - 1} more" if len(bad_lines) > 1 else "")
@@ -122,6 +130,15 @@ def _check_header(header: dict) -> None:
         raise TypeError("not a whole header")
 
 
+def _texts_for_numbers(rows: Mapping[tuple[str, int], list[dict]]) -> list[tuple[str, int]]:
+    """The lines with a text in a measured column that holds numbers: by its unit, or in most of the other rows."""
+    kinds = Counter((name, isinstance(value, str)) for of_line in rows.values() for row in of_line
+                    for name, value in row.items() if value is not None and "." not in name)  # fmt: skip
+    numeric = {name for name, text in kinds if kinds[name, False] > kinds[name, True] or name.endswith(UNITS)}
+    return [place for place, of_line in rows.items()
+            if any(isinstance(row.get(name), str) for row in of_line for name in numeric)]  # fmt: skip
+
+
 def _expanded(entry: dict, base: dict) -> list[dict]:
     """The rows of one line, filled with the base config.
 
@@ -134,8 +151,8 @@ def _expanded(entry: dict, base: dict) -> list[dict]:
     if not (isinstance(own["key"], str) and type(own["round"]) is int and isinstance(own["status"], str) and parts):
         raise TypeError("not a whole row")
     filled = [base | own | columns for columns in parts]
-    for name, value in (item for row in filled for item in row.items() if item[0] not in base):
-        if not (value is None or isinstance(value, (str, bool, int, float))):
+    for name, value in (item for row in filled for item in row.items()):
+        if name not in base and not (value is None or isinstance(value, (str, bool, int, float))):
             raise TypeError(f"{name} is no scalar")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{name} is not finite")

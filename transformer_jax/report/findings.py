@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
-from math import isfinite
+from math import ceil, isfinite
 from pathlib import Path
 from statistics import median
 from types import FunctionType, NoneType
@@ -18,6 +18,10 @@ from transformer_jax.intervals import Estimate
 from transformer_jax.report.plots import Figure
 from transformer_jax.report.points import Rows, groups, mean, merge, shared
 from transformer_jax.report.tables import Table, shown
+
+UNANSWERED = "not answered"
+OPEN = ("undecided", "bounded", "INCONCLUSIVE", UNANSWERED)
+"""Words of verdicts that another run could make definite."""
 
 
 class Verdict(StrEnum):
@@ -41,7 +45,7 @@ class Rule:
 class Finding:
     """A question, what was found in one line, and the numbers that it rests on.
 
-    The rule judges them together; without one, `judge` says a word of each.
+    The rule judges them together; without one, `judge` says a word of each, or `word` one of all.
     """
 
     question: str
@@ -49,6 +53,7 @@ class Finding:
     estimates: Mapping[str, Estimate] = field(default_factory=dict)
     rule: Rule | None = None
     judge: Callable[[Estimate], str] = lambda estimate: ""
+    word: str = ""
 
     @property
     def verdict(self) -> str:
@@ -56,7 +61,12 @@ class Finding:
         measured = [estimate for estimate in self.estimates.values() if estimate.n]
         if self.rule is not None:
             return self.rule.decide(self.estimates) if measured else Verdict.INCONCLUSIVE
-        return ", ".join(dict.fromkeys(filter(None, map(self.judge, measured))))
+        return self.word or ", ".join(dict.fromkeys(filter(None, map(self.judge, measured))))
+
+    @property
+    def open(self) -> bool:
+        """Something in the verdict is not definite."""
+        return any(word in self.verdict for word in OPEN)
 
     @property
     def numbers(self) -> list[str]:
@@ -71,13 +81,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What an experiment found: few answers first, the figures that show them, and what the answers leave open."""
+    """What an experiment found: few answers first, the figures that show them, and what the answers leave open.
+
+    setting: what was compared, in a sentence under the question; notes stand under the answers, limits are folded away.
+    """
 
     question: str
     answers: Sequence[Finding] = ()
     figures: Sequence[Figure | None] = ()
     tables: Sequence[Table] = ()
     limits: Sequence[str] = ()
+    setting: str = ""
+    notes: Sequence[str] = ()
 
 
 def digest(rule: Rule) -> str:
@@ -139,6 +154,30 @@ def _without_docstrings(node: ast.stmt) -> ast.stmt:
         if isinstance(inner, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(inner) is not None:
             inner.body = inner.body[1:] or [ast.Pass()]
     return node
+
+
+def notes(answers: Sequence[Finding], ratios: int, experiment: str) -> list[str]:
+    """How to read the numbers, how many verdicts are chance, and how to decide what stayed open."""
+    found = [
+        "[95 % intervals over rounds.] Faster, slower: the interval excludes 1. By chance it does so for one in twenty"
+        f" ratios of equal programs: about {ceil(ratios / 20)}, if all of this report's {ratios} were equal."
+    ]
+    if any(finding.open and finding.word != UNANSWERED for finding in answers):
+        command = f"run.py experiment {experiment} --budget 20m --out runs/{experiment}_longer"
+        found.append(f"What stays open lies within its bounds; a longer run in a new folder decides it: {command}")
+    return found
+
+
+def undrawn(rows: Rows, figures: Sequence[Figure | None]) -> Table:
+    """The measured cells that no figure shows, one a line: nothing that was measured is passed over."""
+    keys = frozenset().union(*(figure.keys for figure in figures if figure))
+    cells = [cell for cell in merge([row for row in rows if row.get("key") not in keys]) if cell["status"] == "ok"]
+    same = shared(cells) if len(cells) > 1 else {}
+    columns = list(dict.fromkeys(c for cell in cells for c in cell if "." in c and c not in same))
+    times = [cell.get("step_seconds_median", cell.get("step_seconds")) for cell in cells]
+    found = tuple((*(cell.get(c) for c in columns), time) for cell, time in zip(cells, times, strict=True))
+    title = f"Measured, and in no figure ({len(cells)})"
+    return Table(title, (*(c.rpartition(".")[2] for c in columns), "seconds"), found)
 
 
 def conditions(rows: Rows, y: str = "step_seconds") -> list[str]:

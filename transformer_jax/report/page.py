@@ -30,6 +30,7 @@ def write(folder: Path, report: Report, headers: Sequence[dict], rows: Rows) -> 
     """
     folder, cells = Path(folder), [without_private(cell) for cell in merge(rows)]
     drawn = {figure.name: plots.render(figure) for figure in filter(None, report.figures)}
+    svgs = {figure.name: _svgs(figure, drawn[figure.name][0]) for figure in filter(None, report.figures)}
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for name, (svg, png) in drawn.items():
         write_whole(folder / "figures" / f"{name}.svg", svg)
@@ -47,25 +48,39 @@ def write(folder: Path, report: Report, headers: Sequence[dict], rows: Rows) -> 
         facts.append((f"Launch {header.get('id', '')}", known))
     measured = {row.get("header") for row in rows}
     warnings = _changed_rules(report, [header for header in headers if header.get("id") in measured])
-    svgs = {name: svg for name, (svg, _) in drawn.items()}
-    write_page(folder / "report.html", report, warnings, [every], facts, svgs)
+    machine = _machine(headers[-1]) if headers else ""
+    write_page(folder / "report.html", report, warnings, [every], facts, svgs, machine)
 
 
 def write_page(path: Path, report: Report, warnings: Sequence[str] = (), details: Sequence[Table] = (),
-               facts: Sequence[tuple[str, Mapping]] = (), svgs: Mapping[str, str] | None = None) -> Path:  # fmt: skip
+               facts: Sequence[tuple[str, Mapping]] = (), svgs: Mapping[str, Mapping] | None = None,
+               machine: str = "") -> Path:  # fmt: skip
     """One self-contained file, everything escaped: the question and its answers, figures, and the rest folded away.
 
     warnings stand above the answers; facts are titles, each with what is known by name; svgs are the report's figures
-    where they are drawn already.
+    where they are drawn already, by name and by width.
     """
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["shown"] = shown
     drawn = [figure for figure in report.figures if figure]
-    svgs = svgs or {figure.name: plots.render(figure)[0] for figure in drawn}
-    figures = [(figure, Markup(_inline(svgs[figure.name], figure))) for figure in drawn]
-    known = {"report": report, "warnings": warnings, "tables": [*report.tables, *details], "facts": facts}
+    svgs = svgs or {figure.name: _svgs(figure, plots.render(figure)[0]) for figure in drawn}
+    figures = [(figure, {width: Markup(svg) for width, svg in svgs[figure.name].items()}) for figure in drawn]
+    known = {"report": report, "warnings": warnings, "tables": [*report.tables, *details], "facts": facts,
+             "machine": machine}  # fmt: skip
     return write_whole(path, environment.get_template("page.html.jinja").render(known, figures=figures))
+
+
+def _machine(header: dict) -> str:
+    """On what the last launch ran, in a sentence; empty where its header does not tell."""
+    if not header.get("device"):
+        return ""
+    kind = header.get("cpu_model") if header["device"] == "cpu" else None
+    threads = f"{header['threads']} threads" if header.get("threads") else None
+    parts = ", ".join(filter(None, (kind, threads)))
+    versions = header.get("versions", {})
+    jax = f", jax {versions['jax']}" if "jax" in versions else ""
+    return f"Measured on {header['device']}{f' ({parts})' if parts else ''}{jax}."
 
 
 def _every_cell(cells: list[dict]) -> Table:
@@ -93,11 +108,18 @@ def _changed_rules(report: Report, headers: Sequence[dict]) -> list[str]:
     ]
 
 
-def _inline(svg: str, figure: plots.Figure) -> str:
+def _svgs(figure: plots.Figure, svg: str) -> dict[str, str]:
+    """The figure for a page, by the width of the screen."""
+    if figure.narrow is None:
+        return {"any": _inline(svg, figure)}
+    return {"wide": _inline(svg, figure), "narrow": _inline(plots.render(figure, narrow=True)[0], figure, "-narrow")}
+
+
+def _inline(svg: str, figure: plots.Figure, suffix: str = "") -> str:
     """An SVG file's text made fit to stand in an HTML page beside others: no prolog, no two ids alike, no own size."""
     head, body = svg[svg.index("<svg") :].split(">", 1)
     view = re.search(r'viewBox="[^"]*"', head).group()
-    body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{figure.name}-", body)
+    body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{figure.name}{suffix}-", body)
     return f'<svg {view} role="img" aria-label="{escape(figure.title)}">{body}'
 
 

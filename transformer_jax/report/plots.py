@@ -28,6 +28,9 @@ LOOKS = (
 LABELS = {"seq_len": "sequence length T (tokens)", "num_heads": "number of heads", "num_layers": "number of blocks"}
 UNITS = {"seconds": "s", "bytes": "B", "flops": "FLOP"}  # by the last word of a column's name
 WALLS = {"oom": "out of memory", "timeout": "timed out"}
+RAISED = str.maketrans("0123456789-−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻")
+SMALL = 6.0
+"""Inches of width below which panels stand one above the other."""
 STYLE = {
     "font.size": 9, "axes.titlesize": 9.5, "axes.titlelocation": "left", "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True, "grid.color": "#dddddd",
@@ -40,7 +43,8 @@ STYLE = {
 class Figure:
     """A picture: `draw` is given an empty matplotlib Figure to fill; size in inches.
 
-    `name` becomes the file's name and the anchor, so it is confined to lower-case letters, digits and `_`.
+    `name` becomes the file's name and the anchor, so it is confined to lower-case letters, digits and `_`. `narrow` is
+    the size at which it is drawn once more for a small screen; keys are those of the rows that it shows.
     """
 
     name: str
@@ -48,24 +52,44 @@ class Figure:
     caption: str
     draw: Callable[[Any], None]
     size: tuple[float, float] = (10.0, 3.8)
+    narrow: tuple[float, float] | None = None
+    keys: frozenset[str] = frozenset()
 
     def __post_init__(self):
         if not re.fullmatch(r"[a-z0-9_]+", self.name):
             raise ValueError(f"a figure's name is made of a-z, 0-9 and _; {self.name!r} was given")
 
 
-def render(figure: Figure) -> tuple[str, bytes]:
-    """The figure as SVG text and PNG bytes; equal figures give equal bytes."""
+def render(figure: Figure, narrow: bool = False) -> tuple[str, bytes]:
+    """The figure as SVG text and PNG bytes (none of the narrow one); equal figures give equal bytes."""
     import matplotlib
     from matplotlib.figure import Figure as Canvas
 
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": f"figure {figure.name}"}):
-        canvas = Canvas(figsize=figure.size, layout="constrained")
+        canvas = Canvas(figsize=figure.narrow if narrow else figure.size, layout="constrained")
         figure.draw(canvas)
+        for axis in (axis for one in canvas.axes for axis in (one.xaxis, one.yaxis)):
+            for formatter in (axis.get_major_formatter(), axis.get_minor_formatter()):
+                _write_powers(formatter)
         svg, png = io.StringIO(), io.BytesIO()
         canvas.savefig(svg, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-        canvas.savefig(png, format="png", dpi=110, metadata={"Software": None})
+        if not narrow:
+            canvas.savefig(png, format="png", dpi=110, metadata={"Software": None})
     return svg.getvalue(), png.getvalue()
+
+
+def _write_powers(formatter) -> None:
+    """Lets it write 10² where it wrote mathematics, which no text of ours is read as: a dollar is a dollar."""
+    original = formatter.format_ticks
+
+    def plain(text: str) -> str:
+        text = re.sub(r"\\math\w+|\\times", lambda found: "×" if "times" in found[0] else "", text.strip("$"))
+        text = re.sub(r"\^\{([^}]*)\}", lambda found: found[1].translate(RAISED), text)
+        return re.sub(r"[{}\\]", "", text)
+
+    formatter.format_ticks = lambda ticks: [
+        plain(text) if text.startswith("$") and text.endswith("$") else text for text in original(ticks)
+    ]
 
 
 def lines(
@@ -90,9 +114,10 @@ def lines(
         rows, y = relative(rows, y, select(rows, **relative_to), on), "ratio"
     rows = [row for row in rows if row.get(y) is not None or row.get("status", "ok") != "ok"]
     parts, names = groups(rows, *panels) if rows else {}, values(rows, series)
-    across = {4: 2}.get(len(parts), min(len(parts), 3))
+    wide = {4: 2}.get(len(parts), min(len(parts), 3))
 
     def draw(canvas):
+        across = 1 if canvas.get_figwidth() < SMALL else wide
         axes = canvas.subplots(ceil(len(parts) / across), across, sharex=True, sharey=True, squeeze=False)
         axes[0, 0].set(**{f"{axis}scale": "log" for axis in log})
         styles = dict(zip(map(str, names), _styles(names), strict=True))
@@ -107,7 +132,7 @@ def lines(
         for empty in axes.flat[len(parts) :]:
             empty.set_visible(False)
         for one in axes.flat:
-            _ticks(one.xaxis, "x" in log, values(rows, x), room=21 // across)
+            _ticks(one.xaxis, "x" in log, values(rows, x), room=(21 if across == wide else 8) // across)
             _ticks(one.yaxis, "y" in log, unit=UNITS.get(y.rpartition("_")[2], ""))
         canvas.supxlabel(x_label or LABELS.get(x, x.replace("_", " ")), fontsize=9)
         canvas.supylabel(y_label or y.replace("_", " "), fontsize=9)
@@ -115,7 +140,10 @@ def lines(
 
     if not parts:
         return None
-    return Figure(name, title or name.replace("_", " "), caption, draw, (10, 1 + 2.6 * ceil(len(parts) / across)))
+    size, narrow = (10, 1 + 2.6 * ceil(len(parts) / wide)), (4.6, 1.3 + 2.2 * len(parts))
+    drawn = [row for row in rows if row.get(column(rows, x)) is not None and row.get(column(rows, series)) is not None]
+    keys = frozenset(row["key"] for row in drawn if "key" in row)
+    return Figure(name, title or name.replace("_", " "), caption, draw, size, narrow, keys)
 
 
 def _styles(names: Sequence) -> list[dict]:
@@ -150,8 +178,11 @@ def _marks(one, marks: Mapping[str, Estimate], styles: Mapping[str, dict]) -> No
         if np.isfinite(mark.value):
             one.axvline(mark.value, color=styles[name]["color"], linestyle=styles[name]["linestyle"], linewidth=0.9)
             one.axvspan(mark.low, mark.high, color=styles[name]["color"], alpha=0.12, linewidth=0)
-    text = "\n".join(f"crosses {name} {shown(mark)}" for name, mark in marks.items() if mark.n)
-    one.text(0.03, 0.97, text, transform=one.transAxes, va="top", fontsize=7.5, zorder=1.5)  # behind the lines
+    found = {name: f"{'at ' if np.isfinite(mark.value) else ''}{shown(mark)}" for name, mark in marks.items() if mark.n}
+    text = "\n".join(f"crosses {name} {where}" for name, where in found.items())
+    if text:  # behind the lines
+        box = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.5}
+        one.text(0.03, 0.97, text, transform=one.transAxes, va="top", fontsize=8, zorder=1.5, bbox=box)
 
 
 def _walls(one, rows: Rows, x: str, color: str) -> None:
@@ -183,7 +214,8 @@ def _legend(canvas) -> None:
     """Above the panels, each name once."""
     found = [pair for one in canvas.axes for pair in zip(*one.get_legend_handles_labels(), strict=True)]
     handles = {label: handle for handle, label in found}
-    canvas.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), 8) or 1)
+    most = 2 if canvas.get_figwidth() < SMALL else 6
+    canvas.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), most) or 1)
 
 
 def _named(column: str, value) -> str:
@@ -212,4 +244,5 @@ def dots(found: Mapping[str, Mapping[str, Estimate]], *, reference: float = 1, n
         _ticks(one.xaxis, log=True)
         _legend(canvas)
 
-    return Figure(name, title, caption, draw, (10, 1.1 + 0.32 * len(found))) if found else None
+    height = 1.1 + 0.32 * len(found)
+    return Figure(name, title, caption, draw, (10, height), (5, height)) if found else None

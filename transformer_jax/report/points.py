@@ -139,38 +139,45 @@ def _along(rows: Rows, x: str, y: str, pair: str | None) -> tuple[list, np.ndarr
 
 
 def growth(rows: Rows, x: str, y: str, pair: str | None = "round", *, first: float, same: str) -> dict[str, Any]:
-    """How y grows with x, as a line of a table; {} with fewer than three x.
+    """How y grows with x, as a line of a table; {} with fewer than two x.
 
     The exponent is over the x from `first` on if there are three, else over all. Only rows count that have in the
-    column `same` (which program ran) what the row of the largest x has. Of sampled y at four x or more also the terms
-    of a + bx + cx², over all of them.
+    column `same` (which program ran) what the row of the largest x has. Of sampled y also the terms of a + bx + cx²:
+    over the x of the exponent if these are four, else over all if these are.
     """
     rows = sorted(select(rows, status="ok", **{y: is_positive}), key=lambda row: row[column(rows, x)])
     rows = select(rows, **{same: rows[-1].get(same)}) if rows else []
     far = select(rows, **{x: lambda value: value >= first})
     fitted = far if len(values(far, x)) >= 3 else rows
     span, exponent, (points, found) = values(fitted, x), slope(fitted, x, y, pair), _along(rows, x, y, pair)
-    if len(span) < 3 or exponent.n == 0:
+    if len(span) < 2 or exponent.n == 0:
         return {}
-    line = {"exponent": exponent, "over": f"{span[0]}–{span[-1]}", "growth": intervals.growth_word(exponent)}
+    line = {"exponent": exponent, "over": f"{span[0]:,}–{span[-1]:,}", "growth": intervals.growth_word(exponent)}
     if points:
         local = intervals.local_slopes(points, found)
         line["local slopes"] = ", ".join(f"from {p} {e.value:.2f}" for p, e in zip(points, local, strict=False))
+    points, found = _along(fitted, x, y, pair) if len(span) > 3 else (points, found)
     if pair is not None and len(points) > 3:
         fit = intervals.polynomial(points, found)
-        line |= {"a": fit.a, "b": fit.b, "c": fit.c, "share of cx² at the last": fit.shares[2], "error": fit.error}
+        line |= {"a": fit.a, "b": fit.b, "c": fit.c, "share of cx² at the last": fit.share, "error": fit.error,
+                 "BIC of a power of x less this": fit.bic}  # fmt: skip
     return line
 
 
 def crossing(rows: Rows, x: str, y: str, over: str, a, b, pair: str | None = "round") -> Estimate:
     """Where y of a (in the column `over`), which grows faster, passes that of b, over the x that both have."""
+    return crosses(rows, x, y, over, a, b, pair).at
+
+
+def crosses(rows: Rows, x: str, y: str, over: str, a, b, pair: str | None = "round") -> intervals.Crossing:
+    """The same with how often, and which costs more at each x; an estimate of NOTHING with fewer than two x."""
     mine, theirs = (select(rows, status="ok", **{over: value, y: is_positive}) for value in (a, b))
     common = [v for v in values(mine, x) if v in values(theirs, x)]
     points, found = samples(select([*mine, *theirs], **{x: common}), y, pair, over, x)
     if len(common) < 2 or not found.size:
-        return NOTHING
+        return intervals.Crossing(NOTHING, 0, ())
     both = (found[:, [points.index((value, v)) for v in common]] for value in (a, b))
-    return intervals.crossing(common, *(one[0] if pair is None else one for one in both)).at
+    return intervals.crossing(common, *(one[0] if pair is None else one for one in both))
 
 
 def relative(rows: Rows, y: str, reference: Rows, on: Iterable[str], inverse: bool = False) -> list[dict]:

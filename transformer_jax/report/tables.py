@@ -40,29 +40,31 @@ def table(rows: Rows, index: Sequence[str], columns: str, y: str, pair: str | No
     return grid(title or f"{y} by {columns}".replace("_", " "), index, cells)
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Three significant digits, whole numbers from 100 on."""
-    return f"{value:.0f}" if 99.95 <= abs(value) < 1e6 else f"{value:#.3g}"
+    return f"{value:,.0f}" if 99.95 <= abs(value) < 1e6 else f"{value:#.3g}"
 
 
 def shown(value) -> str:
     """A value as a reader wants it: few digits, thousands apart, a dash for nothing, an estimate with its interval."""
     if isinstance(value, Estimate):
         if value.n == 0:
-            return "not measured"
+            return "no estimate"
         if isnan(value.value):
+            if 0 < value.low and value.high < inf:
+                return f"between {shown(value.low)} and {shown(value.high)}"
             bounds = (("above", value.low), ("below", value.high))
-            return " ".join(f"{word} {end:g}" for word, end in bounds if 0 < end < inf) or "open"
+            return " ".join(f"{word} {shown(end)}" for word, end in bounds if 0 < end < inf) or "open"
         if not isfinite(value.high):
-            return f"{_number(value.value)} (one round)"
-        interval = f" [{_number(value.low)}, {_number(value.high)}]" if value.low < value.high else ""
-        return _number(value.value) + interval
+            return f"{number(value.value)} (one round)"
+        interval = f" [{number(value.low)}, {number(value.high)}]" if value.low < value.high else ""
+        return number(value.value) + interval
     if value is None or value != value:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int) and abs(value) < 10**7:
-        return f"{value:,}".replace(",", "\u202f") if abs(value) >= 10**4 else str(value)
+    if isinstance(value, (int, float)) and abs(value) < 10**7 and value == int(value):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
     if isinstance(value, (int, float)):
         return f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(value, default=str)
