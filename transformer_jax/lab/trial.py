@@ -15,7 +15,7 @@ from transformer_jax import models
 from transformer_jax.config import Config, ConfigError, with_overrides
 from transformer_jax.host import compilation
 from transformer_jax.host.folders import locked
-from transformer_jax.tasks.task import Task
+from transformer_jax.tasks.task import Task, looks_ahead
 from transformer_jax.train import programs
 from transformer_jax.train.checkpoint import CheckpointError, Checkpoints
 from transformer_jax.train.evaluate import evaluate as evaluate_split
@@ -78,11 +78,8 @@ def build_model(config: Config, task: Task) -> models.Model:
       ConfigError: the model cannot read the task or answer it.
     """
     model = config.model
-    if model.looks_ahead and not task.shape.pooled:
-        raise ConfigError(
-            f"model.causal=False: {task.name} asks for an answer at every step, and attention that is not causal would"
-            " read it from the later steps"
-        )
+    if reason := looks_ahead(task.name, task.shape, model):
+        raise ConfigError(reason)
     return _built(model, task.shape)
 
 

@@ -74,6 +74,16 @@ def _distinct(random: np.random.Generator, log_odds_K: np.ndarray, rows: int, n:
     return np.argsort(-noisy, axis=1)[:, :n].astype(np.int32)
 
 
+def outline(make_batch: Callable, task: TaskConfig) -> tuple[Shape, list[str]]:
+    """The task's shape, and why it cannot have these sizes."""
+    shape = Shape(task.seq_len, task.vocab_size, vocab_size=task.vocab_size)
+    try:
+        make_batch(np.random.default_rng(0), task)
+    except ConfigError as error:
+        return shape, [str(error)]
+    return shape, []
+
+
 def build(make_batch: Callable[[np.random.Generator, TaskConfig], Batch], config: Config) -> Task:
     """The task around one of the functions above.
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from transformer_jax.config import Shape
+from transformer_jax.config import ModelConfig, Shape
 
 Batch = dict[str, np.ndarray]
 Split = Literal["train", "validation", "test"]
@@ -70,6 +70,16 @@ class Task(NamedTuple):
     encode: Callable[[str], np.ndarray] | None = None
     """Text to ids (int32); None where the task has no text."""
     decode: Callable[[Iterable[int]], str] | None = None
+
+
+def looks_ahead(name: str, shape: Shape, model: ModelConfig) -> str | None:
+    """Why a model must not answer such a task: it would read the answers; None: it may."""
+    if shape.pooled or not model.looks_ahead:
+        return None
+    return (
+        f"model.causal=False: {name} asks for an answer at every step, and attention that is not causal would"
+        " read it from the later steps"
+    )
 
 
 def check_split(name: str, split: str, known: Iterable[str] = SPLITS) -> None:
