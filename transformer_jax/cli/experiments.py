@@ -1,4 +1,4 @@
-"""`experiment`, `report` and `list`: what is measured, drawn again, and there to be named."""
+"""`experiment` and `report`: what is measured, and drawn again."""
 
 import sys
 from collections.abc import Sequence
@@ -12,8 +12,7 @@ import tyro
 from rich.console import Console
 from rich.measure import Measurement
 
-import configs
-from transformer_jax.config import MIXERS, Config, ConfigError
+from transformer_jax.config import Config, ConfigError
 from transformer_jax.host.folders import FolderError
 from transformer_jax.host.signals import RESUMABLE
 from transformer_jax.lab import display, plan, rows, schedule, sweep
@@ -157,23 +156,3 @@ def _show_plan(module: ModuleType, cells: Sequence[plan.Cell]) -> int:
         whole = sum(m.rounds * seconds for m, seconds in zip(measures, least, strict=True))
         print(f"the samples alone take at least {display.duration(whole)}; compiling each cell comes before its first")
     return 0
-
-
-@dataclass(frozen=True)
-class List:
-    """Show what there is: experiments, configs, tasks, mixers, attention implementations."""
-
-    def run(self, overrides: dict[str, list[str]]) -> int:
-        from transformer_jax.ops.attention import ATTENTION
-        from transformer_jax.tasks.registry import TASKS
-
-        kinds = {
-            "experiments": plan.names(),
-            "configs": configs.names(),
-            "tasks": TASKS,
-            "mixers": MIXERS,
-            "attention": ATTENTION,
-        }
-        for kind, names in kinds.items():
-            print(f"{kind}: {' '.join(names)}")
-        return 0
