@@ -12,7 +12,7 @@ from transformer_jax.lab import plan
 
 @dataclass(frozen=True)
 class List:
-    """Show what there is: experiments, configs and the tasks that they fit, tasks, mixers, attention implementations."""
+    """Show what there is: experiments, configs and the tasks they fit, tasks, mixers, attention implementations."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
         from transformer_jax.ops.attention import ATTENTION

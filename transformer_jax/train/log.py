@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from transformer_jax.config import Config, ConfigError, flatten, from_flat
+from transformer_jax.config import Config, ConfigError, flatten, from_flat, with_overrides
 from transformer_jax.host.folders import write_whole
 from transformer_jax.train.checkpoint import EARLIER
 
 # What may differ between two launches of one run: where the data lie, and what only experiments read.
 FREE = ("task.data_dir", "measure.")
+LENGTH = "train.num_steps"  # may grow: the run is extended
 
 Send = Callable[[dict[str, float], int], None]
 """(numbers by name, step): where a run's numbers go besides its folder."""
@@ -112,7 +113,7 @@ def read_metrics(path: Path) -> list[dict]:
 
 
 def claim(folder: Path, config: Config) -> None:
-    """Makes the folder this config's, or finds that it is.
+    """Makes the folder this config's, or finds that it is. More `train.num_steps` extend the run that it holds.
 
     Raises:
       ConfigError: it belongs to another config; every difference is named.
@@ -121,18 +122,29 @@ def claim(folder: Path, config: Config) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "config.json"
     if path.exists():
-        before, now = flatten(read_config(folder)), flatten(config)
+        found = read_config(folder)
+        before, now = flatten(found), flatten(config)
+        longer = found.train.num_steps < config.train.num_steps
+        free = (*FREE, LENGTH) if longer else FREE
         differences = [
             f"{key} {before[key]} there, {now[key]} here"
             for key in now
-            if before[key] != now[key] and not key.startswith(FREE)
+            if before[key] != now[key] and not key.startswith(free)
         ]
         if differences:
             raise ConfigError(
                 f"{folder} holds a run of another config ({'; '.join(differences)}): choose"
                 " another --out, or repeat the command that began it"
             )
-        return
+        if not longer:
+            return
+        every = found.train.checkpoint_every
+        if found.train.nan_policy == "rollback" and found.train.num_steps % every:
+            raise ConfigError(
+                f"train.nan_policy=rollback goes back to steps that train.checkpoint_every={every} divides,"
+                f" and the run in {folder} ends at {found.train.num_steps}: it cannot be extended"
+            )
+        config = with_overrides(found, {LENGTH: config.train.num_steps})
     write_whole(path, json.dumps(flatten(config), indent=1) + "\n")
 
 
