@@ -129,7 +129,9 @@ def test_a_dry_run_shows_the_cells_and_touches_nothing(tmp_path, capsys):
 
 def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
     assert command("experiment", "tiny", "--model.d-model", "96") == 1
-    assert "4 failed" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    line = 1 + SOURCE.partition("raise ValueError")[0].count("\n")
+    assert "4 failed" in shown.out and f"failed  ValueError: ninety-six (tiny/cells.py, line {line})" in shown.err
     assert "ninety-six" in (tmp_path / "runs" / "tiny" / "report.html").read_text()
 
 

@@ -340,7 +340,13 @@ def test_a_finished_run_goes_on_with_more_steps(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "words", [["train", "digits_vit", "--out", "o"], ["evaluate", "run"], ["experiment", "recall"]]
+    "words",
+    [
+        ["train", "digits_vit", "--out", "o"],
+        ["evaluate", "run"],
+        ["experiment", "recall"],
+        ["experiment", "attention_cost", "--dry-run"],
+    ],
 )
 def test_a_device_that_is_not_there_is_one_clear_error(tmp_path, words):
     (tmp_path / "run").mkdir()

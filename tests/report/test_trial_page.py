@@ -31,7 +31,7 @@ def test_every_metric_is_a_figure_with_the_mean_over_lanes_of_each_split(tmp_pat
         "train, mean of 3 lanes",
         "validation, mean of 3 lanes",
         *(f"Last validation, step 40, lane {lane}<" for lane in (0, 1, 2)),
-        "Last validation, step 40, mean of 3 lanes",
+        "Last validation, step 40, all lanes",
         "loss: 0.0525 [0.0463, 0.0587]",  # 0.05, 0.0525, 0.055: Student's t, 4.303 * 0.0025 / sqrt(3)
         "loss 0.05, accuracy 0.5",
         "2026-01-01",
@@ -41,16 +41,16 @@ def test_every_metric_is_a_figure_with_the_mean_over_lanes_of_each_split(tmp_pat
 
 
 def test_the_band_is_the_interval_of_the_mean_and_does_not_set_the_scale():
-    steps = {10: [1.0, 2.0], 20: [0.5, float("nan")], 30: [0.25, 0.75]}
+    steps = {10: [1.0, 2.0, 3.0], 20: [0.5, 1.0, float("nan")], 30: [0.25, 0.5, 0.75]}
     canvas = Canvas()
-    trial_page._figure("metric_0", "loss", {"": {"train": steps}}).draw(canvas)
+    trial_page._figure("metric_0", "loss", {"": {"train": steps, "two": {10: [1.0, 3.0]}}}).draw(canvas)
     (one,) = canvas.axes
-    *lanes, mean = one.lines
-    assert len(lanes) == 2 and len({line.get_color() for line in one.lines}) == 1
-    np.testing.assert_array_equal(mean.get_ydata(), [1.5, np.nan, 0.5])
-    corners = one.collections[0].get_paths()[0].vertices
-    assert corners[:, 1].max() == pytest.approx(1.5 + 12.706 * 0.5, rel=1e-3)  # of two lanes
-    assert one.get_ylim() == pytest.approx((0.25 - 0.0875, 2 + 0.0875))
+    *lanes, mean = one.lines[:4]
+    assert len(lanes) == 3 and len({line.get_color() for line in one.lines[:4]}) == 1
+    np.testing.assert_array_equal(mean.get_ydata(), [2, np.nan, 0.5])
+    (band,) = one.collections  # two lanes have none
+    assert band.get_paths()[0].vertices[:, 1].max() == pytest.approx(2 + 4.302653 / 3**0.5)
+    assert one.get_ylim() == pytest.approx((0.25 - 0.1375, 3 + 0.1375))
 
 
 def test_one_lane_is_a_line_under_the_name_of_its_split(tmp_path):

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.measure import Measurement
 
 from transformer_jax.config import Config, ConfigError
+from transformer_jax.host import devices
 from transformer_jax.host.folders import FolderError
 from transformer_jax.host.signals import RESUMABLE
 from transformer_jax.lab import display, plan, rows, schedule, sweep
@@ -142,6 +143,8 @@ def _draw(experiment: plan.Experiment, folder: Path, results: rows.Results) -> b
 
 def _show_plan(module: ModuleType, cells: Sequence[plan.Cell]) -> int:
     predict = getattr(module, "predict", None)
+    if predict and getattr(module, "USES_JAX", True):
+        devices.require()  # what a cell costs depends on the platform
     predictions = [predict(cell.config) for cell in cells] if predict else None
     console, table = Console(), display.dry_table(cells, predictions)
     whole = Measurement.get(console, console.options.update(max_width=1000), table).maximum

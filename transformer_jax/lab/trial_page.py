@@ -14,10 +14,14 @@ from transformer_jax.report import Finding, Report, Table
 from transformer_jax.report.page import write_page
 from transformer_jax.report.plots import LOOKS, Figure
 from transformer_jax.report.tables import shown
+from transformer_jax.tasks import registry
 from transformer_jax.train.log import read_metrics
 
 NO_METRIC = ("step", "split", "lane")
-LANES = "A faint line is a lane (one seed), the strong one their mean, the band its 95 % interval over lanes."
+LANES = (
+    "A faint line is a lane (one seed), the strong one the mean of all, the band its 95 % interval; two lanes have none"
+    " that says anything."
+)
 
 Rows = Sequence[dict]
 
@@ -25,23 +29,23 @@ Rows = Sequence[dict]
 def write(folder: Path) -> Path:
     """Draws the folder's metrics.jsonl; returns the page, replaced whole or not at all."""
     rows = _measured(folder)
-    launches = [json.loads(line) for line in (folder / "launches.jsonl").read_text().splitlines()]
+    launches = _launches(folder)
     last = _last(rows)
     answers = [
         Finding(f"Last validation, step {row['step']}" + (f", lane {row['lane']}" if len(last) > 1 else ""), _text(row))
         for row in last
     ]
     if len(last) > 1:
-        answers.append(_mean_of(f"Last validation, step {last[0]['step']}, mean of {len(last)} lanes", last))
+        answers.append(_mean_of(f"Last validation, step {last[0]['step']}, all lanes", last))
     figures = [
         _figure(f"metric_{i}", name, {"": {split: _of(rows, split, name) for split in ("train", "validation")}})
         for i, name in enumerate(_names(rows))
     ]
-    warnings = list(dict.fromkeys(launch["text"] for launch in launches if launch.get("kind") == "extended"))
+    warnings = [f"This run was {text}." for text in _extensions(launches)]
     facts = [("Config", json.loads((folder / "config.json").read_text()))]
     facts += [(f"{launch.get('kind', 'launch')} {launch.get('time', '')}", launch) for launch in launches]
     report = Report(folder.name, answers, figures)
-    return write_page(folder / "run.html", report, [f"This run was {text}." for text in warnings], facts=facts)
+    return write_page(folder / "run.html", report, warnings, facts=facts)
 
 
 def overlay(folders: Sequence[Path], path: Path) -> Path:
@@ -74,12 +78,24 @@ def overlay(folders: Sequence[Path], path: Path) -> Path:
     differ = [(key, *(str(config[key]) for config in flat.values())) for key in keys]
     tables = [Table("In what the configs differ", ("key", *flat), tuple(differ))]
     task = next(iter(configs.values())).task
-    title = f"{' against '.join(flat)} on {trials.registry.identity(task)}"
-    return write_page(path, Report(title, answers, figures, tables, [f"Left out: {reason}" for reason in left_out]))
+    title = f"{' against '.join(flat)} on {registry.identity(task)}"
+    warnings = [f"{labels[folder]} was {text}." for folder in configs for text in _extensions(_launches(folder))]
+    limits = [f"Left out: {reason}" for reason in left_out]
+    return write_page(path, Report(title, answers, figures, tables, limits), warnings)
 
 
 def _measured(folder: Path) -> list[dict]:
     return [row for row in read_metrics(folder / "metrics.jsonl") if "split" in row]
+
+
+def _launches(folder: Path) -> list[dict]:
+    path = folder / "launches.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _extensions(launches: Rows) -> list[str]:
+    """What was written down of each extension, once: after a launch that was killed early the next finds it again."""
+    return list(dict.fromkeys(launch["text"] for launch in launches if launch.get("kind") == "extended"))
 
 
 def _names(rows: Rows) -> list[str]:
@@ -103,7 +119,7 @@ def _mean_of(question: str, lanes: Rows) -> Finding:
         return Finding(question, _text(lanes[0]))
     found = {name: [lane.get(name) for lane in lanes] for name in _names(lanes)}
     means: dict[str, Estimate] = {n: intervals.mean(values) for n, values in found.items() if None not in values}
-    return Finding(question, f"{len(lanes)} lanes", means)
+    return Finding(question, f"mean of {len(lanes)} lanes", means)
 
 
 def _of(rows: Rows, split: str, name: str) -> dict[int, list[float]]:
@@ -125,7 +141,7 @@ def _figure(name: str, metric: str, panels: Mapping[str, Mapping[str, dict[int, 
                 _curve(one, label, steps, *look)
             one.set(title=title, xlabel="step")
         several[0].set_ylabel(metric)
-        if lanes > 1 and measured.size:  # two lanes have an interval far wider than all that was measured
+        if lanes > 1 and measured.size:  # few lanes have an interval far wider than all that was measured
             margin = 0.05 * (np.ptp(measured) or abs(measured[0]) or 1)
             several[0].set_ylim(measured.min() - margin, measured.max() + margin)
         handles = {
@@ -157,4 +173,5 @@ def _curve(one, label: str, steps: dict[int, list[float]], color, marker, dashes
     mean, low, high = intervals.interval(y_SxR.T)
     one.plot(x, y_SxR, color=color, linewidth=0.6, alpha=0.45)
     one.plot(x, mean, label=f"{label}, mean of {lanes} lanes", **marks)
-    one.fill_between(x, low, high, color=color, alpha=0.12, linewidth=0)
+    if lanes > 2:
+        one.fill_between(x, low, high, color=color, alpha=0.12, linewidth=0)
