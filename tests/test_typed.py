@@ -57,7 +57,7 @@ def test_sections_nest_to_any_depth():
 )
 def test_what_is_written_on_a_command_line_is_read_back(values):
     words = {k: [str(v) for v in value] if isinstance(value, tuple) else [str(value)] for k, value in values.items()}
-    assert typed.flatten(typed.with_words(Whole(), words)) == values
+    assert typed.flatten(typed.with_texts(Whole(), words)) == values
 
 
 @pytest.mark.parametrize(

@@ -290,6 +290,10 @@ class TrainConfig:
         )
 
 
+SAMPLING = ("measure.rounds", "measure.min_sample_seconds")
+"""The keys that decide how a program is sampled, not which one it is."""
+
+
 @dataclass(frozen=True)
 class MeasureConfig:
     """How often each cell of an experiment is sampled. An experiment with axes of its own extends it."""

@@ -105,9 +105,9 @@ def read(config, key: str, texts: Sequence[str]) -> Any:
         raise ConfigError(f"{option} must be {describe(hint)}, not {given}{_alike(given, hint)}") from None
 
 
-def with_words(config, words: Mapping[str, Sequence[str]]):
+def with_texts(config, texts: Mapping[str, Sequence[str]]):
     """A copy with the keys replaced that a command line gives: {"model.num_heads": ["8"]}; raises as `read`."""
-    return with_overrides(config, {key: read(config, key, texts) for key, texts in words.items()})
+    return with_overrides(config, {key: read(config, key, of_key) for key, of_key in texts.items()})
 
 
 def _read(texts: list[str], hint) -> Any:

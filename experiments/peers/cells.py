@@ -10,10 +10,11 @@ Training is a forward and a backward pass; of a model, the loss and AdamW as wel
 
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Literal
 
 from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig
 from transformer_jax.lab.sweep import Job, Override, chain, grid
-from transformer_jax.measure.work import Level, Phase, Work, next_token
+from transformer_jax.measure.work import Work, next_token
 from transformer_jax.peers import libraries
 
 EXTRA = {"peers": ("torch", "keras")}
@@ -23,9 +24,9 @@ MAX_SCORE_BYTES = 3e9
 
 @dataclass(frozen=True)
 class Axes(MeasureConfig):
-    level: Level = "model"
+    level: Literal["op", "model"] = "model"
     """The op, with a recurrence's input projection, or a training step of the whole model."""
-    phase: Phase = "train"
+    phase: Literal["forward", "train"] = "train"
     """A forward pass, or forward and backward."""
     peer: libraries.Peer = "ours"
     """Whose implementation."""

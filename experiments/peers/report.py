@@ -29,7 +29,7 @@ def report(rows: Rows) -> Report:
     lost = {f"{who}, {what}, T = {T}": line["ours / other"] for (what, T, who), line in peers.items()
             if line["ours is"] == "slower"}  # fmt: skip
     counts = Counter(line["ours is"] for line in peers.values()).most_common()
-    words = ", ".join(f"ours is {word} in {n}" for word, n in counts)
+    counted = ", ".join(f"ours is {word} in {n}" for word, n in counts)
     losses = Finding("Where is the other faster?", "Our time over theirs." if lost else "Nowhere.", lost)
     others = select(rows, problem=lambda name: "causal" in name, contender=lambda name: name != "ours")
     over = relative(others, TIME, select(rows, contender="ours"), ("problem", "seq_len"), inverse=True)
@@ -40,7 +40,7 @@ def report(rows: Rows) -> Report:
     caption = "Bars: 95 % intervals. Where the ratio is below 1, ours is faster."
     return Report(
         question="Is what we measure as fast as what others offer?",
-        answers=(Finding("How often is ours faster?", f"Of {len(peers)} comparisons {words}."), losses)
+        answers=(Finding("How often is ours faster?", f"Of {len(peers)} comparisons {counted}."), losses)
         if peers else (),
         figures=(
             lines(over, "seq_len", "ratio", "contender", "problem", reference=1, name="attention_by_length",

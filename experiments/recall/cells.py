@@ -5,13 +5,25 @@ random tokens; the answer at a key is its value. A cell trains its lanes, one se
 for each lane and evaluation: the curve over steps, whose last point is what the report compares.
 """
 
-from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig
-from transformer_jax.lab import trial
-from transformer_jax.lab.sweep import Job, grid
-from transformer_jax.measure.matching import matched
-from transformer_jax.tasks import generated
+from dataclasses import dataclass
 
-BASE = Config(
+from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig
+from transformer_jax.lab.sweep import Job, grid
+from transformer_jax.typed import require
+
+
+@dataclass(frozen=True)
+class RecallConfig(Config):
+    def __post_init__(self):
+        super().__post_init__()
+        name, pairs, seq_len = self.task.name, self.task.num_items, self.task.seq_len
+        require(name == "associative_recall", f"task.name={name}: this experiment trains on associative_recall alone")
+        require(
+            seq_len >= 4 * pairs, f"task.seq_len={seq_len}: recalling task.num_items={pairs} takes at least {4 * pairs}"
+        )
+
+
+BASE = RecallConfig(
     model=ModelConfig(
         d_model=64, num_layers=2, num_heads=2, mlp_dim=64, max_len=32, position="rotary", scan_layers=False
     ),
@@ -33,7 +45,11 @@ def time_limit(config: Config) -> float:
 
 def cell(config: Config, job: Job) -> list[dict]:
     """Trains in the job's folder, where a killed cell goes on; accuracy on new sequences, by lane and step."""
-    task = generated.build(generated.associative_recall, config)
+    from transformer_jax.lab import trial  # here, as jax takes seconds to load and a plan has no need of it
+    from transformer_jax.measure.matching import matched
+    from transformer_jax.tasks import associative_recall
+
+    task = associative_recall.build(config)
     config = matched(config, task.shape, "params")
     trial.train(job.seeded(config), task, job.folder)
     return trial.curve(job.folder, "validation")

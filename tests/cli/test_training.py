@@ -17,7 +17,7 @@ import pytest
 
 import configs
 from transformer_jax.cli import main
-from transformer_jax.lab import trial, trial_display
+from transformer_jax.lab import trained, trial, trial_display
 from transformer_jax.tasks import raw, registry
 from transformer_jax.tasks.shakespeare import SET
 from transformer_jax.train import programs
@@ -53,7 +53,7 @@ def _programs(config):
 
 
 def evaluate(folder, **options):
-    return trial.evaluate(folder, registry.build, **options).lanes
+    return trained.evaluate(folder, registry.build, **options).lanes
 
 
 def bits(folder):

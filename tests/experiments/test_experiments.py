@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from transformer_jax.config import ConfigError, canonical_json, flatten, with_overrides
+from transformer_jax.config import SAMPLING, ConfigError, canonical_json, flatten, with_overrides
 from transformer_jax.lab import plan
-from transformer_jax.lab.rows import SAMPLING
 from transformer_jax.lab.sweep import Job
 
 TINY = {"model.d_model": 16, "model.num_heads": 2, "model.num_layers": 1, "task.vocab_size": 16}

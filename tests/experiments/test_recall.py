@@ -5,9 +5,10 @@ import json
 import pytest
 
 from experiments.recall import cells
-from transformer_jax.config import from_flat, with_overrides
-from transformer_jax.lab import trial
+from transformer_jax.config import ConfigError, flatten, from_flat, with_overrides
+from transformer_jax.lab import plan, trained, trial
 from transformer_jax.lab.sweep import Job
+from transformer_jax.tasks import associative_recall
 
 SHORT = {
     "train.num_steps": 20,
@@ -50,9 +51,7 @@ def test_an_lstm_has_the_parameters_of_attention(tmp_path):
     counts = {}
     for mixer in ("attention", "lstm"):
         cells.cell(config_of({"model.mixer": mixer, "task.num_items": 2}), job(tmp_path / mixer))
-        counts[mixer] = trial.describe(
-            tmp_path / mixer, lambda config: cells.generated.build(cells.generated.associative_recall, config)
-        )
+        counts[mixer] = trained.describe(tmp_path / mixer, associative_recall.build)
     assert counts["lstm"]["mixer"] == "lstm"
     assert abs(counts["lstm"]["parameters"] / counts["attention"]["parameters"] - 1) <= 0.02
 
@@ -81,4 +80,28 @@ def test_the_cells_config_is_what_the_folder_says(tmp_path):
     config = config_of({"model.mixer": "attention", "task.num_items": 1})
     cells.cell(config, job(tmp_path, number=3))
     written = from_flat(json.loads((tmp_path / "config.json").read_text()))
-    assert written == with_overrides(config, {"train.seed": 3000})
+    assert flatten(written) == flatten(with_overrides(config, {"train.seed": 3000}))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"task.name": "copy_memory"}, "task.name=copy_memory: this experiment trains on associative_recall alone"),
+        ({"task.num_items": 9}, "task.seq_len=32: recalling task.num_items=9 takes at least 36"),
+    ],
+)
+def test_what_cannot_be_recalled_is_refused_before_anything_runs(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        plan.plan(cells, overrides)
+
+
+def test_a_part_of_the_pairs_decides_nothing():
+    report = plan.load("recall").report
+    rows = [
+        {"model.mixer": mixer, "task.num_items": 2, "studies": ("pairs",), "status": "ok", "round": 0, "lane": lane,
+         "step": 10, "accuracy": accuracy + lane / 100}
+        for mixer, accuracy in (("attention", 0.9), ("lstm", 0.1))
+        for lane in range(3)
+    ]  # fmt: skip
+    (finding,) = report.report(rows).answers
+    assert finding.estimates["2 pairs"].low > 0 and finding.verdict == "INCONCLUSIVE"

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transformer_jax.config import content_key
 from transformer_jax.host.folders import FolderError
 from transformer_jax.lab import rows
 
@@ -255,9 +256,18 @@ def test_a_header_that_no_run_writes_is_dropped(tmp_path, damage):
     assert len(rows.current(rows.read(tmp_path)).rows) == 1
 
 
-def test_rows_of_other_data_are_left_out_and_of_data_that_a_later_plan_does_not_read_are_not(tmp_path):
-    write(tmp_path, header("a", data={"text": "1"}), row("k1", 0, "a"), header("b", data={"images": "1"}))
-    assert len(rows.current(rows.read(tmp_path)).rows) == 1
-    write(tmp_path, header("c", data={"text": "2"}))
+def test_rows_of_other_data_are_left_out_and_cells_that_a_later_plan_does_not_read_are_not(tmp_path):
+    """By cell: other data of one set leave the rows of another alone."""
+    head = header("a")
+    cells = {n: content_key(rows.identity(head["base"] | {"task.seq_len": n}, head)) for n in (1, 2, 3)}
+
+    def measured(name, **digests):
+        return header(name, data={cells[int(n[1])]: {"set": digest} for n, digest in digests.items()})
+
+    for entry in (measured("a", n1="x", n2="x"), *(row(f"k{n}", 0, "a", **{"task.seq_len": n}) for n in (1, 2))):
+        write(tmp_path, entry)
+    write(tmp_path, measured("b", n3="x"))
+    assert len(rows.current(rows.read(tmp_path)).rows) == 2
+    write(tmp_path, measured("c", n1="y", n2="x"))
     left = rows.current(rows.read(tmp_path))
-    assert left.rows == [] and "1 rows of other code, data or jax" in left.notes[0]
+    assert [r["task.seq_len"] for r in left.rows] == [2] and "1 rows of other code, data or jax" in left.notes[0]

@@ -1,6 +1,7 @@
 """A training run in its folder, from Python: what resumes, what is read back, and what is refused."""
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import os
@@ -14,10 +15,19 @@ import jax
 import numpy as np
 import pytest
 
-from transformer_jax.config import Config, ConfigError, ModelConfig, TaskConfig, TrainConfig, flatten, with_overrides
+from transformer_jax.config import (
+    Config,
+    ConfigError,
+    MeasureConfig,
+    ModelConfig,
+    TaskConfig,
+    TrainConfig,
+    flatten,
+    with_overrides,
+)
 from transformer_jax.host.folders import FolderError, locked
-from transformer_jax.lab import trial
-from transformer_jax.tasks import generated, registry
+from transformer_jax.lab import trained, trial
+from transformer_jax.tasks import associative_recall, registry
 from transformer_jax.train import programs
 from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.log import claim, read_config, read_metrics
@@ -39,7 +49,7 @@ def compiled_once(request, compilation_cache_in):
 
 
 def recall(config=CONFIG):
-    return generated.build(generated.associative_recall, config)
+    return associative_recall.build(config)
 
 
 def target_of(folder):
@@ -62,10 +72,10 @@ def test_a_run_is_read_back_as_a_curve_and_evaluates_to_its_last_row(tmp_path, c
     assert [(row["step"], row["lane"]) for row in curve] == [(s, lane) for s in (4, 8, 12) for lane in (0, 1)]
     assert set(curve[0]) == {"step", "lane", "loss", "accuracy"}
     assert {row["step"] for row in trial.curve(tmp_path / "run", "train")} == {2, 4, 6, 8, 10, 12}
-    step, lanes = trial.evaluate(tmp_path / "run", registry.build, checkpoint="12")
+    step, lanes = trained.evaluate(tmp_path / "run", registry.build, checkpoint="12")
     assert step == 12 and lanes == outcome.metrics == [{k: row[k] for k in ("accuracy", "loss")} for row in curve[-2:]]
     saved = sum(leaf.size for leaf in jax.tree.leaves(target_of(tmp_path / "run").params))
-    assert saved == 2 * trial.describe(tmp_path / "run", registry.build)["parameters"]
+    assert saved == 2 * trained.describe(tmp_path / "run", registry.build)["parameters"]
     assert capfd.readouterr() == ("", "")
 
 
@@ -85,11 +95,11 @@ CELL = """if True:
     from pathlib import Path
     from transformer_jax.config import from_flat
     from transformer_jax.lab import trial
-    from transformer_jax.tasks import generated
+    from transformer_jax.tasks import associative_recall
     import json
     config = from_flat(json.loads(sys.argv[1]))
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    outcome = trial.train(config, generated.build(generated.associative_recall, config), Path(sys.argv[2]))
+    outcome = trial.train(config, associative_recall.build(config), Path(sys.argv[2]))
     assert before == (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
     assert outcome.status == "done"
 """
@@ -197,7 +207,7 @@ def test_numbers_are_sent_while_the_folder_is_this_runs(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"model.causal": False}, "model.causal=False: associative_recall asks for an answer at every step"),
+        ({"model.causal": False}, "model.causal=False: associative_recall asks every step for what comes next"),
         ({"task.name": "digits"}, "set task.patch_size"),
         ({"task.name": "digits", "task.patch_size": 1}, "model.max_len=16"),
         ({"model.d_model": 2**17, "model.mlp_dim": 2**17}, "parameters train in at least .* GB"),
@@ -224,9 +234,9 @@ def test_a_folder_of_an_earlier_version_is_refused_by_all_that_open_it(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     for attempt in (
         lambda: trial.train(CONFIG, recall(), tmp_path),
-        lambda: trial.evaluate(tmp_path, registry.build),
-        lambda: trial.describe(tmp_path, registry.build),
-        lambda: trial.generate(tmp_path, registry.build, "a", 1),
+        lambda: trained.evaluate(tmp_path, registry.build),
+        lambda: trained.describe(tmp_path, registry.build),
+        lambda: trained.generate(tmp_path, registry.build, "a", 1),
     ):
         message = "written by an earlier version of this code: train again.*model.vocab_size, model.num_classes"
         with pytest.raises(ConfigError, match=message):
@@ -238,18 +248,41 @@ def test_an_error_in_the_computation_is_not_called_a_mistake(tmp_path, monkeypat
     """ConfigError is for the user's own: a split that is not there, a prompt that cannot be read."""
     trial.train(CONFIG, recall(), tmp_path)
     with pytest.raises(ConfigError, match="no split 'tset'"):
-        trial.evaluate(tmp_path, registry.build, "tset")
+        trained.evaluate(tmp_path, registry.build, "tset")
 
     def broken(*_):
         raise ValueError("shapes do not fit")
 
-    monkeypatch.setattr(trial, "evaluate_split", broken)
+    monkeypatch.setattr(trained, "evaluate_split", broken)
     with pytest.raises(ValueError, match="shapes do not fit") as error:
-        trial.evaluate(tmp_path, registry.build)
+        trained.evaluate(tmp_path, registry.build)
     assert not isinstance(error.value, ConfigError)
 
 
 def test_what_is_no_text_model_does_not_write(tmp_path):
     trial.train(CONFIG, recall(), Path(tmp_path))
     with pytest.raises(ConfigError, match="not a language model of text"):
-        trial.generate(tmp_path, registry.build, "a", 1)
+        trained.generate(tmp_path, registry.build, "a", 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Axes(MeasureConfig):
+    level: str = "easy"
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnConfig(Config):
+    measure: Axes = dataclasses.field(default_factory=Axes)
+
+
+def test_a_training_of_an_experiment_with_axes_of_its_own_goes_on(tmp_path):
+    config = OwnConfig(CONFIG.model, CONFIG.task, CONFIG.train, Axes(level="hard"))
+    asked = iter([False, True])
+    assert trial.train(config, recall(config), tmp_path / "run", stopping=lambda: next(asked)).status == "stopped"
+    assert trial.train(config, recall(config), tmp_path / "run").status == "done"
+    trial.train(CONFIG, recall(), tmp_path / "plain")
+    assert trial.curve(tmp_path / "run", "validation") == trial.curve(tmp_path / "plain", "validation")
+    assert read_config(tmp_path / "run") == CONFIG
+    longer = with_overrides(config, {"train.num_steps": 16})
+    assert trial.train(longer, recall(longer), tmp_path / "run").step == 16
+    assert json.loads((tmp_path / "run" / "config.json").read_text()) == json.loads(json.dumps(flatten(longer)))

@@ -1,6 +1,7 @@
 """Rules decide, digests change with what decides and with nothing else, conditions say what holds."""
 
 import importlib.util
+import sys
 
 import pytest
 
@@ -54,6 +55,58 @@ def test_a_digest_changes_with_text_function_and_what_it_uses(tmp_path, old, cha
     assert (before == after) == same
 
 
+FACTORY = """
+from functools import partial
+from transformer_jax.report import Rule, Verdict
+import {module} as kept
+
+def above(limit):
+    def decide(estimates):
+        return Verdict.SUPPORTED if kept.passes(estimates, limit) else Verdict.REFUTED
+    return decide
+
+def at_least(estimates, limit):
+    return Verdict.SUPPORTED
+
+RULE = {rule}
+"""
+HELPER = "SHARE = 0.8\ndef passes(estimates, limit):\n    return len(estimates) * SHARE > limit\n"
+
+
+@pytest.mark.parametrize("rule", ["Rule('t', above({limit}))", "Rule('t', partial(at_least, limit={limit}))"])
+def test_a_digest_changes_with_what_a_factory_or_a_partial_is_given(tmp_path, monkeypatch, rule):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "kept_helper.py").write_text(HELPER)
+
+    def digest_of(limit):
+        source = FACTORY.format(module="kept_helper", rule=rule.format(limit=limit))
+        return digest(loaded(tmp_path, source).RULE)
+
+    assert digest_of(0.8) == digest_of(0.8) != digest_of(0.9)
+
+
+IMPORTING = FACTORY.replace("import {module} as kept", "from {module} import passes").replace("kept.passes", "passes")
+
+
+@pytest.mark.parametrize(
+    ("edited", "same"), [(("0.8", "0.7"), False), (("> limit", ">= limit"), False), (("\n", "  # why\n"), True)]
+)
+def test_a_digest_changes_with_a_function_of_another_file(tmp_path, monkeypatch, edited, same):
+    monkeypatch.syspath_prepend(tmp_path)
+    found = []
+    for name, text in (("one", HELPER), ("two", HELPER.replace(*edited))):
+        (tmp_path / f"kept_{name}.py").write_text(text)
+        monkeypatch.delitem(sys.modules, f"kept_{name}", raising=False)
+        source = IMPORTING.format(module=f"kept_{name}", rule="Rule('t', above(0.8))")
+        found.append(digest(loaded(tmp_path, source).RULE))
+    assert (found[0] == found[1]) == same
+
+
+def test_what_decides_is_a_function():
+    with pytest.raises(TypeError, match="a rule decides by a function"):
+        digest(Rule("t", Verdict))
+
+
 def test_a_rule_decides_only_what_was_measured():
     rule = Rule("always", lambda estimates: Verdict.SUPPORTED)
     assert Finding("?", "", {"a": Estimate(1, 0, 2, 3)}, rule).verdict == "SUPPORTED"
@@ -78,7 +131,7 @@ def test_conditions_say_what_is_shared_how_many_failed_and_how_wide_intervals_ar
     ]  # fmt: skip
     rows.append({"key": "x", "round": 0, "status": "oom", "model.d_model": 64, "task.seq_len": 256})
     counts, shared, width, cached = conditions(rows)
-    assert counts == "Of 3 cells 2 ok, 1 oom." and shared == "All have model.d_model = 64."
+    assert counts == "Cells: 3, of which 2 ok, 1 oom." and shared == "All have model.d_model = 64."
     assert "±16%" in width and "no sample is discarded" in width
     assert cached.endswith("1 of 2 programs.")
     assert conditions([]) == ["No cell."]

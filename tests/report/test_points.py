@@ -121,3 +121,12 @@ def test_a_cell_is_its_config_and_not_its_key_and_its_parts_stay_apart():
         "a",
         "b",
     ]
+
+
+def test_more_rounds_join_and_of_a_program_sampled_in_two_ways_the_one_sampled_longer_counts():
+    few = [row(r, step_seconds=1.0 + r, **{"measure.rounds": 2, "measure.min_sample_seconds": 0.05}) for r in range(2)]
+    more = [row(2, step_seconds=3.0, **{"measure.rounds": 3, "measure.min_sample_seconds": 0.05})]
+    assert mean(few + more, "step_seconds").value == 2
+    careful = [row(r, step_seconds=5.0, **{"measure.rounds": 2, "measure.min_sample_seconds": 0.3}) for r in range(2)]
+    for rows in (few + careful, careful + few):
+        assert mean(rows, "step_seconds").value == 5

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transformer_jax.config import ConfigError, Shape, TaskConfig
-from transformer_jax.tasks import generated, registry
+from transformer_jax.tasks import associative_recall, copy_memory, random_tokens, registry
 
 NAMES = ("random_tokens", "copy_memory", "associative_recall")
 seeds = st.integers(0, 2**31)
@@ -18,7 +18,7 @@ def draw(make_batch, seed, **fields):
 
 
 def test_random_tokens_are_uniform_and_targets_come_next():
-    batch = draw(generated.random_tokens, 0, batch_size=300)
+    batch = draw(random_tokens.random_tokens, 0, batch_size=300)
     assert batch["inputs"].shape == batch["targets"].shape == (300, 40)
     np.testing.assert_array_equal(batch["inputs"][:, 1:], batch["targets"][:, :-1])
     counts = np.bincount(batch["inputs"].ravel(), minlength=30)
@@ -29,7 +29,7 @@ def test_random_tokens_are_uniform_and_targets_come_next():
 @given(seed=seeds, items=st.integers(1, 9), gap=st.integers(0, 12))
 def test_copy_memory(seed, items, gap):
     length = 2 * items + gap
-    batch = draw(generated.copy_memory, seed, seq_len=length, num_items=items)
+    batch = draw(copy_memory.copy_memory, seed, seq_len=length, num_items=items)
     for inputs, targets, weights in zip(batch["inputs"], batch["targets"], batch["weights"], strict=True):
         symbols = inputs[:items]
         assert symbols.min() >= 2 and symbols.max() < 30
@@ -42,7 +42,7 @@ def test_copy_memory(seed, items, gap):
 @given(seed=seeds, items=st.integers(1, 9), extra=st.integers(0, 30))
 def test_associative_recall(seed, items, extra):
     length = 4 * items + extra
-    batch = draw(generated.associative_recall, seed, seq_len=length, num_items=items)
+    batch = draw(associative_recall.associative_recall, seed, seq_len=length, num_items=items)
     for inputs, targets, weights in zip(batch["inputs"], batch["targets"], batch["weights"], strict=True):
         pairs = dict(zip(inputs[0 : 2 * items : 2].tolist(), inputs[1 : 2 * items : 2].tolist(), strict=True))
         assert len(pairs) == len(set(pairs.values())) == items
@@ -54,7 +54,7 @@ def test_associative_recall(seed, items, extra):
 
 
 def test_recall_asks_near_more_often_than_far():
-    batch = draw(generated.associative_recall, 0, seq_len=412, num_items=6, batch_size=400)
+    batch = draw(associative_recall.associative_recall, 0, seq_len=412, num_items=6, batch_size=400)
     places = (np.nonzero(batch["weights"])[1] - 12) // 2
     # Place 1 is drawn first with probability 1 / sum(k^-0.99, k=1..200): nearly every row asks there.
     assert np.mean(places == 0) > 5 * np.mean(places == 20) > 0

@@ -8,6 +8,7 @@ import pytest
 from transformer_jax.tasks.objectives import cross_entropy, squared_error
 from transformer_jax.tasks.task import Objective
 from transformer_jax.train.evaluate import divide, evaluate, score
+from transformer_jax.train.programs import Programs
 
 
 def batches_of_numbers(counts=(5, 3, 1), outputs=2, dtype=np.float32):
@@ -28,7 +29,7 @@ def evaluated(objective, pairs):
         loss, metrics = objective.terms(*pair)
         return {"loss": loss} | metrics
 
-    (metrics,) = evaluate(program, None, pairs, objective)
+    (metrics,) = evaluate(Programs(None, None, program, None), None, pairs, objective)
     return metrics
 
 

@@ -27,7 +27,8 @@ def test_all_that_keeps_a_model_from_its_task_is_named_at_once(config_of):
 @pytest.mark.parametrize("name", ["random_tokens", "copy_memory", "associative_recall", "digits"])
 def test_what_is_known_of_a_task_before_its_data_are_read_is_so(config_of, name):
     config = config_of(name, patch_size=4, seq_len=40, vocab_size=20)
-    assert registry.TASKS[name].outline(config.task) == (registry.build(config).shape, [])
+    task = registry.build(config)
+    assert registry.TASKS[name].outline(config) == (task.shape, task.next_token, ())
 
 
 def test_generated_tasks_of_other_sizes_are_other_tasks(config_of):

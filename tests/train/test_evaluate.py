@@ -5,14 +5,19 @@ import pytest
 
 from transformer_jax.tasks.task import Objective
 from transformer_jax.train.evaluate import divide, evaluate, score
+from transformer_jax.train.programs import Programs
 
 MEANS = Objective(terms=None)
+
+
+def programs(evaluate, judge=None):
+    return Programs(init=None, run_chunk=None, evaluate=evaluate, judge=judge)
 
 
 def test_unequal_batches_are_divided_once():
     values, weights = np.array([3.0, 1.0, 10.0]), np.array([2.0, 5.0, 1.0])
     batches = [{"v": v, "w": w} for v, w in zip(values, weights, strict=True)]
-    (found,) = evaluate(lambda params, b: {"loss": (b["v"] * b["w"] * params, b["w"])}, 2.0, batches, MEANS)
+    (found,) = evaluate(programs(lambda params, b: {"loss": (b["v"] * b["w"] * params, b["w"])}), 2.0, batches, MEANS)
     assert found == {"loss": pytest.approx(2 * np.average(values, weights=weights))}
 
 
@@ -25,4 +30,15 @@ def test_lanes_are_kept_apart_and_their_mean_chooses():
 def test_nothing_counted_is_no_number():
     assert np.isnan(divide({"loss": (np.zeros(2), np.zeros(2))}, MEANS)[0]["loss"])
     with pytest.raises(ValueError, match="no batches"):
-        evaluate(lambda *_: None, None, [], MEANS)
+        evaluate(programs(lambda *_: None), None, [], MEANS)
+
+
+def test_a_judge_sees_each_lane_and_the_whole_split_and_may_choose_the_best():
+    def judge(params, batches):
+        return {"bleu": float(params["w"]) * sum(batch["v"] for batch in batches)}
+
+    objective = Objective(terms=None, best=("bleu", "max"))
+    run = programs(lambda params, b: {"loss": (params["w"] * b["v"], np.ones(2))}, judge)
+    lanes = evaluate(run, {"w": np.array([2.0, 3.0])}, iter([{"v": 1.0}, {"v": 4.0}]), objective)
+    assert lanes == [{"loss": 5.0, "bleu": 10.0}, {"loss": 7.5, "bleu": 15.0}]
+    assert score(lanes, objective) == 12.5

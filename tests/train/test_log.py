@@ -112,7 +112,7 @@ def test_a_folder_of_an_earlier_version_is_refused_with_the_keys(tmp_path):
         read_config(tmp_path)
     assert str(error.value) == (
         f"{tmp_path} was written by an earlier version of this code: train again, or check out that version"
-        " (its config.json has model.vocab_size, model.input_dim, measure.level, which are no keys now)"
+        " (its config.json has model.vocab_size, model.input_dim, which are no keys now)"
     )
     with pytest.raises(ConfigError, match="earlier version"):
         claim(tmp_path, Config())

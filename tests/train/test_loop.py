@@ -170,7 +170,7 @@ def test_a_checkpoint_evaluates_to_the_figure_of_training(parts, tmp_path):
     assert checkpoints.find("best") == min(logged, key=logged.get)
     for step in checkpoints.steps():
         params = restored(tmp_path, model, config, str(step)).params
-        (metrics,) = evaluate(run.evaluate, params, task.evaluate("validation"), task.objective)
+        (metrics,) = evaluate(run, params, task.evaluate("validation"), task.objective)
         assert metrics["loss"] == logged[step]
 
 

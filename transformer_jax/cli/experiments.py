@@ -90,7 +90,8 @@ def _end(summary: schedule.Summary, planned: int, experiment: plan.Experiment, f
     others = [f"{n} {status}" for status, n in summary.cells.items() if status != "ok"]
     print(whole, *others, *(["--retry-failed tries again"] if others else []), sep=", ")
     drawn = _draw(experiment, folder, rows.current(rows.read(folder)))
-    measured = summary.cells["ok"] and not (summary.cells["failed"] or summary.cells["killed"])
+    wrong = sum(summary.cells[status] for status in ("failed", "killed", "nan"))
+    measured = summary.cells["ok"] and not wrong
     return 0 if drawn and measured else 1
 
 

@@ -14,7 +14,7 @@ from transformer_jax.config import Config, ConfigError
 from transformer_jax.host import devices
 from transformer_jax.host.folders import FolderError, write_whole
 from transformer_jax.host.signals import RESUMABLE, stop_signals
-from transformer_jax.typed import with_words
+from transformer_jax.typed import with_texts
 
 # What needs jax is imported where it is used: --help and mistakes answer at once.
 
@@ -38,7 +38,7 @@ class Train:
     """What a recurrence shares with the attention model of the same config: width, parameters or FLOPs."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
-        config = with_words(configs.get(self.name), overrides)
+        config = with_texts(configs.get(self.name), overrides)
         folder = self.out or Path("runs") / self.name
         outcome = _train(config, folder, self.matching, self.allow_fallback, self.wandb)
         if outcome.status == "stopped":
@@ -111,11 +111,11 @@ class Generate:
     """The folder of prepared sets, if it has moved since the training."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
-        from transformer_jax.lab import trial
+        from transformer_jax.lab import trained
 
         devices.require()
         options = {name: getattr(self, name) for name in ("checkpoint", "temperature", "top_k", "seed", "data_dir")}
-        added = trial.generate(self.folder, _builder("--data-dir"), self.prompt, self.max_new, **options)
+        added = trained.generate(self.folder, _builder("--data-dir"), self.prompt, self.max_new, **options)
         print(self.prompt + added)
         return 0
 

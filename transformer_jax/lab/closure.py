@@ -2,7 +2,8 @@
 
 Read are files of this checkout alone, imports inside functions included, and the `__init__.py` of every package on the
 way. Hashed is their syntax: comments, docstrings and the texts below fields change no version, nor does a file that no
-cell can reach, such as a report, a page, a progress bar or another task.
+cell can reach, such as a report, a page, a progress bar or another task. What cells.py says of a run and not of a cell
+(UNMEASURED: which cells there are, what they may take) changes none either: a cell's values are in its own key.
 """
 
 import ast
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from transformer_jax.host.provenance import ROOT
 
 TOPS = ("transformer_jax", "configs", "experiments")
+UNMEASURED = ("STUDIES", "predict", "time_limit")
 _NOT_SYNTAX = {"ctx", "kind", "type_comment", "type_ignores"}
 
 
@@ -33,7 +35,7 @@ def code_version(cells: Path, root: Path = ROOT) -> str:
     """
     digest = hashlib.sha256()
     for name, path in sorted(closure(cells, root).items()):
-        digest.update(name.encode() + b"\0" + source(path.read_bytes()).digest)
+        digest.update(name.encode() + b"\0" + source(path.read_bytes(), path == cells).digest)
     return digest.hexdigest()[:12]
 
 
@@ -44,7 +46,7 @@ def closure(cells: Path, root: Path = ROOT) -> dict[str, Path]:
     while waiting:
         name = waiting.pop()
         is_package = found[name].name == "__init__.py"
-        for imported in _imported(name, is_package, source(found[name].read_bytes())):
+        for imported in _imported(name, is_package, source(found[name].read_bytes(), name == own)):
             path = _file(imported, root)
             if path and imported not in found:
                 found[imported] = path
@@ -71,8 +73,11 @@ def _file(name: str, root: Path) -> Path | None:
 
 
 @cache
-def source(text: bytes) -> Source:
-    """Hashes a module's syntax and lists its imports, in one walk; kept by the text while the process lives."""
+def source(text: bytes, is_cells: bool = False) -> Source:
+    """Hashes a module's syntax and lists its imports, in one walk; kept by the text while the process lives.
+
+    is_cells: leave out what is UNMEASURED.
+    """
     pieces: list[str] = []
     imports: list[tuple[int, str, tuple[str, ...]]] = []
     write = pieces.append
@@ -101,8 +106,17 @@ def source(text: bytes) -> Source:
             write(repr(node))
 
     fields = _Fields()
-    walk(ast.parse(text))
+    module = ast.parse(text)
+    if is_cells:
+        module.body = [statement for statement in module.body if not _names(statement) & set(UNMEASURED)]
+    walk(module)
     return Source(hashlib.sha256("\0".join(pieces).encode()).digest(), tuple(imports))
+
+
+def _names(statement: ast.stmt) -> set[str]:
+    """What a statement of a module defines."""
+    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", statement)]
+    return {getattr(target, "id", getattr(target, "name", "")) for target in targets}
 
 
 class _Fields(dict):

@@ -9,9 +9,7 @@ from typing import NamedTuple
 from transformer_jax.config import content_key, flatten
 from transformer_jax.host.provenance import commit
 from transformer_jax.lab.plan import Cell, Experiment
-from transformer_jax.lab.sweep import Job
-
-SEED_STEP = 1000  # between the seeds of two rounds: a cell's lanes have seed, seed + 1, ...
+from transformer_jax.lab.sweep import SEED_STEP, Job
 
 
 class Launch(NamedTuple):

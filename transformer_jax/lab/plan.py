@@ -11,9 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from transformer_jax.config import Config, ConfigError, canonical_json, flatten, nearest, with_overrides
+from transformer_jax.config import SAMPLING, Config, ConfigError, canonical_json, flatten, nearest, with_overrides
 from transformer_jax.host.provenance import ROOT
-from transformer_jax.lab.rows import NOT_IN_KEY, SAMPLING
+from transformer_jax.lab.rows import NOT_IN_KEY
 from transformer_jax.lab.sweep import Override, chain, only, pin
 
 FOLDER = ROOT / "experiments"
@@ -87,7 +87,7 @@ def _load(path: Path, required: Sequence[str]) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise ConfigError(f"{Path(error.filename or path).name}, line {error.lineno}: {error.msg}") from None
+        raise ConfigError(f"{error.filename or path}, line {error.lineno}: {error.msg}") from None
     except FileNotFoundError as error:
         if error.filename == str(path):
             raise ConfigError(f"the experiment {path.parent.name} has no {path.name}") from None

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from transformer_jax.config import SAMPLING, content_key
 from transformer_jax.host.folders import FolderError
 from transformer_jax.host.provenance import without_private
 
@@ -23,8 +24,6 @@ FILE = "rows.jsonl"
 COMPARED = ("device", "device_count", "cpu_model", "threads", "xla_flags", "dtype", "matmul_precision", "x64")
 # Decides how often a cell is sampled, not what is sampled, so that more rounds only add rows.
 NOT_IN_KEY = ("measure.rounds",)
-# Decide how a program is sampled, not which one it is.
-SAMPLING = (*NOT_IN_KEY, "measure.min_sample_seconds")
 
 
 class Results(NamedTuple):
@@ -156,10 +155,14 @@ def current(results: Results) -> Results:
     """
     if not results.headers:
         return results
-    trusted = {header["id"]: header for header in results.headers if is_current(header, results.headers[-1])}
+    last = results.headers[-1]
+    trusted = {header["id"]: header for header in results.headers if is_current(header, last)}
     kept: dict[tuple[str, int], list[dict]] = {}
+    stale = 0
     for row in results.rows:
-        if row["header"] in trusted:
+        if row["header"] not in trusted or not _same_data(row, trusted[row["header"]], last):
+            stale += 1
+        else:
             of_round = kept.setdefault((identity(row, trusted[row["header"]]), row["round"]), [])
             if of_round and of_round[-1]["key"] != row["key"]:
                 of_round.clear()  # other code measured the same before
@@ -168,7 +171,6 @@ def current(results: Results) -> Results:
     used = [trusted[name] for name in dict.fromkeys(row["header"] for row in found)]
     for header in used[1:]:
         refuse_mix(used[0], header)
-    stale = sum(row["header"] not in trusted for row in results.rows)
     notes = []
     if stale:
         notes = [f"{stale} rows of other code, data or jax were left out (--accept-stale takes those of other code)"]
@@ -213,9 +215,16 @@ def identity(row: dict, header: dict) -> str:
 def is_current(header: dict, last: dict) -> bool:
     """Whether rows under `header` still count when `last` is the header of the newest launch."""
     same_jax = all(header["versions"].get(name) == last["versions"].get(name) for name in ("jax", "jaxlib"))
-    data, last_data = header.get("data", {}), last.get("data", {})
-    same_data = all(data[name] == last_data[name] for name in data.keys() & last_data.keys())
-    return same_jax and same_data and (header["code"] == last["code"] or last["accept_stale"])
+    return same_jax and (header["code"] == last["code"] or last["accept_stale"])
+
+
+def _same_data(row: dict, header: dict, last: dict) -> bool:
+    """Whether a row's cell read the prepared data that are there now, as far as the last launch asked for them."""
+    if not last.get("data"):
+        return True
+    key = content_key(identity(row, header))
+    found = last["data"].get(key)
+    return found is None or found == header.get("data", {}).get(key)
 
 
 def refuse_mix(one: dict, other: dict) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from transformer_jax.config import Config, ConfigError
+from transformer_jax.config import Config, ConfigError, content_key
 from transformer_jax.host.folders import FolderError, locked
 from transformer_jax.host.signals import stop_signals
 from transformer_jax.lab import rows
@@ -68,8 +68,7 @@ def run(
             data = _data(experiment, cells, worker)
         except Stopped:
             return Summary(Counter(), Counter(missing=len(cells)), True)
-        all_data = {name: digest for of_cell in data.values() for name, digest in of_cell.items()}
-        facts = facts | {"rules": rules, "data": all_data}
+        facts = facts | {"rules": rules, "data": {content_key(identity): found for identity, found in data.items()}}
         header = make_header(experiment, cells, given or {}, facts, accept_stale)
         statuses, notes = _open(folder, header)
         if retry_failed:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from transformer_jax.config import Config, ConfigError, nearest, with_overrides
 
 Override = dict[str, Any]
+SEED_STEP = 1000  # between the seeds of two rounds: a cell's lanes have seed, seed + 1, ...
 
 
 class Job(NamedTuple):

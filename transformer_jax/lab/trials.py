@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transformer_jax import intervals
 from transformer_jax.config import Config, ConfigError
-from transformer_jax.lab import trial
+from transformer_jax.lab import trained
 from transformer_jax.tasks import registry
 from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.log import read_config
@@ -44,18 +44,18 @@ def read(folders: Iterable[Path], saved: bool = False) -> tuple[dict[Path, Confi
 
 
 def evaluate(
-    configs: Mapping[Path, Config], build_task: trial.BuildTask, split: str, checkpoint: str, data_dir: str | None
+    configs: Mapping[Path, Config], build_task: trained.BuildTask, split: str, checkpoint: str, data_dir: str | None
 ) -> list[dict]:
     """Evaluates runs; a row for each run and lane: what the run is, and its metrics.
 
     Raises:
-      ConfigError, CheckpointError, FileNotFoundError: as `trial.evaluate`.
+      ConfigError, CheckpointError, FileNotFoundError: as `trained.evaluate`.
     """
     rows = []
     for folder, config in configs.items():
-        step, lanes = trial.evaluate(folder, build_task, split, checkpoint, data_dir)
+        step, lanes = trained.evaluate(folder, build_task, split, checkpoint, data_dir)
         known = {"run": str(folder), "task": registry.identity(config.task), "split": split, "step": step}
-        known |= trial.describe(folder, build_task, data_dir)
+        known |= trained.describe(folder, build_task, data_dir)
         rows += [known | {"lane": lane} | metrics for lane, metrics in enumerate(lanes)]
     return rows
 

@@ -165,25 +165,25 @@ def _decode(work: Work):
 
 def _normal(work: Work, *shapes: tuple[int, ...]) -> list[jax.Array]:
     """Random arrays from NumPy: compiling JAX's generator for every shape would take longer than most cells."""
-    rng = np.random.default_rng(work.config.train.seed)
-    return [jnp.asarray(rng.standard_normal(shape, np.float32), work.config.model.dtype) for shape in shapes]
+    random = np.random.default_rng(work.config.train.seed)
+    return [jnp.asarray(random.standard_normal(shape, np.float32), work.config.model.dtype) for shape in shapes]
 
 
 def _tokens(work: Work, length: int) -> jax.Array:
-    rng = np.random.default_rng(work.config.train.seed)
-    return jnp.asarray(rng.integers(0, work.shape.vocab_size, (work.batch_size, length)), jnp.int32)
+    random = np.random.default_rng(work.config.train.seed)
+    return jnp.asarray(random.integers(0, work.shape.vocab_size, (work.batch_size, length)), jnp.int32)
 
 
 def _state(model: models.Model, work: Work) -> TrainState:
     """A training state of the right shapes, parameters random: compiling the true initialisers takes seconds."""
     config = work.config
     key = jax.random.key(config.train.seed)
-    tx, rng = make_optimizer(config.train), np.random.default_rng(config.train.seed)
+    tx, random = make_optimizer(config.train), np.random.default_rng(config.train.seed)
     shapes = jax.eval_shape(lambda: create(model.init(key), tx, key))
 
     def parameter(path, like):
         if path[-1].key in ("kernel", "embedding"):
-            return jnp.asarray(rng.standard_normal(like.shape, np.float32) / config.model.d_model**0.5)
+            return jnp.asarray(random.standard_normal(like.shape, np.float32) / config.model.d_model**0.5)
         return jnp.asarray(np.full(like.shape, path[-1].key == "scale", like.dtype))
 
     params = jax.tree_util.tree_map_with_path(parameter, shapes.params)

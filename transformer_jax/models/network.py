@@ -66,7 +66,8 @@ def _recurrent(config: ModelConfig) -> Callable[..., nn.Module]:
 
 def make_mixer(config: ModelConfig) -> Callable[..., nn.Module]:
     """The constructor of the config's sequence mixer; `name=` is left to the caller."""
-    return _recurrent(config) if config.mixer in RECURRENCE else _attention(config)
+    layers = {"attention": _attention} | dict.fromkeys(RECURRENCE, _recurrent)
+    return layers[config.mixer](config)
 
 
 def make_block(config: ModelConfig) -> Callable[..., nn.Module]:

@@ -73,8 +73,8 @@ def version(library: str) -> str:
 @cache
 def normal(seed: int, index: int, shape: tuple[int, ...], scale: float = 1.0) -> jax.Array:
     """A random array, the same one for every contender: number `index` of a problem's inputs, float32."""
-    rng = np.random.default_rng((seed, index))
-    return jnp.asarray(rng.standard_normal(shape, np.float32) * np.float32(scale))
+    random = np.random.default_rng((seed, index))
+    return jnp.asarray(random.standard_normal(shape, np.float32) * np.float32(scale))
 
 
 def largest_difference(found: Arrays, expected: Arrays) -> float:

@@ -6,10 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from statistics import median
+from types import FunctionType, NoneType
+from typing import Any
 
+from transformer_jax.host.provenance import ROOT
 from transformer_jax.intervals import Estimate
 from transformer_jax.report.plots import Figure
 from transformer_jax.report.points import Rows, groups, mean, merge, shared
@@ -77,26 +81,53 @@ class Report:
 
 
 def digest(rule: Rule) -> str:
-    """Changes with the rule's text and with the syntax of what decides: the statement of its module that holds the
-    function, and the functions and constants there that it uses. Comments and docstrings change nothing."""
-    code = rule.decide.__code__
-    body = ast.parse(Path(code.co_filename).read_text()).body
-    bound = {name: node for node in body for name in _bound(node)}
-    needed = [node for node in body if _first_line(node) <= code.co_firstlineno <= node.end_lineno]
-    syntax: dict[ast.stmt, str] = {}
-    while needed:
-        node = needed.pop()
-        if node not in syntax:
-            syntax[node] = ast.unparse(_without_docstrings(node))
-            needed += [bound[n.id] for n in ast.walk(node) if isinstance(n, ast.Name) and n.id in bound]
-    return hashlib.sha256(repr((rule.text, sorted(syntax.values()))).encode()).hexdigest()[:16]
+    """Changes with the rule's text and with what decides: the syntax of the statement that holds the function, what it
+    is given (arguments of a factory or a partial, defaults), and the constants and functions of this checkout that it
+    uses, wherever they stand. Comments and docstrings change nothing.
+
+    Raises:
+      TypeError: what decides is no Python function.
+    """
+    found: dict[Any, str] = {}
+    _decides(rule.decide, Path(_function(rule.decide).__code__.co_filename).parent, found)
+    return hashlib.sha256(repr((rule.text, sorted(found.values()))).encode()).hexdigest()[:16]
 
 
-def _bound(node: ast.stmt) -> list[str]:
-    """The names that a statement gives a meaning to."""
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    names = [n.id for target in targets if target is not None for n in ast.walk(target) if isinstance(n, ast.Name)]
-    return [node.name] if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else names
+def _function(decide: Callable) -> FunctionType:
+    while isinstance(decide, partial):
+        decide = decide.func
+    if not isinstance(decide, FunctionType):
+        raise TypeError(f"a rule decides by a function, not by {decide!r}")
+    return decide
+
+
+def _decides(value: Any, home: Path, found: dict[Any, str]) -> None:
+    """Collects, by what it is, a text for the value and for each that it rests on."""
+    if isinstance(value, partial):
+        for part in (value.func, *value.args, *value.keywords.items()):
+            _decides(part, home, found)
+    elif isinstance(value, FunctionType):
+        path, line = Path(value.__code__.co_filename), value.__code__.co_firstlineno
+        given = [cell.cell_contents for cell in value.__closure__ or ()] + [value.__defaults__, value.__kwdefaults__]
+        for one in given:
+            _decides(one, home, found)
+        if (path, line) in found or not (path.is_relative_to(home) or path.is_relative_to(ROOT)):
+            return
+        body = ast.parse(path.read_text()).body
+        statement = next(node for node in body if _first_line(node) <= line <= node.end_lineno)
+        found[path, line] = ast.unparse(_without_docstrings(statement))
+        for name in {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)} & value.__globals__.keys():
+            _decides(value.__globals__[name], home, found)
+    elif isinstance(value, (bool, int, float, str, NoneType)):
+        found[repr(value)] = repr(value)
+    elif isinstance(value, (tuple, list, set, dict)):
+        parts = (
+            value.items() if isinstance(value, dict) else sorted(value, key=repr) if isinstance(value, set) else value
+        )
+        inner: dict[Any, str] = {}
+        for part in parts:
+            _decides(part, home, inner)
+        found[tuple(inner.values())] = repr(list(inner.values()))
 
 
 def _first_line(node: ast.stmt) -> int:
@@ -113,10 +144,9 @@ def _without_docstrings(node: ast.stmt) -> ast.stmt:
 def conditions(rows: Rows, y: str = "step_seconds") -> list[str]:
     """What holds for all rows: shared config, how many cells succeeded, how wide the intervals of a cell's y are."""
     cells = merge(rows)
-    counts = Counter(cell["status"] for cell in cells)
-    found = [
-        f"Of {len(cells)} cells {', '.join(f'{n} {s}' for s, n in counts.most_common())}." if cells else "No cell."
-    ]
+    statuses = {cell.get("key"): cell["status"] for cell in cells}  # a cell may have given several rows
+    counts = ", ".join(f"{n} {status}" for status, n in Counter(statuses.values()).most_common())
+    found = [f"Cells: {len(statuses)}, of which {counts}." if cells else "No cell."]
     same = {c: v for c, v in shared(cells).items() if c.startswith(("model.", "task.")) and v not in (None, [])}
     if same:
         found.append(f"All have {', '.join(f'{name} = {value}' for name, value in same.items())}.")

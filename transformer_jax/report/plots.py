@@ -136,10 +136,11 @@ def _line(one, rows: Rows, x: str, y: str, pair: str | None, log: bool, **style)
         _, found = samples(part, y, pair)
         if found.size and not (log and found.min() <= 0):
             ends = np.squeeze(intervals.interval(np.log(found) if log else found, pair is None), axis=1)
+            ends = np.where(np.isfinite(ends), ends, ends[0])  # one round has no interval
             points[value] = np.exp(ends) if log else ends
     if points:
         centre, low, high = np.array(list(points.values())).T
-        bars = np.where(np.isfinite([low, high]) & (pair is not None), [centre - low, high - centre], 0)
+        bars = np.array([centre - low, high - centre])
         one.errorbar(list(points), centre, bars if bars.any() else None, elinewidth=0.9, capsize=2, **style)
 
 

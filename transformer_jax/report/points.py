@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from transformer_jax import intervals
-from transformer_jax.config import MIXERS
+from transformer_jax.config import MIXERS, SAMPLING
 from transformer_jax.intervals import NOTHING, Estimate
 
 Rows = Sequence[dict[str, Any]]
@@ -68,6 +68,7 @@ def samples(rows: Rows, y: str, pair: str | None, *by: str) -> tuple[list[tuple]
 
     Raises:
       ValueError: two rows for one point and pair, from different configs: they differ in a column nobody selected.
+        Of two that differ only in how they were sampled, the one that was sampled longer counts.
     """
     y, by, within = column(rows, y), [column(rows, name) for name in by], column(rows, pair or "")
     found: dict[tuple, dict] = {}
@@ -76,9 +77,9 @@ def samples(rows: Rows, y: str, pair: str | None, *by: str) -> tuple[list[tuple]
             point = tuple(row.get(name) for name in by)
             shared = pair and (row.get("round", 0), row.get(within))
             other = found.setdefault(point, {}).setdefault(shared, row)
-            if different := [c for c in row if "." in c and row[c] != other.get(c)]:
+            if different := [c for c in row if "." in c and c not in SAMPLING and row[c] != other.get(c)]:
                 raise ValueError(f"two rows for {point}, which differ in {', '.join(different)}: select one")
-            found[point][shared] = row
+            found[point][shared] = max(other, row, key=lambda one: one.get(SAMPLING[1]) or 0)  # among equals the first
     points = sorted(found)
     shared = [s for s in found[points[0]] if all(s in found[p] for p in points)] if points else []
     table = [[found[p][s][y] for p in points] for s in shared]

@@ -9,7 +9,7 @@ import numpy as np
 
 from transformer_jax.config import Config, ConfigError, Shape, TaskConfig
 from transformer_jax.tasks import objectives, stream
-from transformer_jax.tasks.task import Batch, Task, check_split
+from transformer_jax.tasks.task import Batch, Outline, Task, check_split
 
 FITTED_ON = 5_000  # training images that give the statistics: three digits of the mean without decoding a whole set
 
@@ -71,11 +71,12 @@ def refusal(task: TaskConfig, height: int, width: int) -> str | None:
     )
 
 
-def outline(task: TaskConfig, height: int, width: int) -> tuple[Shape, list[str]]:
-    """The shape of a task of such images, and what keeps them from being cut; then the shape is that of an example."""
-    reason = refusal(task, height, width)
-    side = _fitting(height, width) if reason else task.patch_size
-    return Shape(height * width // side**2, 10, input_dim=side**2, pooled=True), [reason] if reason else []
+def outline(config: Config, height: int, width: int) -> Outline:
+    """Of a task of such images, of one channel; where they cannot be cut, the shape is that of an example."""
+    reason = refusal(config.task, height, width)
+    side = _fitting(height, width) if reason else config.task.patch_size
+    shape = Shape(height * width // side**2, 10, input_dim=side**2, pooled=True)
+    return Outline(shape, problems=(reason,) if reason else ())
 
 
 def _fitting(height: int, width: int) -> int:

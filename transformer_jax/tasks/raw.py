@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from transformer_jax.config import ConfigError
+
 Record = tuple[int | str, dict]  # (key, features), as tensorflow-datasets takes them
 Splits = dict[str, Iterable[Record]]
 
@@ -21,7 +23,7 @@ MAX_IMAGE_BYTES = 1 << 16
 MAX_REVIEW_BYTES = 1 << 20
 
 
-class BadSource(OSError):
+class BadSource(ConfigError):
     """An original file that is not what it should be: hostile, cut short, or of another form."""
 
 

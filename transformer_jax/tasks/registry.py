@@ -5,48 +5,50 @@ from functools import partial
 from typing import NamedTuple
 
 from transformer_jax.config import Config, ConfigError, Shape, TaskConfig, misfits, nearest
-from transformer_jax.tasks import digits, generated, images, imdb, sets, shakespeare, vision
-from transformer_jax.tasks.task import Task, looks_ahead
+from transformer_jax.tasks import (
+    associative_recall,
+    copy_memory,
+    digits,
+    generated,
+    images,
+    imdb,
+    random_tokens,
+    sets,
+    shakespeare,
+    vision,
+)
+from transformer_jax.tasks.task import Outline, Task, looks_ahead
 
 
 class Entry(NamedTuple):
-    """What is known of a task before its data are read."""
+    """A task by its name."""
 
     build: Callable[[Config], Task]
+    outline: Callable[[Config], Outline]
     text: str
     """One line for people."""
-    outline: Callable[[TaskConfig], tuple[Shape, list[str]]]
-    """Its shape, as far as the data do not decide it, and what of the task's own config cannot be, a sentence each."""
-    generated: bool = False
-    """It is made from its sizes alone: with other sizes it is another task."""
 
 
-def _generated(make_batch) -> Entry:
-    text = make_batch.__doc__.splitlines()[0]
-    return Entry(partial(generated.build, make_batch), text, partial(generated.outline, make_batch), generated=True)
-
-
-def _text(build, module, outputs: int | None = None) -> Entry:
+def _of_text(config: Config, outputs: int | None = None) -> Outline:
     """Of texts as ids; outputs: the classes of a whole text, None for the next id at every step."""
-
-    def outline(task: TaskConfig) -> tuple[Shape, list[str]]:
-        size = task.vocab_size
-        return Shape(task.seq_len, outputs or size, vocab_size=size, pooled=outputs is not None), []
-
-    return Entry(build, module.__doc__.splitlines()[0], outline)
+    length, size = config.task.seq_len, config.task.vocab_size
+    return Outline(Shape(length, outputs or size, vocab_size=size, pooled=outputs is not None), outputs is None)
 
 
+# Made from their sizes alone: with other sizes they are other tasks.
+GENERATED = {"random_tokens": random_tokens, "copy_memory": copy_memory, "associative_recall": associative_recall}
 TASKS: dict[str, Entry] = {
-    "random_tokens": _generated(generated.random_tokens),
-    "copy_memory": _generated(generated.copy_memory),
-    "associative_recall": _generated(generated.associative_recall),
-    "digits": Entry(digits.build, digits.__doc__, partial(images.outline, height=8, width=8)),
     **{
-        name: Entry(vision.build, text, partial(images.outline, height=side, width=side))
+        name: Entry(task.build, partial(generated.outline, task.build), task.__doc__)
+        for name, task in GENERATED.items()
+    },
+    "digits": Entry(digits.build, partial(images.outline, height=8, width=8), digits.__doc__),
+    **{
+        name: Entry(vision.build, partial(images.outline, height=side, width=side), text)
         for name, (side, text) in vision.SETS.items()
     },
-    "imdb": _text(imdb.build, imdb, outputs=2),
-    "shakespeare_char": _text(shakespeare.build, shakespeare),
+    "imdb": Entry(imdb.build, partial(_of_text, outputs=2), imdb.__doc__),
+    "shakespeare_char": Entry(shakespeare.build, _of_text, shakespeare.__doc__),
 }
 
 
@@ -81,12 +83,11 @@ def needs(config: Config) -> list[str]:
     name = config.task.name
     if name not in TASKS:
         raise ConfigError(f"unknown task.name={name!r}{nearest(name, TASKS)}")
-    shape, problems = TASKS[name].outline(config.task)
-    ahead = looks_ahead(name, shape, config.model)
-    return problems + misfits(config.model, shape) + ([ahead] if ahead else [])
+    shape, next_token, problems = TASKS[name].outline(config)
+    return [*problems, *misfits(config.model, shape), *looks_ahead(name, next_token, config.model)]
 
 
 def identity(task: TaskConfig) -> str:
     """Names a task so that what was measured on equal names can be compared: the generated ones with their sizes."""
     sizes = (f"{key} {getattr(task, key)}" for key in ("seq_len", "vocab_size", "num_items"))
-    return f"{task.name} ({', '.join(sizes)})" if task.name in TASKS and TASKS[task.name].generated else task.name
+    return f"{task.name} ({', '.join(sizes)})" if task.name in GENERATED else task.name

@@ -50,6 +50,7 @@ def build(config: Config) -> Task:
         objective=objectives.cross_entropy(config.train.label_smoothing),
         train=lambda seed: stream.steps(partial(batch, seed), task.workers),
         evaluate=evaluate,
+        next_token=True,
         encode=encode,
         decode=lambda found: "".join(symbols[i] for i in found),
         describe=lambda: sets.describe(builder, {name: len(text) for name, text in texts.items()}),

@@ -1,6 +1,6 @@
 """What a task is to the training loop: its shape, its objective, streams of batches, and what to record."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -34,8 +34,8 @@ class Objective(NamedTuple):
     """Means of a whole split -> what is reported, for metrics that are no means; names that it does not know stay."""
     best: tuple[str, Literal["min", "max"]] = ("loss", "min")
     """The validation metric, as finished, that chooses the best checkpoint, and whether low or high is good."""
-    judge: Callable[..., dict[str, float]] | None = None
-    """For metrics that need decoded outputs."""
+    judge: Callable[[Any, Any, Sequence[Batch]], dict[str, float]] | None = None
+    """judge(model, params, batches) -> metrics of a whole split that need decoded outputs."""
 
     @property
     def minimised(self) -> Terms:
@@ -67,19 +67,31 @@ class Task(NamedTuple):
     """
     describe: Callable[[], dict[str, Any]]
     """For the run's record: source, generated, counts, sha256."""
+    next_token: bool = False
+    """What a step is asked for stands among later inputs, so that a model must not look ahead."""
     encode: Callable[[str], np.ndarray] | None = None
     """Text to ids (int32); None where the task has no text."""
     decode: Callable[[Iterable[int]], str] | None = None
 
 
-def looks_ahead(name: str, shape: Shape, model: ModelConfig) -> str | None:
-    """Why a model must not answer such a task: it would read the answers; None: it may."""
-    if shape.pooled or not model.looks_ahead:
-        return None
-    return (
-        f"model.causal=False: {name} asks for an answer at every step, and attention that is not causal would"
-        " read it from the later steps"
-    )
+class Outline(NamedTuple):
+    """What is known of a task before its data are read: its fields of these names, and what it cannot be."""
+
+    shape: Shape
+    """As far as the data do not decide it."""
+    next_token: bool = False
+    problems: tuple[str, ...] = ()
+    """What of the config's own task keys cannot be, a sentence each."""
+
+
+def looks_ahead(name: str, next_token: bool, model: ModelConfig) -> list[str]:
+    """What keeps a model from such a task, a sentence: it would read the answers; none: it may."""
+    if not (next_token and model.looks_ahead):
+        return []
+    return [
+        f"model.causal=False: {name} asks every step for what comes next, and attention that is not causal"
+        " would read it from the later steps"
+    ]
 
 
 def check_split(name: str, split: str, known: Iterable[str] = SPLITS) -> None:

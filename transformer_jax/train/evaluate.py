@@ -1,26 +1,30 @@
 """Metrics of a whole split: sums and weights added over its batches, divided once."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from transformer_jax.tasks.task import Objective
+from transformer_jax.train.programs import Programs
 
 
-def evaluate(
-    program: Callable, params: Any, batches: Iterable[Mapping], objective: Objective
-) -> list[dict[str, float]]:
+def evaluate(run: Programs, params: Any, batches: Iterable[Mapping], objective: Objective) -> list[dict[str, float]]:
     """The objective's metrics by lane. The same parameters and batches give the same bits in every process.
 
     Raises:
       ValueError: there are no batches.
     """
-    sums = jax.device_get([program(params, batch) for batch in batches])
+    batches = batches if run.judge is None else list(batches)  # a judge reads them once more
+    sums = jax.device_get([run.evaluate(params, batch) for batch in batches])
     if not sums:
         raise ValueError("there is nothing to evaluate on: the split has no batches")
-    return divide(jax.tree.map(lambda *leaves: np.stack(leaves), *sums), objective)
+    lanes = divide(jax.tree.map(lambda *leaves: np.stack(leaves), *sums), objective)
+    if run.judge is None:
+        return lanes
+    each = [jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(len(lanes))] if len(lanes) > 1 else [params]
+    return [lane | run.judge(one, batches) for lane, one in zip(lanes, each, strict=True)]
 
 
 def divide(metrics: Mapping[str, tuple[np.ndarray, np.ndarray]], objective: Objective) -> list[dict[str, float]]:

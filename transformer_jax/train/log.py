@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from transformer_jax.config import Config, ConfigError, flatten, from_flat, with_overrides
+from transformer_jax.config import Config, ConfigError, flatten, from_flat
 from transformer_jax.host.folders import write_whole
 from transformer_jax.train.checkpoint import EARLIER
 
@@ -129,7 +129,7 @@ def claim(folder: Path, config: Config) -> None:
         differences = [
             f"{key} {before[key]} there, {now[key]} here"
             for key in now
-            if before[key] != now[key] and not key.startswith(free)
+            if not key.startswith(free) and before[key] != now[key]
         ]
         if differences:
             raise ConfigError(
@@ -144,12 +144,14 @@ def claim(folder: Path, config: Config) -> None:
                 f"train.nan_policy=rollback goes back to steps that train.checkpoint_every={every} divides,"
                 f" and the run in {folder} ends at {found.train.num_steps}: it cannot be extended"
             )
-        config = with_overrides(found, {LENGTH: config.train.num_steps})
-    write_whole(path, json.dumps(flatten(config), indent=1) + "\n")
+        flat = json.loads(path.read_text()) | {LENGTH: config.train.num_steps}
+    else:
+        flat = flatten(config)
+    write_whole(path, json.dumps(flat, indent=1) + "\n")
 
 
 def read_config(folder: Path) -> Config:
-    """The config of a run.
+    """The config of a run, without axes of an experiment's own.
 
     Raises:
       ConfigError: the folder holds no run, or one of an earlier version of this code, or the file is damaged.
@@ -162,7 +164,10 @@ def read_config(folder: Path) -> Config:
         raise ConfigError(f"{folder} holds no run: it has no config.json") from None
     except (ValueError, AttributeError) as error:
         raise ConfigError(f"{path} is not the JSON of a config: {error}") from None
-    if unknown := [key for key in found if key not in flatten(Config())]:
+    known = flatten(Config())
+    # an experiment's own axes say what it measures; what was trained is known without them
+    found = {key: value for key, value in found.items() if key in known or not key.startswith("measure.")}
+    if unknown := [key for key in found if key not in known]:
         raise ConfigError(f"{folder} {EARLIER} (its config.json has {', '.join(unknown)}, which are no keys now)")
     return from_flat(found)
 

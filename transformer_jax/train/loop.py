@@ -69,7 +69,9 @@ def fit(
         rollbacks = meta.get("rollbacks", 0)
         _move(streams, meta.get("data"))
         _note_extension(folder, step, meta, train, progress)
-        run_folder.record(folder, "start", step=step, **provenance.machine(), data=task.describe())
+        run_folder.record(
+            folder, "start", step=step, **provenance.machine(), **provenance.commit(), data=task.describe()
+        )
         status, metrics = "stopped", []
         with run_folder.Log(folder, step, send) as log, progress.showing(step, train.num_steps):
             positions = [stream.get_state() for stream in streams]
@@ -100,7 +102,7 @@ def fit(
                 log.write("train", step, means)
                 progress.advance(step, means)
                 if step % train.eval_every == 0 or step == train.num_steps:
-                    metrics = evaluate(run.evaluate, state.params, task.evaluate("validation"), task.objective)
+                    metrics = evaluate(run, state.params, task.evaluate("validation"), task.objective)
                     log.write("validation", step, metrics)
                     progress.evaluated(step, metrics)
                 if step % train.checkpoint_every == 0 or step == train.num_steps:

@@ -24,11 +24,13 @@ class Programs(NamedTuple):
     run_chunk(state, batches) -> (state, metrics): batches and metrics have a leading axis of steps, batches
       one of lanes after it; the state given is donated
     evaluate(params, batch) -> metrics: all lanes see the same batch
+    judge(params, batches) -> metrics of one lane's parameters over a whole split; None: the objective has no judge
     """
 
     init: Callable[[], TrainState]
     run_chunk: Callable[[TrainState, Any], tuple[TrainState, Metrics]]
     evaluate: Callable[[Any, Any], Metrics]
+    judge: Callable[[Any, Any], dict[str, float]] | None
 
 
 @lru_cache(maxsize=8)  # a second call finds what the first one compiled
@@ -65,7 +67,8 @@ def build(model, objective: Objective, config: TrainConfig) -> Programs:
     def run_chunk(state, batches):
         return jax.lax.scan(lambda state, batch: step(state, batch, lrs), state, batches)
 
-    return Programs(partial(jax.jit(init), seeds, lrs), jax.jit(run_chunk, donate_argnums=0), jax.jit(evaluate))
+    judge = None if objective.judge is None else partial(objective.judge, model)
+    return Programs(partial(jax.jit(init), seeds, lrs), jax.jit(run_chunk, donate_argnums=0), jax.jit(evaluate), judge)
 
 
 def _one_after_another(fn: Callable) -> Callable:

@@ -1,0 +1,131 @@
+"""What was trained in a folder: evaluated, described, made to write. Prints nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from transformer_jax.config import Config, ConfigError, with_overrides
+from transformer_jax.host import compilation
+from transformer_jax.lab.trial import build_model, num_params
+from transformer_jax.tasks.task import Task
+from transformer_jax.train import programs
+from transformer_jax.train.checkpoint import CheckpointError, Checkpoints
+from transformer_jax.train.evaluate import evaluate as evaluate_split
+from transformer_jax.train.generate import check as check_options
+from transformer_jax.train.generate import generate as continue_tokens
+from transformer_jax.train.log import read_config
+
+BuildTask = Callable[[Config], Task]
+"""The task of a config: where a run is known by its folder alone, its task is too (`tasks.registry.build`)."""
+
+
+class Evaluation(NamedTuple):
+    """What a saved step of a run reached on a split."""
+
+    step: int
+    lanes: list[dict[str, float]]
+    """The metrics by lane."""
+
+
+def describe(folder: Path, build_task: BuildTask, data_dir: str | None = None) -> dict[str, str | int]:
+    """What distinguishes a folder's model from another's: mixer, width of its state, number of parameters."""
+    config, task = _trained(folder, build_task, data_dir)
+    width = config.model.sizes.get("width", config.model.d_model)
+    count = num_params(config, task) // config.train.lanes
+    return {"mixer": config.model.mixer, "width": width, "parameters": count}
+
+
+def evaluate(
+    folder: Path,
+    build_task: BuildTask,
+    split: str = "validation",
+    checkpoint: str = "best",
+    data_dir: str | None = None,
+) -> Evaluation:
+    """The metrics of a saved step on a whole split; everything is read from the folder.
+
+    `data_dir` is where the data are now, if they have moved since the training.
+
+    Raises:
+      ConfigError: the folder holds no run, or the task no such split.
+      CheckpointError: no such checkpoint, or a damaged one.
+      FileNotFoundError: the data are missing.
+    """
+    compilation.use_cache()
+    config, task = _trained(folder, build_task, data_dir)
+    run = programs.build(build_model(config, task), task.objective, config.train)
+    step, params = _params(folder, run, checkpoint)
+    try:
+        batches = task.evaluate(split)
+    except ValueError as error:  # no such split
+        raise ConfigError(str(error)) from None
+    return Evaluation(step, evaluate_split(run, params, batches, task.objective))
+
+
+def generate(
+    folder: Path,
+    build_task: BuildTask,
+    prompt: str,
+    num_tokens: int,
+    *,
+    checkpoint: str = "best",
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    seed: int = 0,
+    data_dir: str | None = None,
+) -> str:
+    """The text with which a run's model (its first lane's) continues the prompt.
+
+    Raises:
+      ConfigError: the folder holds no run of a text model, the prompt has a character that is not in the training
+        text, or an option is impossible.
+      CheckpointError: no such checkpoint, or a damaged one.
+      FileNotFoundError: the data are missing: the symbols of a text model are those of its training text.
+    """
+    compilation.use_cache()
+    config, task = _trained(folder, build_task, data_dir)
+    model = build_model(config, task)
+    if task.encode is None or model.extend is None:
+        raise ConfigError(f"{folder} holds a run on {config.task.name}, which is not a language model of text")
+    try:
+        prompt_1xL = task.encode(prompt)[None]
+        check_options(prompt_1xL, num_tokens, temperature, top_k)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    _, params = _params(folder, programs.build(model, task.objective, config.train), checkpoint)
+    if config.train.lanes > 1:
+        params = jax.tree.map(lambda leaf: leaf[0], params)
+    tokens_1xN = continue_tokens(
+        model,
+        params,
+        prompt_1xL,
+        num_tokens,
+        key=jax.random.key(seed),
+        max_len=config.model.max_len,
+        temperature=temperature,
+        top_k=top_k,
+    )
+    return task.decode(np.asarray(tokens_1xN[0]).tolist())
+
+
+def _trained(folder: Path, build_task: BuildTask, data_dir: str | None) -> tuple[Config, Task]:
+    """What a run was trained with, and its task, whose data may have moved."""
+    config = read_config(folder)
+    if data_dir is not None:
+        config = with_overrides(config, {"task.data_dir": data_dir})
+    return config, build_task(config)
+
+
+def _params(folder: Path, run: programs.Programs, checkpoint: str) -> tuple[int, Any]:
+    """The step that a checkpoint's name stands for, and its parameters."""
+    checkpoints, target = Checkpoints(folder / "checkpoints"), jax.eval_shape(run.init)
+    while True:
+        step = checkpoints.find(checkpoint)
+        try:
+            return step, checkpoints.restore(step, target)[0].params
+        except CheckpointError:
+            if step in checkpoints.steps():
+                raise  # else a training that goes on has removed it meanwhile

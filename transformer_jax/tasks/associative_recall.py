@@ -1,0 +1,44 @@
+"""Associative recall: values are looked up by their keys."""
+
+from functools import partial
+
+import numpy as np
+
+from transformer_jax.config import ConfigError, TaskConfig
+from transformer_jax.tasks import generated
+from transformer_jax.tasks.task import Batch
+
+
+def associative_recall(random: np.random.Generator, config: TaskConfig) -> Batch:
+    """Multi-query associative recall: look up each key's value (MQAR; Arora et al. 2023, arXiv:2312.04927).
+
+    A row is: N distinct key-value pairs, then the N keys once more in places drawn without replacement with
+    probability ~ place^-0.99 (most near, some far), among random tokens. Keys come from the lower half of the
+    vocabulary, values from the upper. The target at a repeated key is its value; only these have weight.
+    """
+    n, size, length, half = config.num_items, config.batch_size, config.seq_len, config.vocab_size // 2
+    if length < 4 * n:
+        raise ConfigError(f"task.seq_len={length}: recalling task.num_items={n} pairs takes at least {4 * n}")
+    if half < n:
+        raise ConfigError(f"task.vocab_size={config.vocab_size}: {n} distinct keys and values take at least {2 * n}")
+    keys_BxN = _distinct(random, np.zeros(half), size, n)
+    values_BxN = half + _distinct(random, np.zeros(config.vocab_size - half), size, n)
+    space = (length - 2 * n) // 2  # every other token after the pairs may be a query
+    places_BxN = 2 * n + 2 * _distinct(random, -0.99 * np.log(np.arange(1, space + 1)), size, n)
+    inputs_BxT = random.integers(0, config.vocab_size, (size, length), np.int32)
+    targets_BxT, weights_BxT = np.zeros((size, length), np.int32), np.zeros((size, length), np.float32)
+    inputs_BxT[:, 0 : 2 * n : 2] = keys_BxN
+    inputs_BxT[:, 1 : 2 * n : 2] = values_BxN
+    np.put_along_axis(inputs_BxT, places_BxN, keys_BxN, axis=1)
+    np.put_along_axis(targets_BxT, places_BxN, values_BxN, axis=1)
+    np.put_along_axis(weights_BxT, places_BxN, 1, axis=1)
+    return {"inputs": inputs_BxT, "targets": targets_BxT, "weights": weights_BxT}
+
+
+def _distinct(random: np.random.Generator, log_odds_K: np.ndarray, rows: int, n: int) -> np.ndarray:
+    """(rows, n) int32 draws from 0 .. K-1 without replacement within a row, by the Gumbel top-n trick."""
+    noisy = log_odds_K + random.gumbel(size=(rows, len(log_odds_K)))
+    return np.argsort(-noisy, axis=1)[:, :n].astype(np.int32)
+
+
+build = partial(generated.build, associative_recall)
