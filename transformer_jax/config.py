@@ -11,7 +11,7 @@ from transformer_jax.typed import ConfigError, at_least, check_types, flatten, n
 
 __all__ = [
     "Config", "ConfigError", "MIXERS", "MeasureConfig", "Mixer", "ModelConfig", "Shape", "TaskConfig", "TrainConfig",
-    "canonical_json", "content_key", "flatten", "from_flat", "nearest", "unread", "with_overrides",
+    "canonical_json", "content_key", "flatten", "from_flat", "misfits", "nearest", "unread", "with_overrides",
 ]  # fmt: skip
 
 Attention = Literal["auto", "reference", "xla", "blockwise", "cudnn", "splash"]
@@ -47,6 +47,8 @@ class Mixer(NamedTuple):
     """The positions of a model that does not say which."""
     forms: tuple[str, ...] = ()
     """How a recurrence can be computed: only a linear one can be cut into parts that run side by side."""
+    text: str = ""
+    """One line for people."""
 
 
 def _check_attention(model: "ModelConfig") -> None:
@@ -87,9 +89,9 @@ def _recurrence_sizes(model: "ModelConfig") -> dict[str, int]:
     return {"width": model.recurrent_dim if own_width else model.d_model, "project_out": own_width}
 
 
-def recurrent_mixer(*forms: str) -> Mixer:
+def recurrent_mixer(*forms: str, text: str = "") -> Mixer:
     """The record of a recurrence that can run in the given forms."""
-    return Mixer(("recurrence", "recurrent_dim"), _check_recurrence, _recurrence_sizes, forms=forms)
+    return Mixer(("recurrence", "recurrent_dim"), _check_recurrence, _recurrence_sizes, forms=forms, text=text)
 
 
 MIXERS: dict[str, Mixer] = {
@@ -98,11 +100,14 @@ MIXERS: dict[str, Mixer] = {
         _check_attention,
         _attention_sizes,
         position="sinusoidal",
+        text="Every step looks at every step before it: softmax(QKᵀ)V.",
     ),
-    "rnn": recurrent_mixer("sequential"),
-    "gru": recurrent_mixer("sequential"),
-    "lstm": recurrent_mixer("sequential", "cudnn"),
-    "min_gru": recurrent_mixer("sequential", "chunked", "associative"),
+    "rnn": recurrent_mixer("sequential", text="The plain recurrence: tanh of the input and the state before."),
+    "gru": recurrent_mixer("sequential", text="Gated recurrent unit: two gates, one array of state."),
+    "lstm": recurrent_mixer("sequential", "cudnn", text="Long short-term memory: three gates, two arrays of state."),
+    "min_gru": recurrent_mixer(
+        "sequential", "chunked", "associative", text="Linear in its state, so that it can run over time in parallel."
+    ),
 }
 
 
@@ -331,6 +336,22 @@ class Config:
             self.task.batch_size % self.train.micro_batches == 0,
             f"train.micro_batches={self.train.micro_batches} does not divide task.batch_size={self.task.batch_size}",
         )
+
+
+def misfits(model: ModelConfig, shape: Shape) -> list[str]:
+    """What keeps a model from reading a shape or answering it: a sentence for each key; none: it can."""
+    found = []
+    if shape.seq_len > model.max_len:
+        found.append(
+            f"the task's sequences have up to {shape.seq_len} steps: longer than model.max_len={model.max_len},"
+            " the longest sequence that the model can address"
+        )
+    if model.tie_embeddings and (shape.pooled or shape.vocab_size != shape.outputs):
+        found.append(
+            "model.tie_embeddings=True answers every step with a token of the input's vocabulary: this task has"
+            f" vocab_size={shape.vocab_size}, outputs={shape.outputs}{' for a whole sequence' if shape.pooled else ''}"
+        )
+    return found
 
 
 def from_flat(flat: Mapping[str, Any]) -> Config:

@@ -12,9 +12,13 @@ from pathlib import Path
 
 import pytest
 
+import configs
 from transformer_jax.cli.main import main, split
+from transformer_jax.config import MIXERS
 from transformer_jax.host.accelerator import Device
 from transformer_jax.lab import plan, rows
+from transformer_jax.ops.attention import ATTENTION
+from transformer_jax.tasks.registry import TASKS
 
 ROOT = Path(__file__).parents[2]
 
@@ -129,7 +133,9 @@ def test_a_dry_run_shows_the_cells_and_touches_nothing(tmp_path, capsys):
 
 def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
     assert command("experiment", "tiny", "--model.d-model", "96") == 1
-    assert "4 failed" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    line = 1 + SOURCE.partition("raise ValueError")[0].count("\n")
+    assert "4 failed" in shown.out and f"failed  ValueError: ninety-six (tiny/cells.py, line {line})" in shown.err
     assert "ninety-six" in (tmp_path / "runs" / "tiny" / "report.html").read_text()
 
 
@@ -199,11 +205,22 @@ def test_no_command_is_the_main_job(capsys):
     assert "unknown experiment 'attention_cost'" in capsys.readouterr().err
 
 
-def test_list_names_what_there_is(capsys):
+def test_list_has_a_line_for_each_thing_there_is(experiments, capsys):
+    (experiments / "cells.py").write_text('"""How many?\n\nMore."""\nimport jax; raise SystemExit  # it is not run')
     assert command("list") == 0
     shown = capsys.readouterr().out
-    for line in ("experiments: tiny", "mixers: attention rnn gru lstm min_gru", "attention: ", "configs: "):
-        assert line in shown
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert lines[:2] == ["experiments (run.py experiment NAME)", "tiny How many?"]
+    for line in (
+        "attention Every step looks",
+        "lstm Long short-term",
+        "reference The formula",
+        "copy_memory Copy memory",
+    ):
+        assert [found for found in lines if found.startswith(line)], line
+    assert "task digits; fits imdb" in lines and "task digits; fits random_tokens, copy_memory, imdb" in shown
+    names = [*MIXERS, *ATTENTION, *TASKS, *configs.names()]
+    assert not [name for name in names if name in lines]  # a name alone, without a line of its own
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])  # found out at the first line, or at the end

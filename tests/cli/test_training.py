@@ -1,5 +1,6 @@
 """Training from the command line: stopped, killed, evaluated in a process of its own, and what is refused."""
 
+import csv
 import json
 import multiprocessing
 import os
@@ -8,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -52,7 +52,8 @@ def _programs(config):
     return programs.build(trial.build_model(config, task), task.objective, config.train)
 
 
-evaluate = partial(trained.evaluate, build_task=registry.build)
+def evaluate(folder, **options):
+    return trained.evaluate(folder, registry.build, **options).lanes
 
 
 def bits(folder):
@@ -199,13 +200,13 @@ def test_evaluate_gives_the_figure_of_training(tmp_path, capsys):
     assert done.returncode == 0, done.stderr
     trained = done.stdout.splitlines()[0]
     found = run(command("evaluate", folder, "--checkpoint", 40))
-    assert found.stdout.splitlines() == [trained]
+    assert found.stdout.splitlines() == ["digits, validation split, step 40", trained]
     (metrics,) = evaluate(folder, checkpoint="40")
     last = read_metrics(folder / "metrics.jsonl")[-1]
     assert metrics == {name: last[name] for name in metrics}
     assert (folder / "run.html").exists() and json.loads((folder / "launches.jsonl").read_text().splitlines()[0])
-    assert command_here(*train(folder, 50)[2:]) == 2
-    assert "train.num_steps 40 there, 50 here" in capsys.readouterr().err
+    assert command_here(*train(folder, 30)[2:]) == 2
+    assert "train.num_steps 40 there, 30 here" in capsys.readouterr().err
     assert command_here("evaluate", folder, "--checkpoint", 3) == 2
     assert command_here("evaluate", folder, "--checkpoint", "bst") == 2
     assert "did you mean best?" in capsys.readouterr().err
@@ -238,7 +239,7 @@ def test_data_may_have_moved_since_the_training(tmp_path, capsys, monkeypatch):
         assert command_here(*words, "--data-dir", tmp_path / "nowhere") == 2
         assert f"no prepared set '{SET}' in {tmp_path / 'nowhere'}" in capsys.readouterr().err
         assert command_here(*words, "--data-dir", new) == 0
-        assert words[0] == "generate" or capsys.readouterr().out.splitlines() == [trained]
+        assert words[0] == "generate" or capsys.readouterr().out.splitlines()[1:] == [trained]
     assert read_config(folder).task.data_dir == str(old)
 
 
@@ -248,16 +249,113 @@ def test_a_recurrence_is_matched_and_evaluated_beside_attention(tmp_path, capsys
         assert command_here(*train(tmp_path / name, 20, *more, width=24)[2:]) == 0
     capsys.readouterr()
     assert command_here("evaluate", tmp_path / "attention", tmp_path / "gru") == 0
-    header, *lines = (line.split() for line in capsys.readouterr().out.splitlines())
-    assert header[:5] == ["run", "mixer", "width", "parameters", "lane"] and "loss" in header
-    assert [line[1] for line in lines] == ["attention", "gru"]
-    params = [int(line[3]) for line in lines]
+    title, *table = capsys.readouterr().out.splitlines()
+    header, *lines = (line.split() for line in table)
+    assert title == "digits, validation split"
+    assert header[:6] == ["run", "step", "mixer", "width", "parameters", "lanes"] and "loss" in header
+    assert [line[1:3] for line in lines] == [["20", "attention"], ["20", "gru"]]
+    params = [int(line[4]) for line in lines]
     assert abs(params[1] / params[0] - 1) <= 0.02
     trained = Checkpoints(tmp_path / "gru" / "checkpoints")
     config = read_config(tmp_path / "gru")
-    assert config.model.recurrent_dim == int(lines[1][2])
+    assert config.model.recurrent_dim == int(lines[1][3])
     state, _ = trained.restore(trained.find("best"), jax.eval_shape(_programs(config).init))
     assert sum(leaf.size for leaf in jax.tree.leaves(state.params)) == params[1]
+
+
+RECALL = ["--task.name", "associative_recall", "--task.num-items", 2, "--task.vocab-size", 16, "--task.batch-size", 4]
+
+
+def recall(folder, *more, steps=4, seq_len=8):
+    """A training of a second, on what is generated, with the config that is measured."""
+    sizes = ["--model.d-model", 8, "--model.num-layers", 1, "--model.mlp-dim", 8, "--task.seq-len", seq_len]
+    every = ["--train.eval-every", 2, "--train.checkpoint-every", 2]
+    return ["train", "bench", "--out", folder, "--train.num-steps", steps, *RECALL, *sizes, *every, *more]
+
+
+def test_several_runs_are_one_table_with_intervals_and_one_csv(tmp_path, capsys):
+    for seed in (0, 5):
+        assert command_here(*recall(tmp_path / str(seed), "--train.lanes", 3, "--train.seed", seed)) == 0
+    trained = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in trained[:4]] == ["lane 0", "lane 1", "lane 2", "mean"]
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    folders = [tmp_path / name for name in ("0", "empty", "file", "5")]
+    assert command_here("evaluate", *folders, "--checkpoint", "latest", "--csv", tmp_path / "all.csv") == 0
+    shown, noted = capsys.readouterr()
+    assert noted.count("left out: ") == 2 and all(
+        f"{tmp_path / name} holds no run" in noted for name in ("empty", "file")
+    )
+    title, header, *lines = shown.splitlines()
+    assert title == "associative_recall (seq_len 8, vocab_size 16, num_items 2), validation split"
+    with open(tmp_path / "all.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["run"], row["step"], row["lane"]) for row in rows] == [
+        (str(tmp_path / run), "4", lane) for run in "05" for lane in "012"
+    ]
+    assert [float(row["loss"]) for row in rows[:3]] == [
+        lane["loss"] for lane in evaluate(tmp_path / "0", checkpoint="4")
+    ]
+    for line, run in zip(lines, (rows[:3], rows[3:]), strict=True):
+        losses = [float(row["loss"]) for row in run]
+        half = 4.302653 * np.std(losses, ddof=1) / 3**0.5
+        assert f"{np.mean(losses):.4f} [{np.mean(losses) - half:.4f}, {np.mean(losses) + half:.4f}]" in line
+    assert command_here("evaluate", tmp_path / "0", "--checkpoint", "latest") == 0
+    assert capsys.readouterr().out.splitlines() == [f"{title}, step 4", *trained[:4]]
+    assert command_here("evaluate", tmp_path / "empty", tmp_path / "file") == 2
+    assert command_here("evaluate", tmp_path / "0", "--csv", tmp_path / "nowhere" / "x.csv") == 2
+    assert "name a file in a folder that is there" in capsys.readouterr().err
+
+
+def test_different_tasks_are_no_one_table(tmp_path, capsys):
+    assert command_here(*recall(tmp_path / "short")) == 0
+    assert command_here(*recall(tmp_path / "long", seq_len=12)) == 0
+    capsys.readouterr()
+    assert command_here("evaluate", tmp_path / "short", tmp_path / "long", "--csv", tmp_path / "x.csv") == 2
+    shown, error = capsys.readouterr()
+    assert shown == "" and "different tasks" in error and "seq_len 8" in error and "seq_len 12" in error
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_all_that_a_config_lacks_for_a_task_is_named_at_once(tmp_path, capsys):
+    lacking = ["--task.name", "digits", "--model.max-len", 8, "--task.seq-len", 8, "--model.tie-embeddings", "true"]
+    assert command_here("train", "bench", "--out", tmp_path / "run", *lacking) == 2
+    error = capsys.readouterr().err
+    for key in ("set task.patch_size, to 2", "model.max_len=8", "model.tie_embeddings=True"):
+        assert key in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_goes_on_with_more_steps(tmp_path, capsys):
+    cosine = ["--train.schedule", "cosine"]
+    assert command_here(*recall(tmp_path, *cosine)) == 0
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    capsys.readouterr()
+    assert command_here(*recall(tmp_path, *cosine, steps=8)) == 0
+    shown = capsys.readouterr()
+    text = "extended from 4 to 8 steps: steps up to 4 were trained under the cosine schedule of 4 steps"
+    assert text in shown.err and text in (tmp_path / "run.html").read_text()
+    assert (tmp_path / "metrics.jsonl").read_bytes().startswith(before)
+    assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == read_config(tmp_path).train.num_steps == 8
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "digits_vit", "--out", "o"],
+        ["evaluate", "run"],
+        ["experiment", "recall"],
+        ["experiment", "attention_cost", "--dry-run"],
+    ],
+)
+def test_a_device_that_is_not_there_is_one_clear_error(tmp_path, words):
+    (tmp_path / "run").mkdir()
+    if words[0] == "evaluate":
+        assert command_here(*recall(tmp_path / "run")) == 0
+    done = run(command(*words), cwd=tmp_path, env=os.environ | {"JAX_PLATFORMS": "rocm"})
+    assert done.returncode == 1 and "Traceback" not in done.stderr and done.stdout == ""
+    assert "JAX_PLATFORMS=rocm: JAX finds no such device" in done.stderr, done.stderr
+    assert not (tmp_path / "o").exists()
 
 
 @pytest.mark.slow
@@ -294,3 +392,15 @@ def test_killed_twenty_times_and_still_the_same_run(tmp_path):
     assert bits(tmp_path / "killed") == bits(tmp_path / "whole")
     for name in ("metrics.jsonl", "config.json"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_training_runs_are_compared_on_one_page(tmp_path, capsys):
+    short = "--train.num-steps 2 --train.warmup-steps 0 --train.eval-every 2 --train.checkpoint-every 2".split()
+    for seed in ("0", "1"):
+        words = ["train", "digits_vit", "--out", str(tmp_path / seed), "--train.seed", seed, *short]
+        assert main.main([*words, "--model.num-layers", "1"]) == 0
+    page = tmp_path / "pages" / "both.html"
+    capsys.readouterr()
+    assert main.main(["compare", str(tmp_path / "0"), str(tmp_path / "1"), "--out", str(page)]) == 0
+    assert capsys.readouterr().out.strip() == str(page)
+    assert "train.seed" in page.read_text() and "<svg" in page.read_text()

@@ -119,3 +119,18 @@ def test_the_dry_table_has_axes_and_predictions():
 @pytest.mark.parametrize(("seconds", "text"), [(40, "40 s"), (200, "3 min"), (9000, "2.5 h")])
 def test_durations(seconds, text):
     assert display.duration(seconds) == text
+
+
+def test_a_cell_that_fails_is_shown_with_file_and_line_on_a_terminal_too():
+    traceback = (
+        'Traceback (most recent call last):\n  File "/x/transformer_jax/lab/worker.py", line 9, in attempt\n    f()\n'
+        '  File "/my/experiments/mine/cells.py", line 31, in cell\n    g()\nValueError: no\n'
+    )
+    row = {"status": "failed", "round": 0, "message": "ValueError: no", "traceback": traceback}
+    for view_type, options in ((display.PlainView, {}), (display.TableView, {"force_terminal": True})):
+        console = Console(file=io.StringIO(), width=90, **options)
+        view = view_type(console)
+        view.start(1, [])
+        view.done(cell(mixer="gru"), row, 0.25, 0, None)
+        view.stop()
+        assert "mixer=gru: failed  ValueError: no (mine/cells.py, line 31)" in console.file.getvalue()

@@ -72,8 +72,8 @@ def test_a_run_is_read_back_as_a_curve_and_evaluates_to_its_last_row(tmp_path, c
     assert [(row["step"], row["lane"]) for row in curve] == [(s, lane) for s in (4, 8, 12) for lane in (0, 1)]
     assert set(curve[0]) == {"step", "lane", "loss", "accuracy"}
     assert {row["step"] for row in trial.curve(tmp_path / "run", "train")} == {2, 4, 6, 8, 10, 12}
-    lanes = trained.evaluate(tmp_path / "run", registry.build, checkpoint="12")
-    assert lanes == outcome.metrics == [{k: row[k] for k in ("accuracy", "loss")} for row in curve[-2:]]
+    step, lanes = trained.evaluate(tmp_path / "run", registry.build, checkpoint="12")
+    assert step == 12 and lanes == outcome.metrics == [{k: row[k] for k in ("accuracy", "loss")} for row in curve[-2:]]
     saved = sum(leaf.size for leaf in jax.tree.leaves(target_of(tmp_path / "run").params))
     assert saved == 2 * trained.describe(tmp_path / "run", registry.build)["parameters"]
     assert capfd.readouterr() == ("", "")
@@ -283,3 +283,6 @@ def test_a_training_of_an_experiment_with_axes_of_its_own_goes_on(tmp_path):
     trial.train(CONFIG, recall(), tmp_path / "plain")
     assert trial.curve(tmp_path / "run", "validation") == trial.curve(tmp_path / "plain", "validation")
     assert read_config(tmp_path / "run") == CONFIG
+    longer = with_overrides(config, {"train.num_steps": 16})
+    assert trial.train(longer, recall(longer), tmp_path / "run").step == 16
+    assert json.loads((tmp_path / "run" / "config.json").read_text()) == json.loads(json.dumps(flatten(longer)))

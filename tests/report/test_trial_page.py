@@ -2,7 +2,13 @@
 
 import json
 
+import numpy as np
+import pytest
+from matplotlib.figure import Figure as Canvas
+
+from transformer_jax.config import Config, ConfigError, with_overrides
 from transformer_jax.lab import trial_page
+from transformer_jax.train.log import Log, claim, record
 
 
 def folder_of(folder, rows):
@@ -12,23 +18,95 @@ def folder_of(folder, rows):
     return folder
 
 
-def test_every_metric_is_a_figure_with_a_line_for_each_split_and_lane(tmp_path):
+def test_every_metric_is_a_figure_with_the_mean_over_lanes_of_each_split(tmp_path):
     rows = [{"step": 10, "event": "nan"}]
     for step in (20, 40):
-        for lane in (0, 1):
+        for lane in (0, 1, 2):
             rows.append({"step": step, "split": "train", "lane": lane, "loss": 1 / step, "grad_norm": None})
-            rows.append({"step": step, "split": "validation", "lane": lane, "loss": 2 / step, "accuracy": 0.5})
+            loss = (2 + lane / 10) / step
+            rows.append({"step": step, "split": "validation", "lane": lane, "loss": loss, "accuracy": 0.5})
     page = trial_page.write(folder_of(tmp_path, rows)).read_text()
     assert "<script" not in page and "&lt;script&gt;" in page
     for text in (
-        "train, lane 1",
-        "validation",
-        "Last validation, step 40, lane 1",
+        "train, mean of 3 lanes",
+        "validation, mean of 3 lanes",
+        *(f"Last validation, step 40, lane {lane}<" for lane in (0, 1, 2)),
+        "Last validation, step 40, all lanes",
+        "loss: 0.0525 [0.0463, 0.0587]",  # 0.05, 0.0525, 0.055: Student's t, 4.303 * 0.0025 / sqrt(3)
         "loss 0.05, accuracy 0.5",
         "2026-01-01",
     ):
-        assert text in page
+        assert text in page, text
     assert page.count("<figure") == 2  # no value of grad_norm was finite
+
+
+def test_the_band_is_the_interval_of_the_mean_and_does_not_set_the_scale():
+    steps = {10: [1.0, 2.0, 3.0], 20: [0.5, 1.0, float("nan")], 30: [0.25, 0.5, 0.75]}
+    canvas = Canvas()
+    trial_page._figure("metric_0", "loss", {"": {"train": steps, "two": {10: [1.0, 3.0]}}}).draw(canvas)
+    (one,) = canvas.axes
+    *lanes, mean = one.lines[:4]
+    assert len(lanes) == 3 and len({line.get_color() for line in one.lines[:4]}) == 1
+    np.testing.assert_array_equal(mean.get_ydata(), [2, np.nan, 0.5])
+    (band,) = one.collections  # two lanes have none
+    assert band.get_paths()[0].vertices[:, 1].max() == pytest.approx(2 + 4.302653 / 3**0.5)
+    assert one.get_ylim() == pytest.approx((0.25 - 0.1375, 3 + 0.1375))
+
+
+def test_one_lane_is_a_line_under_the_name_of_its_split(tmp_path):
+    rows = [{"step": s, "split": k, "lane": 0, "loss": 1 / s} for s in (1, 2) for k in ("train", "validation")]
+    page = trial_page.write(folder_of(tmp_path, rows)).read_text()
+    assert ">validation</text>" in page and "Last validation, step 2<" in page and ", lane" not in page
+
+
+def run_in(folder, overrides, losses, lanes=1):
+    folder.mkdir(parents=True)
+    config = with_overrides(Config(), {"train.lanes": lanes} | overrides)
+    claim(folder, config)
+    record(folder, "start")
+    with Log(folder, 0) as log:
+        for step, loss in enumerate(losses, 1):
+            for split in ("train", "validation"):
+                log.write(split, step, [{"loss": loss + lane} for lane in range(lanes)])
+    return folder
+
+
+def test_several_runs_are_overlaid(tmp_path):
+    one = run_in(tmp_path / "a" / "gru", {"model.mixer": "gru"}, [3.0, 2.0], lanes=3)
+    other = run_in(tmp_path / "lstm", {"model.mixer": "lstm", "train.seed": 7}, [4.0, 1.0, 0.5])
+    (tmp_path / "none").mkdir()
+    path = trial_page.overlay([one, other, tmp_path / "none"], tmp_path / "both.html")
+    page = path.read_text()
+    for text in (
+        "gru against lstm on random_tokens",
+        "gru, mean of 3 lanes",
+        ">lstm</text>",
+        "gru: last validation, step 2",
+        "loss: 3.00 [",
+        "lstm: last validation, step 3",
+        "loss 0.5",
+        "model.mixer",
+        "<td>train.seed</td>",
+        "none holds no run",
+    ):
+        assert text in page, text
+    assert "model.d_model" not in page and page.count("<figure") == 1
+    assert not [word for word in ("src=", "@import", "<link", "<script") if word in page]
+    same = run_in(tmp_path / "b" / "gru", {}, [1.0])
+    assert f"{one} against {same}" in trial_page.overlay([one, same], path).read_text()  # names alike: paths
+
+
+def test_runs_that_cannot_be_overlaid(tmp_path):
+    one = run_in(tmp_path / "one", {}, [3.0])
+    with pytest.raises(ConfigError, match="one run alone is no comparison"):
+        trial_page.overlay([one, one, tmp_path], tmp_path / "both.html")
+    for name, overrides in {"other": {"task.name": "digits"}, "sizes": {"task.vocab_size": 12}}.items():
+        other = run_in(tmp_path / name, overrides, [3.0])
+        with pytest.raises(ConfigError, match=f"different tasks.*random_tokens.*one; .*{name}"):
+            trial_page.overlay([one, other], tmp_path / "both.html")
+    with pytest.raises(ConfigError, match="holds no run"):
+        trial_page.overlay([tmp_path / "x", tmp_path / "y"], tmp_path / "both.html")
+    assert not (tmp_path / "both.html").exists()
 
 
 def test_a_run_without_a_validation_has_a_page(tmp_path):

@@ -45,6 +45,11 @@ def task(made, imdb_files, config_of):
     return registry.build(config_of("imdb", seq_len=12, batch_size=4, vocab_size=60, bucket_lengths=(7, 9)))
 
 
+def test_what_was_known_of_it_before_its_data_were_read(task, config_of):
+    shape, next_token, problems = registry.TASKS[task.name].outline(config_of(task.name, seq_len=12))
+    assert (shape.seq_len, shape.pooled, next_token, problems) == (12, task.shape.pooled, task.next_token, ())
+
+
 def test_batches_are_padded_to_their_bucket(task):
     stream = task.train(0)
     shapes = set()

@@ -29,6 +29,11 @@ def task(made, shakespeare_files, config_of):
     return registry.build(config_of("shakespeare_char", seq_len=11, batch_size=3))
 
 
+def test_what_was_known_of_it_before_its_data_were_read(task, config_of):
+    shape, next_token, problems = registry.TASKS[task.name].outline(config_of(task.name, seq_len=11))
+    assert (shape.seq_len, shape.pooled, next_token, problems) == (11, task.shape.pooled, task.next_token, ())
+
+
 def test_the_first_nine_tenths_train_and_all_the_rest_validates(task, shakespeare_files):
     text = (shakespeare_files / "input.txt").read_text()
     cut = int(len(text) * 0.9)

@@ -1,5 +1,6 @@
 """The run folder: rows that are rewound, and a folder that belongs to one config."""
 
+import contextlib
 import json
 
 import pytest
@@ -62,6 +63,29 @@ def test_a_folder_belongs_to_one_config(tmp_path):
     assert read_config(tmp_path / "run") == Config()
     with pytest.raises(ConfigError, match="model.mixer attention there, lstm here"):
         claim(tmp_path / "run", with_overrides(Config(), {"model.mixer": "lstm"}))
+
+
+def test_more_steps_extend_a_run_and_nothing_else_may_change(tmp_path):
+    config = with_overrides(Config(), {"train.num_steps": 40, "task.data_dir": "/first"})
+    claim(tmp_path, config)
+    longer = with_overrides(config, {"train.num_steps": 80, "task.data_dir": "/second"})
+    with pytest.raises(ConfigError, match=r"another config \(train.peak_lr 0.0003 there, 0.5 here\)"):
+        claim(tmp_path, with_overrides(longer, {"train.peak_lr": 0.5}))
+    assert read_config(tmp_path) == config
+    claim(tmp_path, longer)
+    assert read_config(tmp_path) == with_overrides(config, {"train.num_steps": 80})
+    with pytest.raises(ConfigError, match="train.num_steps 80 there, 40 here"):
+        claim(tmp_path, config)
+
+
+def test_what_would_roll_back_to_before_its_end_is_not_extended(tmp_path):
+    """The checkpoint of the end is none of those that a rollback takes, and the one before is gone."""
+    rollback = {"train.nan_policy": "rollback", "train.checkpoint_every": 20, "train.eval_every": 20}
+    for end, fine in ((40, True), (50, False)):
+        config = with_overrides(Config(), rollback | {"train.num_steps": end})
+        claim(tmp_path / str(end), config)
+        with contextlib.nullcontext() if fine else pytest.raises(ConfigError, match="it cannot be extended"):
+            claim(tmp_path / str(end), with_overrides(config, {"train.num_steps": 80}))
 
 
 @pytest.mark.parametrize(

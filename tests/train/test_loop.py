@@ -96,11 +96,69 @@ def test_a_finished_run_is_left_as_it_is(parts, tmp_path):
 
 
 def test_another_config_is_refused_with_the_difference(parts, tmp_path):
-    model, task, config = parts({"train.num_steps": 4})
+    model, task, config = parts({"train.num_steps": 8})
     fit(model, task, config, tmp_path)
-    model, task, other = parts({"train.num_steps": 8, "train.peak_lr": 0.5})
-    with pytest.raises(ConfigError, match=r"train.num_steps 4 there, 8 here; train.peak_lr 0.01 there, 0.5 here"):
+    model, task, other = parts({"train.num_steps": 4, "train.peak_lr": 0.5})
+    with pytest.raises(ConfigError, match=r"train.num_steps 8 there, 4 here; train.peak_lr 0.01 there, 0.5 here"):
         fit(model, task, other, tmp_path)
+
+
+def extended_by(folder):
+    launches = [json.loads(line) for line in (folder / "launches.jsonl").read_text().splitlines()]
+    return [(launch["step"], launch["before"], launch["text"]) for launch in launches if launch["kind"] == "extended"]
+
+
+@pytest.mark.parametrize("overrides", [{}, {"train.warmup_steps": 3, "train.lanes": 2}])
+def test_more_steps_extend_a_finished_run_to_the_unbroken_one(parts, tmp_path, overrides):
+    """Under a constant learning rate, from a step that checkpoint_every divides; stopped on the way as well."""
+    model, task, short = parts(overrides | {"train.num_steps": 4})
+    assert fit(model, task, short, tmp_path / "grown").step == 4
+    assert extended_by(tmp_path / "grown") == []
+    model, task, config = parts(overrides)
+    assert fit(model, task, config, tmp_path / "grown", stopping=stop_after(1)).step == 6
+    assert fit(model, task, config, tmp_path / "grown").status == "done"
+    fit(model, task, config, tmp_path / "whole")
+    assert_same(tmp_path / "whole", tmp_path / "grown", model, config)
+    assert (tmp_path / "grown" / "config.json").read_bytes() == (tmp_path / "whole" / "config.json").read_bytes()
+    assert (
+        Checkpoints(tmp_path / "grown" / "checkpoints").steps()
+        == Checkpoints(tmp_path / "whole" / "checkpoints").steps()
+    )
+    ((step, before, text),) = extended_by(tmp_path / "grown")
+    assert (step, before) == (4, 4) and text.startswith("extended from 4 to 12 steps: the learning rate is constant")
+
+
+def test_an_extension_from_between_two_evaluations_keeps_its_row(parts, tmp_path):
+    model, task, short = parts({"train.num_steps": 6})
+    fit(model, task, short, tmp_path / "grown")
+    before = (tmp_path / "grown" / "metrics.jsonl").read_text()
+    model, task, config = parts()
+    fit(model, task, config, tmp_path / "grown")
+    fit(model, task, config, tmp_path / "whole")
+    assert (tmp_path / "grown" / "metrics.jsonl").read_text().startswith(before)
+    assert [row["step"] for row in rows_of(tmp_path / "grown", "validation")] == [4, 6, 8, 12]
+    assert rows_of(tmp_path / "grown", "train") == rows_of(tmp_path / "whole", "train")
+    assert bits(restored(tmp_path / "grown", model, config)) == bits(restored(tmp_path / "whole", model, config))
+
+
+@pytest.mark.parametrize(("schedule", "at"), [("cosine", "75%"), ("linear", "67%")])
+def test_a_decaying_schedule_is_begun_anew_over_all_steps_and_says_so(parts, tmp_path, schedule, at):
+    decays = {"train.schedule": schedule}
+    model, task, short = parts(decays | {"train.num_steps": 4})
+    fit(model, task, short, tmp_path / "grown")
+    first = (tmp_path / "grown" / "metrics.jsonl").read_text()
+    noted = []
+    progress = Progress()
+    progress.note = noted.append
+    model, task, config = parts(decays)
+    assert fit(model, task, config, tmp_path / "grown", progress=progress).step == 12
+    fit(model, task, config, tmp_path / "whole")
+    ((step, before, text),) = extended_by(tmp_path / "grown")
+    assert noted == [text] and (step, before) == (4, 4)
+    assert f"steps up to 4 were trained under the {schedule} schedule of 4 steps" in text
+    assert f"at step 4 is at {at} of the peak learning rate where the old one was at 0%" in text
+    assert (tmp_path / "grown" / "metrics.jsonl").read_text().startswith(first)
+    assert (tmp_path / "grown" / "metrics.jsonl").read_bytes() != (tmp_path / "whole" / "metrics.jsonl").read_bytes()
 
 
 def test_a_checkpoint_evaluates_to_the_figure_of_training(parts, tmp_path):

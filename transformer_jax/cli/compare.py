@@ -1,4 +1,4 @@
-"""`compare`: result folders of one experiment beside each other."""
+"""`compare`: result folders of one experiment, or training runs, beside each other."""
 
 import math
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ LINES = 12
 
 @dataclass(frozen=True)
 class Compare:
-    """Compare result folders of one experiment (two commits, machines, jax versions): BEFORE AFTER [MORE ...].
+    """Compare result folders of one experiment (two commits, machines, jax versions), or training runs of one task.
 
-    Each is compared with the first, cell by cell, and a page is written. The exit code is 0 whatever is found, but for
-    --fail-above.
+    Of results each is compared with the first, cell by cell; runs are drawn over each other. A page is written. The exit
+    code is 0 whatever is found, but for --fail-above.
     """
 
     folders: tyro.conf.Positional[tuple[Path, ...]]
@@ -42,6 +42,12 @@ class Compare:
         path = self.out or self.folders[0] / f"compare_{'_'.join(f.resolve().name for f in self.folders[1:])}.html"
         if path.is_dir():
             raise FolderError(f"{path} is a folder: --out names the page, as in {path / 'compare.html'}")
+        if all((folder / "config.json").exists() for folder in self.folders):  # training runs
+            from transformer_jax.lab import trial_page
+
+            path.parent.mkdir(parents=True, exist_ok=True)
+            print(trial_page.overlay(self.folders, path))
+            return 0
         sides = compare.read(self.folders)
         found = [compare.compare(sides[0], side) for side in sides[1:]]
         facts = [(side.name, {k: v for k, v in side.header.items() if k not in ("kind", "studies")}) for side in sides]

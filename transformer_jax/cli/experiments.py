@@ -1,4 +1,4 @@
-"""`experiment`, `report` and `list`: what is measured, drawn again, and there to be named."""
+"""`experiment` and `report`: what is measured, and drawn again."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.measure import Measurement
 
 import configs
-from transformer_jax.config import MIXERS, Config, ConfigError
+from transformer_jax.config import Config, ConfigError
 from transformer_jax.host.accelerator import Device, first_device
 from transformer_jax.host.folders import FolderError
 from transformer_jax.host.signals import RESUMABLE
@@ -206,23 +206,3 @@ def _show_plan(outlooks: Sequence[preview.Outlook], notes: Sequence[str], folder
     if blocked := sum(bool(o.obstacle) for o in outlooks):
         print(f"{blocked} cannot run on this {device.platform}, for the reason beside them")
     return 0
-
-
-@dataclass(frozen=True)
-class List:
-    """Show what there is: experiments, configs, tasks, mixers, attention implementations."""
-
-    def run(self, overrides: dict[str, list[str]]) -> int:
-        from transformer_jax.ops.attention import ATTENTION
-        from transformer_jax.tasks.registry import TASKS
-
-        kinds = {
-            "experiments": plan.names(),
-            "configs": configs.names(),
-            "tasks": TASKS,
-            "mixers": MIXERS,
-            "attention": ATTENTION,
-        }
-        for kind, names in kinds.items():
-            print(f"{kind}: {' '.join(names)}")
-        return 0

@@ -11,14 +11,14 @@ from typing import Annotated, Union
 import tyro
 
 import configs
-from transformer_jax.cli import compare, data, experiments, training
+from transformer_jax.cli import compare, data, experiments, listing, training
 from transformer_jax.config import Config, ConfigError
 from transformer_jax.host.folders import FolderError
 from transformer_jax.lab.supervisor import WorkerError
 from transformer_jax.typed import describe, documentation, flatten, hints, nearest
 
 COMMANDS = {
-    "list": experiments.List,
+    "list": listing.List,
     "experiment": experiments.Experiment,
     "report": experiments.Report,
     "compare": compare.Compare,

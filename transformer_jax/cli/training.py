@@ -11,7 +11,8 @@ import tyro
 
 import configs
 from transformer_jax.config import Config, ConfigError
-from transformer_jax.host.folders import FolderError
+from transformer_jax.host import devices
+from transformer_jax.host.folders import FolderError, write_whole
 from transformer_jax.host.signals import RESUMABLE, stop_signals
 from transformer_jax.typed import with_texts
 
@@ -61,27 +62,30 @@ class Evaluate:
     """validation or test."""
     checkpoint: str = "best"
     """best (by the validation split), latest, or a step."""
+    csv: Path | None = None
+    """A file for the metrics, a row for each run and lane, with all digits."""
     data_dir: str | None = None
     """The folder of prepared sets, if it has moved since the training."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
         if not self.folders:
             raise ConfigError("evaluate needs the folder of a run: python run.py evaluate FOLDER")
-        from transformer_jax.lab import trained
+        if self.csv is not None and (self.csv.is_dir() or not self.csv.parent.is_dir()):
+            raise ConfigError(f"--csv {self.csv}: name a file in a folder that is there")
+        from transformer_jax.lab import trials
 
-        build = _builder("--data-dir")
-        options = (self.split, self.checkpoint, self.data_dir)
-        found = {folder: trained.evaluate(folder, build, *options) for folder in self.folders}
-        if len(found) == 1:
-            _print_metrics(*found.values())
-            return 0
-        table = [
-            {"run": str(folder), **trained.describe(folder, build, self.data_dir), "lane": str(lane)}
-            | {name: f"{value:.6f}" for name, value in metrics.items()}
-            for folder, lanes in found.items()
-            for lane, metrics in enumerate(lanes)
-        ]
-        _print_table(table)
+        runs, left_out = trials.read(self.folders, saved=True)
+        for reason in left_out:
+            print(f"left out: {reason}", file=sys.stderr)
+        devices.require()
+        rows = trials.evaluate(runs, _builder("--data-dir"), self.split, self.checkpoint, self.data_dir)
+        if self.csv is not None:
+            write_whole(self.csv, trials.as_csv(rows))
+        print(f"{rows[0]['task']}, {self.split} split" + (f", step {rows[0]['step']}" if len(runs) == 1 else ""))
+        if len(runs) == 1:
+            _print_metrics([{k: v for k, v in row.items() if k not in trials.NO_METRIC} for row in rows])
+        else:
+            _print_table(trials.table(rows))
         return 0
 
 
@@ -109,6 +113,7 @@ class Generate:
     def run(self, overrides: dict[str, list[str]]) -> int:
         from transformer_jax.lab import trained
 
+        devices.require()
         options = {name: getattr(self, name) for name in ("checkpoint", "temperature", "top_k", "seed", "data_dir")}
         added = trained.generate(self.folder, _builder("--data-dir"), self.prompt, self.max_new, **options)
         print(self.prompt + added)
@@ -127,6 +132,7 @@ def _train(config: Config, folder: Path, matching: str, allow_fallback: bool, wa
         raise FolderError(f"{folder} holds an experiment: choose another --out")
     if wandb:
         tracking.require()
+    devices.require()
     compilation.use_cache()
     task = _builder("--task.data-dir")(config)
     config = matched(config, task.shape, matching)
@@ -182,9 +188,13 @@ def _builder(option: str):
 
 
 def _print_metrics(lanes: list[dict[str, float]]) -> None:
+    from transformer_jax.lab.trials import means
+
     for lane, metrics in enumerate(lanes):
         text = "  ".join(f"{name} {value:.6f}" for name, value in metrics.items())
         print(f"lane {lane}: {text}" if len(lanes) > 1 else text)
+    if len(lanes) > 1:
+        print("mean: " + "  ".join(f"{name} {text}" for name, text in means(lanes).items()))
 
 
 def _print_table(table: list[dict]) -> None:

@@ -8,6 +8,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from transformer_jax.host import devices
+
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout: the folder that holds the package."""
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -30,6 +32,9 @@ def machine(with_jax: bool = True) -> dict:
     """The machine and how programs are compiled on it.
 
     with_jax=False spares the import of jax, for who measures nothing on a device; the device is then "none".
+
+    Raises:
+      DeviceError: JAX finds no device.
     """
     facts = {
         "versions": versions(),
@@ -47,7 +52,7 @@ def machine(with_jax: bool = True) -> dict:
         import jax
 
         facts |= {
-            "device": jax.devices()[0].device_kind,
+            "device": devices.require()[0].device_kind,
             "device_count": jax.device_count(),
             "process_count": jax.process_count(),
             "matmul_precision": jax.config.jax_default_matmul_precision or "default",

@@ -9,6 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from transformer_jax.lab.place import place
 from transformer_jax.lab.plan import Cell
 
 SHOWN_ROWS = 10
@@ -122,7 +123,7 @@ class PlainView(View):
         self._pass = row["round"]
         super().done(cell, row, seconds, left, eta)
         if row["status"] != "ok":
-            self.note(f"{label(cell)}: {row['status']}  {_first_line(row)}")
+            self.note(_what_happened(cell, row))
         count = self.statuses.total()
         if left is not None and (count == self.todo or count % max(1, self.todo // PLAIN_LINES) == 0):
             self.note(self._sums(eta))
@@ -155,6 +156,8 @@ class TableView(View):
 
     def done(self, cell, row, seconds, left, eta):
         super().done(cell, row, seconds, left, eta)
+        if row["status"] == "failed":  # a mistake in the experiment; what else can happen is a result
+            self._console.print(Text(_what_happened(cell, row)), soft_wrap=True)
         self._rows.append((cell, row, seconds))
         self._draw(eta)
 
@@ -209,5 +212,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _first_line(row: dict) -> str:
-    return (row.get("message") or "").partition("\n")[0][:200]
+def _what_happened(cell: Cell, row: dict) -> str:
+    """One line on a cell that did not end well: what was raised, and where."""
+    message = (row.get("message") or "").partition("\n")[0][:200]
+    return f"{label(cell)}: {row['status']}  {message}{place(row.get('traceback') or '')}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -21,6 +22,14 @@ BuildTask = Callable[[Config], Task]
 """The task of a config: where a run is known by its folder alone, its task is too (`tasks.registry.build`)."""
 
 
+class Evaluation(NamedTuple):
+    """What a saved step of a run reached on a split."""
+
+    step: int
+    lanes: list[dict[str, float]]
+    """The metrics by lane."""
+
+
 def describe(folder: Path, build_task: BuildTask, data_dir: str | None = None) -> dict[str, str | int]:
     """What distinguishes a folder's model from another's: mixer, width of its state, number of parameters."""
     config, task = _trained(folder, build_task, data_dir)
@@ -35,8 +44,8 @@ def evaluate(
     split: str = "validation",
     checkpoint: str = "best",
     data_dir: str | None = None,
-) -> list[dict[str, float]]:
-    """The metrics of a saved step on a whole split, by lane; everything is read from the folder.
+) -> Evaluation:
+    """The metrics of a saved step on a whole split; everything is read from the folder.
 
     `data_dir` is where the data are now, if they have moved since the training.
 
@@ -48,12 +57,12 @@ def evaluate(
     compilation.use_cache()
     config, task = _trained(folder, build_task, data_dir)
     run = programs.build(build_model(config, task), task.objective, config.train)
-    params = _params(folder, run, checkpoint)
+    step, params = _params(folder, run, checkpoint)
     try:
         batches = task.evaluate(split)
     except ValueError as error:  # no such split
         raise ConfigError(str(error)) from None
-    return evaluate_split(run, params, batches, task.objective)
+    return Evaluation(step, evaluate_split(run, params, batches, task.objective))
 
 
 def generate(
@@ -86,7 +95,7 @@ def generate(
         check_options(prompt_1xL, num_tokens, temperature, top_k)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    params = _params(folder, programs.build(model, task.objective, config.train), checkpoint)
+    _, params = _params(folder, programs.build(model, task.objective, config.train), checkpoint)
     if config.train.lanes > 1:
         params = jax.tree.map(lambda leaf: leaf[0], params)
     tokens_1xN = continue_tokens(
@@ -110,12 +119,13 @@ def _trained(folder: Path, build_task: BuildTask, data_dir: str | None) -> tuple
     return config, build_task(config)
 
 
-def _params(folder: Path, run: programs.Programs, checkpoint: str):
+def _params(folder: Path, run: programs.Programs, checkpoint: str) -> tuple[int, Any]:
+    """The step that a checkpoint's name stands for, and its parameters."""
     checkpoints, target = Checkpoints(folder / "checkpoints"), jax.eval_shape(run.init)
     while True:
         step = checkpoints.find(checkpoint)
         try:
-            return checkpoints.restore(step, target)[0].params
+            return step, checkpoints.restore(step, target)[0].params
         except CheckpointError:
             if step in checkpoints.steps():
                 raise  # else a training that goes on has removed it meanwhile

@@ -14,7 +14,7 @@ from transformer_jax import models
 from transformer_jax.config import Config, ConfigError
 from transformer_jax.host import compilation
 from transformer_jax.host.folders import locked
-from transformer_jax.tasks.task import Task
+from transformer_jax.tasks.task import Task, looks_ahead
 from transformer_jax.train import programs
 from transformer_jax.train.log import Send, read_config, read_metrics
 from transformer_jax.train.loop import Outcome, fit
@@ -70,11 +70,8 @@ def build_model(config: Config, task: Task) -> models.Model:
       ConfigError: the model cannot read the task or answer it.
     """
     model = config.model
-    if model.looks_ahead and task.next_token:
-        raise ConfigError(
-            f"model.causal=False: {task.name} asks every step for what comes next, and attention that is not causal"
-            " would read it from the later steps"
-        )
+    if found := looks_ahead(task.name, task.next_token, model):
+        raise ConfigError(*found)
     return _built(model, task.shape)
 
 

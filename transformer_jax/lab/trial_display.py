@@ -53,6 +53,9 @@ class Shown(Progress):
                 self._task = self._bar.add_task("compiling", total=num_steps, completed=step)
                 yield
 
+    def note(self, text):
+        self._line(text)
+
     def advance(self, step, lanes):
         before = self._at * PLAIN_LINES // self.num_steps
         super().advance(step, lanes)

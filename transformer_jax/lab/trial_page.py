@@ -1,38 +1,177 @@
-"""run.html: the curves of one run and what it ran on, in one file that needs no network."""
+"""run.html, the curves of one run and what it ran on; and the curves of several runs in one page. No network needed."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from transformer_jax.report import Finding, Report, lines
+import numpy as np
+
+from transformer_jax import intervals
+from transformer_jax.config import ConfigError, flatten
+from transformer_jax.intervals import Estimate
+from transformer_jax.lab import trials
+from transformer_jax.report import Finding, Report, Table
 from transformer_jax.report.page import write_page
+from transformer_jax.report.plots import LOOKS, Figure
 from transformer_jax.report.tables import shown
+from transformer_jax.tasks import registry
 from transformer_jax.train.log import read_metrics
 
 NO_METRIC = ("step", "split", "lane")
+LANES = (
+    "A faint line is a lane (one seed), the strong one the mean of all, the band its 95 % interval; two lanes have none"
+    " that says anything."
+)
+
+Rows = Sequence[dict]
 
 
 def write(folder: Path) -> Path:
     """Draws the folder's metrics.jsonl; returns the page, replaced whole or not at all."""
-    rows = [row | {"curve": _curve(row)} for row in read_metrics(folder / "metrics.jsonl") if "split" in row]
-    names = list(dict.fromkeys(name for row in rows for name in row if name not in (*NO_METRIC, "curve")))
-    last = [row for row in rows if row["split"] == "validation"]
-    last = [row for row in last if row["step"] == last[-1]["step"]]
+    rows = _measured(folder)
+    launches = _launches(folder)
+    last = _last(rows)
     answers = [
-        Finding(
-            f"Last validation, step {row['step']}, lane {row['lane']}",
-            ", ".join(f"{name} {shown(row[name])}" for name in names if name in row),
-        )
+        Finding(f"Last validation, step {row['step']}" + (f", lane {row['lane']}" if len(last) > 1 else ""), _text(row))
         for row in last
     ]
+    if len(last) > 1:
+        answers.append(_mean_of(f"Last validation, step {last[0]['step']}, all lanes", last))
     figures = [
-        lines(rows, "step", name, "curve", pair="curve", log="", name=f"metric_{i}", title=name, y_label=name)
-        for i, name in enumerate(names)
+        _figure(f"metric_{i}", name, {"": {split: _of(rows, split, name) for split in ("train", "validation")}})
+        for i, name in enumerate(_names(rows))
     ]
-    launches = [json.loads(line) for line in (folder / "launches.jsonl").read_text().splitlines()]
+    warnings = [f"This run was {text}." for text in _extensions(launches)]
     facts = [("Config", json.loads((folder / "config.json").read_text()))]
     facts += [(f"{launch.get('kind', 'launch')} {launch.get('time', '')}", launch) for launch in launches]
-    return write_page(folder / "run.html", Report(folder.name, answers, figures), facts=facts)
+    report = Report(folder.name, answers, figures)
+    return write_page(folder / "run.html", report, warnings, facts=facts)
 
 
-def _curve(row: dict) -> str:
-    return row["split"] if row["lane"] == 0 else f"{row['split']}, lane {row['lane']}"
+def overlay(folders: Sequence[Path], path: Path) -> Path:
+    """Draws the curves of several runs over each other; returns the page, replaced whole or not at all.
+
+    Folders without a run are left out, and named on the page.
+
+    Raises:
+      ConfigError: fewer than two folders hold a run, or the runs are of different tasks.
+      OSError: a metrics.jsonl is damaged, or the page cannot be written.
+    """
+    configs, left_out = trials.read(dict.fromkeys(folders))
+    if len(configs) < 2:
+        raise ConfigError("\n".join([f"one run alone is no comparison: {next(iter(configs))}", *left_out]))
+    short = [folder.resolve().name for folder in configs]
+    labels = dict(zip(configs, short if len(set(short)) == len(short) else map(str, configs), strict=True))
+    runs = {labels[folder]: _measured(folder) for folder in configs}
+    answers = [
+        _mean_of(f"{label}: last validation, step {last[0]['step']}", last)
+        for label, rows in runs.items()
+        if (last := _last(rows))
+    ]
+    figures = []
+    for i, name in enumerate(_names([row for rows in runs.values() for row in rows])):
+        splits = {s: {label: _of(rows, s, name) for label, rows in runs.items()} for s in ("train", "validation")}
+        figures.append(_figure(f"metric_{i}", name, {s: part for s, part in splits.items() if any(part.values())}))
+    flat = {labels[folder]: flatten(config) for folder, config in configs.items()}
+    first = next(iter(flat.values()))
+    keys = [key for key in first if any(config[key] != first[key] for config in flat.values())]
+    differ = [(key, *(str(config[key]) for config in flat.values())) for key in keys]
+    tables = [Table("In what the configs differ", ("key", *flat), tuple(differ))]
+    task = next(iter(configs.values())).task
+    title = f"{' against '.join(flat)} on {registry.identity(task)}"
+    warnings = [f"{labels[folder]} was {text}." for folder in configs for text in _extensions(_launches(folder))]
+    limits = [f"Left out: {reason}" for reason in left_out]
+    return write_page(path, Report(title, answers, figures, tables, limits), warnings)
+
+
+def _measured(folder: Path) -> list[dict]:
+    return [row for row in read_metrics(folder / "metrics.jsonl") if "split" in row]
+
+
+def _launches(folder: Path) -> list[dict]:
+    path = folder / "launches.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _extensions(launches: Rows) -> list[str]:
+    """What was written down of each extension, once: after a launch that was killed early the next finds it again."""
+    return list(dict.fromkeys(launch["text"] for launch in launches if launch.get("kind") == "extended"))
+
+
+def _names(rows: Rows) -> list[str]:
+    """The metrics that were somewhere a finite number."""
+    return list(dict.fromkeys(n for row in rows for n, v in row.items() if n not in NO_METRIC and v is not None))
+
+
+def _last(rows: Rows) -> list[dict]:
+    """The lanes of the last validation."""
+    last = [row for row in rows if row["split"] == "validation"]
+    return [row for row in last if row["step"] == last[-1]["step"]]
+
+
+def _text(row: dict) -> str:
+    return ", ".join(f"{name} {shown(value)}" for name, value in row.items() if name not in NO_METRIC)
+
+
+def _mean_of(question: str, lanes: Rows) -> Finding:
+    """The mean of each metric over lanes; of one lane there is no interval."""
+    if len(lanes) == 1:
+        return Finding(question, _text(lanes[0]))
+    found = {name: [lane.get(name) for lane in lanes] for name in _names(lanes)}
+    means: dict[str, Estimate] = {n: intervals.mean(values) for n, values in found.items() if None not in values}
+    return Finding(question, f"mean of {len(lanes)} lanes", means)
+
+
+def _of(rows: Rows, split: str, name: str) -> dict[int, list[float]]:
+    """By step: the metric of each lane, NaN where it was not finite."""
+    found: dict[int, list[float]] = {}
+    for row in rows:
+        if row["split"] == split and name in row:
+            found.setdefault(row["step"], []).append(np.nan if row[name] is None else row[name])
+    return found
+
+
+def _figure(name: str, metric: str, panels: Mapping[str, Mapping[str, dict[int, list[float]]]]) -> Figure:
+    """The metric over steps: a panel for each title, in it a line for each label, over its lanes."""
+
+    def draw(canvas):
+        several = canvas.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for one, (title, series) in zip(several, panels.items(), strict=True):
+            for (label, steps), look in zip(series.items(), _looks(len(series)), strict=True):
+                _curve(one, label, steps, *look)
+            one.set(title=title, xlabel="step")
+        several[0].set_ylabel(metric)
+        if lanes > 1 and measured.size:  # few lanes have an interval far wider than all that was measured
+            margin = 0.05 * (np.ptp(measured) or abs(measured[0]) or 1)
+            several[0].set_ylim(measured.min() - margin, measured.max() + margin)
+        handles = {
+            label: handle for one in several for handle, label in zip(*one.get_legend_handles_labels(), strict=True)
+        }
+        canvas.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4)
+
+    points = [values for series in panels.values() for steps in series.values() for values in steps.values()]
+    lanes, measured = max(map(len, points), default=1), np.array([v for values in points for v in values])
+    measured = measured[np.isfinite(measured)]
+    return Figure(name, metric, LANES if lanes > 1 else "", draw)
+
+
+def _looks(count: int) -> list[tuple]:
+    return [LOOKS[place % len(LOOKS)] for place in range(count)]
+
+
+def _curve(one, label: str, steps: dict[int, list[float]], color, marker, dashes) -> None:
+    """Lanes as faint lines, their mean as a strong one, the interval of the mean as a band."""
+    if not steps:
+        return
+    lanes = max(map(len, steps.values()))
+    x = [step for step, values in steps.items() if len(values) == lanes]
+    y_SxR = np.array([steps[step] for step in x])
+    marks = {"marker": marker, "markevery": max(1, len(x) // 12), "linestyle": dashes, "color": color}
+    if lanes == 1:
+        one.plot(x, y_SxR[:, 0], label=label, **marks)
+        return
+    mean, low, high = intervals.interval(y_SxR.T)
+    one.plot(x, y_SxR, color=color, linewidth=0.6, alpha=0.45)
+    one.plot(x, mean, label=f"{label}, mean of {lanes} lanes", **marks)
+    if lanes > 2:
+        one.fill_between(x, low, high, color=color, alpha=0.12, linewidth=0)

@@ -22,6 +22,7 @@ from typing import Any
 
 from transformer_jax.config import with_overrides
 from transformer_jax.host import provenance, signals
+from transformer_jax.host.devices import DeviceError
 from transformer_jax.lab.closure import code_version
 from transformer_jax.lab.plan import Experiment
 from transformer_jax.lab.sweep import Job
@@ -182,4 +183,7 @@ def _traceback(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except DeviceError as error:
+        sys.exit(str(error))  # without a traceback: the parent shows what was printed

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from transformer_jax.config import ConfigError, ModelConfig, Shape
+from transformer_jax.config import ConfigError, ModelConfig, Shape, misfits
 from transformer_jax.layers.attention import Attention, KVCache
 from transformer_jax.layers.block import Block, Context
 from transformer_jax.layers.embedding import Embedding
@@ -210,20 +210,12 @@ def build_block(config: ModelConfig) -> Model:
 
 
 def _check_shape(config: ModelConfig, shape: Shape) -> None:
-    if shape.seq_len > config.max_len:
-        raise ConfigError(
-            f"the task's sequences have up to {shape.seq_len} steps: longer than model.max_len={config.max_len},"
-            " the longest sequence that the model can address"
-        )
     if (shape.vocab_size is None) == (shape.input_dim is None):
         raise ConfigError(
             f"inputs are tokens or vectors: one of vocab_size={shape.vocab_size} and input_dim={shape.input_dim}"
         )
-    if config.tie_embeddings and (shape.pooled or shape.vocab_size != shape.outputs):
-        raise ConfigError(
-            "model.tie_embeddings=True answers every step with a token of the input's vocabulary: this task has"
-            f" vocab_size={shape.vocab_size}, outputs={shape.outputs}{' for a whole sequence' if shape.pooled else ''}"
-        )
+    if found := misfits(config, shape):
+        raise ConfigError("; ".join(found))
 
 
 def _check_length(length: int, config: ModelConfig) -> None:

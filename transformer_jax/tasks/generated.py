@@ -5,9 +5,9 @@ from functools import partial
 
 import numpy as np
 
-from transformer_jax.config import Config, Shape, TaskConfig
+from transformer_jax.config import Config, ConfigError, Shape, TaskConfig
 from transformer_jax.tasks import objectives, stream
-from transformer_jax.tasks.task import SPLITS, Batch, Task, check_split
+from transformer_jax.tasks.task import SPLITS, Batch, Outline, Task, check_split
 
 EVALUATE_BATCHES = 16
 EVALUATE_SEED = 0
@@ -34,10 +34,23 @@ def build(make_batch: Callable[[np.random.Generator, TaskConfig], Batch], config
     batch("train", 0, 0)
     return Task(
         name=task.name,
-        shape=Shape(task.seq_len, task.vocab_size, vocab_size=task.vocab_size),
+        shape=_shape(task),
         objective=objectives.cross_entropy(config.train.label_smoothing),
         train=lambda seed: stream.steps(partial(batch, "train", seed), task.workers),
         evaluate=evaluate,
         describe=lambda: {"source": make_batch.__doc__.splitlines()[0], "generated": True},
         next_token=True,
     )
+
+
+def outline(build: Callable[[Config], Task], config: Config) -> Outline:
+    """Of one of these tasks, by its `build`: the shape, and why the task cannot have these sizes."""
+    try:
+        build(config)
+    except ConfigError as error:
+        return Outline(_shape(config.task), next_token=True, problems=(str(error),))
+    return Outline(_shape(config.task), next_token=True)
+
+
+def _shape(task: TaskConfig) -> Shape:
+    return Shape(task.seq_len, task.vocab_size, vocab_size=task.vocab_size)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from transformer_jax.config import Config, ConfigError, Shape
+from transformer_jax.config import Config, ConfigError, Shape, TaskConfig
 from transformer_jax.tasks import objectives, stream
-from transformer_jax.tasks.task import Batch, Task, check_split
+from transformer_jax.tasks.task import Batch, Outline, Task, check_split
 
 FITTED_ON = 5_000  # training images that give the statistics: three digits of the mean without decoding a whole set
 
@@ -27,12 +27,8 @@ def build(config: Config, load: Load, num_classes: int, describe: Callable[[], d
     """
     task, load_once = config.task, cache(load)
     pixels, _ = load("train", FITTED_ON)
-    if task.patch_size is None:
-        height, width = pixels.shape[1:3]
-        raise ConfigError(
-            f"task {task.name} has images of {height}x{width}, and a model reads them as a sequence of square patches:"
-            f" set task.patch_size, to {_fitting(height, width)} for example"
-        )
+    if reason := refusal(task, *pixels.shape[1:3]):
+        raise ConfigError(reason)
     mean, std = statistics(pixels)
 
     def as_inputs(pixels: np.ndarray) -> np.ndarray:
@@ -62,6 +58,27 @@ def build(config: Config, load: Load, num_classes: int, describe: Callable[[], d
     )
 
 
+def refusal(task: TaskConfig, height: int, width: int) -> str | None:
+    """Why images of that size cannot be cut into the config's patches; None: they can."""
+    side = task.patch_size
+    if side is None:
+        return (
+            f"task {task.name} has images of {height}x{width}, and a model reads them as a sequence of square patches:"
+            f" set task.patch_size, to {_fitting(height, width)} for example"
+        )
+    return (
+        f"task.patch_size={side} does not divide images of {height}x{width}" if height % side or width % side else None
+    )
+
+
+def outline(config: Config, height: int, width: int) -> Outline:
+    """Of a task of such images, of one channel; where they cannot be cut, the shape is that of an example."""
+    reason = refusal(config.task, height, width)
+    side = _fitting(height, width) if reason else config.task.patch_size
+    shape = Shape(height * width // side**2, 10, input_dim=side**2, pooled=True)
+    return Outline(shape, problems=(reason,) if reason else ())
+
+
 def _fitting(height: int, width: int) -> int:
     """The largest side of patches that cuts each side of an image into at least four; 1 if none does."""
     common = math.gcd(height, width)
@@ -82,13 +99,7 @@ def standardise(images_xHxWxC: np.ndarray, mean_C: np.ndarray, std_C: np.ndarray
 
 
 def patches(images_xHxWxC: np.ndarray, side: int) -> np.ndarray:
-    """(..., H, W, C) to (..., H*W/side^2, side*side*C): the patches row by row, as a sequence.
-
-    Raises:
-      ConfigError: side does not divide the height and the width.
-    """
+    """(..., H, W, C) to (..., H*W/side^2, side*side*C): the patches row by row, as a sequence; side divides both."""
     *lead, height, width, channels = images_xHxWxC.shape
-    if height % side or width % side:
-        raise ConfigError(f"task.patch_size={side} does not divide images of {height}x{width}")
     grid = images_xHxWxC.reshape(*lead, height // side, side, width // side, side, channels)
     return np.moveaxis(grid, -3, -4).reshape(*lead, -1, side * side * channels)

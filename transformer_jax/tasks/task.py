@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from transformer_jax.config import Shape
+from transformer_jax.config import ModelConfig, Shape
 
 Batch = dict[str, np.ndarray]
 Split = Literal["train", "validation", "test"]
@@ -72,6 +72,26 @@ class Task(NamedTuple):
     encode: Callable[[str], np.ndarray] | None = None
     """Text to ids (int32); None where the task has no text."""
     decode: Callable[[Iterable[int]], str] | None = None
+
+
+class Outline(NamedTuple):
+    """What is known of a task before its data are read: its fields of these names, and what it cannot be."""
+
+    shape: Shape
+    """As far as the data do not decide it."""
+    next_token: bool = False
+    problems: tuple[str, ...] = ()
+    """What of the config's own task keys cannot be, a sentence each."""
+
+
+def looks_ahead(name: str, next_token: bool, model: ModelConfig) -> list[str]:
+    """What keeps a model from such a task, a sentence: it would read the answers; none: it may."""
+    if not (next_token and model.looks_ahead):
+        return []
+    return [
+        f"model.causal=False: {name} asks every step for what comes next, and attention that is not causal"
+        " would read it from the later steps"
+    ]
 
 
 def check_split(name: str, split: str, known: Iterable[str] = SPLITS) -> None:

@@ -8,6 +8,12 @@ from transformer_jax.config import Config
 from transformer_jax.tasks import images, sets
 from transformer_jax.tasks.task import SPLITS, Task
 
+# Set -> the height and width of its images, and one line for people.
+SETS = {
+    "mnist": (28, "70,000 handwritten digits of 28x28 pixels (LeCun et al. 1998)."),
+    "cifar10": (32, "60,000 colour images of 32x32 pixels, ten classes (Krizhevsky 2009)."),
+    "cifar10_jpg_small": (32, "5,000 training images of CIFAR-10 after JPEG compression: not CIFAR-10."),
+}
 # Set -> what of it trains, validates and tests; the order on disk is a fixed shuffle.
 PARTS = {
     "mnist": ("train[:55000]", "train[55000:]", "test"),

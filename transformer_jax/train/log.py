@@ -17,6 +17,7 @@ from transformer_jax.train.checkpoint import EARLIER
 
 # What may differ between two launches of one run: where the data lie, and what only experiments read.
 FREE = ("task.data_dir", "measure.")
+LENGTH = "train.num_steps"  # may grow: the run is extended
 
 Send = Callable[[dict[str, float], int], None]
 """(numbers by name, step): where a run's numbers go besides its folder."""
@@ -112,7 +113,7 @@ def read_metrics(path: Path) -> list[dict]:
 
 
 def claim(folder: Path, config: Config) -> None:
-    """Makes the folder this config's, or finds that it is.
+    """Makes the folder this config's, or finds that it is. More `train.num_steps` extend the run that it holds.
 
     Raises:
       ConfigError: it belongs to another config; every difference is named.
@@ -121,19 +122,32 @@ def claim(folder: Path, config: Config) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "config.json"
     if path.exists():
-        before, now = flatten(read_config(folder)), flatten(config)
+        found = read_config(folder)
+        before, now = flatten(found), flatten(config)
+        longer = found.train.num_steps < config.train.num_steps
+        free = (*FREE, LENGTH) if longer else FREE
         differences = [
             f"{key} {before[key]} there, {now[key]} here"
             for key in now
-            if not key.startswith(FREE) and before[key] != now[key]
+            if not key.startswith(free) and before[key] != now[key]
         ]
         if differences:
             raise ConfigError(
                 f"{folder} holds a run of another config ({'; '.join(differences)}): choose"
                 " another --out, or repeat the command that began it"
             )
-        return
-    write_whole(path, json.dumps(flatten(config), indent=1) + "\n")
+        if not longer:
+            return
+        every = found.train.checkpoint_every
+        if found.train.nan_policy == "rollback" and found.train.num_steps % every:
+            raise ConfigError(
+                f"train.nan_policy=rollback goes back to steps that train.checkpoint_every={every} divides,"
+                f" and the run in {folder} ends at {found.train.num_steps}: it cannot be extended"
+            )
+        flat = json.loads(path.read_text()) | {LENGTH: config.train.num_steps}
+    else:
+        flat = flatten(config)
+    write_whole(path, json.dumps(flat, indent=1) + "\n")
 
 
 def read_config(folder: Path) -> Config:

@@ -15,6 +15,7 @@ from transformer_jax.train import log as run_folder
 from transformer_jax.train import programs
 from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.evaluate import divide, evaluate, score
+from transformer_jax.train.optimizer import extension
 from transformer_jax.train.progress import Progress
 
 MAX_ROLLBACKS = 3  # from one checkpoint; data that differ three times and fail three times are not to blame
@@ -43,7 +44,9 @@ def fit(
     """Trains a model on a task until `num_steps`, from the newest checkpoint of the folder if it has one.
 
     A run that is stopped or killed, however often, leaves the files of an unbroken one, bit for bit (after a NaN
-    perhaps the checkpoint of a stop as well).
+    perhaps the checkpoint of a stop as well). So does one that was extended by more `num_steps` from a step that
+    `checkpoint_every` divides, under a constant learning rate; under another schedule it does not, and the rows after
+    the extension are those of the new one (`optimizer.extension`). An extension keeps the rows there are.
 
     Args:
       model: `init(key) -> params` and `apply(params, inputs, *, train, key) -> logits`.
@@ -62,8 +65,10 @@ def fit(
     run = programs.build(model, task.objective, train)
     streams = [task.train(seed) for seed in programs.lane_seeds(train)]
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        state, step, positions, rollbacks = _begin(checkpoints, run, allow_fallback)
-        _move(streams, positions)
+        state, step, meta = _begin(checkpoints, run, allow_fallback)
+        rollbacks = meta.get("rollbacks", 0)
+        _move(streams, meta.get("data"))
+        _note_extension(folder, step, meta, train, progress)
         run_folder.record(
             folder, "start", step=step, **provenance.machine(), **provenance.commit(), data=task.describe()
         )
@@ -132,15 +137,24 @@ def next_stop(step: int, train: TrainConfig) -> int:
 
 
 def _begin(checkpoints: Checkpoints, run: programs.Programs, allow_fallback: bool, every: int = 1):
-    """(state, step, positions in the data, rollbacks) of the newest checkpoint, or of the start (positions None).
+    """(state, step, what was saved beside it) of the newest checkpoint, or of the start, beside which there is nothing.
 
     A rollback asks for a step that `every` divides, which an unbroken run has saved as well.
     """
     saved = checkpoints.restore_newest(jax.eval_shape(run.init), allow_fallback, every)
     if saved is None:
-        return run.init(), 0, None, 0
+        return run.init(), 0, {}
     state, meta = saved
-    return state, int(np.max(jax.device_get(state.step))), meta["data"], meta.get("rollbacks", 0)
+    return state, int(np.max(jax.device_get(state.step))), meta
+
+
+def _note_extension(folder: Path, step: int, meta: dict, train: TrainConfig, progress: Progress) -> None:
+    """Writes down and shows that what is there was trained as a run of fewer steps, if it was."""
+    before = meta.get("config", {}).get(run_folder.LENGTH, train.num_steps)
+    if before < train.num_steps:
+        text = extension(train, step, before)
+        run_folder.record(folder, "extended", step=step, before=before, num_steps=train.num_steps, text=text)
+        progress.note(text)
 
 
 def _draw(streams: Sequence[Any], steps: int) -> list[dict[str, np.ndarray]]:

@@ -1,5 +1,7 @@
 """The optimizer of a config and its learning rate."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -28,6 +30,22 @@ def learning_rate(config: TrainConfig, peak_lr: float | jax.Array | None = None)
         return peak_lr * jnp.minimum(warm, shape) if config.warmup_steps else peak_lr * shape
 
     return at
+
+
+def extension(config: TrainConfig, step: int, before: int) -> str:
+    """What happens to the learning rate where a run of `before` steps goes on from `step` as one of `num_steps`."""
+    done = f"extended from {before} to {config.num_steps} steps"
+    if config.schedule == "constant":
+        return f"{done}: the learning rate is constant, so that these are the steps of an unbroken run"
+    old, new = (
+        float(learning_rate(dataclasses.replace(config, num_steps=steps), 1.0)(step))
+        for steps in (before, config.num_steps)
+    )
+    return (
+        f"{done}: steps up to {step} were trained under the {config.schedule} schedule of {before} steps, the later"
+        f" ones under that of {config.num_steps}, which at step {step} is at {new:.0%} of the peak learning rate where"
+        f" the old one was at {old:.0%}; an unbroken run of {config.num_steps} steps gives other numbers"
+    )
 
 
 def make_optimizer(config: TrainConfig, peak_lr: float | jax.Array | None = None) -> optax.GradientTransformation:

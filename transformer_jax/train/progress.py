@@ -25,6 +25,9 @@ class Progress:
         yield
         self.advanced = True  # what is left to do is quick
 
+    def note(self, text: str) -> None:
+        """Called before the loop with what a person should know of this launch."""
+
     def advance(self, step: int, lanes: list[dict[str, float]]) -> None:
         """Called after every chunk, with its metrics by lane."""
         now = time.monotonic()

@@ -1,0 +1,58 @@
+"""`list`: what there is to be named, a line for each."""
+
+import ast
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import configs
+from transformer_jax.config import MIXERS, with_overrides
+from transformer_jax.lab import plan
+
+
+@dataclass(frozen=True)
+class List:
+    """Show what there is: experiments, configs and the tasks they fit, tasks, mixers, attention implementations."""
+
+    def run(self, overrides: dict[str, list[str]]) -> int:
+        from transformer_jax.ops.attention import ATTENTION
+        from transformer_jax.tasks.registry import TASKS
+
+        sources = {name: plan.FOLDER / name / "cells.py" for name in plan.names()}
+        _print_list("experiments (run.py experiment NAME)", {name: _first_line(p) for name, p in sources.items()})
+        _print_list("configs (run.py train NAME)", {name: _of_config(name) for name in configs.names()})
+        _print_list("tasks (--task.name)", {name: entry.text for name, entry in TASKS.items()})
+        _print_list("mixers (--model.mixer)", {name: mixer.text for name, mixer in MIXERS.items()})
+        texts = {name: function.__doc__.splitlines()[0] for name, function in ATTENTION.items()}
+        _print_list("attention (--model.attention)", texts)
+        return 0
+
+
+def _first_line(path: Path) -> str:
+    """The first line of a file's docstring; the file is not run."""
+    try:
+        return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+    except SyntaxError as error:
+        return f"line {error.lineno}: {error.msg}"
+
+
+def _of_config(name: str) -> str:
+    """The first line of a config's docstring, and which tasks can take the place of its own."""
+    from transformer_jax.tasks.registry import TASKS, needs
+
+    config, text = configs.get(name), sys.modules[f"configs.{name}"].__doc__.splitlines()[0]
+    others = [
+        task for task in TASKS if task != config.task.name and not needs(with_overrides(config, {"task.name": task}))
+    ]
+    fits = f"; fits {', '.join(others)}" if others else ""
+    return f"{text}\ntask {config.task.name}{fits}"
+
+
+def _print_list(title: str, lines: dict[str, str]) -> None:
+    width = max(map(len, lines), default=0)
+    print(title)
+    for name, text in lines.items():
+        first, *more = text.split("\n")
+        print(f"  {name.ljust(width)}  {first}".rstrip())
+        for line in more:
+            print(" " * (width + 4) + line)

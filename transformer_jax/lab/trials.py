@@ -1,0 +1,90 @@
+"""Several training runs beside each other: which folders hold one, whether they can be compared, their metrics."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from transformer_jax import intervals
+from transformer_jax.config import Config, ConfigError
+from transformer_jax.lab import trained
+from transformer_jax.tasks import registry
+from transformer_jax.train.checkpoint import Checkpoints
+from transformer_jax.train.log import read_config
+
+Rows = Sequence[dict]
+NO_METRIC = ("run", "task", "split", "step", "mixer", "width", "parameters", "lane")
+
+
+def read(folders: Iterable[Path], saved: bool = False) -> tuple[dict[Path, Config], list[str]]:
+    """The configs of the folders that hold a run (`saved`: with a checkpoint), and why the others are left out.
+
+    Raises:
+      ConfigError: none holds a run, or the runs are of different tasks, whose metrics are no one table.
+    """
+    configs, left_out = {}, []
+    for folder in folders:
+        try:
+            config = read_config(folder)
+            if saved:
+                Checkpoints(folder / "checkpoints").find("latest")
+            configs[folder] = config
+        except ConfigError as error:
+            left_out.append(str(error))
+    if not configs:
+        raise ConfigError("\n".join(left_out))
+    tasks: dict[str, list[str]] = {}
+    for folder, config in configs.items():
+        tasks.setdefault(registry.identity(config.task), []).append(str(folder))
+    if len(tasks) > 1:
+        where = "; ".join(f"{task}: {' '.join(found)}" for task, found in tasks.items())
+        raise ConfigError(f"runs of different tasks are no one table ({where}): name those of one task")
+    return configs, left_out
+
+
+def evaluate(
+    configs: Mapping[Path, Config], build_task: trained.BuildTask, split: str, checkpoint: str, data_dir: str | None
+) -> list[dict]:
+    """Evaluates runs; a row for each run and lane: what the run is, and its metrics.
+
+    Raises:
+      ConfigError, CheckpointError, FileNotFoundError: as `trained.evaluate`.
+    """
+    rows = []
+    for folder, config in configs.items():
+        step, lanes = trained.evaluate(folder, build_task, split, checkpoint, data_dir)
+        known = {"run": str(folder), "task": registry.identity(config.task), "split": split, "step": step}
+        known |= trained.describe(folder, build_task, data_dir)
+        rows += [known | {"lane": lane} | metrics for lane, metrics in enumerate(lanes)]
+    return rows
+
+
+def table(rows: Rows) -> list[dict[str, str]]:
+    """A line for each run: step, mixer, width, parameters, lanes, and the mean of each metric with its interval."""
+    lines = []
+    for run in dict.fromkeys(row["run"] for row in rows):
+        lanes = [row for row in rows if row["run"] == run]
+        line = {name: str(lanes[0][name]) for name in ("run", "step", "mixer", "width", "parameters")}
+        lines.append(line | {"lanes": str(len(lanes))} | means(lanes))
+    return lines
+
+
+def means(lanes: Rows) -> dict[str, str]:
+    """The mean over lanes of each metric; of several lanes with its 95 % interval: "0.9812 [0.9741, 0.9883]"."""
+    found = {}
+    for name in (name for name in lanes[0] if name not in NO_METRIC):
+        values = [lane[name] for lane in lanes]
+        mean = intervals.mean(values)
+        bounds = f" [{mean.low:.4f}, {mean.high:.4f}]" if math.isfinite(mean.low) else ""
+        found[name] = f"{mean.value:.4f}{bounds}" if len(lanes) > 1 else f"{mean.value:.6f}"
+    return found
+
+
+def as_csv(rows: Rows) -> str:
+    """The rows with all digits."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, dict.fromkeys(name for row in rows for name in row), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
