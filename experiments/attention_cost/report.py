@@ -2,7 +2,7 @@
 
 from math import isfinite
 
-from transformer_jax.config import MIXERS
+from transformer_jax.config import MIXERS, SAMPLING
 from transformer_jax.intervals import verdict
 from transformer_jax.report import sentences
 from transformer_jax.report.findings import Finding, Report, conditions, notes, undrawn
@@ -61,8 +61,7 @@ def report(rows: Rows) -> Report:
              for key, part in groups(select(length, status="ok"), *place, T).items()}  # fmt: skip
     train = select(length, phase="train", matching="width")
     shares = relative(select(train, level=LEVELS[:2]), "part_seconds", select(train, level="model"), (T, "contender"))
-    programs = _contenders([row | {"form": row.get("implementation") or row["model.attention"]}
-                            for row in select(costs, study="implementations", mixer="attention")])  # fmt: skip
+    programs = _implementations(select(costs, study="implementations", mixer="attention"))
     figures = _figures(length, parts, crossings, programs)
     answers = _answers(growths, crossings, versus, changes)
     ratios = [e for found in (versus, forms, twins) for line in found.values() for e in line.values()]
@@ -120,6 +119,18 @@ def _contenders(rows: Rows, axes: tuple = ()) -> list[dict]:
         rows = [row | {"model.head_dim": row["model.head_dim"] or row["model.d_model"] // row["model.num_heads"]}
                 for row in rows]  # fmt: skip
     return variants(rows, ("mixer", "attention", "recurrence", T, *axes), "form")
+
+
+def _implementations(rows: Rows) -> list[dict]:
+    """The rows by the implementation that ran; what `auto` ran is left out where that was asked for by name as well."""
+    rows = [row | {"form": row.get("implementation") or row["model.attention"]} for row in rows]
+    ignored = (*SAMPLING, "model.attention")
+
+    def program(row: dict) -> str:
+        return repr([row["form"], *((c, row[c]) for c in sorted(row) if "." in c and c not in ignored)])
+
+    named = {program(row) for row in rows if row["model.attention"] != "auto"}
+    return _contenders([row for row in rows if row["model.attention"] != "auto" or program(row) not in named])
 
 
 def _versus(length: Rows) -> tuple[dict[tuple, dict], dict[tuple, dict]]:

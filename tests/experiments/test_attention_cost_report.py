@@ -83,6 +83,15 @@ def test_a_form_is_compared_with_the_one_that_the_library_picks():
     assert line(report, "Another form", form="min_gru (associative)", T=256)["time"].value == pytest.approx(8, rel=0.01)
 
 
+def test_an_implementation_that_auto_ran_and_that_was_asked_for_too_counts_once():
+    """A user's own short lengths: there `auto` runs `reference`, which the same study asks for by name."""
+    asked = over([{"model.mixer": "attention", "model.attention": name} for name in ("auto", "reference")],
+                 measure_level=("op",), task_seq_len=(32, 64))  # fmt: skip
+    rows = [row | {"implementation": "reference"} for row in make_rows({"implementations": asked}, noise=0.001)]
+    lines = lines_of(attention_cost.report(rows), "Implementations: seconds")
+    assert [x["contender"] for x in lines] == ["reference"] and {32, 64} <= {int(c) for c in lines[0] if c.isdigit()}
+
+
 def test_one_round_gives_no_interval_no_crossing_and_no_winner():
     once = attention_cost.report(make_rows(rounds=1))
     for x in lines_of(once, "where the two cross"):

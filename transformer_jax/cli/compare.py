@@ -17,8 +17,8 @@ LINES = 12
 class Compare:
     """Compare result folders of one experiment (two commits, machines, jax versions), or training runs of one task.
 
-    Results are compared with the first, cell by cell; runs are drawn over each other. A page is written. The exit code is
-    0 whatever is found, but for --fail-above.
+    Results are compared with the first, cell by cell; runs are drawn over each other. A page is written. The exit code
+    is 0 whatever is found, but for --fail-above.
     """
 
     folders: tyro.conf.Positional[tuple[Path, ...]]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import configs
 from transformer_jax.config import MIXERS, with_overrides
+from transformer_jax.host import devices
 from transformer_jax.lab import plan
 
 
@@ -15,6 +16,7 @@ class List:
     """Show what there is: experiments, configs and the tasks they fit, tasks, mixers, attention implementations."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
+        devices.require()  # whether a config fits a task is asked of the tasks, which ask JAX
         from transformer_jax.ops.attention import ATTENTION
         from transformer_jax.tasks.registry import TASKS
 
