@@ -8,6 +8,7 @@ import textwrap
 import types
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
@@ -96,12 +97,15 @@ def read(config, key: str, texts: Sequence[str]) -> Any:
     *sections, name = key.split(".")
     for section in sections:
         config = getattr(config, section)
-    hint = hints(type(config))[name]
+    return read_as(hints(type(config))[name], f"--{key.replace('_', '-')}", texts)
+
+
+def read_as(hint, option: str, texts: Sequence[str]) -> Any:
+    """The value of a type that a command line's words give to an option; ConfigError where they give none."""
     try:
         return _read(list(texts), hint)
     except ValueError:
         given = " ".join(texts) or "nothing"
-        option = f"--{key.replace('_', '-')}"
         raise ConfigError(f"{option} must be {describe(hint)}, not {given}{_alike(given, hint)}") from None
 
 
@@ -144,7 +148,8 @@ def documentation(section: type) -> dict[str, str]:
 def nearest(word: str, known, option: bool = False) -> str:
     """The end of an error message: the known words that look like `word`, or all of them (all of its section).
 
-    option: spell them as on a command line, --model.num-heads.
+    Alike is what has the same name in another section, nearly the same name in its own, or `word` as a part of its
+    name: lr for train.peak_lr. option: spell them as on a command line, --model.num-heads.
     """
 
     def parts(text: str) -> tuple[str, str]:
@@ -155,11 +160,22 @@ def nearest(word: str, known, option: bool = False) -> str:
         return f"--{text.replace('_', '-')}" if option else text
 
     known, (section, name) = list(known), parts(word)
-    among = [k for k in known if parts(k)[0] == section] or known
+    if not known:
+        return "; there is none"
+    among = [k for k in known if parts(k)[0] == (section or name)] or [k for k in known if parts(k)[0] == section]
+    among = among or known
     alike = difflib.get_close_matches(name, [parts(k)[1] for k in among])
-    close = [k for k in known if parts(k)[1] == name] or [k for k in among if parts(k)[1] in alike]
+    close = (
+        [k for k in known if parts(k)[1] == name]
+        or [k for k in among if parts(k)[1] in alike]
+        or [k for k in among if name in parts(k)[1].split("_")]
+        or [k for k in known if name in parts(k)[1].split("_")]
+    )
     if close:
         return f"; did you mean {' or '.join(map(shown, close[:3]))}?"
+    sections = list(dict.fromkeys(parts(k)[0] for k in known))
+    if section and section not in sections:
+        return f"; known sections: {', '.join(filter(None, sections))}"
     return f"; known: {', '.join(map(shown, among))}"
 
 
@@ -187,7 +203,8 @@ def describe(hint) -> str:
         return "one of " + ", ".join(get_args(hint))
     if get_origin(hint) is tuple:
         return f"{describe(get_args(hint)[0])}, or several"
-    named = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", types.NoneType: "none"}
+    named = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", types.NoneType: "none",
+             Path: "a path"}  # fmt: skip
     return named.get(hint, str(hint))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import configs
-from transformer_jax.config import MIXERS, with_overrides
+from transformer_jax.config import MIXERS, ConfigError, with_overrides
 from transformer_jax.host import devices
 from transformer_jax.lab import plan
 
@@ -42,7 +42,11 @@ def _of_config(name: str) -> str:
     """The first line of a config's docstring, and which tasks can take the place of its own."""
     from transformer_jax.tasks.registry import TASKS, needs
 
-    config, text = configs.get(name), sys.modules[f"configs.{name}"].__doc__.splitlines()[0]
+    try:
+        config = configs.get(name)
+    except ConfigError as error:  # one that cannot be loaded hides no other
+        return str(error)
+    text = (sys.modules[f"configs.{name}"].__doc__ or "").partition("\n")[0]
     others = [
         task for task in TASKS if task != config.task.name and not needs(with_overrides(config, {"task.name": task}))
     ]

@@ -6,7 +6,8 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Union
+from types import NoneType
+from typing import Annotated, Union, get_args, get_origin
 
 import tyro
 
@@ -15,7 +16,7 @@ from transformer_jax.cli import compare, data, experiments, listing, training
 from transformer_jax.config import Config, ConfigError
 from transformer_jax.host.folders import FolderError
 from transformer_jax.lab.supervisor import WorkerError
-from transformer_jax.typed import describe, documentation, flatten, hints, nearest
+from transformer_jax.typed import describe, documentation, flatten, hints, nearest, read_as
 
 COMMANDS = {
     "list": listing.List,
@@ -41,6 +42,7 @@ or was killed, a report could not be drawn, a loss was not finite, or the machin
 command; 75 stopped by Ctrl-C or SIGTERM, and the same command goes on from there."""
 
 _DOTTED = re.compile(r"--([\w-]+(?:\.[\w-]+)+)(?:=(.*))?", re.DOTALL)
+POSITIONAL = {"name", "folder", "folders"}
 _SEVERAL = {key for key, value in flatten(Config()).items() if isinstance(value, tuple)}
 
 
@@ -84,7 +86,10 @@ def split(argv: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     while waiting:
         argument = waiting.pop(0)
         if re.fullmatch(r"--[^=\s]+=", argument) or not argument and others[-1:] != ["--prompt"]:
-            raise ConfigError(f"{argument.rstrip('=') or ' '.join(others[-1:])} is empty: give it a value")
+            before = next((word for word in others[-1:] if word.startswith("--")), "an argument")
+            raise ConfigError(f"{argument.rstrip('=') or before} is empty: give it a value")
+        if argument == "--" and others[-1:] != ["--prompt"]:
+            raise ConfigError("-- is no option: --help shows those that there are")
         if not (found := _DOTTED.fullmatch(argument)):
             others.append(argument)
             continue
@@ -96,11 +101,14 @@ def split(argv: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
 
 
 def _parse(name: str, arguments: Sequence[str], overrides: dict[str, list[str]]):
-    """The command as one of COMMANDS; tyro ends the process, with code 2 and a message, where a value is none.
+    """The command as one of COMMANDS.
 
     Raises:
-      ConfigError: an option that the command does not have; the nearest one is named.
+      ConfigError: an option that the command does not have (the nearest one is named), a value that is none of its
+        type, or something that the command needs and is not there.
     """
+    if not {"-h", "--help"} & set(arguments):
+        _check(COMMANDS[name], name, arguments[1:])
     commands = [Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items()]
     command, unknown = tyro.cli(
         Union[*commands],
@@ -116,13 +124,51 @@ def _parse(name: str, arguments: Sequence[str], overrides: dict[str, list[str]])
         option = argument.partition("=")[0]
         if not option.startswith("--"):
             raise ConfigError(f"{name} has no use for {argument!r}")
-        raise ConfigError(f"{name} has no option {option}{nearest(option, _options(name), option=True)}")
+        known = _options(name)
+        raise ConfigError(f"{name} has no option {option}{nearest(option, known, option=True) if known else ' at all'}")
     return command
+
+
+def _check(kind: type, name: str, arguments: Sequence[str]) -> None:
+    """Looks at a command's own options before tyro does, whose messages are boxes of many lines.
+
+    Raises:
+      ConfigError: an option's value is missing or none of its type, or something required is not there.
+    """
+    types = {field: next(t for t in (*get_args(t), t) if t is not NoneType) if NoneType in get_args(t) else t
+             for field, t in hints(kind).items()}  # fmt: skip
+    waiting, given, texts = list(arguments), {"folders"}, documentation(kind)  # a command itself counts its folders
+    while waiting:
+        option, equals, value = waiting.pop(0).partition("=")
+        field = {"from": "source"}.get(option[2:], option[2:].replace("-", "_"))
+        if not option.startswith("--") or field not in types:
+            given |= POSITIONAL if not option.startswith("-") else set()
+            continue
+        given.add(field)
+        if get_origin(types[field]) is tuple:
+            while waiting and not waiting[0].startswith("--"):
+                waiting.pop(0)
+        elif types[field] is bool:
+            if equals:
+                raise ConfigError(f"{option} takes no value, and {value} was given")
+        else:
+            if not equals and (not waiting or re.match(r"--\w", waiting[0])):
+                raise ConfigError(f"{option} needs a value: {_inside(texts[field])}")
+            read_as(types[field], option, [value if equals else waiting.pop(0)])
+    for field in dataclasses.fields(kind):
+        if field.default is dataclasses.MISSING and field.name not in given:
+            what = field.name.upper() if field.name in POSITIONAL else f"--{field.name.replace('source', 'from')}"
+            raise ConfigError(f"{name} needs {what}: {_inside(texts[field.name])}")
+
+
+def _inside(text: str) -> str:
+    """A sentence as a part of another."""
+    return text[0].lower() + text[1:].rstrip(".")
 
 
 def _options(name: str) -> list[str]:
     """All options of a command, without dashes in front: "dry_run", "model.num_heads"."""
-    own = {field.name for field in dataclasses.fields(COMMANDS[name])} - {"name", "folder", "folders"}
+    own = {field.name for field in dataclasses.fields(COMMANDS[name])} - POSITIONAL
     spelled = sorted("from" if option == "source" else option for option in own)
     return spelled + (list(flatten(Config())) if name in CONFIGS else [])
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -40,14 +41,21 @@ class Train:
     def run(self, overrides: dict[str, list[str]]) -> int:
         config = with_texts(configs.get(self.name), overrides)
         folder = self.out or Path("runs") / self.name
-        outcome = _train(config, folder, self.matching, self.allow_fallback, self.wandb)
+        moved = " ".join(overrides.get("task.data_dir", ())) or None
+        outcome = _train(config, folder, _builder("--task.data-dir", moved), self)
         if outcome.status == "stopped":
             print(f"stopped at step {outcome.step}: repeat the command to go on", file=sys.stderr)
             return RESUMABLE
         if outcome.status == "nan":
             print(f"error: the loss or a gradient was not finite before step {outcome.step}", file=sys.stderr)
             return 1
-        _print_metrics(outcome.metrics)
+        if not outcome.metrics:
+            print(
+                f"{folder} holds this run, finished at step {outcome.step}: nothing is left to train;"
+                f" --train.num-steps {2 * outcome.step} would extend it",
+                file=sys.stderr,
+            )
+        _print_validations(folder)
         print(folder / "run.html")
         return 0
 
@@ -78,13 +86,13 @@ class Evaluate:
         for reason in left_out:
             print(f"left out: {reason}", file=sys.stderr)
         devices.require()
-        rows = trials.evaluate(runs, _builder("--data-dir"), self.split, self.checkpoint, self.data_dir)
+        rows = trials.evaluate(runs, _builder("--data-dir", self.data_dir), self.split, self.checkpoint, self.data_dir)
         if self.csv is not None:
             write_whole(self.csv, trials.as_csv(rows))
-        print(f"{rows[0]['task']}, {self.split} split" + (f", step {rows[0]['step']}" if len(runs) == 1 else ""))
         if len(runs) == 1:
-            _print_metrics([{k: v for k, v in row.items() if k not in trials.NO_METRIC} for row in rows])
+            _print_lanes(next(iter(runs)), rows[0]["task"], self.split, rows[0]["step"], rows)
         else:
+            print(f"{rows[0]['task']}, {self.split} split")
             _print_table(trials.table(rows))
         return 0
 
@@ -115,12 +123,13 @@ class Generate:
 
         devices.require()
         options = {name: getattr(self, name) for name in ("checkpoint", "temperature", "top_k", "seed", "data_dir")}
-        added = trained.generate(self.folder, _builder("--data-dir"), self.prompt, self.max_new, **options)
+        build = _builder("--data-dir", self.data_dir)
+        added = trained.generate(self.folder, build, self.prompt, self.max_new, **options)
         print(self.prompt + added)
         return 0
 
 
-def _train(config: Config, folder: Path, matching: str, allow_fallback: bool, wandb: bool):
+def _train(config: Config, folder: Path, build: Callable[[Config], "Task"], options: Train):  # noqa: F821
     """The outcome of `trial.train`, with signals handled, progress shown and run.html drawn."""
     from rich.console import Console
 
@@ -130,12 +139,12 @@ def _train(config: Config, folder: Path, matching: str, allow_fallback: bool, wa
 
     if (folder / rows.FILE).exists():
         raise FolderError(f"{folder} holds an experiment: choose another --out")
-    if wandb:
+    if options.wandb:
         tracking.require()
     devices.require()
     compilation.use_cache()
-    task = _builder("--task.data-dir")(config)
-    config = matched(config, task.shape, matching)
+    task = build(config)
+    config = matched(config, task.shape, options.matching)
     model = trial.build_model(config, task)
     shown = None
     with stop_signals(lambda: _leave(folder, shown)) as stopping:
@@ -146,8 +155,8 @@ def _train(config: Config, folder: Path, matching: str, allow_fallback: bool, wa
             folder,
             stopping=stopping,
             progress=shown,
-            allow_fallback=allow_fallback,
-            send=tracking.started(folder, config) if wandb else None,
+            allow_fallback=options.allow_fallback,
+            send=tracking.started(folder, config) if options.wandb else None,
         )
         trial_page.write(folder)
     return outcome
@@ -173,18 +182,48 @@ def _leave(folder: Path, shown) -> bool:
     return True
 
 
-def _builder(option: str):
-    """`tasks.registry.build`, whose error about missing data names the option that gives their folder."""
+def _builder(option: str, given: str | None):
+    """`tasks.registry.build`, whose error about missing data names the option that gives their folder.
+
+    Where that option was given for a task that reads no data, a note says that it changes nothing.
+    """
     from transformer_jax.tasks import registry, sets
+
+    noted = set()
 
     @cache  # two runs beside each other are mostly of one set
     def build(config: Config):
+        name = config.task.name
+        if given is not None and name in registry.TASKS and not registry.TASKS[name].reads and name not in noted:
+            noted.add(name)
+            print(f"{option} {given} is not used: {name} reads no prepared set", file=sys.stderr)
         try:
             return registry.build(config)
         except sets.MissingData as error:
             raise sets.MissingData(f"{error}\n  if it is prepared elsewhere: {option} FOLDER") from None
 
     return build
+
+
+def _print_validations(folder: Path) -> None:
+    """What a finished run reached on the validation split, by its log: its last step and the best that was saved."""
+    from transformer_jax.lab import trained, trial
+    from transformer_jax.tasks import registry
+    from transformer_jax.train.log import read_config
+
+    rows, task = trial.curve(folder, "validation"), registry.identity(read_config(folder).task)
+    for step in trained.steps(folder):
+        if lanes := [row for row in rows if row["step"] == step]:
+            _print_lanes(folder, task, "validation", step, lanes)
+
+
+def _print_lanes(folder: Path, task: str, split: str, step: int, rows: list[dict]) -> None:
+    """A step's metrics by lane, under a line that says of what they are."""
+    from transformer_jax.lab import trained, trials
+
+    name = trained.steps(folder).get(step)
+    print(f"{task}, {split} split, step {step}" + (f" ({name})" if name else ""))
+    _print_metrics([{key: value for key, value in row.items() if key not in trials.NO_METRIC} for row in rows])
 
 
 def _print_metrics(lanes: list[dict[str, float]]) -> None:

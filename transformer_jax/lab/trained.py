@@ -65,6 +65,12 @@ def evaluate(
     return Evaluation(step, evaluate_split(run, params, batches, task.objective))
 
 
+def steps(folder: Path) -> dict[int, str]:
+    """The steps that `evaluate` knows by a name, oldest first, each with it; one that is both is the best."""
+    checkpoints = Checkpoints(folder / "checkpoints")
+    return dict(sorted({checkpoints.find(name): name for name in ("latest", "best")}.items()))
+
+
 def generate(
     folder: Path,
     build_task: BuildTask,

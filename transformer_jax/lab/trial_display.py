@@ -45,6 +45,11 @@ class Shown(Progress):
         """`tokens` and matmul `flops` of one step; `peak` FLOP/s that the machine was measured to reach."""
         self._console, self._tokens, self._flops, self._peak = console, tokens, flops, peak
 
+    def starting(self, step, num_steps):
+        if step < num_steps:  # else nothing is compiled
+            after = f"from step {step} " if step else ""
+            self._line(f"training {after}to step {num_steps}: compiling ...")
+
     @contextlib.contextmanager
     def showing(self, step, num_steps):
         columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())

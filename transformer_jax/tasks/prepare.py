@@ -4,11 +4,13 @@ import contextlib
 import hashlib
 import io
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from transformer_jax.config import ConfigError, nearest
 from transformer_jax.tasks import raw, sets
+
+HELD = 8  # names of what a folder holds, in a message
 
 
 def prepare(name: str, folder: str | Path, data_dir: str | Path) -> Path:
@@ -27,9 +29,8 @@ def prepare(name: str, folder: str | Path, data_dir: str | Path) -> Path:
     if name not in raw.ORIGINALS:
         raise ConfigError(f"unknown set {name!r}{nearest(name, raw.ORIGINALS)}")
     original, folder, data_dir = raw.ORIGINALS[name], Path(folder), Path(data_dir)
-    missing = [file for file in original.files if not (folder / file).is_file()]
-    if missing:
-        raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}; published at {original.address}")
+    if any(not (folder / file).is_file() for file in original.files):
+        raise FileNotFoundError(f"{_lacking(folder, original.files)}\n  published at {original.address}")
     present = [file for file in original.files + original.optional if (folder / file).is_file()]
     sha256 = {file: _sha256(folder / file) for file in present}
     for file, (size, digest) in original.published.items():
@@ -53,6 +54,23 @@ def prepare(name: str, folder: str | Path, data_dir: str | Path) -> Path:
     with contextlib.redirect_stdout(io.StringIO()):  # it prints that it downloads
         builder.download_and_prepare()
     return goal
+
+
+def _lacking(folder: Path, files: Sequence[str]) -> str:
+    """What was expected in a folder, what is there instead, and the folder nearby that has it all."""
+
+    def whole(place: Path) -> bool:
+        return all((place / file).is_file() for file in files)
+
+    if not folder.is_dir():
+        text = f"{folder} {'is a file' if folder.exists() else 'does not exist'}: name a folder with {', '.join(files)}"
+    else:
+        inside = sorted(path.name for path in folder.iterdir())
+        more = f" and {len(inside) - HELD} more" if len(inside) > HELD else ""
+        missing = [file for file in files if not (folder / file).is_file()]
+        text = f"{folder} lacks {', '.join(missing)}; it holds {', '.join(inside[:HELD]) or 'nothing'}{more}"
+    near = [folder.parent, *(sorted(filter(Path.is_dir, folder.iterdir())) if folder.is_dir() else ())]
+    return text + next((f"; did you mean {place}?" for place in near if whole(place)), "")
 
 
 def counted(name: str, split: str, records: Iterable[raw.Record], expected: int) -> Iterator[raw.Record]:

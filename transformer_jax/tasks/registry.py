@@ -27,6 +27,8 @@ class Entry(NamedTuple):
     outline: Callable[[Config], Outline]
     text: str
     """One line for people."""
+    reads: bool = True
+    """Its data are a prepared set, in the folder that `task.data_dir` names."""
 
 
 def _of_text(config: Config, outputs: int | None = None) -> Outline:
@@ -39,10 +41,10 @@ def _of_text(config: Config, outputs: int | None = None) -> Outline:
 GENERATED = {"random_tokens": random_tokens, "copy_memory": copy_memory, "associative_recall": associative_recall}
 TASKS: dict[str, Entry] = {
     **{
-        name: Entry(task.build, partial(generated.outline, task.build), task.__doc__)
+        name: Entry(task.build, partial(generated.outline, task.build), task.__doc__, reads=False)
         for name, task in GENERATED.items()
     },
-    "digits": Entry(digits.build, partial(images.outline, height=8, width=8), digits.__doc__),
+    "digits": Entry(digits.build, partial(images.outline, height=8, width=8), digits.__doc__, reads=False),
     **{
         name: Entry(vision.build, partial(images.outline, height=side, width=side), text)
         for name, (side, text) in vision.SETS.items()

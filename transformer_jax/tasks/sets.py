@@ -1,6 +1,7 @@
 """Real sets on disk in the layout of tensorflow-datasets: found, checked for completeness, opened."""
 
 import os
+import shlex
 from pathlib import Path
 
 from transformer_jax.config import TaskConfig
@@ -39,20 +40,19 @@ def open_set(name: str, folder: Path):
 
     found = folders(name, folder)
     if not found:
-        raise MissingData(_how_to_get(name, f"no prepared set {name!r} in {folder}"))
+        raise MissingData(_how_to_get(name, f"no prepared set {name!r} in {folder}{_instead(folder)}", folder))
     try:
         builder = tfds.builder_from_directory(found[-1])
         sizes = (builder.info.metadata or {}).get("bytes", {})
         paths = [Path(path) for split in builder.info.splits.values() for path in split.filepaths]
     except Exception as error:  # json, protobuf and tensorflow-datasets each have their own
-        raise MissingData(_how_to_get(name, f"{found[-1]} cannot be opened, remove it: {error}")) from error
+        raise MissingData(_how_to_get(name, f"{found[-1]} cannot be opened, remove it: {error}", folder)) from error
     for path in paths:
         size = path.stat().st_size if path.is_file() else 0
         if size == 0 or size != sizes.get(path.name, size):
             whole = f" of {sizes[path.name]}" if path.name in sizes else ""
-            raise MissingData(
-                _how_to_get(name, f"{found[-1]} is incomplete, remove it: {path.name} has {size}{whole} bytes")
-            )
+            what = f"{found[-1]} is incomplete, remove it: {path.name} has {size}{whole} bytes"
+            raise MissingData(_how_to_get(name, what, folder))
     return builder
 
 
@@ -69,13 +69,13 @@ def records(builder, split: str, at_most: int | None = None, **options) -> list[
     """
     if (whole := split.partition("[")[0]) not in builder.info.splits:
         what = f"{builder.name!r} in {builder.data_path} was prepared without the {whole} split"
-        raise MissingData(_how_to_get(builder.name, what))
+        raise MissingData(_how_to_get(builder.name, what, _home(builder)))
     try:
         source = builder.as_data_source(split=split, **options)
         return source.__getitems__(list(range(len(source)))[:at_most])
     except Exception as error:  # array_record raises by the kind of damage: RuntimeError, ValueError, IndexError
         what = f"{builder.name!r} cannot be read in {builder.data_path}, split {split}: {error}"
-        raise MissingData(_how_to_get(builder.name, what)) from error
+        raise MissingData(_how_to_get(builder.name, what, _home(builder))) from error
 
 
 def describe(builder, counts: dict[str, int]) -> dict:
@@ -89,10 +89,24 @@ def describe(builder, counts: dict[str, int]) -> dict:
     }
 
 
-def _how_to_get(name: str, what: str) -> str:
+def _home(builder) -> Path:
+    """The folder of prepared sets that a set lies in."""
+    return next(path.parent for path in Path(builder.data_path).parents if path.name == builder.name)
+
+
+def _instead(folder: Path) -> str:
+    """What is there where a set was looked for."""
+    if not folder.is_dir():
+        return ", which is a file" if folder.exists() else ", which does not exist"
+    held = sorted({path.parents[1].name for path in folder.glob("*/*/dataset_info.json")})
+    return f", which holds {', '.join(held)}" if held else ""
+
+
+def _how_to_get(name: str, what: str, folder: Path) -> str:
     instead = ALTERNATIVE.get(name, "--task.name digits")
+    where = "" if folder == data_dir(TaskConfig()) else f" --data-dir {shlex.quote(str(folder))}"
     return (
         f"{what}\n  its original files: {ORIGINALS[name].address}"
-        f"\n  to prepare it from them: python run.py prepare {name} --from FOLDER"
+        f"\n  to prepare it from them: python run.py prepare {name} --from FOLDER{where}"
         f"\n  to train on data that need no file: {instead}"
     )

@@ -161,7 +161,7 @@ def read_config(folder: Path) -> Config:
         found = json.loads(path.read_text())
         found.keys()
     except OSError:
-        raise ConfigError(f"{folder} holds no run: it has no config.json") from None
+        raise ConfigError(f"{folder} holds no run: {_instead(folder)}") from None
     except (ValueError, AttributeError) as error:
         raise ConfigError(f"{path} is not the JSON of a config: {error}") from None
     known = flatten(Config())
@@ -170,6 +170,17 @@ def read_config(folder: Path) -> Config:
     if unknown := [key for key in found if key not in known]:
         raise ConfigError(f"{folder} {EARLIER} (its config.json has {', '.join(unknown)}, which are no keys now)")
     return from_flat(found)
+
+
+def _instead(folder: Path) -> str:
+    """What a folder without a config.json is, and which command takes it or which folder was meant."""
+    if not folder.is_dir():
+        return "it is a file" if folder.exists() else "there is no such folder"
+    if (folder / "rows.jsonl").exists():
+        return f"it holds the results of an experiment, which `python run.py report {folder}` draws"
+    near = [folder.absolute().parent, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    runs = [str(path) for path in near if (path / "config.json").exists()]
+    return "it has no config.json" + (f"; did you mean {' or '.join(runs[:3])}?" if runs else "")
 
 
 def record(folder: Path, kind: str, **facts) -> None:

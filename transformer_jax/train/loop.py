@@ -65,6 +65,7 @@ def fit(
     run = programs.build(model, task.objective, train)
     streams = [task.train(seed) for seed in programs.lane_seeds(train)]
     with Checkpoints(folder / "checkpoints") as checkpoints:
+        progress.starting(max(checkpoints.steps(), default=0), train.num_steps)
         state, step, meta = _begin(checkpoints, run, allow_fallback)
         rollbacks = meta.get("rollbacks", 0)
         _move(streams, meta.get("data"))

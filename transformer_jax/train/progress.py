@@ -17,6 +17,9 @@ class Progress:
     advanced = False
     """Whether ending the process now would lose something: the loop has done steps, or has ended."""
 
+    def starting(self, step: int, num_steps: int) -> None:
+        """Called once the folder is this run's, before anything compiles; `step` is that of the newest checkpoint."""
+
     @contextlib.contextmanager
     def showing(self, step: int, num_steps: int) -> Iterator[None]:
         """A context around the loop, which goes from `step` to `num_steps`."""
