@@ -14,6 +14,7 @@ from transformer_jax.lab.plan import Cell
 
 SHOWN_ROWS = 10
 PLAIN_LINES = 20
+TRAINING_LINES = 4
 
 
 class Eta:
@@ -59,7 +60,7 @@ class Eta:
 
 class View:
     """Sees everything and shows nothing; the two below show it. It is called while the worker measures nothing, so that
-    drawing disturbs no sample."""
+    drawing disturbs no sample; but for `training`, where there is none."""
 
     def start(self, todo: int | None, notes: Sequence[str]) -> None:
         """Before the first call: how many there are to make (None: passes until the clock ends the run), and what the
@@ -71,6 +72,9 @@ class View:
 
     def note(self, text: str) -> None:
         """A sentence for people."""
+
+    def training(self, cell: Cell, step: int) -> None:
+        """Now and then during a call that trains."""
 
     def done(self, cell: Cell, row: dict, seconds: float, left: int | None, eta: float | None) -> None:
         """After each call, with how many are left, None where the clock decides, and how long they will take."""
@@ -95,6 +99,11 @@ def prepared(stage: str, count: int, total: int, seconds: float) -> str:
     return f"{STAGES[stage]} {count}/{total}" + (f", about {duration(seconds)} left" if seconds else "")
 
 
+def trained(cell: Cell, step: int) -> str:
+    """ "mixer=lstm num_items=4: training, step 120/400"."""
+    return f"{label(cell)}: training, step {step}/{cell.config.train.num_steps}" + ("" if step else ", compiling")
+
+
 class PlainView(View):
     """A line for each twentieth of the work, or a pass as long, and for every cell that does not end well."""
 
@@ -103,7 +112,7 @@ class PlainView(View):
 
     def start(self, todo, notes):
         super().start(todo, notes)
-        self._pass, self._shown, self._longest = None, None, 0.0
+        self._pass, self._shown, self._longest, self._part = None, None, 0.0, None
         for line in [*notes, *([] if todo is None else [f"{todo} measurements to make"])]:
             self.note(line)
 
@@ -113,6 +122,12 @@ class PlainView(View):
 
     def note(self, text):
         self._console.print(Text(text), soft_wrap=True)
+
+    def training(self, cell, step):
+        part = label(cell), step * TRAINING_LINES // cell.config.train.num_steps
+        if part != self._part:
+            self._part = part
+            self.note(trained(cell, step))
 
     def done(self, cell, row, seconds, left, eta):
         if left is None and self._pass not in (None, row["round"]):
@@ -137,7 +152,7 @@ class TableView(View):
     """The last rows and a bar, redrawn in place after each call."""
 
     def __init__(self, console: Console):
-        self._console, self._rows = console, deque(maxlen=SHOWN_ROWS)
+        self._console, self._rows, self._eta = console, deque(maxlen=SHOWN_ROWS), None
 
     def start(self, todo, notes):
         super().start(todo, notes)
@@ -154,24 +169,28 @@ class TableView(View):
     def note(self, text):
         self._console.print(Text(text))
 
+    def training(self, cell, step):
+        self._draw(self._eta, trained(cell, step))
+
     def done(self, cell, row, seconds, left, eta):
         super().done(cell, row, seconds, left, eta)
         if row["status"] == "failed":  # a mistake in the experiment; what else can happen is a result
             self._console.print(Text(_what_happened(cell, row)), soft_wrap=True)
         self._rows.append((cell, row, seconds))
+        self._eta = eta
         self._draw(eta)
 
     def stop(self):
         self._live.stop()
 
-    def _draw(self, eta: float | None) -> None:
+    def _draw(self, eta: float | None, now: str = "") -> None:
         table = Table(box=None, header_style="dim")
         for heading, justify in (("cell", "left"), ("pass", "right"), ("status", "left"), ("took", "right")):
             table.add_column(heading, justify=justify, no_wrap=True)
         for cell, row, seconds in self._rows:
             status = Text(row["status"], style="green" if row["status"] == "ok" else "bold red")
             table.add_row(Text(label(cell)), str(row["round"] + 1), status, f"{seconds:.2f} s")
-        shown = [table, Text(self._sums(eta))]
+        shown = [table, Text(self._sums(eta)), *([Text(now)] if now else [])]
         if self.todo is not None:
             shown.insert(1, ProgressBar(total=max(1, self.todo), completed=self.statuses.total(), width=40))
         self._live.update(Group(*shown), refresh=True)

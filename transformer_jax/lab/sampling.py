@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 
 from transformer_jax.config import Config, ConfigError
-from transformer_jax.lab import rows
+from transformer_jax.lab import rows, training
 from transformer_jax.lab.display import Eta, View
 from transformer_jax.lab.launch import Launch
 from transformer_jax.lab.passes import LEAST, Clock, Passes
@@ -106,7 +107,10 @@ class Sampling:
     def _call(self, cell: Cell, round_: int) -> None:
         began = time.monotonic()
         self.passes.begun = max(self.passes.begun, round_ + 1)
-        outcome = self.worker.run(cell.config, self.limit(cell.config), self.launch.job(cell, round_))
+        job = self.launch.job(cell, round_)
+        self.worker.waiting = training.Watch(job.folder, partial(self.view.training, cell)).look
+        outcome = self.worker.run(cell.config, self.limit(cell.config), job)
+        self.worker.waiting = lambda: None
         self._add(cell, round_, outcome, time.monotonic() - began)
 
     def _add(self, cell: Cell, round_: int, outcome: dict, seconds: float) -> None:

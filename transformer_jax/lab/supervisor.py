@@ -54,6 +54,7 @@ class Worker:
         self._experiment, self._stopping = experiment, stopping
         self._process: subprocess.Popen | None = None
         self.facts: dict | None = None
+        self.waiting: Callable[[], None] = lambda: None  # called a few times a second while an answer is awaited
 
     def __enter__(self):
         return self
@@ -191,6 +192,7 @@ class Worker:
         while b"\n" not in self._buffer:
             if self._stopping():
                 raise Stopped
+            self.waiting()
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise TimeoutError(f"no answer within {timeout:g} s")

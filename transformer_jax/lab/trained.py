@@ -1,5 +1,6 @@
 """What was trained in a folder: evaluated, described, made to write. Prints nothing."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,9 +67,15 @@ def evaluate(
 
 
 def steps(folder: Path) -> dict[int, str]:
-    """The steps that `evaluate` knows by a name, oldest first, each with it; one that is both is the best."""
-    checkpoints = Checkpoints(folder / "checkpoints")
-    return dict(sorted({checkpoints.find(name): name for name in ("latest", "best")}.items()))
+    """The saved steps that `evaluate` knows by a name, oldest first, each with it; one that is both is the best.
+
+    None where nothing is saved; where an older one is damaged, the latest alone.
+    """
+    checkpoints, found = Checkpoints(folder / "checkpoints"), {}
+    for name in ("latest", "best"):
+        with contextlib.suppress(ConfigError, CheckpointError):
+            found[checkpoints.find(name)] = name
+    return dict(sorted(found.items()))
 
 
 def generate(

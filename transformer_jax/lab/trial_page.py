@@ -9,14 +9,16 @@ import numpy as np
 from transformer_jax import intervals
 from transformer_jax.config import ConfigError, flatten
 from transformer_jax.intervals import Estimate
-from transformer_jax.lab import trials
+from transformer_jax.lab import trained, trials
 from transformer_jax.report import Finding, Report, Table
 from transformer_jax.report.page import write_page
 from transformer_jax.report.plots import LOOKS, Figure
-from transformer_jax.report.tables import shown
 from transformer_jax.tasks import registry
 from transformer_jax.train.log import read_metrics
 
+SETTING = ("model.num_layers", "model.d_model", "task.seq_len", "task.batch_size", "train.num_steps", "train.peak_lr",
+           "train.lanes", "train.seed")  # fmt: skip
+ENDS = {"done": "Finished", "stopped": "Stopped", "nan": "Ended by a number that is not finite"}
 NO_METRIC = ("step", "split", "lane")
 LANES = (
     "A faint line is a lane (one seed), the strong one the mean of all, the band its 95 % interval; two lanes have none"
@@ -28,23 +30,23 @@ Rows = Sequence[dict]
 
 def write(folder: Path) -> Path:
     """Draws the folder's metrics.jsonl; returns the page, replaced whole or not at all."""
-    rows = _measured(folder)
-    launches = _launches(folder)
-    last = _last(rows)
-    answers = [
-        Finding(f"Last validation, step {row['step']}" + (f", lane {row['lane']}" if len(last) > 1 else ""), _text(row))
-        for row in last
-    ]
-    if len(last) > 1:
-        answers.append(_mean_of(f"Last validation, step {last[0]['step']}, all lanes", last))
+    rows, config = _measured(folder), json.loads((folder / "config.json").read_text())
+    launches, last, kept = _launches(folder), _last(rows), trained.steps(folder)
+    answers, tables = [], []
+    for step in sorted({*kept, *(row["step"] for row in last)}):
+        if lanes := [row for row in rows if row["split"] == "validation" and row["step"] == step]:
+            names = (["latest"] if last[0]["step"] == step else []) + (["best"] if kept.get(step) == "best" else [])
+            answers.append(_mean_of(f"Validation, step {step}", lanes, ", ".join(names)))
+            tables += [_lanes(step, lanes)] if len(lanes) > 1 else []
     figures = [
         _figure(f"metric_{i}", name, {"": {split: _of(rows, split, name) for split in ("train", "validation")}})
         for i, name in enumerate(_names(rows))
     ]
     warnings = [f"This run was {text}." for text in _extensions(launches)]
-    facts = [("Config", json.loads((folder / "config.json").read_text()))]
+    facts = [("Config", config)]
     facts += [(f"{launch.get('kind', 'launch')} {launch.get('time', '')}", launch) for launch in launches]
-    report = Report(folder.name, answers, figures)
+    title = f"{folder.resolve().name}: {config.get('model.mixer')} on {config.get('task.name')}"
+    report = Report(title, answers, figures, tables, setting=_setting(config, launches))
     return write_page(folder / "run.html", report, warnings, facts=facts)
 
 
@@ -84,6 +86,19 @@ def overlay(folders: Sequence[Path], path: Path) -> Path:
     return write_page(path, Report(title, answers, figures, tables, limits), warnings)
 
 
+def _setting(config: Mapping, launches: Rows) -> str:
+    """What was trained and how the last launch ended, in a line."""
+    sizes = ", ".join(f"{key.partition('.')[2]} {config[key]}" for key in SETTING if key in config)
+    ends = [launch for launch in launches if launch.get("kind") == "end"]
+    return f"{sizes}." + (f" {ENDS.get(ends[-1]['status'], '')} at step {ends[-1]['step']}." if ends else "")
+
+
+def _lanes(step: int, lanes: Rows) -> Table:
+    names = _names(lanes)
+    rows = tuple((row["lane"], *(row.get(name) for name in names)) for row in lanes)
+    return Table(f"Validation, step {step}, by lane", ("lane", *names), rows)
+
+
 def _measured(folder: Path) -> list[dict]:
     return [row for row in read_metrics(folder / "metrics.jsonl") if "split" in row]
 
@@ -99,8 +114,9 @@ def _extensions(launches: Rows) -> list[str]:
 
 
 def _names(rows: Rows) -> list[str]:
-    """The metrics that were somewhere a finite number."""
-    return list(dict.fromkeys(n for row in rows for n, v in row.items() if n not in NO_METRIC and v is not None))
+    """The metrics that were somewhere a finite number, the loss first."""
+    names = dict.fromkeys(n for row in rows for n, v in row.items() if n not in NO_METRIC and v is not None)
+    return sorted(names, key=lambda name: (name != "loss", name))
 
 
 def _last(rows: Rows) -> list[dict]:
@@ -109,17 +125,12 @@ def _last(rows: Rows) -> list[dict]:
     return [row for row in last if row["step"] == last[-1]["step"]]
 
 
-def _text(row: dict) -> str:
-    return ", ".join(f"{name} {shown(value)}" for name, value in row.items() if name not in NO_METRIC)
-
-
-def _mean_of(question: str, lanes: Rows) -> Finding:
+def _mean_of(question: str, lanes: Rows, word: str = "") -> Finding:
     """The mean of each metric over lanes; of one lane there is no interval."""
-    if len(lanes) == 1:
-        return Finding(question, _text(lanes[0]))
     found = {name: [lane.get(name) for lane in lanes] for name in _names(lanes)}
-    means: dict[str, Estimate] = {n: intervals.mean(values) for n, values in found.items() if None not in values}
-    return Finding(question, f"mean of {len(lanes)} lanes", means)
+    one = len(lanes) == 1  # and its value all that there is
+    means: dict[str, Estimate] = {n: intervals.mean(values, one) for n, values in found.items() if None not in values}
+    return Finding(question, "one lane (one seed)" if one else f"mean of {len(lanes)} lanes", means, word=word)
 
 
 def _of(rows: Rows, split: str, name: str) -> dict[int, list[float]]:

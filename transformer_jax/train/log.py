@@ -177,7 +177,8 @@ def _instead(folder: Path) -> str:
     if not folder.is_dir():
         return "it is a file" if folder.exists() else "there is no such folder"
     if (folder / "rows.jsonl").exists():
-        return f"it holds the results of an experiment, which `python run.py report {folder}` draws"
+        trained = f"; its trainings are the folders in {folder / 'cells'}" if (folder / "cells").is_dir() else ""
+        return f"it holds the results of an experiment, which `python run.py report {folder}` draws{trained}"
     near = [folder.absolute().parent, *sorted(path for path in folder.iterdir() if path.is_dir())]
     runs = [str(path) for path in near if (path / "config.json").exists()]
     return "it has no config.json" + (f"; did you mean {' or '.join(runs[:3])}?" if runs else "")
