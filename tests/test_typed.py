@@ -65,6 +65,7 @@ def test_what_is_written_on_a_command_line_is_read_back(values):
     [
         ("part.inner.knd", ["pre"], "no option --part.inner.knd; did you mean --part.inner.kind?"),
         ("width", ["3"], "did you mean --part.inner.width?"),
+        ("prt.xyz", ["3"], "no option --prt.xyz; known sections: part.inner, part"),
         ("part.inner.kind", ["pst"], "--part.inner.kind must be one of pre, post, not pst; did you mean post?"),
         ("part.inner.width", ["3.5"], "--part.inner.width must be a whole number or none, not 3.5"),
         ("part.inner.width", [], "--part.inner.width must be a whole number or none, not nothing"),
@@ -82,3 +83,11 @@ def test_wrong_words_are_one_message(key, words, message):
 
 def test_fields_are_documented_by_the_text_below_them():
     assert typed.documentation(Inner) == {"kind": "Before or after."}
+
+
+def test_a_part_of_a_name_or_a_sections_name_is_enough_to_be_understood():
+    known = ["train.peak_lr", "train.seed", "model.width", "out"]
+    assert typed.nearest("train.lr", known, option=True) == "; did you mean --train.peak-lr?"
+    assert typed.nearest("--lr", known, option=True) == "; did you mean --train.peak-lr?"
+    assert typed.nearest("--train", known, option=True) == "; known: --train.peak-lr, --train.seed"
+    assert typed.nearest("x", []) == "; there is none"

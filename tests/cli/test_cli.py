@@ -18,7 +18,9 @@ from transformer_jax.config import MIXERS
 from transformer_jax.host.accelerator import Device
 from transformer_jax.lab import plan, rows
 from transformer_jax.ops.attention import ATTENTION
+from transformer_jax.tasks import raw
 from transformer_jax.tasks.registry import TASKS
+from transformer_jax.tasks.shakespeare import SET
 
 ROOT = Path(__file__).parents[2]
 
@@ -169,7 +171,30 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
         ("experiment tiny --train.learning-rate 1", "no option --train.learning-rate; known: --train.num-steps"),
         ("experiment tiny --num-heads 2", "experiment has no option --num-heads; did you mean --model.num-heads?"),
         ("experiment tiny --retry-faild", "experiment has no option --retry-faild; did you mean --retry-failed?"),
-        ("experiment tiny --limit many", "many"),
+        ("experiment tiny --limit many", "error: --limit must be a whole number, not many"),
+        ("experiment tiny --limit", "error: --limit needs a value: keep the first so many cells"),
+        ("experiment tiny --out --dry-run", "--out needs a value: the folder of the results"),
+        ("experiment tiny --dry-run=yes", "--dry-run takes no value, and yes was given"),
+        ("experiment tiny --timeout soon", "--timeout must be a number, not soon"),
+        ("experiment tiny --train.lr 1", "no option --train.lr; did you mean --train.peak-lr"),
+        ("experiment tiny --trian.seed 1", "no option --trian.seed; did you mean --train.seed?"),
+        ("experiment tiny --täin.x 1", "no option --täin.x; known sections: model, task, train, measure"),
+        ("experiment tiny --", "-- is no option"),
+        ("list --x", "error: list has no option --x at all"),
+        ("list --train.seed 1", "error: list has no option --train.seed at all"),
+        ("train", "error: train needs NAME: a file in configs/, without its ending"),
+        ("train configs/digits_gru.py", "unknown config 'configs/digits_gru.py'; did you mean digits_gru"),
+        ("train digits_gru --matching parms", "must be one of width, params, flops, not parms; did you mean params?"),
+        ("train digits_gru --out experiments/tiny/cells.py", "cells.py is a file: choose another --out"),
+        ("generate x", "error: generate needs --prompt: the text to continue"),
+        ("generate x --prompt a --max-new 1.5", "--max-new must be a whole number, not 1.5"),
+        ("prepare mnist", "error: prepare needs --from: the folder of the original files"),
+        ("prepare", "error: prepare needs NAME: a set: tiny_shakespeare, mnist,"),
+        ("report", "error: report needs FOLDER"),
+        ("evaluate nowhere", "nowhere holds no run: there is no such folder"),
+        ("evaluate experiments/tiny/cells.py", "cells.py holds no run: it is a file"),
+        ("compare a b --fail-above x", "--fail-above must be a number, not x"),
+        ("日本", "no command '日本'; known: list"),
         ("experiment tiny --budget soon", "--budget soon: a time above 0, like 90s, 6m or 1h"),
         ("experiment tiny --budget 0m", "--budget 0m: a time above 0"),
         ("experiment tiny --budget 6m --measure.rounds 3", "both say when the run ends: give one of them"),
@@ -191,8 +216,45 @@ def test_mistakes_end_with_code_2_one_message_and_nothing_written(tmp_path, caps
     assert command(*line.split()) == 2
     captured = capsys.readouterr()
     assert message in on_one_line(captured.err)
-    assert "Traceback" not in captured.err and captured.out == ""
+    assert "Traceback" not in captured.err and captured.out == "" and "╭" not in captured.err
     assert not (tmp_path / "runs").exists()
+
+
+BROKEN = {
+    "def f(:": "configs/mine.py, line 2: invalid syntax",
+    "import no_such_module": "configs/mine.py, line 2: ModuleNotFoundError: No module named 'no_such_module'",
+    "raise SystemExit(3)": "configs/mine.py, line 2: SystemExit: 3",
+    "x = 1": "configs/mine.py has no CONFIG: it must name one, a Config of transformer_jax.config",
+    "CONFIG = {}": "configs/mine.py: CONFIG must be a Config of transformer_jax.config, not of type dict",
+    "from transformer_jax.config import *\nCONFIG = Config(task=TaskConfig(seq_len=0))": (
+        "configs/mine.py, line 3: task.seq_len=0: must be at least 1"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_a_config_that_cannot_be_loaded_is_one_message_with_its_line(tmp_path, monkeypatch, capsys, text):
+    monkeypatch.setattr(configs, "__path__", [*configs.__path__, str(tmp_path)])
+    (tmp_path / "mine.py").write_text(f'"""Mine."""\n{text}\n')
+    for words in (["train", "mine"], ["train", "mine", "--help"], ["experiment", "tiny", "--config", "mine"]):
+        monkeypatch.delitem(sys.modules, "configs.mine", raising=False)
+        assert command(*words) == 2
+        captured = capsys.readouterr()
+        assert captured.err == f"error: {BROKEN[text]}\n" and captured.out == ""
+    monkeypatch.delitem(sys.modules, "configs.mine", raising=False)
+    assert command("list") == 0
+    shown = capsys.readouterr().out
+    assert BROKEN[text] in shown and "task digits; fits" in shown  # the others are there
+    monkeypatch.delitem(sys.modules, "configs.mine", raising=False)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_where_a_set_goes_that_cannot_take_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(raw.ORIGINALS, SET, raw.ORIGINALS[SET]._replace(published={}))
+    (tmp_path / "input.txt").write_text("a text of some length " * 50)
+    line = ["prepare", SET, "--from", str(tmp_path), "--data-dir", str(tmp_path / "input.txt")]
+    assert command(*line) == 2
+    assert "input.txt cannot take the set: " in capsys.readouterr().err
 
 
 def test_a_prompt_may_end_like_an_empty_option(capsys):

@@ -198,9 +198,15 @@ def test_evaluate_gives_the_figure_of_training(tmp_path, capsys):
     folder = tmp_path / "run"
     done = run(train(folder, 40))
     assert done.returncode == 0, done.stderr
-    trained = done.stdout.splitlines()[0]
+    assert "training to step 40: compiling ...\n" in done.stderr
+    title, trained, page = done.stdout.splitlines()
     found = run(command("evaluate", folder, "--checkpoint", 40))
-    assert found.stdout.splitlines() == ["digits, validation split, step 40", trained]
+    assert found.stdout.splitlines() == [title, trained] and title == "digits, validation split, step 40 (best)"
+    assert command_here(*train(folder, 40)[2:]) == 0
+    again = capsys.readouterr()
+    assert again.out == done.stdout and "compiling" not in again.err
+    assert f"{folder} holds this run, finished at step 40: nothing is left to train" in again.err
+    assert "--train.num-steps 80 would extend it" in again.err
     (metrics,) = evaluate(folder, checkpoint="40")
     last = read_metrics(folder / "metrics.jsonl")[-1]
     assert metrics == {name: last[name] for name in metrics}
@@ -230,7 +236,7 @@ def test_data_may_have_moved_since_the_training(tmp_path, capsys, monkeypatch):
     words = ["train", "shakespeare_char", "--out", folder, "--train.num-steps", 4, "--task.data-dir", old, *small]
     capsys.readouterr()
     assert command_here(*words) == 0
-    trained = capsys.readouterr().out.splitlines()[0]
+    trained = capsys.readouterr().out.splitlines()[1]
     old.rename(new)
     for words in (["evaluate", folder], ["generate", folder, "--prompt", "1", "--max-new", 2]):
         assert command_here(*words) == 2
@@ -277,7 +283,9 @@ def test_several_runs_are_one_table_with_intervals_and_one_csv(tmp_path, capsys)
     for seed in (0, 5):
         assert command_here(*recall(tmp_path / str(seed), "--train.lanes", 3, "--train.seed", seed)) == 0
     trained = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in trained[:4]] == ["lane 0", "lane 1", "lane 2", "mean"]
+    steps = [i for i, line in enumerate(trained) if line.endswith("step 4 (best)") or line.endswith("step 4 (latest)")]
+    trained = trained[steps[0] :]
+    assert [line.split(":")[0] for line in trained[1:5]] == ["lane 0", "lane 1", "lane 2", "mean"]
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
     folders = [tmp_path / name for name in ("0", "empty", "file", "5")]
@@ -301,7 +309,7 @@ def test_several_runs_are_one_table_with_intervals_and_one_csv(tmp_path, capsys)
         half = 4.302653 * np.std(losses, ddof=1) / 3**0.5
         assert f"{np.mean(losses):.4f} [{np.mean(losses) - half:.4f}, {np.mean(losses) + half:.4f}]" in line
     assert command_here("evaluate", tmp_path / "0", "--checkpoint", "latest") == 0
-    assert capsys.readouterr().out.splitlines() == [f"{title}, step 4", *trained[:4]]
+    assert capsys.readouterr().out.splitlines() == trained[:5] and trained[0].startswith(f"{title}, step 4 (")
     assert command_here("evaluate", tmp_path / "empty", tmp_path / "file") == 2
     assert command_here("evaluate", tmp_path / "0", "--csv", tmp_path / "nowhere" / "x.csv") == 2
     assert "name a file in a folder that is there" in capsys.readouterr().err
@@ -404,3 +412,41 @@ def test_training_runs_are_compared_on_one_page(tmp_path, capsys):
     assert main.main(["compare", str(tmp_path / "0"), str(tmp_path / "1"), "--out", str(page)]) == 0
     assert capsys.readouterr().out.strip() == str(page)
     assert "train.seed" in page.read_text() and "<svg" in page.read_text()
+
+
+def test_where_the_best_step_is_not_the_last_both_are_printed_as_evaluate_does(tmp_path, capsys):
+    """A learning rate that spoils what was learned: the losses of the two steps cannot be mixed up."""
+    assert command_here(*recall(tmp_path)) == 0
+    capsys.readouterr()
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert command_here(*recall(tmp_path, steps=4)) == 0
+    printed = capsys.readouterr().out.splitlines()
+    expected = []
+    for step in sorted({checkpoints.find("best"), checkpoints.find("latest")}):
+        assert command_here("evaluate", tmp_path, "--checkpoint", step) == 0
+        expected += capsys.readouterr().out.splitlines()
+    assert printed == [*expected, str(tmp_path / "run.html")]
+
+
+def test_a_data_folder_that_is_not_read_is_a_note(tmp_path, capsys):
+    assert command_here(*recall(tmp_path, "--task.data-dir", "/nope")) == 0
+    assert "--task.data-dir /nope is not used: associative_recall reads no prepared set" in capsys.readouterr().err
+    assert command_here("evaluate", tmp_path, "--data-dir", "/nope") == 0
+    assert "--data-dir /nope is not used: associative_recall reads no prepared set" in capsys.readouterr().err
+    assert command_here("evaluate", tmp_path) == 0
+    assert "not used" not in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_run_is_named_for_what_it_is(tmp_path, capsys):
+    (tmp_path / "results" / "cells").mkdir(parents=True)
+    (tmp_path / "results" / "rows.jsonl").write_text("")
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "config.json").write_text("{}")
+    for folder, message in {
+        "results": f"the results of an experiment, which `python run.py report {tmp_path / 'results'}` draws; its trai",
+        "run/checkpoints": f"it has no config.json; did you mean {tmp_path / 'run'}?",
+        ".": f"it has no config.json; did you mean {tmp_path / 'run'}?",
+    }.items():
+        for words in (["evaluate"], ["generate", "--prompt", "a"]):
+            assert command_here(*words, tmp_path / folder) == 2
+            assert message in capsys.readouterr().err

@@ -134,3 +134,21 @@ def test_a_cell_that_fails_is_shown_with_file_and_line_on_a_terminal_too():
         view.done(cell(mixer="gru"), row, 0.25, 0, None)
         view.stop()
         assert "mixer=gru: failed  ValueError: no (mine/cells.py, line 31)" in console.file.getvalue()
+
+
+def test_a_training_is_a_line_for_each_quarter_and_stands_under_the_table():
+    one = cell(mixer="lstm")
+    console = Console(file=io.StringIO(), width=90)
+    view = display.PlainView(console)
+    view.start(1, [])
+    for step in range(0, 1001, 20):  # of 1000
+        view.training(one, step)
+    lines = console.file.getvalue().splitlines()[1:]
+    assert lines[0] == "mixer=lstm: training, step 0/1000, compiling"
+    assert lines[1:] == [f"mixer=lstm: training, step {step}/1000" for step in (260, 500, 760, 1000)]
+    console = Console(file=io.StringIO(), width=90, force_terminal=True)
+    view = display.TableView(console)
+    view.start(1, [])
+    view.training(one, 260)
+    view.stop()
+    assert "mixer=lstm: training, step 260/1000" in console.file.getvalue()

@@ -30,10 +30,11 @@ def test_every_metric_is_a_figure_with_the_mean_over_lanes_of_each_split(tmp_pat
     for text in (
         "train, mean of 3 lanes",
         "validation, mean of 3 lanes",
-        *(f"Last validation, step 40, lane {lane}<" for lane in (0, 1, 2)),
-        "Last validation, step 40, all lanes",
+        "<td>Validation, step 40</td><td>mean of 3 lanes</td>",
+        "Validation, step 40, by lane",
+        f"<title>{tmp_path.name}: &lt;script&gt;",
         "loss: 0.0525 [0.0463, 0.0587]",  # 0.05, 0.0525, 0.055: Student's t, 4.303 * 0.0025 / sqrt(3)
-        "loss 0.05, accuracy 0.5",
+        '<td class="n">0</td><td class="n">0.05</td><td class="n">0.5</td>',
         "2026-01-01",
     ):
         assert text in page, text
@@ -56,7 +57,8 @@ def test_the_band_is_the_interval_of_the_mean_and_does_not_set_the_scale():
 def test_one_lane_is_a_line_under_the_name_of_its_split(tmp_path):
     rows = [{"step": s, "split": k, "lane": 0, "loss": 1 / s} for s in (1, 2) for k in ("train", "validation")]
     page = trial_page.write(folder_of(tmp_path, rows)).read_text()
-    assert ">validation</text>" in page and "Last validation, step 2<" in page and ", lane" not in page
+    assert ">validation</text>" in page and "Validation, step 2<" in page and "by lane" not in page
+    assert "<td>one lane (one seed)</td><td>loss: 0.500<br></td><td>latest</td>" in page  # no column is empty
 
 
 def run_in(folder, overrides, losses, lanes=1):
@@ -84,7 +86,7 @@ def test_several_runs_are_overlaid(tmp_path):
         "gru: last validation, step 2",
         "loss: 3.00 [",
         "lstm: last validation, step 3",
-        "loss 0.5",
+        "loss: 0.500<br>",
         "model.mixer",
         "<td>train.seed</td>",
         "none holds no run",
@@ -111,4 +113,18 @@ def test_runs_that_cannot_be_overlaid(tmp_path):
 
 def test_a_run_without_a_validation_has_a_page(tmp_path):
     page = trial_page.write(folder_of(tmp_path, [{"step": 1, "split": "train", "lane": 0, "loss": 1.0}])).read_text()
-    assert "Last validation" not in page and page.count("<figure") == 1
+    assert "Validation, step" not in page and page.count("<figure") == 1
+
+
+def test_the_page_says_what_was_trained_how_it_ended_and_which_step_is_the_best(tmp_path, monkeypatch):
+    folder = run_in(tmp_path / "mine", {"model.mixer": "gru", "train.num_steps": 3}, [3.0, 1.0, 2.0])
+    record(folder, "end", status="done", step=3)
+    monkeypatch.setattr(trial_page.trained, "steps", lambda folder: {2: "best", 3: "latest"})
+    page = trial_page.write(folder).read_text()
+    assert "<h1>mine: gru on random_tokens</h1>" in page
+    assert "d_model 128" in page and "num_steps 3" in page and "Finished at step 3." in page
+    best, latest = (
+        page.index("<td>loss: 1.00<br></td><td>best</td>"),
+        page.index("<td>loss: 2.00<br></td><td>latest</td>"),
+    )
+    assert best < latest

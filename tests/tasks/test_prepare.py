@@ -101,8 +101,19 @@ def test_too_few_examples_leave_nothing_behind(mnist_files, tmp_path):
 
 def test_missing_files_are_named_with_their_address(mnist_files, tmp_path):
     (mnist_files / "t10k-labels-idx1-ubyte.gz").unlink()
-    with pytest.raises(FileNotFoundError, match="lacks t10k-labels-idx1-ubyte.gz; published at https"):
+    with pytest.raises(FileNotFoundError, match="lacks t10k-labels-idx1-ubyte.gz; it holds .*\n  published at https"):
         prepare.prepare("mnist", mnist_files, tmp_path / "data")
+
+
+def test_what_is_there_in_the_place_of_the_files_and_what_was_meant(shakespeare_files, tmp_path):
+    near = f"; did you mean {shakespeare_files}\\?"
+    for source, message in {
+        shakespeare_files / "input.txt": f"input.txt is a file: name a folder with input.txt{near}",
+        shakespeare_files.parent: f"lacks input.txt; it holds .*{shakespeare_files.name}.*{near}",
+        tmp_path / "nowhere" / "x": "x does not exist: name a folder with input.txt\n",
+    }.items():
+        with pytest.raises(FileNotFoundError, match=message):
+            prepare.prepare("tiny_shakespeare", source, tmp_path / "data")
 
 
 def test_an_unknown_set_names_the_nearest(tmp_path):

@@ -27,6 +27,22 @@ def test_a_missing_set_names_the_command_and_the_alternative(name, config_of):
     assert "--task.name " in str(error.value).splitlines()[-1]
 
 
+def test_the_command_for_a_missing_set_puts_it_where_it_is_looked_for(tmp_path, made, mnist_files, monkeypatch):
+    with pytest.raises(sets.MissingData) as error:
+        sets.open_set("cifar10", tmp_path / "my data")
+    assert "my data, which does not exist\n" in str(error.value)
+    assert f"prepare cifar10 --from FOLDER --data-dir '{tmp_path / 'my data'}'\n" in str(error.value)
+    data = made("mnist", mnist_files, train=50, test=10)
+    with pytest.raises(sets.MissingData, match="data, which holds mnist\n"):
+        sets.open_set("cifar10", data)
+    with pytest.raises(sets.MissingData, match=f"without the validation split\n.*\n.* --data-dir {data}\n"):
+        sets.records(sets.open_set("mnist", data), "validation[:1]")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(data))
+    with pytest.raises(sets.MissingData) as error:
+        sets.open_set("cifar10", data)
+    assert "--data-dir" not in str(error.value)  # it is the one that is taken in any case
+
+
 def test_a_file_that_never_arrived(prepared):
     data, shard = prepared
     shard.unlink()
