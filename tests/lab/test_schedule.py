@@ -15,7 +15,7 @@ import pytest
 
 from transformer_jax.config import Config, ConfigError, with_overrides
 from transformer_jax.host.folders import FolderError
-from transformer_jax.lab import display, rows, sampling, schedule, supervisor
+from transformer_jax.lab import display, rows, sampling, schedule, supervisor, training
 from transformer_jax.lab.plan import Experiment, plan
 
 ROOT = Path(__file__).parents[2]
@@ -582,3 +582,17 @@ def test_a_report_that_cannot_be_loaded_is_found_before_anything_runs(tmp_path):
     with pytest.raises(ConfigError, match="tiny/report.py, line 1: ModuleNotFoundError: No module named"):
         run(path, out)
     assert not out.exists()
+
+
+def test_a_cell_that_trains_shows_its_steps_while_it_does(tmp_path, monkeypatch):
+    class Seen(display.View):
+        def training(self, cell, step):
+            steps.append((cell.config.task.seq_len, step))
+
+    steps = []
+    monkeypatch.setattr(training, "SECONDS", 0.05)
+    log = """job.folder.mkdir(parents=True)
+(job.folder / "metrics.jsonl").write_text('{"step": 7}\\n')
+time.sleep(1.5)"""
+    run(write_experiment(tmp_path, log), tmp_path / "out", {"measure.rounds": 1}, view=Seen())
+    assert steps == [(13, 7)]
