@@ -18,7 +18,7 @@ def generate(
     temperature: float = 1.0,
     top_k: int | None = None,
 ) -> jax.Array:
-    """tokens_BxN that continue the prompts, N = num_tokens; each is drawn with a key of its own place.
+    """tokens_BxN that continue the prompts, N = num_tokens; the key of a token is folded from its number.
 
     The state of every layer (key-value cache or carry) is kept, so that a token costs one step. When max_len
     steps are read, the later half of them is read anew and the rest forgotten.

@@ -43,10 +43,10 @@ def fit(
 ) -> Outcome:
     """Trains a model on a task until `num_steps`, from the newest checkpoint of the folder if it has one.
 
-    A run that is stopped or killed, however often, leaves the files of an unbroken one, bit for bit (after a NaN
-    perhaps the checkpoint of a stop as well). So does one that was extended by more `num_steps` from a step that
-    `checkpoint_every` divides, under a constant learning rate; under another schedule it does not, and the rows after
-    the extension are those of the new one (`optimizer.extension`). An extension keeps the rows there are.
+    A run that is stopped or killed, however often, ends with the files of an unbroken run, bit for bit; after a NaN
+    there may be one more checkpoint, that of a stop. The same holds for a run that is extended by more `num_steps`, if
+    its learning rate is constant and `checkpoint_every` divides the step from which it goes on. Under another schedule
+    the rows that were there stay, and those after them follow the longer schedule (`optimizer.extension`).
 
     Args:
       model: `init(key) -> params` and `apply(params, inputs, *, train, key) -> logits`.

@@ -35,7 +35,7 @@ class Programs(NamedTuple):
 
 @lru_cache(maxsize=8)  # a second call finds what the first one compiled
 def build(model, objective: Objective, config: TrainConfig) -> Programs:
-    """The jitted programs of a model and an objective; a lane computes what a run with its seed and rate computes."""
+    """The jitted programs of a model and an objective; a lane computes what a run alone with its seed and rate does."""
     lrs = jnp.asarray(config.lane_lrs or (config.peak_lr,) * config.lanes, jnp.float32)
     seeds = jnp.asarray(lane_seeds(config), jnp.uint32)
     loss_fn = make_loss(model, objective.minimised)

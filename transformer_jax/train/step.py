@@ -17,7 +17,7 @@ Observe = Callable[[Any, Any, Any, Any], Any]  # (anchor, params, grads, updates
 
 
 def make_loss(model, terms: Terms) -> LossFn:
-    """The mean loss of a model over a batch, and all metrics; a key means training (dropout).
+    """The mean loss of a model over a batch, and all metrics. Dropout acts where a key is given.
 
     Args:
       model: `apply(params, inputs, *, lengths, train, key) -> outputs`.
