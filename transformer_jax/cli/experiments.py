@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +16,7 @@ from transformer_jax.config import Config, ConfigError
 from transformer_jax.host.accelerator import Device, first_device
 from transformer_jax.host.folders import FolderError
 from transformer_jax.host.signals import RESUMABLE
-from transformer_jax.lab import display, passes, plan, preview, rows, schedule, sweep
+from transformer_jax.lab import display, launch, passes, plan, preview, rows, schedule, sweep
 from transformer_jax.typed import flatten, read
 
 MAIN_JOB = "attention_cost"
@@ -119,6 +119,7 @@ class Experiment:
             cells,
             folder,
             given=given,
+            options=self._options(overrides),
             budget=budget,
             timeout=self.timeout,
             retry_failed=self.retry_failed,
@@ -126,6 +127,14 @@ class Experiment:
             view=display.view_for(Console(stderr=True)),
         )
         return _end(summary, len(cells), experiment, folder)
+
+    def _options(self, overrides: dict[str, list[str]]) -> list[str]:
+        """The words of the command line that chose the cells."""
+        own = {"--config": [self.config], "--sweep": self.sweep, "--only": self.only, "--limit": [self.limit]}
+        options = [
+            str(word) for name, texts in own.items() if texts and texts[0] is not None for word in (name, *texts)
+        ]
+        return options + [word for key, texts in overrides.items() for word in (f"--{key.replace('_', '-')}", *texts)]
 
 
 def _end(summary: schedule.Summary, planned: int, experiment: plan.Experiment, folder: Path) -> int:
@@ -175,7 +184,10 @@ def _draw(experiment: plan.Experiment, folder: Path, results: rows.Results) -> b
         base = {key: value for key, value in flatten(experiment.cells.BASE).items() if key in varied}
         found = rows.with_studies(found, [{"base": base, "studies": studies}])
     try:
-        report.write(folder, experiment.report.report(found), results.headers, found)
+        page = experiment.report.report(found)
+        report.write(
+            folder, replace(page, notes=_notes(page, experiment.name, results, folder)), results.headers, found
+        )
     except OSError:
         raise
     except Exception as error:
@@ -188,6 +200,20 @@ def _draw(experiment: plan.Experiment, folder: Path, results: rows.Results) -> b
         return False
     print(folder / "report.html")
     return True
+
+
+def _notes(page, name: str, results: rows.Results, folder: Path) -> list[str]:
+    """The page's notes, in which the command for a longer run repeats the options of this one; and what is missing."""
+    from transformer_jax.report import findings
+
+    again = launch.longer(results.headers[-1], folder)
+    notes = [note.replace(findings.longer(name), again) for note in page.notes]
+    lacking, planned = launch.missing(results)
+    if lacking:
+        notes.append(
+            f"{lacking} of the {planned} cells that were planned are not measured yet: repeat the command to go on."
+        )
+    return notes
 
 
 def _show_plan(outlooks: Sequence[preview.Outlook], notes: Sequence[str], folder: Path, device: Device) -> int:
