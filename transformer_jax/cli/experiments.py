@@ -14,7 +14,7 @@ from rich.measure import Measurement
 import configs
 from transformer_jax.config import Config, ConfigError
 from transformer_jax.host.accelerator import Device, first_device
-from transformer_jax.host.folders import FolderError
+from transformer_jax.host.folders import RESULTS, TRAINING, FolderError, contents
 from transformer_jax.host.signals import RESUMABLE
 from transformer_jax.lab import display, launch, passes, plan, preview, rows, schedule, sweep
 from transformer_jax.typed import flatten, read
@@ -71,7 +71,7 @@ class Experiment:
     config: str | None = None
     """A config of configs/ in the place of the experiment's base; its task.seq_len scales the lengths of the studies.
     None: the experiment's own, on a GPU or TPU bench_accelerator where that is bench."""
-    limit: int | None = None
+    limit: Annotated[str | None, tyro.conf.arg(metavar="N")] = None
     """Keep the first so many cells."""
     out: Path | None = None
     """The folder of the results; None: runs/NAME."""
@@ -96,13 +96,14 @@ class Experiment:
             raise ConfigError("--sweep needs axis=value,value ...: --sweep seq_len=100,3000 mixer=attention,gru")
         if self.budget and "measure.rounds" in overrides:
             raise ConfigError("--budget and --measure.rounds both say when the run ends: give one of them")
+        limit = _limit(self.limit)
         note = partial(print, file=sys.stderr)
         experiment, device = _chosen(self.name, self.config, note)
         fixed = None if "measure.rounds" in overrides else getattr(experiment.cells, "BUDGET", None)
         budget = passes.seconds(self.budget) if self.budget is not None else fixed
         given = {key: read(experiment.base, key, texts) for key, texts in overrides.items()}
         wanted, swept = sweep.parse("--only", self.only or ()), sweep.parse("--sweep", self.sweep or ())
-        cells = plan.plan(experiment.cells, given, wanted, self.limit, note, base=experiment.base, swept=swept)
+        cells = plan.plan(experiment.cells, given, wanted, limit, note, base=experiment.base, swept=swept)
         folder = self.out or Path("runs") / self.name
         if self.dry_run:
             options = {"given": given, "accept_stale": self.accept_stale, "retry_failed": self.retry_failed}
@@ -137,6 +138,15 @@ class Experiment:
         return options + [word for key, texts in overrides.items() for word in (f"--{key.replace('_', '-')}", *texts)]
 
 
+def _limit(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(f"--limit {text}: a whole number of at least 1") from None
+
+
 def _end(summary: schedule.Summary, planned: int, experiment: plan.Experiment, folder: Path) -> int:
     """Prints how the cells stand and draws the report, unless the run was stopped; returns the exit code."""
     whole = f"{summary.cells['ok']} of {planned} cells are whole"
@@ -160,8 +170,11 @@ class Report:
     """Where an experiment wrote its rows."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
-        if self.folder.is_file():
-            raise FolderError(f"{self.folder} is a file, not the folder of an experiment")
+        if contents(self.folder) == TRAINING:
+            raise FolderError(
+                f"{self.folder} holds {TRAINING}: {self.folder / 'run.html'} is its page, and run.py evaluate"
+                f" {self.folder} gives its metrics; report takes {RESULTS}"
+            )
         results = rows.current(rows.read(self.folder))
         print(*results.notes, sep="\n", end="\n" if results.notes else "", file=sys.stderr)
         if not results.rows:

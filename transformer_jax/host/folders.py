@@ -78,7 +78,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def contents(folder: Path) -> str | None:
-    """What a folder holds, in words with the command that shows it; None: neither results nor a training run.
+    """What a folder holds: RESULTS, TRAINING, or None of these.
 
     Raises:
       FolderError: it is a file, or is not there.
