@@ -159,8 +159,6 @@ def test_a_folder_of_the_other_kind_is_named_with_the_command_that_takes_it(tmp_
     for line, message in [
         ("report run", "run holds a training run: run/run.html is its page, and run.py evaluate run"),
         ("report nowhere", "there is no folder nowhere"),
-        ("evaluate a", "a holds an experiment's results, no training run: run.py report a draws them"),
-        ("evaluate run/nowhere", "run/nowhere holds no run"),
     ]:
         assert main(line.split()) == 2
         text = capsys.readouterr().err

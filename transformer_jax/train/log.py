@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from transformer_jax.config import Config, ConfigError, flatten, from_flat
-from transformer_jax.host.folders import RESULTS, contents, write_whole
+from transformer_jax.host.folders import write_whole
 from transformer_jax.train.checkpoint import EARLIER
 
 # What may differ between two launches of one run: where the data lie, and what only experiments read.
@@ -161,8 +161,6 @@ def read_config(folder: Path) -> Config:
         found = json.loads(path.read_text())
         found.keys()
     except OSError:
-        if folder.is_dir() and contents(folder) == RESULTS:
-            raise ConfigError(f"{folder} holds {RESULTS}, no training run: run.py report {folder} draws them") from None
         raise ConfigError(f"{folder} holds no run: it has no config.json") from None
     except (ValueError, AttributeError) as error:
         raise ConfigError(f"{path} is not the JSON of a config: {error}") from None
