@@ -36,6 +36,8 @@ BASE = RecallConfig(
 )  # fmt: skip
 
 STUDIES = {"pairs": grid({"model.mixer": ["attention", "lstm"], "task.num_items": [1, 2, 4, 8]})}
+SWEEPS = ("model.mixer", "task.num_items")
+UNREAD = ("measure.min_sample_seconds", "task.patch_size", "task.bucket_lengths", "task.data_dir")
 
 
 def time_limit(config: Config) -> float:

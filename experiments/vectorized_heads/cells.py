@@ -10,10 +10,15 @@ from functools import cache, partial
 from configs import bench
 from transformer_jax.config import Config, with_overrides
 from transformer_jax.lab.sweep import Job, grid
-from transformer_jax.measure.work import Work, next_token
+from transformer_jax.measure.work import NO_STEP_READS, Work, next_token
 
 BASE = with_overrides(bench.CONFIG, {"model.attention": "reference", "model.head_dim": 16})
 STUDIES = {"heads": grid({"task.seq_len": [64, 256, 1024], "model.num_heads": [1, 2, 4, 8, 16]})}
+SWEEPS = ("task.seq_len", "model.num_heads")
+UNREAD = (
+    *NO_STEP_READS, "train.peak_lr", "train.warmup_steps", "train.schedule", "train.final_lr_fraction", "train.beta2",
+    "train.weight_decay", "train.clip_norm",
+)  # fmt: skip
 TOLERANCE = 1e-5
 
 

@@ -16,7 +16,7 @@ import configs
 from transformer_jax.cli.main import main, split
 from transformer_jax.config import MIXERS
 from transformer_jax.host.accelerator import Device
-from transformer_jax.lab import plan, rows
+from transformer_jax.lab import launch, plan, rows
 from transformer_jax.ops.attention import ATTENTION
 from transformer_jax.tasks import raw
 from transformer_jax.tasks.registry import TASKS
@@ -207,7 +207,7 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
         ("experiment tiny --timeout nan", "--timeout nan: must be above 0 seconds"),
         ("train digits_vit --train.num-steps 99999999999", "train.num_steps=99999999999: must be at most 2147483647"),
         ("train digits_vit --model.d-model 1000000", "parameters train in at least"),
-        ("report nowhere", "nowhere holds no results"),
+        ("report nowhere", "there is no folder nowhere"),
         ("experiment tiny --out experiments/tiny/cells.py/x", "cannot be written: Not a directory"),
     ],
 )
@@ -439,6 +439,8 @@ def test_a_missing_extra_is_one_message_before_anything_runs(experiments, capsys
         (("--sweep",), "--sweep needs axis=value"),
         (("--limit", "-3"), "--limit -3: must be at least 1"),
         (("--limit", "0"), "--limit 0: must be at least 1"),
+        (("--limit", "abc"), "--limit abc: a whole number of at least 1"),
+        (("--only", "seq_len=16,"), "--only seq_len=16,: a value is missing beside a comma; write seq_len=16 without"),
         (("--out", "a_file"), "a_file is a file"),
         (("--out", ""), "--out is empty"),
         (("--out", "a_training"), "a_training holds a training run"),
@@ -471,6 +473,60 @@ def test_a_sweep_of_ones_own_values_is_one_run_in_a_folder_that_others_may_join(
     }  # fmt: skip
     assert all(row["studies"] == ("tokens",) for row in found)
     assert len(found) == 2 * 2 + 3 * 2  # one of the four was there
+
+
+OPEN = """from transformer_jax.report.findings import Finding, Report, notes
+
+def report(rows):
+    answers = [Finding("Which?", "One.", word="undecided")]
+    return Report("Which?", answers, notes=notes(answers, 1, "tiny"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "longer"),
+    [
+        ("", "tiny --budget 20m"),
+        ("--sweep seq_len=8,16 --only num_heads=1,2 --limit 3", None),
+        ("--config bench --model.d-model=64", "tiny --config bench --model.d-model 64 --budget 20m"),
+        ("--measure.rounds 3 --model.d_model 64", "tiny --measure.rounds 12 --model.d-model 64"),
+        ("--budget 1s", "tiny --budget 20m"),
+    ],
+)
+def test_the_command_that_would_decide_repeats_the_runs_own_options(tmp_path, experiments, options, longer):
+    (experiments / "report.py").write_text(OPEN)
+    assert command("experiment", "tiny", *options.split(), "--out", "mine") == 0
+    page = (tmp_path / "mine" / "report.html").read_text()
+    assert f"run.py experiment {longer or f'tiny {options} --budget 20m'} --out runs/mine_longer" in page
+    assert command("report", "mine") == 0
+    assert (tmp_path / "mine" / "report.html").read_text() == page
+
+
+def test_after_a_run_of_its_own_budget_a_longer_one_is_named():
+    header = {"experiment": "tiny", "ended": {"budget_seconds": 1800.0}}
+    assert launch.longer(header, Path("a")) == "run.py experiment tiny --budget 90m --out runs/a_longer"
+
+
+def test_a_half_finished_folder_says_how_many_of_its_planned_cells_are_missing(tmp_path):
+    assert command("experiment", "tiny") == 0
+    page, file = tmp_path / "runs" / "tiny" / "report.html", tmp_path / "runs" / "tiny" / rows.FILE
+    assert "that were planned" not in page.read_text()
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:4]))  # the header and three rows of round 0
+    assert command("report", "runs/tiny") == 0
+    assert "1 of the 4 cells that were planned are not measured yet" in page.read_text()
+
+
+def test_without_the_device_that_was_asked_for_a_run_is_one_error_and_leaves_no_folder(
+    tmp_path, experiments, monkeypatch, capsys
+):
+    (experiments / "cells.py").write_text(SOURCE.replace("USES_JAX = False", ""))
+    monkeypatch.setenv("JAX_PLATFORMS", "rocm")
+    (tmp_path / "there").mkdir()
+    for more in (["--out", "new/below"], ["--out", "there/below"], ["--dry-run"]):
+        assert command("experiment", "tiny", *more) == 2
+        text = capsys.readouterr().err
+        assert text.startswith("error: JAX_PLATFORMS=rocm: JAX finds no such device") and text.count("\n") == 1
+    assert not (tmp_path / "new").exists() and not list((tmp_path / "there").iterdir())
 
 
 def test_a_dry_run_shows_what_is_there_what_failed_and_what_cannot_run(tmp_path, experiments, capsys):

@@ -48,6 +48,20 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path, mo
             pass
 
 
+def test_a_folder_that_an_error_left_empty_goes_again_and_no_other(tmp_path):
+    (tmp_path / "there").mkdir()
+    for folder, written in [("new/below", False), ("there", False), ("kept", True)]:
+        with pytest.raises(KeyError):
+            with folders.locked(tmp_path / folder):
+                if written:
+                    (tmp_path / folder / "rows.jsonl").write_text("{}\n")
+                raise KeyError
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "there"]
+    with folders.locked(tmp_path / "new"):
+        pass
+    assert (tmp_path / "new" / ".lock").exists()
+
+
 def test_a_full_disk_is_refused_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setattr(folders.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 5 * 2**20}))
     with pytest.raises(FolderError, match="a disk with 5 MB left; at least 32 MB are needed"):

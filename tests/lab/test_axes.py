@@ -155,3 +155,57 @@ def test_the_lengths_follow_a_larger_config_and_the_experiments_own_axes_stay():
     assert experiment.base.measure == experiment.cells.BASE.measure
     widths = {c.config.model.sizes["head_dim"] for c in large if "head_dim" in c.studies}
     assert widths == {64}
+
+
+def test_where_the_bases_value_cannot_be_a_study_that_does_not_vary_the_key_takes_one_swept_value():
+    cells, notes = swept("num_heads=3,6", "d_model=90")
+    models = {study: [c.config.model for c in cells if study in c.studies] for study in ("length", "heads", "depth")}
+    for study in ("length", "depth"):
+        assert {m.num_heads for m in models[study] if m.mixer == "attention"} == {3}
+        assert {m.num_heads for m in models[study] if m.mixer != "attention"} == {4}  # they do not read it
+    assert {m.num_heads for m in models["heads"]} == {3, 6}
+    matched = [c.config for c in cells if c.config.measure.matching != "width"]
+    assert {(c.model.mixer, c.model.num_heads) for c in matched} == {
+        ("lstm", 3)
+    }  # what it is matched to must be possible
+    at_64, _ = swept("d_model=64")
+    assert sum("length" in c.studies for c in cells) == sum("length" in c.studies for c in at_64)
+    assert len(notes) == 1 and "model.num_heads stays 4 where a study does not vary it" in notes[0]
+    assert notes[0].endswith("with which they can: 3")
+
+
+def test_the_same_holds_beside_a_given_value_and_what_the_base_can_stays():
+    cells, _ = swept("num_heads=3,6", given={"model.d_model": 90})
+    assert {c.config.model.num_heads for c in cells if c.config.model.mixer == "attention"} == {3, 6}
+    cells, notes = swept("num_heads=2,6", "d_model=96,192")
+    assert {c.config.model.num_heads for c in cells if "depth" in c.studies} == {4} and not notes
+
+
+@pytest.mark.parametrize(
+    ("experiment", "words", "given", "message"),
+    [
+        ("attention_cost", ["train.num_steps=5,6"], {}, "train.num_steps: it changes nothing that this experiment"),
+        ("attention_cost", [], {"train.num_steps": 5}, "train.num_steps: it changes nothing that this experiment"),
+        ("attention_cost", ["rounds=3,4"], {}, "--sweep rounds: it says how .* give --measure.rounds"),
+        (
+            "vectorized_heads",
+            ["d_model=32,64"],
+            {},
+            "--sweep d_model: .* along seq_len, num_heads alone; .*--model.d-model",
+        ),
+        ("recall", ["seq_len=32,64"], {}, "--sweep seq_len: .* along mixer, num_items alone"),
+        ("peers", ["batch_size=2,4"], {}, "--sweep batch_size: this experiment's report compares along"),
+    ],
+)
+def test_a_key_that_changes_nothing_or_that_no_report_tells_apart_is_refused(experiment, words, given, message):
+    with pytest.raises(ConfigError, match=message):
+        plan.plan(plan.load(experiment).cells, given, swept=parse("--sweep", words))
+
+
+@pytest.mark.parametrize("name", plan.names())
+def test_an_experiments_declared_keys_are_there_and_its_studies_vary_none_that_is_unread(name):
+    cells = plan.load(name).cells
+    declared = {*getattr(cells, "UNREAD", ()), *getattr(cells, "SWEEPS", ())}
+    assert declared <= flatten(cells.BASE).keys()
+    varied = {key for of_study in cells.STUDIES.values() for override in of_study for key in override}
+    assert not varied & set(getattr(cells, "UNREAD", ()))

@@ -118,7 +118,8 @@ def test_the_command_writes_a_page_prints_a_table_and_fails_only_when_asked_to(t
     assert "above 1.1: mixer=lstm seq_len=64" in capsys.readouterr().out
     assert command(a, b, "--fail-above", "1.7") == 0
     assert command(b, a, "--fail-above", "1.1") == 0  # faster
-    assert command(a, b, a, "--out", tmp_path / "new" / "page.html") == 0
+    c = folder_of(tmp_path / "c")
+    assert command(a, b, c, "--out", tmp_path / "new" / "page.html") == 0
     assert "page.html" in capsys.readouterr().out and (tmp_path / "new" / "page.html").exists()
 
 
@@ -126,7 +127,10 @@ def test_the_command_writes_a_page_prints_a_table_and_fails_only_when_asked_to(t
     ("more", "message"),
     [
         ((), "compare needs two folders"),
-        (("nowhere",), "nowhere holds no results"),
+        (("nowhere",), "there is no folder nowhere"),
+        (("other",), "other holds neither an experiment's results (rows.jsonl) nor a training run (config.json)"),
+        (("run",), "a holds an experiment's results, run holds a training run: compare takes folders of one kind"),
+        (("b", "x/../a"), "x/../a is a, named twice"),
         (("file",), "file is a file"),
         (("b", "--fail-above", "0"), "--fail-above 0.0: must be positive"),
         (("b", "--out", "."), "is a folder: --out names the page"),
@@ -137,9 +141,28 @@ def test_mistakes_end_with_code_2(tmp_path, monkeypatch, capsys, more, message):
     monkeypatch.chdir(tmp_path)
     folder_of(tmp_path / "a"), folder_of(tmp_path / "b")
     (tmp_path / "file").write_text("")
+    (tmp_path / "other").mkdir(), (tmp_path / "x").mkdir()
+    a_training(tmp_path / "run")
     assert command("a", *more) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.html"))
+
+
+def a_training(folder):
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+
+
+def test_a_folder_of_the_other_kind_is_named_with_the_command_that_takes_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder_of(tmp_path / "a"), a_training(tmp_path / "run")
+    for line, message in [
+        ("report run", "run holds a training run: run/run.html is its page, and run.py evaluate run"),
+        ("report nowhere", "there is no folder nowhere"),
+    ]:
+        assert main(line.split()) == 2
+        text = capsys.readouterr().err
+        assert message in text and text.count("error") == 1
 
 
 def test_the_figure_of_a_large_study_shows_what_is_farthest_from_equal(tmp_path):

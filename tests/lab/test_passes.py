@@ -118,6 +118,7 @@ def test_the_outlook_knows_the_clock(monkeypatch):
     )
     assert "about 60 s of compiling, then about 4 passes of 60 s" in passes.outlook(cells, [1.0] * 60, 360.0, True)
     assert "about 2 min of compiling, then about 1 pass of" in passes.outlook(cells, [1.0] * 60, 190.0, False)
+    assert passes.outlook([], [], 360.0, True) == passes.outlook([], None, None, True) == "nothing is left to measure"
     assert "not predicted" in passes.outlook(cells, None, None, False)
     assert "(--budget 6m)" in passes.outlook(cells, None, 360.0, False)
 
@@ -125,3 +126,10 @@ def test_the_outlook_knows_the_clock(monkeypatch):
 def test_the_real_clock_runs():
     clock = passes.Clock(1000.0, time.monotonic())
     assert 940 < clock.left() <= 950
+
+
+def test_of_a_tiny_plan_the_outlook_names_the_budget_that_would_do(monkeypatch):
+    monkeypatch.setattr(passes.os, "cpu_count", lambda: 2)
+    text = passes.outlook(cells_of(64, heads=(1,)), [0.0001], 600.0, True)
+    assert "more than 100 passes of less than a second" in text and "; --budget 30s would hold 100" in text
+    assert passes.outlook(cells_of(64, heads=(1,)), [0.0001], 8.0, True).endswith("each a sample of every cell")

@@ -102,8 +102,14 @@ def test_only_refuses_an_ambiguous_axis():
         only(grid({"a.x": [1], "b.x": [1]}), {"x": ["1"]})
 
 
+@pytest.mark.parametrize(("text", "right"), [("a=1,,2", "a=1,2"), ("a=64,", "a=64"), ("a=,", "a=value,value")])
+def test_a_comma_without_a_value_is_named_with_the_right_spelling(text, right):
+    with pytest.raises(ConfigError, match=f"^--only {text}: a value is missing beside a comma; write {right} without"):
+        parse("--only", [text])
+
+
 def test_parse():
     assert parse("--only", ["seq-len=64,128", "mixer=lstm"]) == {"seq_len": ["64", "128"], "mixer": ["lstm"]}
-    for wrong in ("seq_len", "=3", "seq_len=", "seq_len=1,,2"):
+    for wrong in ("seq_len", "=3", "seq_len="):
         with pytest.raises(ConfigError, match="axis=value"):
             parse("--only", [wrong])

@@ -8,7 +8,7 @@ import pytest
 from transformer_jax import models
 from transformer_jax.config import Config, ModelConfig, TaskConfig, with_overrides
 from transformer_jax.measure import flops, programs
-from transformer_jax.measure.work import Work, next_token
+from transformer_jax.measure.work import NO_STEP_READS, Work, next_token
 from transformer_jax.train.state import TrainState
 
 BASE = Config(ModelConfig(d_model=8, num_heads=2, num_layers=2), TaskConfig(seq_len=6, batch_size=3, vocab_size=9))
@@ -27,6 +27,31 @@ def run(*what, **overrides):
 
 def norm(tree):
     return float(sum(jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(tree)))
+
+
+OTHER = {
+    "task.batch_size": 6, "task.num_items": 3, "task.patch_size": 2, "task.bucket_lengths": (2, 3),
+    "task.data_dir": "x", "task.workers": 2, "train.num_steps": 7, "train.label_smoothing": 0.5,
+    "train.micro_batches": 2, "train.lanes": 3,
+    "train.lane_lrs": (0.1, 0.2, 0.3), "train.chunk_steps": 3, "train.eval_every": 5, "train.checkpoint_every": 10,
+    "train.nan_policy": "skip",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", [("op", "train"), ("block", "train"), ("model", "train"), ("model", "decode")])
+def test_what_no_step_reads_changes_neither_program_nor_arguments(what):
+    compiled, arguments = [], []
+    assert OTHER.keys() == {*NO_STEP_READS, "task.batch_size"}  # which must be even for micro-batches
+    for values in (OTHER, {"task.batch_size": 6}, {"task.batch_size": 6, "train.seed": 1}):
+        program = programs.build(work(*what, **{key.replace(".", "__"): value for key, value in values.items()}))
+        arguments.append(program.make_args())
+        lowered = jax.jit(program.fn).lower(*arguments[-1])
+        compiled.append(lowered.compile().cost_analysis() | {"text": lowered.as_text()})
+    leaves = [[np.asarray(jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x)
+               for x in jax.tree.leaves(args)] for args in arguments]  # fmt: skip
+    assert all(np.array_equal(a, b) for a, b in zip(leaves[0], leaves[1], strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(leaves[0], leaves[2], strict=True))
+    assert compiled[0] == compiled[1]
 
 
 @pytest.mark.parametrize("mixer", ["attention", "lstm"])

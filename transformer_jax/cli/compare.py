@@ -1,13 +1,14 @@
 """`compare`: result folders of one experiment, or training runs, beside each other."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
 from transformer_jax.config import ConfigError
-from transformer_jax.host.folders import FolderError
+from transformer_jax.host.folders import RESULTS, TRAINING, FolderError, contents
 from transformer_jax.report.tables import shown
 
 LINES = 12
@@ -33,16 +34,14 @@ class Compare:
             raise ConfigError("compare needs two folders or more: python run.py compare BEFORE AFTER")
         if self.fail_above is not None and not 0 < self.fail_above < math.inf:
             raise ConfigError(f"--fail-above {self.fail_above}: must be positive and finite, as 1.1 is")
-        for folder in self.folders:
-            if folder.is_file():
-                raise FolderError(f"{folder} is a file, not the folder of an experiment")
+        kind = _kind(self.folders)
         from transformer_jax.lab import compare
         from transformer_jax.report.page import write_page
 
         path = self.out or self.folders[0] / f"compare_{'_'.join(f.resolve().name for f in self.folders[1:])}.html"
         if path.is_dir():
             raise FolderError(f"{path} is a folder: --out names the page, as in {path / 'compare.html'}")
-        if all((folder / "config.json").exists() for folder in self.folders):  # training runs
+        if kind == TRAINING:
             from transformer_jax.lab import trial_page
 
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,6 +60,27 @@ class Compare:
             print(f"above {self.fail_above:g}: {cell.label}  {shown(cell.ratio)}")
         print(path)
         return 1 if slow else 0
+
+
+def _kind(folders: Sequence[Path]) -> str:
+    """What all the folders hold.
+
+    Raises:
+      FolderError: one is not there, or holds neither results nor a training run.
+      ConfigError: they hold different things, or one is named twice.
+    """
+    kinds = {folder: contents(folder) for folder in folders}
+    for folder, kind in kinds.items():
+        if kind is None:
+            raise FolderError(f"{folder} holds neither {RESULTS} (rows.jsonl) nor {TRAINING} (config.json)")
+    if len(set(kinds.values())) > 1:
+        found = ", ".join(f"{folder} holds {kind}" for folder, kind in kinds.items())
+        raise ConfigError(f"{found}: compare takes folders of one kind")
+    seen: dict[Path, Path] = {}
+    for folder in folders:
+        if (other := seen.setdefault(folder.resolve(), folder)) is not folder:
+            raise ConfigError(f"{folder} is {other}, named twice: compare takes different folders")
+    return kinds[folders[0]]
 
 
 def _print(before: str, one) -> None:

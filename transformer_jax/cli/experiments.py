@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -14,9 +14,9 @@ from rich.measure import Measurement
 import configs
 from transformer_jax.config import Config, ConfigError
 from transformer_jax.host.accelerator import Device, first_device
-from transformer_jax.host.folders import FolderError
+from transformer_jax.host.folders import RESULTS, TRAINING, FolderError, contents
 from transformer_jax.host.signals import RESUMABLE
-from transformer_jax.lab import display, passes, plan, preview, rows, schedule, sweep
+from transformer_jax.lab import display, launch, passes, plan, preview, rows, schedule, sweep
 from transformer_jax.typed import flatten, read
 
 MAIN_JOB = "attention_cost"
@@ -71,7 +71,7 @@ class Experiment:
     config: str | None = None
     """A config of configs/ in the place of the experiment's base; its task.seq_len scales the lengths of the studies.
     None: the experiment's own, on a GPU or TPU bench_accelerator where that is bench."""
-    limit: int | None = None
+    limit: Annotated[str | None, tyro.conf.arg(metavar="N")] = None
     """Keep the first so many cells."""
     out: Path | None = None
     """The folder of the results; None: runs/NAME."""
@@ -96,13 +96,14 @@ class Experiment:
             raise ConfigError("--sweep needs axis=value,value ...: --sweep seq_len=100,3000 mixer=attention,gru")
         if self.budget and "measure.rounds" in overrides:
             raise ConfigError("--budget and --measure.rounds both say when the run ends: give one of them")
+        limit = _limit(self.limit)
         note = partial(print, file=sys.stderr)
         experiment, device = _chosen(self.name, self.config, note)
         fixed = None if "measure.rounds" in overrides else getattr(experiment.cells, "BUDGET", None)
         budget = passes.seconds(self.budget) if self.budget is not None else fixed
         given = {key: read(experiment.base, key, texts) for key, texts in overrides.items()}
         wanted, swept = sweep.parse("--only", self.only or ()), sweep.parse("--sweep", self.sweep or ())
-        cells = plan.plan(experiment.cells, given, wanted, self.limit, note, base=experiment.base, swept=swept)
+        cells = plan.plan(experiment.cells, given, wanted, limit, note, base=experiment.base, swept=swept)
         folder = self.out or Path("runs") / self.name
         if self.dry_run:
             options = {"given": given, "accept_stale": self.accept_stale, "retry_failed": self.retry_failed}
@@ -119,6 +120,7 @@ class Experiment:
             cells,
             folder,
             given=given,
+            options=self._options(overrides),
             budget=budget,
             timeout=self.timeout,
             retry_failed=self.retry_failed,
@@ -126,6 +128,23 @@ class Experiment:
             view=display.view_for(Console(stderr=True)),
         )
         return _end(summary, len(cells), experiment, folder)
+
+    def _options(self, overrides: dict[str, list[str]]) -> list[str]:
+        """The words of the command line that chose the cells."""
+        own = {"--config": [self.config], "--sweep": self.sweep, "--only": self.only, "--limit": [self.limit]}
+        options = [
+            str(word) for name, texts in own.items() if texts and texts[0] is not None for word in (name, *texts)
+        ]
+        return options + [word for key, texts in overrides.items() for word in (f"--{key.replace('_', '-')}", *texts)]
+
+
+def _limit(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(f"--limit {text}: a whole number of at least 1") from None
 
 
 def _end(summary: schedule.Summary, planned: int, experiment: plan.Experiment, folder: Path) -> int:
@@ -151,8 +170,11 @@ class Report:
     """Where an experiment wrote its rows."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
-        if self.folder.is_file():
-            raise FolderError(f"{self.folder} is a file, not the folder of an experiment")
+        if contents(self.folder) == TRAINING:
+            raise FolderError(
+                f"{self.folder} holds {TRAINING}: {self.folder / 'run.html'} is its page, and run.py evaluate"
+                f" {self.folder} gives its metrics; report takes {RESULTS}"
+            )
         results = rows.current(rows.read(self.folder))
         print(*results.notes, sep="\n", end="\n" if results.notes else "", file=sys.stderr)
         if not results.rows:
@@ -175,7 +197,10 @@ def _draw(experiment: plan.Experiment, folder: Path, results: rows.Results) -> b
         base = {key: value for key, value in flatten(experiment.cells.BASE).items() if key in varied}
         found = rows.with_studies(found, [{"base": base, "studies": studies}])
     try:
-        report.write(folder, experiment.report.report(found), results.headers, found)
+        page = experiment.report.report(found)
+        report.write(
+            folder, replace(page, notes=_notes(page, experiment.name, results, folder)), results.headers, found
+        )
     except OSError:
         raise
     except Exception as error:
@@ -188,6 +213,20 @@ def _draw(experiment: plan.Experiment, folder: Path, results: rows.Results) -> b
         return False
     print(folder / "report.html")
     return True
+
+
+def _notes(page, name: str, results: rows.Results, folder: Path) -> list[str]:
+    """The page's notes, in which the command for a longer run repeats the options of this one; and what is missing."""
+    from transformer_jax.report import findings
+
+    again = launch.longer(results.headers[-1], folder)
+    notes = [note.replace(findings.longer(name), again) for note in page.notes]
+    lacking, planned = launch.missing(results)
+    if lacking:
+        notes.append(
+            f"{lacking} of the {planned} cells that were planned are not measured yet: repeat the command to go on."
+        )
+    return notes
 
 
 def _show_plan(outlooks: Sequence[preview.Outlook], notes: Sequence[str], folder: Path, device: Device) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MIN_FREE_BYTES = 32 * 2**20
+RESULTS, TRAINING = "an experiment's results", "a training run"
 _OURS = {".lock", "rows.jsonl", "config.json"}  # one of them is in every folder of results
 
 
@@ -34,12 +35,15 @@ def write_whole(path: Path, content: bytes | str) -> Path:
 def locked(folder: Path) -> Iterator[None]:
     """Makes the folder and keeps every other runner out of it until this process ends, however it ends.
 
+    A folder that was made here goes again where an error ends it before anything was written.
+
     Raises:
       FolderError: another runner is at work there, or it holds something else, or it cannot be written, or the disk
         is full.
     """
     if folder.is_file():
         raise FolderError(f"{folder} is a file: choose another --out")
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         inside = set(os.listdir(folder))
@@ -63,5 +67,26 @@ def locked(folder: Path) -> Iterator[None]:
             if not os.access(folder / name, os.W_OK):
                 raise FolderError(f"{folder / name} cannot be written: it is read-only")
         yield
+        made = []
     finally:
+        if made and os.listdir(folder) == [".lock"]:
+            (folder / ".lock").unlink()
+            with contextlib.suppress(OSError):  # another run has come to a folder above
+                for one in made:
+                    one.rmdir()
         os.close(file)
+
+
+def contents(folder: Path) -> str | None:
+    """What a folder holds: RESULTS, TRAINING, or None of these.
+
+    Raises:
+      FolderError: it is a file, or is not there.
+    """
+    if folder.is_file():
+        raise FolderError(f"{folder} is a file, not a folder")
+    if not folder.is_dir():
+        raise FolderError(f"there is no folder {folder}")
+    if (folder / "rows.jsonl").exists():
+        return RESULTS
+    return TRAINING if (folder / "config.json").exists() or (folder / "checkpoints").exists() else None

@@ -1,10 +1,10 @@
 """A user's own values for the axes of an experiment's studies, and its lengths at the size of another config."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from transformer_jax.config import MIXERS, Config, ConfigError, flatten, nearest, unread
+from transformer_jax.config import MIXERS, SAMPLING, Config, ConfigError, flatten, nearest, unread
 from transformer_jax.lab.sweep import Override, chain, grid
 from transformer_jax.typed import read
 
@@ -68,6 +68,80 @@ def replaced(studies: Studies, axes: Mapping[str, Sequence], base: Mapping[str, 
         set_in_study = {key for override in of_study for key in override}
         found[name] = chain(*(of(override, set_in_study) for override in of_study))
     return found
+
+
+def completed(
+    studies: Studies, axes: Mapping[str, Sequence], check: Callable[[Override], Any], base: Mapping[str, Any]
+) -> tuple[dict[str, list[Override]], dict[str, list]]:
+    """The studies with a swept key set where a cell leaves it to the base and cannot be with the base's value.
+
+    Such a cell takes the first of the given values with which it can be: one, so that no cell is multiplied. It stays
+    as it is where none helps.
+
+    check: raises ConfigError for an override that cannot be.
+
+    Returns:
+      the studies, and by key the values that were taken.
+    """
+    taken: dict[str, list] = {}
+
+    def can_be(override: Override) -> bool:
+        try:
+            check(override)
+        except ConfigError:
+            return False
+        return True
+
+    def of(override: Override) -> Override:
+        left = {key: [base[key], *values] for key, values in axes.items() if key not in override}
+        if not left or can_be(override):
+            return override
+        for chosen in grid(left):
+            more = {key: value for key, value in chosen.items() if value != base[key]}
+            if more and can_be(override | more):
+                for key, value in more.items():
+                    taken[key] = list(dict.fromkeys([*taken.get(key, ()), value]))
+                return override | more
+        return override
+
+    return {name: chain([of(override) for override in of_study]) for name, of_study in studies.items()}, taken
+
+
+def require_read(given: Override, own: Mapping[str, Sequence], unread: Iterable[str], told_apart: Sequence | None):
+    """Checks that given and swept keys change what is measured, and that the report can tell swept values apart.
+
+    unread: the experiment's UNREAD, keys that none of its cells read; told_apart: its SWEEPS, the keys that its report
+    compares along; None: all.
+
+    Raises:
+      ConfigError: a key that is not so, with the reason.
+    """
+    for key in [*given, *own]:
+        if key in unread:
+            raise ConfigError(f"{key}: it changes nothing that this experiment measures, as no cell reads it")
+    for key in own:
+        name, option = key.rpartition(".")[2], f"--{key.replace('_', '-')}"
+        if key in SAMPLING:
+            raise ConfigError(f"--sweep {name}: it says how each cell is sampled, and is no axis: give {option}")
+        if told_apart is not None and key not in told_apart:
+            axes = ", ".join(one.rpartition(".")[2] for one in told_apart)
+            raise ConfigError(
+                f"--sweep {name}: this experiment's report compares along {axes} alone; give one value with {option},"
+                " and each value a folder of its own (--out)"
+            )
+
+
+def require_each(own: Mapping[str, Sequence], planned: Sequence[Override], impossible: Sequence) -> None:
+    """Raises ConfigError where a value that a user asked for is in no planned override, with the reason.
+
+    impossible: overrides that cannot be, each with its error.
+    """
+    for key, values in own.items():
+        for value in values:
+            if not any(override.get(key) == value for override in planned):
+                reasons = (error for overrides, error in impossible if overrides.get(key) == value)
+                reason = next(reasons, f"no cell's mixer reads {key}")
+                raise ConfigError(f"--sweep {key.rpartition('.')[2]}={value}: {reason}")
 
 
 def _read_by(override: Override, base: Mapping[str, Any], lacking: set[str]) -> Override:

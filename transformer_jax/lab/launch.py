@@ -2,14 +2,19 @@
 
 import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from transformer_jax.config import content_key, flatten
 from transformer_jax.host.provenance import commit
+from transformer_jax.lab.passes import spelled
 from transformer_jax.lab.plan import Cell, Experiment
+from transformer_jax.lab.rows import Results, identity
 from transformer_jax.lab.sweep import SEED_STEP, Job
+
+LONGER_SECONDS = 20 * 60.0
 
 
 class Launch(NamedTuple):
@@ -39,8 +44,12 @@ class Launch(NamedTuple):
         return place | {"status": outcome["status"], "header": self.header["id"]} | cell.overrides | columns | reasons
 
 
-def make_header(experiment: Experiment, cells: Sequence[Cell], given: Mapping, facts: dict, accept_stale: bool) -> dict:
-    """All that the rows of a launch have in common, and an id made from it."""
+def make_header(experiment: Experiment, cells: Sequence[Cell], given: Mapping, facts: dict, accept_stale: bool,
+                options: Sequence[str] = ()) -> dict:  # fmt: skip
+    """All that the rows of a launch have in common, and an id made from it.
+
+    options: the words of the command line that chose the cells.
+    """
     first = flatten(cells[0].config)
     base = flatten(experiment.base) | {key: first[key] for key in given}
     studies = dict.fromkeys(name for cell in cells for name in cell.studies)
@@ -48,6 +57,7 @@ def make_header(experiment: Experiment, cells: Sequence[Cell], given: Mapping, f
         "kind": "header",
         "experiment": experiment.name,
         "base": base,
+        "options": list(options),
         "studies": {name: [cell.overrides for cell in cells if name in cell.studies] for name in studies},
         **commit(),
         "accept_stale": accept_stale,
@@ -56,6 +66,30 @@ def make_header(experiment: Experiment, cells: Sequence[Cell], given: Mapping, f
     }
     text = json.dumps(header)
     return {"id": content_key(text)} | json.loads(text)  # as it will be read back: tuples are lists
+
+
+def missing(results: Results) -> tuple[int, int]:
+    """How many of the cells that the last launch planned have no row, and how many it planned."""
+    last = results.headers[-1]
+    planned = {identity(last["base"] | one, last) for of_study in last.get("studies", {}).values() for one in of_study}
+    there = {identity(last["base"] | row, last) for row in results.rows}
+    return len(planned - there), len(planned)
+
+
+def longer(header: Mapping, folder: Path) -> str:
+    """The command that measures the cells of a launch again, in a new folder, for longer than it took by default.
+
+    Options that say how long a run takes are among the header's only as --measure.rounds; a run that a clock ended
+    has its budget in `ended`.
+    """
+    options, rounds = list(header.get("options", ())), "--measure.rounds"
+    if rounds in options:
+        place = options.index(rounds) + 1
+        options[place] = str(4 * int(options[place]))
+    else:
+        options += ["--budget", spelled(max(LONGER_SECONDS, 3 * header.get("ended", {}).get("budget_seconds", 0)))]
+    out = f"runs/{folder.resolve().name}_longer"  # no path of this machine on a page
+    return shlex.join(["run.py", "experiment", header["experiment"], *options, "--out", out])
 
 
 def rule_digests(experiment: Experiment) -> dict[str, str]:

@@ -14,6 +14,7 @@ from transformer_jax.lab.display import duration
 from transformer_jax.lab.plan import Cell
 
 LEAST = 5  # passes: with fewer an interval of Student's t is several times as wide
+MANY = 100  # passes: with more an interval hardly becomes narrower
 SHARE = 0.95  # of a budget that the passes may use; the rest is for the report
 
 
@@ -149,6 +150,8 @@ def outlook(cells: Sequence[Cell], step_seconds: Sequence[float] | None, budget:
 
     compiled: the experiment compiles, on all cores, before it measures.
     """
+    if not cells:
+        return "nothing is left to measure"
     samples = [cell.config.measure.rounds for cell in cells]
     if step_seconds is None:
         if budget is None:
@@ -161,10 +164,13 @@ def outlook(cells: Sequence[Cell], step_seconds: Sequence[float] | None, budget:
         of_samples = sum(n * s for n, s in zip(samples, each, strict=True))
         return f"{sum(samples)} measurements: about {duration(of_samples + of_compiling)}, {compiling} among them"
     made = max(1, int((SHARE * budget - of_compiling) / of_pass))
-    plural = "es" if made > 1 else ""
+    shorter = math.ceil((of_compiling + MANY * of_pass) / SHARE / 30) * 30
+    long = f"; --budget {spelled(shorter)} would hold {MANY}" if made > MANY and shorter < budget else ""
+    number = f"about {made} pass{'es' if made > 1 else ''}" if made <= MANY else f"more than {MANY} passes"
+    length = duration(of_pass) if of_pass >= 1 else "less than a second"
     return (
-        f"the run ends with its clock (--budget {spelled(budget)}): {compiling}, then about {made} pass{plural}"
-        f" of {duration(of_pass)}, each a sample of every cell"
+        f"the run ends with its clock (--budget {spelled(budget)}): {compiling}, then {number} of {length}, each a"
+        f" sample of every cell{long}"
     )
 
 

@@ -3,7 +3,7 @@
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.machinery import SourceFileLoader
@@ -42,7 +42,7 @@ class Experiment:
 
     @cached_property
     def cells(self) -> ModuleType:
-        """cells.py: BASE, STUDIES, cell; perhaps predict, time_limit, data, EXTRA, USES_JAX."""
+        """cells.py: BASE, STUDIES, cell; perhaps predict, time_limit, data, EXTRA, USES_JAX, UNREAD, SWEEPS."""
         return _load(self.folder / "cells.py", ("BASE", "STUDIES", "cell"))
 
     @cached_property
@@ -154,7 +154,9 @@ def plan(
       limit: the first so many cells alone.
       note: called with a sentence for people when cells are left out.
       base: in the place of the experiment's BASE (`Experiment.base`); the studies are scaled to it (`axes.scaled`).
-      swept: a user's own values for axes of the studies, as `axes.values` takes them.
+      swept: a user's own values, as `axes.values` takes them. They replace those of the studies that vary the key; a
+        study that does not keeps the base's value, or the first swept one with which a cell can be
+        (`axes.completed`); a key that no study varies is crossed into all of them.
 
     Raises:
       ConfigError: an unknown key, axis or value, given values that cannot be, or no cell that can be with them.
@@ -164,14 +166,15 @@ def plan(
     given, base = dict(given or {}), base or cells.BASE
     studies = cells.STUDIES if base is cells.BASE else axes.scaled(cells.STUDIES, cells.BASE, base)
     own = axes.values(swept or {}, studies, base)
-    studies = _varied(studies, given, own, base)
+    axes.require_read(given, own, getattr(cells, "UNREAD", ()), getattr(cells, "SWEEPS", None))
+    studies = _varied(studies, given, own, base, note)
     chosen = only(chain(*studies.values()), wanted or {})
     strict = base is cells.BASE and not own and not _can_be(base, given)
     found: dict[str, Cell] = {}
     impossible: list[tuple[Override, ConfigError]] = []
     for overrides in chosen:
         try:
-            config = with_overrides(base, given | overrides)
+            config = _config(base, given | overrides)
         except ConfigError as error:
             where = " ".join(f"{key}={value}" for key, value in overrides.items())
             impossible.append((overrides, ConfigError(f"{error} (in the cell {where})")))
@@ -184,31 +187,40 @@ def plan(
     if not found:
         raise impossible[0][1] if impossible else ConfigError("the experiment's studies are empty")
     if not wanted:
-        _require_each(own, found.values(), impossible)
+        axes.require_each(own, [cell.overrides for cell in found.values()], impossible)
     if impossible:
         count, are = ("1 cell", "is") if len(impossible) == 1 else (f"{len(impossible)} cells", "are")
         note(f"{count} cannot be with these options and {are} left out: {impossible[0][1]}")
     return list(found.values())[:limit]
 
 
-def _varied(studies: axes.Studies, given: Override, own: Mapping[str, Sequence], base: Config) -> axes.Studies:
+def _config(base: Config, overrides: Override) -> Config:
+    """The base with the overrides; what a recurrence's width is matched to must be possible as well."""
+    config = with_overrides(base, overrides)
+    if getattr(config.measure, "matching", "width") != "width":
+        with_overrides(config, {"model.mixer": "attention"})
+    return config
+
+
+def _varied(
+    studies: axes.Studies, given: Override, own: Mapping[str, Sequence], base: Config, note: Callable[[str], None]
+) -> axes.Studies:
     """The studies with given keys pinned, and others swept over a user's own values."""
     if both := given.keys() & own.keys():
         key = min(both)
         raise ConfigError(f"{key} is given by --{key.replace('_', '-')} and by --sweep: give one of them")
     studies = {name: pin(overrides, given) for name, overrides in studies.items()}
-    return axes.replaced(studies, own, flatten(base) | given) if own else studies
-
-
-def _require_each(own: Mapping[str, Sequence], cells: Iterable[Cell], impossible: Sequence) -> None:
-    """Raises ConfigError where a value that a user asked for is in no cell, with the reason."""
-    cells = list(cells)
-    for key, values in own.items():
-        for value in values:
-            if not any(cell.overrides.get(key) == value for cell in cells):
-                reasons = (error for overrides, error in impossible if overrides.get(key) == value)
-                reason = next(reasons, f"no cell's mixer reads {key}")
-                raise ConfigError(f"--sweep {key.rpartition('.')[2]}={value}: {reason}")
+    if not own:
+        return studies
+    flat = flatten(base) | given
+    studies = axes.replaced(studies, own, flat)
+    studies, taken = axes.completed(studies, own, lambda override: _config(base, given | override), flat)
+    for key, values in taken.items():
+        note(
+            f"{key} stays {flat[key]} where a study does not vary it; cells that cannot be with that take the first"
+            f" value of --sweep with which they can: {', '.join(map(str, values))}"
+        )
+    return studies
 
 
 def _cell(config: Config, overrides: Override, studies: Sequence[str]) -> Cell:

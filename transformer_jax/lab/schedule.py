@@ -34,6 +34,7 @@ def run(
     folder: Path,
     *,
     given: Mapping[str, Any] | None = None,
+    options: Sequence[str] = (),
     budget: float | None = None,
     timeout: float | None = None,
     retry_failed: bool = False,
@@ -55,6 +56,7 @@ def run(
       cells: the plan (`plan.plan`).
       folder: made if need be; one experiment and one base config a folder.
       given: the overrides of the base that the plan was made with.
+      options: the words of the command line that chose the cells, for the header.
       budget: seconds of the whole run, compilation included.
       timeout: seconds that one call of `cell` may take, compilation included; None: what the experiment's time_limit
         gives, or TIMEOUT_SECONDS.
@@ -77,7 +79,7 @@ def run(
         except Stopped:
             return Summary(Counter(), Counter(missing=len(cells)), True)
         facts = facts | {"rules": rules, "data": {content_key(identity): found for identity, found in data.items()}}
-        launch = Launch(folder, make_header(experiment, cells, given or {}, facts, accept_stale), data)
+        launch = Launch(folder, make_header(experiment, cells, given or {}, facts, accept_stale, options), data)
         key = content_key(*sorted(map(launch.key, cells)))
         statuses, notes, ended = _open(folder, launch.header, key)
         if retry_failed:

@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from transformer_jax.config import Config, flatten
+from transformer_jax.config import Config, ConfigError, flatten
 from transformer_jax.host import compilation
 from transformer_jax.host.provenance import ROOT
 from transformer_jax.lab.sweep import Job
-from transformer_jax.lab.worker import is_out_of_memory, requested_bytes
+from transformer_jax.lab.worker import NO_DEVICE, is_out_of_memory, requested_bytes
 
 START_SECONDS = 120.0
 KILL_SECONDS = 60.0
@@ -67,6 +67,7 @@ class Worker:
 
         Raises:
           WorkerError: it does not start, or with other code or another device than before.
+          ConfigError: JAX finds no device of the kind that was asked for.
           Stopped: see `stopping`.
         """
         if self._process is not None and self._has_exited():
@@ -76,8 +77,10 @@ class Worker:
             try:
                 facts = self._receive(START_SECONDS)
             except (_Died, TimeoutError) as error:
-                log = self._log_tail()
+                log, end = self._log_tail(), self._has_exited()
                 self.kill()
+                if end and end.si_status == NO_DEVICE:
+                    raise ConfigError(log.strip().rpartition("\n")[2]) from None
                 raise WorkerError(f"the worker process did not start ({error}):\n{log}") from None
             if self.facts is not None and facts != self.facts:
                 self.kill()

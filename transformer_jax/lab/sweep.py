@@ -81,7 +81,12 @@ def parse(option: str, texts: Sequence[str]) -> dict[str, list[str]]:
     wanted: dict[str, list[str]] = {}
     for text in texts:
         name, equals, values = text.partition("=")
-        if not (name and equals) or not all(values.split(",")):
+        if name and equals and values and not all(values.split(",")):
+            right = ",".join(filter(None, values.split(","))) or "value,value"
+            raise ConfigError(
+                f"{option} {text}: a value is missing beside a comma; write {name}={right} without blanks"
+            )
+        if not (name and equals and values):
             raise ConfigError(f"{option} takes axis=value,value ..., not {text!r}")
         wanted.setdefault(name.replace("-", "_"), []).extend(values.split(","))
     return wanted

@@ -29,6 +29,7 @@ from transformer_jax.lab.sweep import Job
 
 RESERVED = ("kind", "key", "round", "status", "header", "rows", "part", "studies")
 MAX_TEXT = 8000
+NO_DEVICE = 69  # exit code: JAX finds no device of the kind that was asked for
 
 _OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|out of memory|OutOfMemory|bad_alloc", re.IGNORECASE)
 _BYTES = re.compile(r"(\d+) ?(?:bytes|B)\b")
@@ -186,4 +187,5 @@ if __name__ == "__main__":
     try:
         main(*sys.argv[1:])
     except DeviceError as error:
-        sys.exit(str(error))  # without a traceback: the parent shows what was printed
+        print(error, file=sys.stderr)  # without a traceback: the parent shows what was printed
+        sys.exit(NO_DEVICE)

@@ -8,6 +8,12 @@ from transformer_jax.config import MIXERS, Config, ModelConfig, Shape
 Level = Literal["op", "block", "model"]
 Phase = Literal["forward", "train", "decode"]
 Matching = Literal["width", "params", "flops"]
+NO_STEP_READS = (
+    "task.num_items", "task.patch_size", "task.bucket_lengths", "task.data_dir", "task.workers",
+    "train.num_steps", "train.label_smoothing", "train.micro_batches", "train.lanes", "train.lane_lrs",
+    "train.chunk_steps", "train.eval_every", "train.checkpoint_every", "train.nan_policy",
+)  # fmt: skip
+"""Keys of the config that change nothing of one step on random tokens: a whole training reads them, or other tasks."""
 
 
 @dataclass(frozen=True)
