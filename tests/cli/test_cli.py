@@ -171,7 +171,7 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
         ("experiment tiny --train.learning-rate 1", "no option --train.learning-rate; known: --train.num-steps"),
         ("experiment tiny --num-heads 2", "experiment has no option --num-heads; did you mean --model.num-heads?"),
         ("experiment tiny --retry-faild", "experiment has no option --retry-faild; did you mean --retry-failed?"),
-        ("experiment tiny --limit many", "error: --limit must be a whole number, not many"),
+        ("experiment tiny --limit many", "error: --limit many: a whole number of at least 1"),
         ("experiment tiny --limit", "error: --limit needs a value: keep the first so many cells"),
         ("experiment tiny --out --dry-run", "--out needs a value: the folder of the results"),
         ("experiment tiny --dry-run=yes", "--dry-run takes no value, and yes was given"),

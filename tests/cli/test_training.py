@@ -361,7 +361,7 @@ def test_a_device_that_is_not_there_is_one_clear_error(tmp_path, words):
     if words[0] == "evaluate":
         assert command_here(*recall(tmp_path / "run")) == 0
     done = run(command(*words), cwd=tmp_path, env=os.environ | {"JAX_PLATFORMS": "rocm"})
-    assert done.returncode == 1 and "Traceback" not in done.stderr and done.stdout == ""
+    assert done.returncode == 2 and "Traceback" not in done.stderr and done.stdout == ""
     assert "JAX_PLATFORMS=rocm: JAX finds no such device" in done.stderr, done.stderr
     assert not (tmp_path / "o").exists()
 

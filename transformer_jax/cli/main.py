@@ -14,6 +14,7 @@ import tyro
 import configs
 from transformer_jax.cli import compare, data, experiments, listing, training
 from transformer_jax.config import Config, ConfigError
+from transformer_jax.host.devices import DeviceError
 from transformer_jax.host.folders import FolderError
 from transformer_jax.lab.supervisor import WorkerError
 from transformer_jax.typed import describe, documentation, flatten, hints, nearest, read_as
@@ -61,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
             code = _parse(name, arguments, overrides).run(overrides)
         print(end="", flush=True)  # at exit it would be too late to report that it cannot be written
         return code
-    except (ConfigError, FolderError, FileNotFoundError) as error:
+    except (ConfigError, DeviceError, FolderError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except (WorkerError, OSError) as error:
