@@ -150,6 +150,8 @@ def test_lengths_may_come_in_any_order():
 def test_quadratic_is_claimed_only_if_the_whole_interval_is():
     assert intervals.growth_word(Estimate(1.95, 1.81, 2.09, 5)) == "quadratic"
     assert intervals.growth_word(Estimate(1.95, 1.80, 2.10, 5)) == "undecided"
+    assert intervals.growth_word(Estimate(2.5, 2.19, 2.8, 5)) == "quadratic"
+    assert intervals.growth_word(Estimate(2.5, 2.21, 2.8, 5)) == "above quadratic"
     assert intervals.growth_word(intervals.slope(T, T**1.5)) == "between linear and quadratic"
     words = {(0.9, 1.1): "about linear", (0.7, 0.79): "below linear", (0.5, 1.3): "below quadratic"}
     assert all(intervals.growth_word(Estimate(1, *ends, 5)) == word for ends, word in words.items())
@@ -216,6 +218,20 @@ def test_the_verdict_of_a_ratio_comes_from_its_interval_alone():
     assert intervals.mean([1, 2, 3]) == Estimate(
         2, pytest.approx(2 - 2.484, abs=1e-3), pytest.approx(4.484, abs=1e-3), 3
     )
+
+
+@pytest.mark.parametrize(
+    ("interval", "word"),
+    [
+        ((8.78, 7.41, 9.08), "about in proportion"),
+        ((9.96, 9.50, 10.5), "more than in proportion"),  # it excludes 8, although the exponent is 1.1
+        ((6.0, 5.0, 7.0), "less than in proportion"),
+        ((8.0, 6.0, 11.0), "undecided"),
+        ((8.0, 8.0, 8.0), "about in proportion"),
+    ],
+)
+def test_what_rises_in_proportion_has_an_interval_that_holds_the_factor(interval, word):
+    assert intervals.proportion(Estimate(*interval, 5), 8) == word
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,11 @@ import numpy as np
 
 # scipy is imported where it is used: it takes half a second to load, and a clock has no need of it
 
-CONFIDENCE, SIGNED_RANK_ROUNDS, QUADRATIC_SLOPE = 0.95, 8, 1.8
-ABOUT_EQUAL, ABOUT_LINEAR = (0.8, 1.25), 0.2
+CONFIDENCE, SIGNED_RANK_ROUNDS = 0.95, 8
+ABOUT_EQUAL = (0.8, 1.25)
+"""An interval of a ratio that holds 1 and lies inside these is called about equal; docs/notes/verdicts.md."""
+ABOUT_POWER = 0.2
+"""How far an interval may reach from 1 or 2 and its exponent still be called linear or quadratic."""
 
 
 class Estimate(NamedTuple):
@@ -156,6 +159,12 @@ def verdict(ratio: Estimate) -> str:
     return "about equal" if inside else "undecided"
 
 
+def proportion(ratio: Estimate, factor: float) -> str:
+    """Whether a cost rose by as much as what was varied: `verdict` of its ratio over `factor`, by which that rose."""
+    held = {"slower": "more than in proportion", "faster": "less than in proportion", "undecided": "undecided"}
+    return held.get(verdict(Estimate(*(end / factor for end in ratio[:3]), ratio.n)), "about in proportion")
+
+
 def slope(T, samples_RxT) -> Estimate:
     """The exponent of growth: log cost against log length. ValueError with fewer than two lengths."""
     T, y = _sorted(T, samples_RxT)
@@ -172,14 +181,17 @@ def local_slopes(T, samples_RxT) -> list[Estimate]:
 
 
 def growth_word(slope: Estimate) -> str:
-    """What an exponent may be called by its whole interval: "quadratic" only where that lies above 1.8."""
-    if slope.low > QUADRATIC_SLOPE:
-        return "quadratic"
-    if slope.high > QUADRATIC_SLOPE:
+    """What an exponent may be called by its whole interval.
+
+    "quadratic" only where that lies above 2 - ABOUT_POWER, "above quadratic" where it lies above 2 + ABOUT_POWER.
+    """
+    if slope.low > 2 - ABOUT_POWER:
+        return "above quadratic" if slope.low > 2 + ABOUT_POWER else "quadratic"
+    if slope.high > 2 - ABOUT_POWER:
         return "undecided"
-    if slope.high < 1 - ABOUT_LINEAR:
+    if slope.high < 1 - ABOUT_POWER:
         return "below linear"
-    if slope.low >= 1 - ABOUT_LINEAR and slope.high <= 1 + ABOUT_LINEAR:
+    if slope.low >= 1 - ABOUT_POWER and slope.high <= 1 + ABOUT_POWER:
         return "about linear"
     return "between linear and quadratic" if slope.low > 1 else "below quadratic"
 
