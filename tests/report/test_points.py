@@ -8,7 +8,7 @@ import pytest
 from transformer_jax import intervals
 from transformer_jax.intervals import NOTHING
 from transformer_jax.report import crossing, difference, mean, ratio, relative, select, slope, table
-from transformer_jax.report.points import ends, groups, growth, merge, samples, values
+from transformer_jax.report.points import added, ends, groups, growth, merge, samples, values
 
 
 def row(round_=0, mixer="lstm", seq_len=64, **columns):
@@ -78,6 +78,16 @@ def test_growth_is_of_the_program_that_runs_at_the_longest_and_of_its_own_rounds
     assert found["over"] == "1,024–4,096" and found["local slopes"].startswith("from 128 ") and found["c"].n == 5
     assert growth(rows[:10], "seq_len", "y", first=1024, same="program") == {}
     assert growth([], "seq_len", "y", first=1024, same="program") == {}
+
+
+def test_terms_name_their_own_lengths_and_what_one_more_adds_is_taken_pair_by_pair():
+    rows = [row(r, seq_len=t, y=(5 + 3.0 * t) * (1 + r), program="a") for t in (64, 128, 512, 1024) for r in range(3)]
+    found = growth(rows, "seq_len", "y", first=128, same="program")
+    assert (found["over"], found["terms over"]) == ("128–1,024", "64–1,024")
+    steps = added(rows, "y", "seq_len")
+    assert list(steps) == ["64–128", "128–512", "512–1024"]
+    assert all(e.value == pytest.approx(6) and e.low < 6 < e.high and e.n == 3 for e in steps.values())
+    assert added(rows[:3], "y", "seq_len") == {} == added([], "y", "seq_len")
 
 
 def test_a_crossing_is_taken_over_the_lengths_that_both_have():

@@ -140,7 +140,8 @@ def lines(
 
     if not parts:
         return None
-    size, narrow = (10, 1 + 2.6 * ceil(len(parts) / wide)), (4.6, 1.3 + 2.2 * len(parts))
+    down = ceil(len(parts) / wide)
+    size, narrow = (10, 1 + (2.1 if down == 1 else 2.6 * down)), (4.6, 1.3 + 2.2 * len(parts))
     drawn = [row for row in rows if row.get(column(rows, x)) is not None and row.get(column(rows, series)) is not None]
     keys = frozenset(row["key"] for row in drawn if "key" in row)
     return Figure(name, title or name.replace("_", " "), caption, draw, size, narrow, keys)

@@ -7,6 +7,7 @@ what they share (a slow machine, initial weights) cancels between them alone. pa
 same in every round. What cannot be estimated is intervals.NOTHING, of n = 0.
 """
 
+import itertools
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -125,6 +126,14 @@ def ends(rows: Rows, y: str, axis: str, pair: str | None = "round") -> Estimate:
     return ratio(rows, y, axis, points[-1], points[0], pair) if len(points) > 1 else NOTHING
 
 
+def added(rows: Rows, y: str, axis: str, pair: str | None = "round") -> dict[str, Estimate]:
+    """What one more of `axis` adds to y, between each of its values and the next, by the two values."""
+    points = values(select(rows, status="ok", **{y: is_number}), axis)
+    found = {two: _both(rows, y, axis, *two[::-1], pair) for two in itertools.pairwise(points)}
+    return {f"{a:g}–{b:g}": intervals.mean((both[0] - both[1]) / (b - a), pair is None)
+            for (a, b), both in found.items() if both is not None}  # fmt: skip
+
+
 def slope(rows: Rows, x: str, y: str, pair: str | None = "round") -> Estimate:
     """The exponent with which y grows with x."""
     points, found = _along(rows, x, y, pair)
@@ -159,7 +168,8 @@ def growth(rows: Rows, x: str, y: str, pair: str | None = "round", *, first: flo
     points, found = _along(fitted, x, y, pair) if len(span) > 3 else (points, found)
     if pair is not None and len(points) > 3:
         fit = intervals.polynomial(points, found)
-        line |= {"a": fit.a, "b": fit.b, "c": fit.c, "share of cx² at the last": fit.share, "error": fit.error,
+        line |= {"terms over": f"{points[0]:,}–{points[-1]:,}",
+                 "a": fit.a, "b": fit.b, "c": fit.c, "share of cx² at the last": fit.share, "error": fit.error,
                  "BIC of a power of x less this": fit.bic}  # fmt: skip
     return line
 
