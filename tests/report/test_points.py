@@ -1,13 +1,14 @@
 """Rows are selected by name, paired over whole rounds, and merged to one line a cell."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 
 from transformer_jax import intervals
 from transformer_jax.intervals import NOTHING
-from transformer_jax.report import crossing, difference, mean, ratio, relative, select, slope, table
+from transformer_jax.report import crossing, difference, lines, mean, ratio, relative, select, slope, table
 from transformer_jax.report.points import added, ends, groups, growth, merge, samples, values
 
 
@@ -29,6 +30,31 @@ def test_a_key_is_a_column_or_the_end_of_a_dotted_one_and_asks_for_a_value_value
         select([{"task.size": 1, "model.size": 1}], size=1)
     assert values(rows[::-1], "mixer") == ["attention", "lstm"] and values(rows[::-1], "seq_len") == [64, 128, 256]
     assert list(groups(rows, "mixer", "seq_len"))[0] == ("attention", 64)
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda rows: select(rows, study="lenght"), "no row has the study 'lenght'; did you mean 'length'"),
+        (lambda rows: select(rows, seq_lne=64), "no row has the column 'seq_lne'; did you mean 'seq_len'"),
+        (lambda rows: select(rows, **{"model.mixr": "lstm"}), "'model.mixr'; did you mean 'model.mixer'"),
+        (lambda rows: mean(rows, "los"), "'los'; did you mean 'loss'"),
+        (lambda rows: table(rows, ("seq_len",), "mixre", "loss"), "'mixre'; did you mean 'mixer'"),
+        (lambda rows: lines(rows, "seq_lne", "loss", "mixer", name="f"), "'seq_lne'; did you mean 'seq_len'"),
+        (lambda rows: lines(rows, "seq_len", "losss", "mixer", name="f"), "'losss'; did you mean 'loss'"),
+        (lambda rows: lines(rows, "seq_len", "loss", "mixer", "mxier", name="f"), "'mxier'; did you mean 'mixer'"),
+        (lambda rows: relative(rows, "loss", rows, ("seqlen",)), "'seqlen'; did you mean 'seq_len'"),
+    ],
+)
+def test_a_misspelt_study_or_column_is_an_error_with_the_nearest_name(ask, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        ask([row(seq_len=t, loss=1.0) for t in (64, 128)])
+
+
+def test_a_study_or_column_that_has_no_row_yet_is_a_gap():
+    rows = [row(accuracy_1=1.0, studies=("head_dim", "model_heads"))]
+    assert select(rows, study=("heads", "depth")) == [] == select([], study="lenght")
+    assert mean(rows, "accuracy_2") == NOTHING == mean(rows, "step_seconds") == mean([], "accurcy_1")
 
 
 def test_only_pairs_in_which_every_point_was_measured_count():

@@ -109,6 +109,9 @@ def lines(
     Rows that failed are drawn as walls: a cross at their x, and what happened there. None: there is nothing to draw.
     """
     panels = (panel,) if isinstance(panel, str) else tuple(panel)
+    y = column(rows, y)
+    for asked in (x, series, *panels):  # a misspelt name is an error here, and not an empty figure
+        column(rows, asked)
     if relative_to:
         on = [name for name in (x, series, *panels) if name not in relative_to]
         rows, y = relative(rows, y, select(rows, **relative_to), on), "ratio"
