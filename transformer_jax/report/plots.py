@@ -183,7 +183,7 @@ def _marks(one, marks: Mapping[str, Estimate], styles: Mapping[str, dict]) -> No
             one.axvline(mark.value, color=styles[name]["color"], linestyle=styles[name]["linestyle"], linewidth=0.9)
             one.axvspan(mark.low, mark.high, color=styles[name]["color"], alpha=0.12, linewidth=0)
     found = {name: f"{'at ' if np.isfinite(mark.value) else ''}{shown(mark)}" for name, mark in marks.items() if mark.n}
-    text = "\n".join(f"crosses {name} {where}" for name, where in found.items())
+    text = "\n".join(f"crosses {name} {where}" for name, where in found.items() if where != "open")
     if text:  # behind the lines
         box = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.5}
         one.text(0.03, 0.97, text, transform=one.transAxes, va="top", fontsize=8, zorder=1.5, bbox=box)

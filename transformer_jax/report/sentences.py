@@ -75,7 +75,7 @@ def passing(found: Crossing, lengths: Sequence[int]) -> tuple[str, str]:
             f"at most above T = {shown(at.low)}, where it is too close to tell",
             f"above T = {shown(at.low)}, if ever",
         )
-    return f"perhaps: at no length {span} is the order certain", "undecided"
+    return f"perhaps (too close to tell {span})", "undecided"
 
 
 def bounded(found: Crossing) -> bool:
