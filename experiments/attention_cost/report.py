@@ -9,6 +9,7 @@ from transformer_jax.report.findings import Finding, Report, conditions, notes, 
 from transformer_jax.report.plots import lines
 from transformer_jax.report.points import (
     Rows,
+    added,
     crosses,
     ends,
     groups,
@@ -30,7 +31,7 @@ HEADS = {"heads": ("num_heads", "head_dim"), "head_dim": ("num_heads",), "model_
 AXES = HEADS | {"depth": ("num_layers",), "decode": (T,)}
 COUNTED = ("implementation", "sequential_depth", "closed_form_flops", "jaxpr_matmul_flops", "jaxpr_flops", "xla_flops",
            "predicted_seconds")  # fmt: skip
-SHARED = {"width": "equal width", "params": "equal parameters", "flops": "equal training FLOPs"}
+SHARED = {"width": "equal width", "params": "equal parameters", "flops": "equal FLOPs"}
 WHERE = {"op": "the op alone", "block": "one block", "model": "the whole model"}
 STEP = {"train": "training step", "forward": "forward pass", "decode": "new token"}
 SIZES = {"num_layers": "{} blocks", "d_model": "width {}", "batch_size": "batch {}", "dtype": "{}"}
@@ -52,6 +53,8 @@ def report(rows: Rows) -> Report:
                | {"first": points[0], "last": points[-1]}
                for study, (axis, *_) in AXES.items() for key, part in groups(parts[study], *place, "at").items()
                if (points := values(select(part, status="ok"), axis))}  # fmt: skip
+    blocks = {key: steps for key, part in groups(parts["depth"], *place, "at").items()
+              if (steps := added(part, TIME, "num_layers"))}  # fmt: skip
     forms = {(*key, form): {"time": ratio(part, TIME, "form", form, key[-1])}
              for key, part in groups(length, *PLACE, "variant", "own", T, "mixer").items()
              for form in values(part, "form") if form != key[-1]}  # fmt: skip
@@ -77,13 +80,14 @@ def report(rows: Rows) -> Report:
         figures=figures,
         tables=(
             grid("Exponents of T, and time as a + bT + cT²", ("quantity", *place), growths),
-            grid("Attention's time over the recurrence's, and where the two cross", (*PLACE, "attention", "recurrence"),
-                 {key: at[key] | line for key, line in versus.items()}),
+            grid("Attention's time over the recurrence's, and the length T* at which the two cross",
+                 (*PLACE, "attention", "recurrence"), {key: at[key] | line for key, line in versus.items()}),
             grid("Another form's time over that of the one that is picked", (*PLACE, "variant", "own", "T", "mixer",
                  "form"), forms),
             table(programs, ("where", "contender"), T, TIME, title="Implementations: seconds"),
             table(programs, ("where", "contender"), T, "memory_bytes", None, title="Implementations: bytes"),
             grid("The last point of a study's axis over the first", ("study", *place, "T"), changes),
+            grid("Seconds that one more block adds, from a depth to the next", (*place, "T"), blocks),
             table(shares, ("contender", "level"), T, "ratio", title="Shares of the model's training step"),
             grid("FLOPs three ways, predicted and measured time", (*place, "T"), cells),
             grid("The same program measured twice", (*place, "T"), twins),
@@ -152,20 +156,23 @@ def _versus(length: Rows) -> tuple[dict[tuple, dict], dict[tuple, dict]]:
 
 def _answers(growths: dict, crossings: dict, versus: dict, changes: dict) -> list[Finding]:
     """Always seven: of training, and of what comes nearest where that was not measured; the tables have the rest."""
-    heads, at = _ends(changes, "heads", "of fixed width")
-    fixed, _ = _ends(changes, "head_dim", "with heads of fixed width")
-    whole, at_whole = _ends(changes, "model_heads")
+    heads, at = _ends(changes, "heads", "same width")
+    fixed, _ = _ends(changes, "head_dim", "same width a head")
+    whole, at_whole = _ends(changes, "model_heads", "same width")
     depth, deep = _ends(changes, "depth")
-    decode, _ = _ends(changes, "decode")
+    decode, when = _ends(changes, "decode")
     return [
-        _growing("How do attention's time, FLOPs and memory grow with the length T?", growths, ["attention"]),
-        _growing("How do a recurrence's?", growths, list(MIXERS)[1:]),
-        _crossing("From which length on does attention cost more?", crossings, versus),
-        _longest("What is it at the longest length, by what the two share?", versus),
-        rising("What do heads do?", heads | fixed or whole, "{last} heads instead of {first} take", at or at_whole),
-        rising("What does depth do?", depth, "{last} blocks instead of {first} take", deep, in_proportion),
-        rising("What does one more token cost?", decode, "After {last} tokens instead of {first}, one more takes"),
-    ]
+        _growing("How does attention's cost grow?", growths, ["attention"]),
+        _growing("How does a recurrence's cost grow?", growths, list(MIXERS)[1:]),
+        _crossing("From which T does attention cost more?", crossings, versus),
+        _longest("How much more at the longest length?", versus),
+        rising("What do more heads cost?", heads | fixed or whole, "{last} heads instead of {first} take {times} as"
+               " long ({who})", "{last} instead of {first} {times} ({who})", at or at_whole),
+        rising("What does more depth cost?", depth, "{last} blocks instead of {first} take {who} {times} as long",
+               "{who} {times}", deep, in_proportion),
+        rising("What does one more token cost?", decode, "After {last} tokens instead of {first} it takes {who} {times}"
+               " as long", "{who} {times}", when),
+    ]  # fmt: skip
 
 
 def _growing(question: str, growths: dict, mixers: list[str]) -> Finding:
@@ -174,8 +181,7 @@ def _growing(question: str, growths: dict, mixers: list[str]) -> Finding:
     if lead is None:
         return sentences.unanswered(question, f"two lengths of {' or '.join(mixers)}")
     same = {name: growths[name, *lead] for name in QUANTITIES if (name, *lead) in growths}
-    return sentences.growing(question, sentences.named(lead[-1]), same, f" ({STEP[lead[1]]}, {WHERE[lead[0]]})",
-                   mixers == ["attention"])  # fmt: skip
+    return sentences.growing(question, sentences.named(lead[-1]), same, _of(*lead[:2]), mixers == ["attention"])
 
 
 def _crossing(question: str, crossings: dict, versus: dict) -> Finding:
@@ -185,13 +191,14 @@ def _crossing(question: str, crossings: dict, versus: dict) -> Finding:
         return sentences.unanswered(question, "two lengths that attention and a recurrence share")
     (level, phase, matching, mine, other), lengths, line = lead, list(versus[lead]), crossings[lead]
     phrase, word = sentences.passing(line["time"], lengths)
-    text = f"{mine}'s {STEP[phase]} takes longer than {sentences.named(other)}'s with {SHARED[matching]} {phrase}"
+    text = f"{mine}: more time than {sentences.named(other)} {phrase}"
     if line["FLOPs"].at.n:
-        text += f"; it needs more FLOPs {sentences.passing(line['FLOPs'], lengths)[0]}"
-    found = {f"T* in {name}, {WHERE[level]}": crossing.at for name, crossing in line.items() if crossing.at.n}
+        text += f", more FLOPs {sentences.passing(line['FLOPs'], lengths)[0]}"
+    found = {f"in {name}": crossing.at for name, crossing in line.items() if crossing.at.n}
     alone = crossings.get(("op", *lead[1:]))
-    found |= {"T* in time, the op alone": alone["time"].at} if alone and level != "op" else {}
-    return Finding(question, f"{text[:1].upper()}{text[1:]} ({WHERE[level]}).", found, word=word)
+    found |= {"the op alone, in time": alone["time"].at} if alone and level != "op" else {}
+    return Finding(question, f"{text[:1].upper()}{text[1:]}.", found, word=word, of=_of(level, phase, SHARED[matching]),
+                   bounded=sentences.bounded(line["time"]))  # fmt: skip
 
 
 def _longest(question: str, versus: dict) -> Finding:
@@ -202,13 +209,16 @@ def _longest(question: str, versus: dict) -> Finding:
     lines = {name: versus.get((level, phase, name, mine, other)) for name in SHARED}
     found = {name: (list(line)[-1], list(line.values())[-1]) for name, line in lines.items() if line}
     longest = max(t for t, _ in found.values())
-    text = [f"{sentences.times(e)} {{}}with {SHARED[name]}{'' if t == longest else f' (T = {t:,})'}"
-            for name, (t, e) in found.items()]  # fmt: skip
-    text = ", ".join(text).format(f"{sentences.named(other)}'s time ", *[""] * 2)
-    numbers = {f"{SHARED[name]}, T = {t:,}": estimate for name, (t, estimate) in found.items()}
-    word = sentences.verdicts(map(verdict, numbers.values()))
-    text = f"At T = {longest:,} {mine} takes {text} ({STEP[phase]}, {WHERE[level]})."
-    return Finding(question, text, numbers, judge=verdict, word=word)
+    numbers = {f"at {SHARED[name]}{'' if t == longest else f' (T = {t:,})'}": e for name, (t, e) in found.items()}
+    text = ", ".join(f"{sentences.times(e)} {{}}{where}" for where, e in numbers.items())
+    text = text.format(f"{sentences.named(other)}'s time ", *[""] * 2)
+    return Finding(question, f"{mine[:1].upper()}{mine[1:]}: {text}.", numbers, of=_of(level, phase, longest),
+                   word=sentences.verdicts({where: verdict(e) for where, e in numbers.items()}))  # fmt: skip
+
+
+def _of(level: str, phase: str, more: int | str = "") -> str:
+    """What was measured, as it stands under a question."""
+    return joined(WHERE[level], STEP[phase], f"T = {more:,}" if isinstance(more, int) else more)
 
 
 def _ends(changes: dict, study: str, how: str = "") -> tuple[dict, str]:
@@ -219,16 +229,20 @@ def _ends(changes: dict, study: str, how: str = "") -> tuple[dict, str]:
     near = [key[4] for key in there if lead and (*key[:4], key[5]) == (*lead[:4], lead[5])]
     second = preferred([(who,) for who in near if sentences.mixer_of(who) != sentences.mixer_of(lead[4])], ["lstm"])
     chosen = [lead[4], *(second or ())] if lead else []
-    at = f" ({STEP[lead[2]]}, {WHERE[lead[1]]}, T = {lead[5]:,})" if lead and isinstance(lead[5], int) else ""
-    return {f"{sentences.named(who)} {how}".strip(): changes[(*lead[:4], who, lead[5])] for who in chosen}, at
+    names = [how] if how and len(chosen) == 1 else [f"{sentences.named(who)} {how}".strip() for who in chosen]
+    lines = [changes[(*lead[:4], who, lead[5])] for who in chosen]
+    at = _of(*lead[1:3], lead[5] if isinstance(lead[5], int) else "") if lead else ""
+    return dict(zip(names, lines, strict=True)), at
 
 
 def _setting(length: Rows) -> str:
-    """What all the comparisons share, in a sentence."""
+    """What all the comparisons share, and the words of the answers."""
     known = {c.rpartition(".")[2]: v for c, v in shared(length).items()}
     sizes = ", ".join(text.format(known[c]) for c, text in SIZES.items() if known.get(c) is not None)
-    return ("The same language model with attention or with a recurrence in its blocks; T: tokens in a sequence;"
-            f" training step: forward, backward and AdamW. {sizes + '.' if sizes else ''}".rstrip())  # fmt: skip
+    sizes = f" ({sizes})" if sizes else ""
+    return (f"One language model, with attention or a recurrence in its blocks{sizes}. T: tokens in a sequence. The op"
+            " alone: what mixes tokens, without projections and MLP. Training step: forward, backward and, of the"
+            " model, AdamW.")  # fmt: skip
 
 
 def _figures(length: Rows, parts: dict, crossings: dict, programs: Rows) -> list:
@@ -256,7 +270,7 @@ def _figures(length: Rows, parts: dict, crossings: dict, programs: Rows) -> list
               y_label="time of a step",
               caption="Vertical line and band: where attention becomes the slower one. Bars: 95 % intervals."),
         lines(over, T, "ratio", "matching", "contender", reference=1, name="attention_over_recurrence",
-              title="Attention's training step over the recurrence's, by what the two share"),
+              title="Attention's training step over the recurrence's, at equal width, parameters or FLOPs"),
         lines(steps, T, TIME, "contender", "where", marks=found,
               name="time_of_all", title="Time of a step against sequence length: all"),
         lines(train, T, "flops", "contender", "level", pair=None, name="flops_by_length",

@@ -513,7 +513,7 @@ def test_a_half_finished_folder_says_how_many_of_its_planned_cells_are_missing(t
     assert "that were planned" not in page.read_text()
     file.write_text("".join(file.read_text().splitlines(keepends=True)[:4]))  # the header and three rows of round 0
     assert command("report", "runs/tiny") == 0
-    assert "1 of the 4 cells that were planned are not measured yet" in page.read_text()
+    assert "1 of the plan&#39;s 4 cells have no row yet" in page.read_text()
 
 
 def test_without_the_device_that_was_asked_for_a_run_is_one_error_and_leaves_no_folder(

@@ -54,18 +54,18 @@ def test_the_crossing_is_where_the_planted_laws_meet(quiet, mixer):
         config = BASE | {"measure.level": "op", "measure.phase": "forward", "task.seq_len": length}
         return law(config)[0] - law(config | {"model.mixer": mixer})[0]
 
-    found = line(quiet, "where the two cross", level="op", phase="forward", recurrence=mixer)["T* in time"]
+    found = line(quiet, "the two cross", level="op", phase="forward", recurrence=mixer)["T* in time"]
     assert found.low <= found.value <= found.high
     assert found.value == pytest.approx(brentq(difference, 64, 4096), rel=0.05)
 
 
 def test_without_a_crossing_the_bounds_are_said(quiet):
-    found = line(quiet, "where the two cross", level="op", phase="forward", recurrence="min_gru")["T* in time"]
+    found = line(quiet, "the two cross", level="op", phase="forward", recurrence="min_gru")["T* in time"]
     assert np.isnan(found.value) and found[1:3] == (0, 64)
 
 
 def test_each_matching_has_its_own_crossing_and_attention_its_own_width(quiet):
-    at = [line(quiet, "where the two cross", level="model", phase="train", recurrence="lstm", matching=matching)
+    at = [line(quiet, "the two cross", level="model", phase="train", recurrence="lstm", matching=matching)
           ["T* in time"].value for matching in ("width", "params", "flops")]  # fmt: skip
     assert at == sorted(at) and len(set(at)) == 3
 
@@ -79,7 +79,7 @@ def test_a_form_is_compared_with_the_one_that_the_library_picks():
 
     rows = make_rows({"length": forms + over(CONTENDERS[:1], task_seq_len=(64, 128, 256))}, noise=0.001, law=slower)
     report = attention_cost.report(rows)
-    assert {x["recurrence"] for x in lines_of(report, "where the two cross")} == {"min_gru", "min_gru (associative)"}
+    assert {x["recurrence"] for x in lines_of(report, "the two cross")} == {"min_gru", "min_gru (associative)"}
     assert line(report, "Another form", form="min_gru (associative)", T=256)["time"].value == pytest.approx(8, rel=0.01)
 
 
@@ -94,9 +94,9 @@ def test_an_implementation_that_auto_ran_and_that_was_asked_for_too_counts_once(
 
 def test_one_round_gives_no_interval_no_crossing_and_no_winner():
     once = attention_cost.report(make_rows(rounds=1))
-    for x in lines_of(once, "where the two cross"):
+    for x in lines_of(once, "the two cross"):
         assert np.isnan(x["T* in time"].value)
-    assert any(x["T* in FLOPs"].value > 0 for x in lines_of(once, "where the two cross"))
+    assert any(x["T* in FLOPs"].value > 0 for x in lines_of(once, "the two cross"))
     assert not any(x["growth"] == "quadratic" for x in lines_of(once, "Exponents") if x["quantity"] == "time")
     assert not any("inf" in finding.answer or "nan" in finding.answer for finding in once.answers)
 

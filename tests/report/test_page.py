@@ -189,3 +189,39 @@ def test_measured_cells_that_no_figure_shows_are_named():
     rows = [row | {"key": key, "task.seq_len": T} for key, T in (("a", 1), ("b", 2))]
     table = undrawn(rows, [Figure("one", "", "", draw, keys=frozenset("a")), None])
     assert table.title == "Measured, and in no figure (1)" and undrawn(rows, []).rows == ((1, 1.0), (2, 1.0))
+
+
+def planned_header():
+    lengths = [{"task.seq_len": t} for t in (64, 128, 256)]
+    base = {"model.mixer": "lstm", "task.seq_len": 64, "measure.rounds": 5}
+    return {
+        "kind": "header",
+        "id": "h1",
+        "versions": {},
+        "base": base,
+        "studies": {"length": lengths, "depth": lengths[:1]},
+    }
+
+
+def measured(length, **columns):
+    return {"key": str(length), "round": 0, "header": "h1", "status": "ok", "model.mixer": "lstm", "measure.rounds": 9,
+            "task.seq_len": length, "loss": 1.0} | columns  # fmt: skip
+
+
+def test_a_page_of_a_run_that_is_not_finished_counts_the_cells_that_have_no_row(tmp_path):
+    def warned(*lengths):
+        write(tmp_path, Report("q"), [planned_header()], [measured(length) for length in lengths])
+        return re.findall(r'class="warning">([^<]*)<', (tmp_path / "report.html").read_text())
+
+    assert warned(128) == ["Not finished: 2 of the plan&#39;s 3 cells have no row yet (length 2 of 3, depth 1 of 1)."]
+    assert warned(64) == ["Not finished: 2 of the plan&#39;s 3 cells have no row yet (length 2 of 3)."]
+    assert warned(64, 128, 256) == []
+
+
+def test_a_cell_that_gave_no_finite_number_names_the_column(tmp_path):
+    lost = measured(128, status="nan", loss=None, note=None)
+    write(tmp_path, Report("q"), [], [measured(64), lost])
+    page = (tmp_path / "report.html").read_text()
+    assert re.search(
+        r"<summary>nan: seq_len=128</summary>\s*<table[^>]*><tr><th>no finite number in</th><td>loss</td>", page
+    )

@@ -1,14 +1,15 @@
 """Rows are selected by name, paired over whole rounds, and merged to one line a cell."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 
 from transformer_jax import intervals
 from transformer_jax.intervals import NOTHING
-from transformer_jax.report import crossing, difference, mean, ratio, relative, select, slope, table
-from transformer_jax.report.points import ends, groups, growth, merge, samples, values
+from transformer_jax.report import crossing, difference, lines, mean, ratio, relative, select, slope, table
+from transformer_jax.report.points import added, ends, groups, growth, merge, samples, values
 
 
 def row(round_=0, mixer="lstm", seq_len=64, **columns):
@@ -29,6 +30,31 @@ def test_a_key_is_a_column_or_the_end_of_a_dotted_one_and_asks_for_a_value_value
         select([{"task.size": 1, "model.size": 1}], size=1)
     assert values(rows[::-1], "mixer") == ["attention", "lstm"] and values(rows[::-1], "seq_len") == [64, 128, 256]
     assert list(groups(rows, "mixer", "seq_len"))[0] == ("attention", 64)
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda rows: select(rows, study="lenght"), "no row has the study 'lenght'; did you mean 'length'"),
+        (lambda rows: select(rows, seq_lne=64), "no row has the column 'seq_lne'; did you mean 'seq_len'"),
+        (lambda rows: select(rows, **{"model.mixr": "lstm"}), "'model.mixr'; did you mean 'model.mixer'"),
+        (lambda rows: mean(rows, "los"), "'los'; did you mean 'loss'"),
+        (lambda rows: table(rows, ("seq_len",), "mixre", "loss"), "'mixre'; did you mean 'mixer'"),
+        (lambda rows: lines(rows, "seq_lne", "loss", "mixer", name="f"), "'seq_lne'; did you mean 'seq_len'"),
+        (lambda rows: lines(rows, "seq_len", "losss", "mixer", name="f"), "'losss'; did you mean 'loss'"),
+        (lambda rows: lines(rows, "seq_len", "loss", "mixer", "mxier", name="f"), "'mxier'; did you mean 'mixer'"),
+        (lambda rows: relative(rows, "loss", rows, ("seqlen",)), "'seqlen'; did you mean 'seq_len'"),
+    ],
+)
+def test_a_misspelt_study_or_column_is_an_error_with_the_nearest_name(ask, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        ask([row(seq_len=t, loss=1.0) for t in (64, 128)])
+
+
+def test_a_study_or_column_that_has_no_row_yet_is_a_gap():
+    rows = [row(accuracy_1=1.0, studies=("head_dim", "model_heads"))]
+    assert select(rows, study=("heads", "depth")) == [] == select([], study="lenght")
+    assert mean(rows, "accuracy_2") == NOTHING == mean(rows, "step_seconds") == mean([], "accurcy_1")
 
 
 def test_only_pairs_in_which_every_point_was_measured_count():
@@ -78,6 +104,16 @@ def test_growth_is_of_the_program_that_runs_at_the_longest_and_of_its_own_rounds
     assert found["over"] == "1,024–4,096" and found["local slopes"].startswith("from 128 ") and found["c"].n == 5
     assert growth(rows[:10], "seq_len", "y", first=1024, same="program") == {}
     assert growth([], "seq_len", "y", first=1024, same="program") == {}
+
+
+def test_terms_name_their_own_lengths_and_what_one_more_adds_is_taken_pair_by_pair():
+    rows = [row(r, seq_len=t, y=(5 + 3.0 * t) * (1 + r), program="a") for t in (64, 128, 512, 1024) for r in range(3)]
+    found = growth(rows, "seq_len", "y", first=128, same="program")
+    assert (found["over"], found["terms over"]) == ("128–1,024", "64–1,024")
+    steps = added(rows, "y", "seq_len")
+    assert list(steps) == ["64–128", "128–512", "512–1024"]
+    assert all(e.value == pytest.approx(6) and e.low < 6 < e.high and e.n == 3 for e in steps.values())
+    assert added(rows[:3], "y", "seq_len") == {} == added([], "y", "seq_len")
 
 
 def test_a_crossing_is_taken_over_the_lengths_that_both_have():

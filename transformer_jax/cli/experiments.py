@@ -216,17 +216,11 @@ def _draw(experiment: plan.Experiment, folder: Path, results: rows.Results) -> b
 
 
 def _notes(page, name: str, results: rows.Results, folder: Path) -> list[str]:
-    """The page's notes, in which the command for a longer run repeats the options of this one; and what is missing."""
+    """The page's notes, in which the command for a longer run repeats the options of this one."""
     from transformer_jax.report import findings
 
     again = launch.longer(results.headers[-1], folder)
-    notes = [note.replace(findings.longer(name), again) for note in page.notes]
-    lacking, planned = launch.missing(results)
-    if lacking:
-        notes.append(
-            f"{lacking} of the {planned} cells that were planned are not measured yet: repeat the command to go on."
-        )
-    return notes
+    return [note.replace(findings.longer(name), again) for note in page.notes]
 
 
 def _show_plan(outlooks: Sequence[preview.Outlook], notes: Sequence[str], folder: Path, device: Device) -> int:

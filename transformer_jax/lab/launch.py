@@ -11,7 +11,6 @@ from transformer_jax.config import content_key, flatten
 from transformer_jax.host.provenance import commit
 from transformer_jax.lab.passes import spelled
 from transformer_jax.lab.plan import Cell, Experiment
-from transformer_jax.lab.rows import Results, identity
 from transformer_jax.lab.sweep import SEED_STEP, Job
 
 LONGER_SECONDS = 20 * 60.0
@@ -66,14 +65,6 @@ def make_header(experiment: Experiment, cells: Sequence[Cell], given: Mapping, f
     }
     text = json.dumps(header)
     return {"id": content_key(text)} | json.loads(text)  # as it will be read back: tuples are lists
-
-
-def missing(results: Results) -> tuple[int, int]:
-    """How many of the cells that the last launch planned have no row, and how many it planned."""
-    last = results.headers[-1]
-    planned = {identity(last["base"] | one, last) for of_study in last.get("studies", {}).values() for one in of_study}
-    there = {identity(last["base"] | row, last) for row in results.rows}
-    return len(planned - there), len(planned)
 
 
 def longer(header: Mapping, folder: Path) -> str:

@@ -20,7 +20,7 @@ from transformer_jax.report.points import Rows, groups, mean, merge, shared
 from transformer_jax.report.tables import Table, shown
 
 UNANSWERED = "not answered"
-OPEN = ("undecided", "bounded", "INCONCLUSIVE", UNANSWERED)
+OPEN = ("undecided", "INCONCLUSIVE", UNANSWERED)
 """Words of verdicts that another run could make definite."""
 
 
@@ -45,7 +45,8 @@ class Rule:
 class Finding:
     """A question, what was found in one line, and the numbers that it rests on.
 
-    The rule judges them together; without one, `judge` says a word of each, or `word` one of all.
+    The rule judges them together; without one, `judge` says a word of each, or `word` one of all. of: what was
+    measured, under the question. bounded: the word gives bounds, between which another run could decide.
     """
 
     question: str
@@ -54,6 +55,8 @@ class Finding:
     rule: Rule | None = None
     judge: Callable[[Estimate], str] = lambda estimate: ""
     word: str = ""
+    of: str = ""
+    bounded: bool = False
 
     @property
     def verdict(self) -> str:
@@ -66,7 +69,7 @@ class Finding:
     @property
     def open(self) -> bool:
         """Something in the verdict is not definite."""
-        return any(word in self.verdict for word in OPEN)
+        return self.bounded or any(word in self.verdict for word in OPEN)
 
     @property
     def numbers(self) -> list[str]:
@@ -159,13 +162,11 @@ def _without_docstrings(node: ast.stmt) -> ast.stmt:
 def notes(answers: Sequence[Finding], ratios: int, experiment: str) -> list[str]:
     """How to read the numbers, how many verdicts are chance, and how to decide what stayed open."""
     found = [
-        "[95 % intervals over rounds.] Faster, slower: the interval excludes 1. By chance it does so for one in twenty"
-        f" ratios of equal programs: about {ceil(ratios / 20)}, if all of this report's {ratios} were equal."
+        "[95 % interval over rounds.] Slower, faster: it excludes 1. By chance it does so for one in twenty equal"
+        f" programs: about {ceil(ratios / 20)}, if all of this report's {ratios} ratios were of such."
     ]
     if any(finding.open and finding.word != UNANSWERED for finding in answers):
-        found.append(
-            f"What stays open lies within its bounds; a longer run in a new folder decides it: {longer(experiment)}"
-        )
+        found.append(f"A longer run narrows what is open: {longer(experiment)}")
     return found
 
 

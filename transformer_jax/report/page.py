@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,11 +10,12 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup, escape
 
+from transformer_jax.config import SAMPLING
 from transformer_jax.host.folders import write_whole
 from transformer_jax.host.provenance import without_private
 from transformer_jax.report import plots
 from transformer_jax.report.findings import Report, digest
-from transformer_jax.report.points import Rows, merge, shared
+from transformer_jax.report.points import Rows, is_number, merge, shared
 from transformer_jax.report.tables import Table, shown
 
 FAILURE = ("message", "traceback", "requested_bytes")
@@ -25,7 +27,8 @@ def write(folder: Path, report: Report, headers: Sequence[dict], rows: Rows) -> 
     """Writes `folder`/report.html, rows.csv and figures/*.svg|png, each whole or not at all; old figures go.
 
     Args:
-      headers: the header rows of the launches: shown as provenance, and the rules that they recorded are compared.
+      headers: the header rows of the launches: shown as provenance; the rules that they recorded are compared, and the
+        cells that they planned are counted.
       rows: one row per cell and round, failures included.
     """
     folder, cells = Path(folder), [without_private(cell) for cell in merge(rows)]
@@ -41,13 +44,15 @@ def write(folder: Path, report: Report, headers: Sequence[dict], rows: Rows) -> 
     write_whole(folder / "rows.csv", _csv(cells))
     every, same = _every_cell(cells), shared(cells)
     failed = [cell for cell in cells if cell["status"] != "ok"]
-    facts = [(_named(cell, every), {c: cell[c] for c in FAILURE if cell.get(c)}) for cell in failed]
+    facts = [(_named(cell, every), {c: cell[c] for c in FAILURE if cell.get(c)} | _not_finite(cell, rows))
+             for cell in failed]  # fmt: skip
     facts.append(("Columns that are equal in all cells", {c: v for c, v in same.items() if v is not None}))
     for header in without_private(list(headers)):
         known = {name: value for name, value in header.items() if name not in NOT_IN_PROVENANCE}
         facts.append((f"Launch {header.get('id', '')}", known))
     measured = {row.get("header") for row in rows}
     warnings = _changed_rules(report, [header for header in headers if header.get("id") in measured])
+    warnings += unfinished(headers, rows)
     machine = _machine(headers[-1]) if headers else ""
     write_page(folder / "report.html", report, warnings, [every], facts, svgs, machine)
 
@@ -97,6 +102,35 @@ def _every_cell(cells: list[dict]) -> Table:
 def _named(cell: dict, every: Table) -> str:
     axes = (c for c in every.columns if "." in c and cell.get(c) is not None)
     return f"{cell['status']}: " + (" ".join(f"{c.rpartition('.')[2]}={cell[c]}" for c in axes) or str(cell.get("key")))
+
+
+def unfinished(headers: Sequence[dict], rows: Rows) -> list[str]:
+    """How many of the cells that the launches planned have no row yet, in all and by study; nothing where all have."""
+    columns, planned, missing = {c for row in rows for c in row}, {}, {}
+    for header in headers:
+        keys = [c for c in header.get("base", {}) if c in columns and c not in SAMPLING]
+        measured = {_place(row, keys) for row in rows}
+        for study, overrides in header.get("studies", {}).items():
+            places = {_place(header["base"] | override, keys) for override in overrides}
+            planned.setdefault(study, set()).update(places)
+            missing.setdefault(study, set()).update(places - measured)
+    lost, every = (len(set().union(*found.values())) for found in (missing, planned))
+    by_study = ", ".join(f"{study} {len(left)} of {len(planned[study])}" for study, left in missing.items() if left)
+    return [f"Not finished: {lost} of the plan's {every} cells have no row yet ({by_study})."] if lost else []
+
+
+def _place(columns: Mapping, keys: Sequence[str]) -> str:
+    return json.dumps([columns.get(key) for key in keys])
+
+
+def _not_finite(cell: dict, rows: Rows) -> dict[str, str]:
+    """Of a cell that failed as its numbers were not finite: in which columns."""
+    if cell["status"] != "nan":
+        return {}
+    failed = [row for row in rows if row.get("key") == cell.get("key") and row.get("status") == "nan"]
+    lost = dict.fromkeys(c for row in failed for c, value in row.items() if value is None and "." not in c)
+    numeric = [c for c in lost if any(is_number(row.get(c)) for row in rows)]
+    return {"no finite number in": ", ".join(numeric or lost)}
 
 
 def _changed_rules(report: Report, headers: Sequence[dict]) -> list[str]:

@@ -109,6 +109,9 @@ def lines(
     Rows that failed are drawn as walls: a cross at their x, and what happened there. None: there is nothing to draw.
     """
     panels = (panel,) if isinstance(panel, str) else tuple(panel)
+    y = column(rows, y)
+    for asked in (x, series, *panels):  # a misspelt name is an error here, and not an empty figure
+        column(rows, asked)
     if relative_to:
         on = [name for name in (x, series, *panels) if name not in relative_to]
         rows, y = relative(rows, y, select(rows, **relative_to), on), "ratio"
@@ -140,7 +143,8 @@ def lines(
 
     if not parts:
         return None
-    size, narrow = (10, 1 + 2.6 * ceil(len(parts) / wide)), (4.6, 1.3 + 2.2 * len(parts))
+    down = ceil(len(parts) / wide)
+    size, narrow = (10, 1 + (2.1 if down == 1 else 2.6 * down)), (4.6, 1.3 + 2.2 * len(parts))
     drawn = [row for row in rows if row.get(column(rows, x)) is not None and row.get(column(rows, series)) is not None]
     keys = frozenset(row["key"] for row in drawn if "key" in row)
     return Figure(name, title or name.replace("_", " "), caption, draw, size, narrow, keys)
@@ -179,7 +183,7 @@ def _marks(one, marks: Mapping[str, Estimate], styles: Mapping[str, dict]) -> No
             one.axvline(mark.value, color=styles[name]["color"], linestyle=styles[name]["linestyle"], linewidth=0.9)
             one.axvspan(mark.low, mark.high, color=styles[name]["color"], alpha=0.12, linewidth=0)
     found = {name: f"{'at ' if np.isfinite(mark.value) else ''}{shown(mark)}" for name, mark in marks.items() if mark.n}
-    text = "\n".join(f"crosses {name} {where}" for name, where in found.items())
+    text = "\n".join(f"crosses {name} {where}" for name, where in found.items() if where != "open")
     if text:  # behind the lines
         box = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.5}
         one.text(0.03, 0.97, text, transform=one.transAxes, va="top", fontsize=8, zorder=1.5, bbox=box)

@@ -7,8 +7,11 @@ what they share (a slow machine, initial weights) cancels between them alone. pa
 same in every round. What cannot be estimated is intervals.NOTHING, of n = 0.
 """
 
+import difflib
+import itertools
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -19,25 +22,48 @@ from transformer_jax.config import MIXERS, SAMPLING
 from transformer_jax.intervals import NOTHING, Estimate
 
 Rows = Sequence[dict[str, Any]]
+ALIKE = 0.8
+"""From which share of common letters on (difflib's ratio) a name that no row has is taken for another, misspelt."""
 
 
 def column(rows: Rows, name: str) -> str:
-    """The column that `name` stands for; ValueError where several dotted ones end in it."""
+    """The column that `name` stands for; a name that no row has, and that is like none, is one not measured yet.
+
+    Raises:
+      ValueError: several dotted columns end in the name; or no row has it, and it is nearly that of a column.
+    """
     dotted = [c for c in rows[0] if c.rpartition(".")[2] == name] if rows else []
-    if any(name in row for row in rows) or not dotted:
+    if any(name in row for row in rows):
         return name
     if len(dotted) > 1:
         raise ValueError(f"{name} may be any of {', '.join(dotted)}: write which")
-    return dotted[0]
+    if not dotted:
+        columns = dict.fromkeys(c for row in rows for c in row)
+        _refuse_misspelt("column", name, [*columns, *(c.rpartition(".")[2] for c in columns)])
+    return dotted[0] if dotted else name
+
+
+def _refuse_misspelt(what: str, name: str, known: Iterable[str]) -> None:
+    """ValueError where the name is nearly a known one; those that differ in a digit are different names."""
+    alike = [other for other in known if re.findall(r"\d", other) == re.findall(r"\d", name)]
+    if name and (near := difflib.get_close_matches(name, dict.fromkeys(alike), n=1, cutoff=ALIKE)):
+        raise ValueError(f"no row has the {what} {name!r}; did you mean {near[0]!r}?")
 
 
 def select(rows: Rows, study: str | Iterable[str] | None = None, **where) -> list[dict]:
     """The rows of a study (or of any of several) in which every column is as asked for, in their order.
 
-    where: a value, a collection of values, or a predicate. A column that a row lacks is None.
+    where: a value, a collection of values, or a predicate. A column that a row lacks is None. A study without a row
+    gives none, as in a run that is not finished.
+
+    Raises:
+      ValueError: a study or a column that no row has, and whose name is nearly that of one; see `column`.
     """
     if study is not None:
         studies = {study} if isinstance(study, str) else set(study)
+        known = {name for row in rows for name in row.get("studies", ())}
+        for name in sorted(studies - known):
+            _refuse_misspelt("study", name, sorted(known))
         rows = [row for row in rows if studies & set(row.get("studies", ()))]
     for name, wanted in where.items():
         name, several = column(rows, name), wanted if isinstance(wanted, (list, tuple, set, range)) else [wanted]
@@ -125,6 +151,14 @@ def ends(rows: Rows, y: str, axis: str, pair: str | None = "round") -> Estimate:
     return ratio(rows, y, axis, points[-1], points[0], pair) if len(points) > 1 else NOTHING
 
 
+def added(rows: Rows, y: str, axis: str, pair: str | None = "round") -> dict[str, Estimate]:
+    """What one more of `axis` adds to y, between each of its values and the next, by the two values."""
+    points = values(select(rows, status="ok", **{y: is_number}), axis)
+    found = {two: _both(rows, y, axis, *two[::-1], pair) for two in itertools.pairwise(points)}
+    return {f"{a:g}–{b:g}": intervals.mean((both[0] - both[1]) / (b - a), pair is None)
+            for (a, b), both in found.items() if both is not None}  # fmt: skip
+
+
 def slope(rows: Rows, x: str, y: str, pair: str | None = "round") -> Estimate:
     """The exponent with which y grows with x."""
     points, found = _along(rows, x, y, pair)
@@ -159,7 +193,8 @@ def growth(rows: Rows, x: str, y: str, pair: str | None = "round", *, first: flo
     points, found = _along(fitted, x, y, pair) if len(span) > 3 else (points, found)
     if pair is not None and len(points) > 3:
         fit = intervals.polynomial(points, found)
-        line |= {"a": fit.a, "b": fit.b, "c": fit.c, "share of cx² at the last": fit.share, "error": fit.error,
+        line |= {"terms over": f"{points[0]:,}–{points[-1]:,}",
+                 "a": fit.a, "b": fit.b, "c": fit.c, "share of cx² at the last": fit.share, "error": fit.error,
                  "BIC of a power of x less this": fit.bic}  # fmt: skip
     return line
 
@@ -185,7 +220,7 @@ def relative(rows: Rows, y: str, reference: Rows, on: Iterable[str], inverse: bo
 
     inverse: the reference's y over the row's. Rows without such a partner are left out, failed ones stay.
     """
-    on = ["round", *(column(rows, name) for name in on)]
+    y, on = column(rows, y), ["round", *(column(rows, name) for name in on)]
     partners = {repr([r.get(c) for c in on]): r[y] for r in reference if is_positive(r.get(y))}
     found = [row for row in rows if row.get("status", "ok") != "ok"]
     for row in rows:

@@ -1,10 +1,10 @@
 """Estimates in words: what stands in a sentence is the number that stands in the figure and the table."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import inf, isfinite, isnan, log
+from collections.abc import Callable, Mapping, Sequence
+from math import isfinite, isnan
 
 from transformer_jax.config import MIXERS
-from transformer_jax.intervals import Crossing, Estimate, growth_word, verdict
+from transformer_jax.intervals import Crossing, Estimate, growth_word, proportion, verdict
 from transformer_jax.report.findings import UNANSWERED, Finding
 from transformer_jax.report.tables import number, shown
 
@@ -51,75 +51,85 @@ def percent(estimate: Estimate) -> str:
 
 
 def passing(found: Crossing, lengths: Sequence[int]) -> tuple[str, str]:
-    """Where a costs more than b, to complete such a sentence, and the verdict."""
+    """Where a costs more than b: to complete such a sentence, and as a verdict. It is open where `bounded` holds."""
     at, (first, *_), last = found.at, lengths, lengths[-1]
+    span = f"from T = {shown(first)} to {shown(last)}"
     if not isnan(at.value):
         signs = [sign for sign in found.order if sign]
         where = f"from T = {number(at.value)} on" if signs[0] < 0 else f"up to T = {number(at.value)}"
-        return where + (f" (the first of {found.count} crossings)" if found.count > 1 else ""), "crosses"
+        more = f" (the first of {found.count} crossings)" if found.count > 1 else ""
+        return where + more, f"crosses at T = {number(at.value)}"
     if 0 < at.low and isfinite(at.high):
-        return f"from a length between T = {shown(at.low)} and {shown(at.high)} on", "bounded"
+        between = f"between T = {shown(at.low)} and {shown(at.high)}"
+        return f"from somewhere {between} on", between
     if at.high == first:
-        return f"at every length measured (T = {shown(first)} to {shown(last)})", "always more"
+        return f"at every length {span}", "at every length"
     if isfinite(at.high):
-        return f"from T = {shown(at.high)} on at the latest (open between T = {shown(first)} and there)", "bounded"
+        below = [shown(length) for length in lengths if length < at.high]
+        close = f"{below[0]} to {below[-1]}" if len(below) > 2 else " and ".join(below)
+        return f"from T = {shown(at.high)} on ({close}: too close to tell)", f"T = {shown(at.high)} at the latest"
     if at.low == last:
-        return f"at no length measured (T = {shown(first)} to {shown(last)})", "never more"
+        return f"at no length {span}", "at no length"
     if at.low > 0:
-        return f"at most above T = {shown(at.low)} (open between there and T = {shown(last)})", "bounded"
-    return f"perhaps somewhere between T = {shown(first)} and {shown(last)}: no order is certain there", "undecided"
+        return (
+            f"at most above T = {shown(at.low)}, where it is too close to tell",
+            f"above T = {shown(at.low)}, if ever",
+        )
+    return f"perhaps (too close to tell {span})", "undecided"
 
 
-def growing(question: str, who: str, lines: Mapping[str, Mapping], where: str = "", quadratic: bool = False) -> Finding:
+def bounded(found: Crossing) -> bool:
+    """There is no crossing of which a length can be given, and at some length the order is open."""
+    return isnan(found.at.value) and 0 in found.order
+
+
+def growing(question: str, who: str, lines: Mapping[str, Mapping], of: str = "", quadratic: bool = False) -> Finding:
     """How costs grow: `lines` of points.growth by quantity, of which the first one's word is the verdict.
 
-    quadratic: also say what share of the first is the last term of a + bT + cT², and whether a pure power fits better.
+    of: what was measured, but for the lengths. quadratic: also what share of the first is the last term of
+    a + bT + cT², and whether a pure power fits better.
     """
     main, *others = lines
-    line, over = lines[main], lines[main]["over"].replace("–", " to ")
-    text = f"{who[:1].upper()}{who[1:]}'s {main} grows as {power(line['exponent'])} from T = {over}{where}"
-    text += "".join(f", its {name} as {power(lines[name]['exponent'])}" for name in others)
-    estimates = {f"{name}, T = {part['over']}": part["exponent"] for name, part in lines.items()}
+    line, over = lines[main], lines[main]["over"]
+    text = f"{who[:1].upper()}{who[1:]}: {main} as {power(line['exponent'])}"
+    text += "".join(f", {name} as {power(lines[name]['exponent'])}" for name in others)
+    estimates = {name if part["over"] == line["over"] else f"{name} (T = {part['over']})": part["exponent"]
+                 for name, part in lines.items()}  # fmt: skip
     share, bic = line.get("share of cx² at the last"), line.get("BIC of a power of x less this")
     if quadratic and share:
-        last = over.split(" ")[-1]
-        text += f"; {percent(share)} of the {main} at T = {last} is quadratic"
+        text += f"; {percent(share)} of the {main} at T = {over.split('–')[-1]} is quadratic"
         text += " if it is a + bT + cT², but a pure power of T fits better" if bic < 0 else ""
-        law = "" if isnan(bic) else f", BIC {bic:+.0f}"
-        estimates[f"share of cT² in a + bT + cT²{law}"] = share
-    return Finding(question, text + ".", estimates, word=growth_word(line["exponent"]))
+        estimates["quadratic share"] = share
+    return Finding(question, text + ".", estimates, word=f"{main}: {growth_word(line['exponent'])}",
+                   of=f"{of}, T = {over}")  # fmt: skip
 
 
-def verdicts(found: Iterable[str]) -> str:
-    """The verdicts of several numbers, in their order; one where all agree."""
-    found = list(found)
-    return " / ".join(found if len(set(found)) > 1 else found[:1])
+def verdicts(words: Mapping[str, str]) -> str:
+    """What is said of several: the first one's word, then the others that differ from it, by name."""
+    first, *others = dict.fromkeys(words.values())
+    named = (f"{', '.join(who for who, word in words.items() if word == other)}: {other}" for other in others)
+    return "; ".join((first, *named))
 
 
-def rising(question: str, lines: Mapping[str, Mapping], what: str, where: str = "",
+def rising(question: str, lines: Mapping[str, Mapping], what: str, then: str, of: str = "",
            judge: Callable[[Mapping], str] = lambda line: verdict(line["time"])) -> Finding:  # fmt: skip
     """What a cost does from the first to the last of something: `lines` has for each contender time, first and last.
 
-    what: the beginning of the sentence, "{last} heads instead of {first} take".
+    what: the sentence, with places for {first}, {last}, {who} and {times}; then: its short form for the next ones.
     """
     if not lines:
         return unanswered(question, "two points at least, measured in the same rounds")
     text, before = [], None
     for who, line in lines.items():
-        span = what.format(first=shown(line["first"]), last=shown(line["last"]))
-        text.append(f"{who} {times(line['time'])}" if span == before else f"{span} {who} {times(line['time'])} as long")
+        span = {"first": shown(line["first"]), "last": shown(line["last"])}
+        form = then if before and (span == before or "{last}" in then) else what
+        text.append(form.format(who=who, times=times(line["time"]), **span))
         before = span
-    estimates = {f"{who}, {shown(line['first'])} to {shown(line['last'])}": line["time"] for who, line in lines.items()}
-    word = verdicts(map(judge, lines.values()))
-    return Finding(question, f"{'; '.join(text)}{where}.", estimates, word=word)
+    estimates = {who: line["time"] for who, line in lines.items()}
+    word = verdicts({who: judge(line) for who, line in lines.items()})
+    return Finding(question, f"{', '.join(text)}.", estimates, word=word, of=of)
 
 
 def in_proportion(line: Mapping) -> str:
-    """Whether the time rose by as much as what was varied: by the exponent between the two ends."""
-    factor = log(line["last"] / line["first"])
-    ends = (log(end) / factor if end > 0 else -inf for end in line["time"][:3])
-    exponent = Estimate(*ends, line["time"].n)
-    word = growth_word(exponent)
-    if word in ("about linear", "undecided"):
-        return {"about linear": "about in proportion"}.get(word, word)
-    return "less than in proportion" if exponent.high < 1 else "more than in proportion" if exponent.low > 1 else word
+    """Whether the time rose by as much as what was varied."""
+    return proportion(line["time"], line["last"] / line["first"])
