@@ -5,7 +5,7 @@ from math import isfinite
 from transformer_jax.config import MIXERS, SAMPLING
 from transformer_jax.intervals import verdict
 from transformer_jax.report import sentences
-from transformer_jax.report.findings import Finding, Report, conditions, notes, undrawn
+from transformer_jax.report.findings import Finding, Report, chance, conditions, undrawn
 from transformer_jax.report.plots import lines
 from transformer_jax.report.points import (
     Rows,
@@ -76,7 +76,7 @@ def report(rows: Rows) -> Report:
         question="What does attention cost against a recurrence?",
         setting=_setting(length),
         answers=answers,
-        notes=notes(answers, sum(estimate.n > 0 for estimate in ratios), "attention_cost"),
+        notes=[chance(sum(estimate.n > 0 for estimate in ratios))],
         figures=figures,
         tables=(
             grid("Exponents of T, and time as a + bT + cT²", ("quantity", *place), growths),

@@ -171,7 +171,7 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
         ("experiment tiny --train.learning-rate 1", "no option --train.learning-rate; known: --train.num-steps"),
         ("experiment tiny --num-heads 2", "experiment has no option --num-heads; did you mean --model.num-heads?"),
         ("experiment tiny --retry-faild", "experiment has no option --retry-faild; did you mean --retry-failed?"),
-        ("experiment tiny --limit many", "error: --limit many: a whole number of at least 1"),
+        ("experiment tiny --limit many", "error: --limit must be a whole number, not many"),
         ("experiment tiny --limit", "error: --limit needs a value: keep the first so many cells"),
         ("experiment tiny --out --dry-run", "--out needs a value: the folder of the results"),
         ("experiment tiny --dry-run=yes", "--dry-run takes no value, and yes was given"),
@@ -439,7 +439,7 @@ def test_a_missing_extra_is_one_message_before_anything_runs(experiments, capsys
         (("--sweep",), "--sweep needs axis=value"),
         (("--limit", "-3"), "--limit -3: must be at least 1"),
         (("--limit", "0"), "--limit 0: must be at least 1"),
-        (("--limit", "abc"), "--limit abc: a whole number of at least 1"),
+        (("--limit", "abc"), "--limit must be a whole number, not abc"),
         (("--only", "seq_len=16,"), "--only seq_len=16,: a value is missing beside a comma; write seq_len=16 without"),
         (("--out", "a_file"), "a_file is a file"),
         (("--out", ""), "--out is empty"),
@@ -475,20 +475,19 @@ def test_a_sweep_of_ones_own_values_is_one_run_in_a_folder_that_others_may_join(
     assert len(found) == 2 * 2 + 3 * 2  # one of the four was there
 
 
-OPEN = """from transformer_jax.report.findings import Finding, Report, notes
+OPEN = """from transformer_jax.report.findings import Finding, Report
 
 def report(rows):
-    answers = [Finding("Which?", "One.", word="undecided")]
-    return Report("Which?", answers, notes=notes(answers, 1, "tiny"))
+    return Report("Which?", [Finding("Which?", "One.", word="undecided")])
 """
 
 
 @pytest.mark.parametrize(
     ("options", "longer"),
     [
-        ("", "tiny --budget 20m"),
+        ("", "tiny --measure.rounds 8"),
         ("--sweep seq_len=8,16 --only num_heads=1,2 --limit 3", None),
-        ("--config bench --model.d-model=64", "tiny --config bench --model.d-model 64 --budget 20m"),
+        ("--config bench --model.d-model=64", "tiny --config bench --model.d-model 64 --measure.rounds 8"),
         ("--measure.rounds 3 --model.d_model 64", "tiny --measure.rounds 12 --model.d-model 64"),
         ("--budget 1s", "tiny --budget 20m"),
     ],
@@ -497,7 +496,7 @@ def test_the_command_that_would_decide_repeats_the_runs_own_options(tmp_path, ex
     (experiments / "report.py").write_text(OPEN)
     assert command("experiment", "tiny", *options.split(), "--out", "mine") == 0
     page = (tmp_path / "mine" / "report.html").read_text()
-    assert f"run.py experiment {longer or f'tiny {options} --budget 20m'} --out runs/mine_longer" in page
+    assert f"run.py experiment {longer or f'tiny {options} --measure.rounds 8'} --out runs/mine_longer" in page
     assert command("report", "mine") == 0
     assert (tmp_path / "mine" / "report.html").read_text() == page
 

@@ -443,7 +443,7 @@ def test_a_folder_that_is_no_run_is_named_for_what_it_is(tmp_path, capsys):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "run" / "config.json").write_text("{}")
     for folder, message in {
-        "results": f"the results of an experiment, which `python run.py report {tmp_path / 'results'}` draws; its trai",
+        "results": f"an experiment's results, which `python run.py report {tmp_path / 'results'}` draws; its trai",
         "run/checkpoints": f"it has no config.json; did you mean {tmp_path / 'run'}?",
         ".": f"it has no config.json; did you mean {tmp_path / 'run'}?",
     }.items():

@@ -56,7 +56,7 @@ def test_loading_and_planning_needs_no_jax():
 def test_what_attention_cost_studies():
     """Each study varies what its name says and holds the rest, and starts from programs that others measure too."""
     planned = plan.plan(COST)
-    assert len(planned) == 130
+    assert len(planned) == 134
 
     def values(study, key):
         return {flatten(cell.config)[key] for cell in planned if study in cell.studies}

@@ -71,7 +71,7 @@ class Experiment:
     config: str | None = None
     """A config of configs/ in the place of the experiment's base; its task.seq_len scales the lengths of the studies.
     None: the experiment's own, on a GPU or TPU bench_accelerator where that is bench."""
-    limit: Annotated[str | None, tyro.conf.arg(metavar="N")] = None
+    limit: int | None = None
     """Keep the first so many cells."""
     out: Path | None = None
     """The folder of the results; None: runs/NAME."""
@@ -96,14 +96,13 @@ class Experiment:
             raise ConfigError("--sweep needs axis=value,value ...: --sweep seq_len=100,3000 mixer=attention,gru")
         if self.budget and "measure.rounds" in overrides:
             raise ConfigError("--budget and --measure.rounds both say when the run ends: give one of them")
-        limit = _limit(self.limit)
         note = partial(print, file=sys.stderr)
         experiment, device = _chosen(self.name, self.config, note)
         fixed = None if "measure.rounds" in overrides else getattr(experiment.cells, "BUDGET", None)
         budget = passes.seconds(self.budget) if self.budget is not None else fixed
         given = {key: read(experiment.base, key, texts) for key, texts in overrides.items()}
         wanted, swept = sweep.parse("--only", self.only or ()), sweep.parse("--sweep", self.sweep or ())
-        cells = plan.plan(experiment.cells, given, wanted, limit, note, base=experiment.base, swept=swept)
+        cells = plan.plan(experiment.cells, given, wanted, self.limit, note, base=experiment.base, swept=swept)
         folder = self.out or Path("runs") / self.name
         if self.dry_run:
             options = {"given": given, "accept_stale": self.accept_stale, "retry_failed": self.retry_failed}
@@ -136,15 +135,6 @@ class Experiment:
             str(word) for name, texts in own.items() if texts and texts[0] is not None for word in (name, *texts)
         ]
         return options + [word for key, texts in overrides.items() for word in (f"--{key.replace('_', '-')}", *texts)]
-
-
-def _limit(text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise ConfigError(f"--limit {text}: a whole number of at least 1") from None
 
 
 def _end(summary: schedule.Summary, planned: int, experiment: plan.Experiment, folder: Path) -> int:
@@ -198,9 +188,10 @@ def _draw(experiment: plan.Experiment, folder: Path, results: rows.Results) -> b
         found = rows.with_studies(found, [{"base": base, "studies": studies}])
     try:
         page = experiment.report.report(found)
-        report.write(
-            folder, replace(page, notes=_notes(page, experiment.name, results, folder)), results.headers, found
-        )
+        if any(finding.open for finding in page.answers):
+            again = f"A longer run narrows what is open: {launch.longer(results.headers[-1], folder)}"
+            page = replace(page, notes=[*page.notes, again])
+        report.write(folder, page, results.headers, found)
     except OSError:
         raise
     except Exception as error:
@@ -213,14 +204,6 @@ def _draw(experiment: plan.Experiment, folder: Path, results: rows.Results) -> b
         return False
     print(folder / "report.html")
     return True
-
-
-def _notes(page, name: str, results: rows.Results, folder: Path) -> list[str]:
-    """The page's notes, in which the command for a longer run repeats the options of this one."""
-    from transformer_jax.report import findings
-
-    again = launch.longer(results.headers[-1], folder)
-    return [note.replace(findings.longer(name), again) for note in page.notes]
 
 
 def _show_plan(outlooks: Sequence[preview.Outlook], notes: Sequence[str], folder: Path, device: Device) -> int:

@@ -129,8 +129,8 @@ class Generate:
         return 0
 
 
-def _train(config: Config, folder: Path, build: Callable[[Config], "Task"], options: Train):  # noqa: F821
-    """The outcome of `trial.train`, with signals handled, progress shown and run.html drawn."""
+def _train(config: Config, folder: Path, build: Callable, options: Train):
+    """The outcome of `trial.train`, with signals handled, progress shown and run.html drawn; build: see `_builder`."""
     from rich.console import Console
 
     from transformer_jax.host import compilation

@@ -68,17 +68,16 @@ def make_header(experiment: Experiment, cells: Sequence[Cell], given: Mapping, f
 
 
 def longer(header: Mapping, folder: Path) -> str:
-    """The command that measures the cells of a launch again, in a new folder, for longer than it took by default.
-
-    Options that say how long a run takes are among the header's only as --measure.rounds; a run that a clock ended
-    has its budget in `ended`.
-    """
-    options, rounds = list(header.get("options", ())), "--measure.rounds"
+    """The command that measures the cells of a launch again, in a new folder: three times as long where a clock ended
+    it, and 20 minutes at least; else four times as many rounds."""
+    options, rounds, ended = list(header.get("options", ())), "--measure.rounds", header.get("ended")
     if rounds in options:
         place = options.index(rounds) + 1
         options[place] = str(4 * int(options[place]))
+    elif ended:
+        options += ["--budget", spelled(max(LONGER_SECONDS, 3 * ended["budget_seconds"]))]
     else:
-        options += ["--budget", spelled(max(LONGER_SECONDS, 3 * header.get("ended", {}).get("budget_seconds", 0)))]
+        options += [rounds, str(4 * header["base"]["measure.rounds"])]
     out = f"runs/{folder.resolve().name}_longer"  # no path of this machine on a page
     return shlex.join(["run.py", "experiment", header["experiment"], *options, "--out", out])
 

@@ -19,8 +19,7 @@ from transformer_jax.report.plots import Figure
 from transformer_jax.report.points import Rows, groups, mean, merge, shared
 from transformer_jax.report.tables import Table, shown
 
-UNANSWERED = "not answered"
-OPEN = ("undecided", "INCONCLUSIVE", UNANSWERED)
+OPEN = ("undecided", "INCONCLUSIVE")
 """Words of verdicts that another run could make definite."""
 
 
@@ -68,7 +67,7 @@ class Finding:
 
     @property
     def open(self) -> bool:
-        """Something in the verdict is not definite."""
+        """Something in the verdict is not definite, and a longer run could decide it."""
         return self.bounded or any(word in self.verdict for word in OPEN)
 
     @property
@@ -159,20 +158,12 @@ def _without_docstrings(node: ast.stmt) -> ast.stmt:
     return node
 
 
-def notes(answers: Sequence[Finding], ratios: int, experiment: str) -> list[str]:
-    """How to read the numbers, how many verdicts are chance, and how to decide what stayed open."""
-    found = [
+def chance(ratios: int) -> str:
+    """How to read the words of a report with so many ratios, and how many of them are chance."""
+    return (
         "[95 % interval over rounds.] Slower, faster: it excludes 1. By chance it does so for one in twenty equal"
         f" programs: about {ceil(ratios / 20)}, if all of this report's {ratios} ratios were of such."
-    ]
-    if any(finding.open and finding.word != UNANSWERED for finding in answers):
-        found.append(f"A longer run narrows what is open: {longer(experiment)}")
-    return found
-
-
-def longer(experiment: str) -> str:
-    """The command of a longer run of all built-in cells; who knows the options of this run puts them in its place."""
-    return f"run.py experiment {experiment} --budget 20m --out runs/{experiment}_longer"
+    )
 
 
 def undrawn(rows: Rows, figures: Sequence[Figure | None]) -> Table:

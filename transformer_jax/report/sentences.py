@@ -5,7 +5,7 @@ from math import isfinite, isnan
 
 from transformer_jax.config import MIXERS
 from transformer_jax.intervals import Crossing, Estimate, growth_word, proportion, verdict
-from transformer_jax.report.findings import UNANSWERED, Finding
+from transformer_jax.report.findings import Finding
 from transformer_jax.report.tables import number, shown
 
 NAMES = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM", "min_gru": "minGRU"}
@@ -25,7 +25,7 @@ def named(contender: str) -> str:
 
 def unanswered(question: str, needs: str) -> Finding:
     """A question that the rows cannot answer, and what would have to be measured."""
-    return Finding(question, f"These rows do not tell: it takes {needs}.", word=UNANSWERED)
+    return Finding(question, f"These rows do not tell: it takes {needs}.", word="not answered")
 
 
 def value(estimate: Estimate, decided: bool, write: Callable[[float], str] = number) -> str:

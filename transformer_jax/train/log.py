@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from transformer_jax.config import Config, ConfigError, flatten, from_flat
-from transformer_jax.host.folders import write_whole
+from transformer_jax.host.folders import RESULTS, contents, write_whole
 from transformer_jax.train.checkpoint import EARLIER
 
 # What may differ between two launches of one run: where the data lie, and what only experiments read.
@@ -176,9 +176,9 @@ def _instead(folder: Path) -> str:
     """What a folder without a config.json is, and which command takes it or which folder was meant."""
     if not folder.is_dir():
         return "it is a file" if folder.exists() else "there is no such folder"
-    if (folder / "rows.jsonl").exists():
+    if contents(folder) == RESULTS:
         trained = f"; its trainings are the folders in {folder / 'cells'}" if (folder / "cells").is_dir() else ""
-        return f"it holds the results of an experiment, which `python run.py report {folder}` draws{trained}"
+        return f"it holds {RESULTS}, which `python run.py report {folder}` draws{trained}"
     near = [folder.absolute().parent, *sorted(path for path in folder.iterdir() if path.is_dir())]
     runs = [str(path) for path in near if (path / "config.json").exists()]
     return "it has no config.json" + (f"; did you mean {' or '.join(runs[:3])}?" if runs else "")
