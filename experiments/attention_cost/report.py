@@ -156,9 +156,9 @@ def _versus(length: Rows) -> tuple[dict[tuple, dict], dict[tuple, dict]]:
 
 def _answers(growths: dict, crossings: dict, versus: dict, changes: dict) -> list[Finding]:
     """Always seven: of training, and of what comes nearest where that was not measured; the tables have the rest."""
-    heads, at = _ends(changes, "heads", "same width")
-    fixed, _ = _ends(changes, "head_dim", "same width a head")
-    whole, at_whole = _ends(changes, "model_heads", "same width")
+    heads, at = _ends(changes, "heads", "total width kept")
+    fixed, _ = _ends(changes, "head_dim", "each head's width kept")
+    whole, at_whole = _ends(changes, "model_heads", "total width kept")
     depth, deep = _ends(changes, "depth")
     decode, when = _ends(changes, "decode")
     return [
@@ -167,7 +167,7 @@ def _answers(growths: dict, crossings: dict, versus: dict, changes: dict) -> lis
         _crossing("From which T does attention cost more?", crossings, versus),
         _longest("How much more at the longest length?", versus),
         rising("What do more heads cost?", heads | fixed or whole, "{last} heads instead of {first} take {times} as"
-               " long ({who})", "{last} instead of {first} {times} ({who})", at or at_whole),
+               " long ({who})", "{last} heads {times} ({who})", at or at_whole),
         rising("What does more depth cost?", depth, "{last} blocks instead of {first} take {who} {times} as long",
                "{who} {times}", deep, in_proportion),
         rising("What does one more token cost?", decode, "After {last} tokens instead of {first} it takes {who} {times}"
@@ -241,8 +241,8 @@ def _setting(length: Rows) -> str:
     sizes = ", ".join(text.format(known[c]) for c, text in SIZES.items() if known.get(c) is not None)
     sizes = f" ({sizes})" if sizes else ""
     return (f"One language model, with attention or a recurrence in its blocks{sizes}. T: tokens in a sequence. The op"
-            " alone: what mixes tokens, without projections and MLP. Training step: forward, backward and, of the"
-            " model, AdamW.")  # fmt: skip
+            " alone: what mixes tokens, without projections and MLP. Training step: forward, backward, and AdamW of the"
+            " whole model. At equal parameters or FLOPs the recurrence's state is as wide as that takes.")  # fmt: skip
 
 
 def _figures(length: Rows, parts: dict, crossings: dict, programs: Rows) -> list:

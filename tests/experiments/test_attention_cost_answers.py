@@ -47,7 +47,7 @@ def test_planted_growth_is_said_with_its_share_and_the_recurrence_is_linear(quie
     _, (attention, recurrence, *_) = quiet
     assert attention.of == "the op alone, training step, T = 1,024–4,096"
     assert attention.text.startswith("Attention: time as T^2.00, FLOPs as T^2.00, memory as T^")
-    assert attention.text.endswith("100\u00a0% of the time at T = 4,096 is quadratic.")
+    assert attention.text.endswith("cT² is 100\u00a0% at T = 4,096.")
     assert attention.verdict == "time: quadratic" and "BIC" not in attention.answer  # which only the table knows
     assert recurrence.text.startswith("The LSTM: time as T^1.00") and recurrence.verdict == "time: about linear"
 
@@ -86,8 +86,11 @@ def test_the_longest_length_heads_depth_and_the_next_token_are_those_of_the_laws
         assert found.value == pytest.approx(law(BASE | far)[0] / theirs, rel=0.01)
         assert f"{shown(found).split(' ')[0]} times" in longest.text
     assert longest.verdict == "slower"
-    assert heads.text.startswith("16 heads instead of 1 take 1.0") and "as long (same width), 16 instead" in heads.text
-    assert heads.text.endswith("16.0 times (same width a head).")
+    assert (
+        heads.text.startswith("16 heads instead of 1 take 1.0")
+        and "as long (total width kept), 16 heads 1" in heads.text
+    )
+    assert heads.text.endswith("16.0 times (each head's width kept).")
     assert "8 blocks instead of 1 take attention" in depth.text and depth.verdict == "less than in proportion"
     assert token.text.startswith("After 4,096 tokens instead of 64 it takes attention")
     assert token.verdict == "slower; the LSTM: about equal"

@@ -161,8 +161,8 @@ def _without_docstrings(node: ast.stmt) -> ast.stmt:
 def chance(ratios: int) -> str:
     """How to read the words of a report with so many ratios, and how many of them are chance."""
     return (
-        "[95 % interval over rounds.] Slower, faster: it excludes 1. By chance it does so for one in twenty equal"
-        f" programs: about {ceil(ratios / 20)}, if all of this report's {ratios} ratios were of such."
+        "[95 % interval over passes; crossings are interpolated.] Slower, faster: the interval excludes 1. For equal"
+        f" programs one in twenty does so by chance: {ceil(ratios / 20)}, were all {ratios} ratios here of equal ones."
     )
 
 

@@ -97,9 +97,9 @@ def growing(question: str, who: str, lines: Mapping[str, Mapping], of: str = "",
                  for name, part in lines.items()}  # fmt: skip
     share, bic = line.get("share of cx² at the last"), line.get("BIC of a power of x less this")
     if quadratic and share:
-        text += f"; {percent(share)} of the {main} at T = {over.split('–')[-1]} is quadratic"
-        text += " if it is a + bT + cT², but a pure power of T fits better" if bic < 0 else ""
-        estimates["quadratic share"] = share
+        text += f"; of a + bT + cT², cT² is {percent(share)} at T = {over.split('–')[-1]}"
+        text += ", but a pure power of T fits better" if bic < 0 else ""
+        estimates["cT² of the whole"] = share
     return Finding(question, text + ".", estimates, word=f"{main}: {growth_word(line['exponent'])}",
                    of=f"{of}, T = {over}")  # fmt: skip
 
