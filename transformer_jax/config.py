@@ -17,6 +17,7 @@ __all__ = [
 Attention = Literal["auto", "reference", "xla", "blockwise", "cudnn", "splash"]
 Recurrence = Literal["auto", "sequential", "chunked", "associative", "cudnn"]
 Position = Literal["auto", "sinusoidal", "learned", "rotary", "none"]
+Score = Literal["auto", "scaled_dot", "dot", "cosine", "general", "additive"]
 
 
 class Shape(NamedTuple):
@@ -32,6 +33,10 @@ class Shape(NamedTuple):
     """Width of an input vector; None: inputs are tokens."""
     pooled: bool = False
     """One answer for a whole sequence; else one at every step."""
+    source_len: int | None = None
+    """Tokens of the longest source, another sequence that is read first; None: there is none."""
+    source_vocab_size: int | None = None
+    """Token ids that a source may hold. Where it is `vocab_size`, both sequences share one vocabulary."""
 
 
 class Mixer(NamedTuple):
@@ -129,7 +134,11 @@ class ModelConfig:
     """How a recurrence runs over time; attention ignores it."""
     causal: bool = True
     """No position attends to a later one. Recurrences read from left to right in any case."""
+    score: Score = "auto"
+    """How a query and a key are compared; auto: scaled_dot in attention, additive (Bahdanau) in a recurrent decoder."""
     num_layers: int = 2
+    encoder_layers: int | None = None
+    """Layers that read the source, where a task has one; None: num_layers."""
     d_model: int = 128
     """Width of the residual stream."""
     num_heads: int = 4
@@ -163,7 +172,7 @@ class ModelConfig:
         check_types(self, "model")
         for name in ("num_layers", "d_model", "num_heads", "max_len"):
             at_least(self, "model", name, 1)
-        for name in ("num_kv_heads", "head_dim", "recurrent_dim", "mlp_dim"):
+        for name in ("num_kv_heads", "head_dim", "recurrent_dim", "mlp_dim", "encoder_layers"):
             if getattr(self, name) is not None:
                 at_least(self, "model", name, 1)
         require(0.0 <= self.dropout_rate < 1.0, f"model.dropout_rate={self.dropout_rate}: must lie in [0, 1)")
@@ -210,6 +219,9 @@ class TaskConfig:
     """What a generated task asks to remember: symbols to copy, pairs to recall."""
     patch_size: int | None = None
     """Side of the square patches that an image is cut into, read as a sequence; None: whole images."""
+    batch_tokens: int | None = None
+    """Tokens of a batch of bucketed texts, padding included, of the longer side where there are two; a batch of short
+    texts then holds more of them. None: batch_size texts."""
     bucket_lengths: tuple[int, ...] = ()
     """Texts are padded to the smallest of these that holds them, or to seq_len; one compiled program each."""
     data_dir: str | None = None
@@ -222,8 +234,9 @@ class TaskConfig:
         for name in ("seq_len", "batch_size", "vocab_size", "num_items"):
             at_least(self, "task", name, 1)
         at_least(self, "task", "workers", 0)
-        if self.patch_size is not None:
-            at_least(self, "task", "patch_size", 1)
+        for name in ("patch_size", "batch_tokens"):
+            if getattr(self, name) is not None:
+                at_least(self, "task", name, 1)
         object.__setattr__(self, "bucket_lengths", tuple(self.bucket_lengths))
         rising = all(a < b for a, b in zip((0, *self.bucket_lengths), self.bucket_lengths, strict=False))
         require(
@@ -240,8 +253,8 @@ class TrainConfig:
     peak_lr: float = 3e-4
     warmup_steps: int = 0
     """Steps over which the learning rate rises from zero to its peak."""
-    schedule: Literal["constant", "cosine", "linear"] = "constant"
-    """The learning rate after the warm-up."""
+    schedule: Literal["constant", "cosine", "linear", "inverse_sqrt"] = "constant"
+    """The learning rate after the warm-up; inverse_sqrt: peak * sqrt(warmup_steps / step) (the 2017 paper)."""
     final_lr_fraction: float = 0.0
     """Where cosine and linear end, as a fraction of the peak."""
     beta2: float = 0.999
@@ -262,13 +275,17 @@ class TrainConfig:
     eval_every: int = 200
     """Steps between evaluations on the validation split."""
     checkpoint_every: int = 200
+    keep_last: int = 1
+    """So many of the newest checkpoints are kept, beside the best; evaluation can average their parameters."""
+    best: str | None = None
+    """The validation metric that chooses the best checkpoint; None: the task's own."""
     nan_policy: Literal["stop", "skip", "rollback"] = "stop"
     """A loss or gradient that is not finite: end the run; leave that update out; or go back to the newest
     checkpoint and on with later data."""
 
     def __post_init__(self):
         check_types(self, "train")
-        for name in ("num_steps", "micro_batches", "lanes", "chunk_steps", "eval_every", "checkpoint_every"):
+        for name in ("num_steps", "micro_batches", "lanes", "chunk_steps", "eval_every", "checkpoint_every", "keep_last"):
             at_least(self, "train", name, 1)
         for name in ("seed", "warmup_steps"):
             at_least(self, "train", name, 0)

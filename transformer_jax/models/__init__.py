@@ -1,5 +1,6 @@
-"""Whole networks: `build(config) -> Model`."""
+"""Whole networks: `build(config, shape) -> Model`."""
 
-from transformer_jax.models.network import Model, State, build, build_block
+from transformer_jax.models.model import Model
+from transformer_jax.models.network import State, build, build_block
 
 __all__ = ["Model", "State", "build", "build_block"]

@@ -14,29 +14,8 @@ from transformer_jax.layers.block import Block, Context
 from transformer_jax.layers.embedding import Embedding
 from transformer_jax.layers.mlp import MLP
 from transformer_jax.layers.recurrent import Recurrent
+from transformer_jax.models.model import Model
 from transformer_jax.ops.recurrence import RECURRENCE
-
-
-class Model(NamedTuple):
-    """A network as pure functions: the one fence between Flax and the rest.
-
-    init(key) -> params
-    apply(params, inputs, *, mask=None, lengths=None, train=False, key=None) -> float32 logits_BxLxV, or logits_BxV
-      where the shape is pooled
-    initial_state(batch_size, max_len) -> state of a sequence of which nothing was read yet
-    extend(params, tokens_BxL, state, first=False) -> (logits_BxLxV, state): reads L more tokens (decoding: L = 1); jit
-      it with the state donated, or carry the state in a loop, else every call copies the whole key-value cache;
-      `first` (not traced) says that nothing was read before: attention then costs L * L, not L * max_len
-
-    inputs are tokens_BxL, or vectors_BxLxF where the shape has an input_dim. lengths (B,) counts the real steps of each
-    row; what follows them is padding and changes nothing. initial_state and extend are None where one step after
-    another cannot be read: the answer is pooled, inputs are vectors, or attention looks ahead.
-    """
-
-    init: Callable[..., Any]
-    apply: Callable[..., jax.Array]
-    initial_state: Callable[..., Any] | None
-    extend: Callable[..., tuple[jax.Array, Any]] | None
 
 
 class State(NamedTuple):

@@ -23,6 +23,22 @@ def unchanged(means: dict[str, float]) -> dict[str, float]:
     return means
 
 
+class Decoding(NamedTuple):
+    """How an answer is written one token after another."""
+
+    begin: int
+    """The id that stands before the first token."""
+    end: int
+    """The id after the last one."""
+    max_len: int
+    """The most tokens of an answer, its end included."""
+
+
+Write = Callable[[Batch], np.ndarray]
+"""A batch with a source -> int32 ids (B, N) that a model writes for it, likeliest first (greedy); after a row's `end`
+there is nothing but `end`."""
+
+
 class Objective(NamedTuple):
     """What a task asks of a model's outputs: what is minimised, what is reported, which checkpoint is best."""
 
@@ -34,13 +50,34 @@ class Objective(NamedTuple):
     """Means of a whole split -> what is reported, for metrics that are no means; names that it does not know stay."""
     best: tuple[str, Literal["min", "max"]] = ("loss", "min")
     """The validation metric, as finished, that chooses the best checkpoint, and whether low or high is good."""
-    judge: Callable[[Any, Any, Sequence[Batch]], dict[str, float]] | None = None
-    """judge(model, params, batches) -> metrics of a whole split that need decoded outputs."""
+    choices: dict[str, Literal["min", "max"]] = {"loss": "min", "accuracy": "max"}
+    """The validation metrics by which `train.best` may choose, and whether low or high is good."""
+    judge: Callable[[Write, Sequence[Batch]], dict[str, float]] | None = None
+    """judge(write, batches) -> metrics of a whole split that need decoded outputs."""
+    decoding: Decoding | None = None
+    """How those outputs are written."""
+    signature: str = ""
+    """How the judge counts, in the words of its library (sacrebleu's signature)."""
 
     @property
     def minimised(self) -> Terms:
         """The terms that training minimises."""
         return self.trained or self.terms
+
+
+class Translation(NamedTuple):
+    """How a task of two texts turns them into ids and back."""
+
+    encode_source: Callable[[str], np.ndarray]
+    """Text to int32 ids, the end included. Raises ValueError: the text is empty, or has more than source_len ids."""
+    encode_target: Callable[[str], np.ndarray]
+    decode_target: Callable[[Iterable[int]], str]
+    """Ids to text, up to the first `end`."""
+    source_tokens: Callable[[Iterable[int]], list[str]]
+    """Ids to the text of each, for the axis of a picture."""
+    target_tokens: Callable[[Iterable[int]], list[str]]
+    pairs: Callable[[Split], list[tuple[str, str]]]
+    """(source, target) texts of a split, in the order of a batch's `index`."""
 
 
 class Task(NamedTuple):
@@ -52,6 +89,11 @@ class Task(NamedTuple):
       targets: what the objective takes, of any dtype: int32 (B, L), or (B,) if the shape is pooled, for classes.
       weights: float32 (B, L), or (B,) if pooled; 0 where nothing is asked and on rows that fill up a batch.
       lengths: int32 (B,), for texts that are padded: the number of tokens before the padding.
+    Where the shape has a source, targets are its answer, and inputs the answer shifted right: `decoding.begin` first,
+    then the right tokens (teacher forcing), whatever the model writes. The batch then also has
+      source: int32 (B, S) tokens; S is `shape.source_len` or any of `task.bucket_lengths`.
+      source_lengths: int32 (B,): the number of source tokens before the padding.
+      index: int32 (B,): which pair of its split each row is; -1 on rows that fill up a batch.
     """
 
     name: str
@@ -72,6 +114,12 @@ class Task(NamedTuple):
     encode: Callable[[str], np.ndarray] | None = None
     """Text to ids (int32); None where the task has no text."""
     decode: Callable[[Iterable[int]], str] | None = None
+    translation: Translation | None = None
+    """Where the shape has a source of text."""
+    files: dict[str, bytes] = {}
+    """What a run keeps beside its config because its parameters mean nothing without it: a trained tokeniser."""
+    examples: Callable[[], tuple[list[Batch], list[Batch]]] | None = None
+    """A batch of every shape that training draws, and one of every shape that evaluation has; None: all are alike."""
 
 
 class Outline(NamedTuple):

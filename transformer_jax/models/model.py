@@ -1,0 +1,41 @@
+"""What every network is to the rest: pure functions, the one fence between Flax and what is not."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+
+class Model(NamedTuple):
+    """A network as pure functions.
+
+    init(key) -> params
+    apply(params, inputs, *, mask=None, lengths=None, train=False, key=None) -> float32 logits_BxLxV, or logits_BxV
+      where the shape is pooled
+    initial_state(batch_size, max_len) -> state of a sequence of which nothing was read yet
+    extend(params, tokens_BxL, state, first=False) -> (logits_BxLxV, state): reads L more tokens (decoding: L = 1); jit
+      it with the state donated, or carry the state in a loop, else every call copies the whole key-value cache;
+      `first` (not traced) says that nothing was read before: attention then costs L * L, not L * max_len
+
+    inputs are tokens_BxL, or vectors_BxLxF where the shape has an input_dim. lengths (B,) counts the real steps of each
+    row; what follows them is padding and changes nothing. initial_state and extend are None where one step after
+    another cannot be read: the answer is pooled, inputs are vectors, or attention looks ahead.
+
+    Where the shape has a source:
+    apply(params, inputs, *, source, source_lengths=None, lengths=None, ...): source tokens_BxS, inputs the target
+      shifted right
+    read(params, source_BxS, source_lengths_B, max_len) -> state of a target of up to max_len tokens of which nothing
+      was written yet; the source is read here, once. It takes the place of initial_state, which is None.
+    select(state, rows_N) -> the state whose row i is row rows_N[i] of the one given. A row may only be replaced by one
+      of the same source: what was read of sources is not moved. (Beam search: hypotheses of one sentence.)
+    alignment(params, inputs, source, source_lengths=None, lengths=None) -> weights_NxHxBxLxS: how much each step of
+      the target looked at each step of the source, by layer and head; each row over S sums to 1, padding has 0
+    """
+
+    init: Callable[..., Any]
+    apply: Callable[..., jax.Array]
+    initial_state: Callable[..., Any] | None
+    extend: Callable[..., tuple[jax.Array, Any]] | None
+    read: Callable[..., Any] | None = None
+    select: Callable[..., Any] | None = None
+    alignment: Callable[..., jax.Array] | None = None
