@@ -285,7 +285,8 @@ class TrainConfig:
 
     def __post_init__(self):
         check_types(self, "train")
-        for name in ("num_steps", "micro_batches", "lanes", "chunk_steps", "eval_every", "checkpoint_every", "keep_last"):
+        counts = "num_steps", "micro_batches", "lanes", "chunk_steps", "eval_every", "checkpoint_every", "keep_last"
+        for name in counts:
             at_least(self, "train", name, 1)
         for name in ("seed", "warmup_steps"):
             at_least(self, "train", name, 0)

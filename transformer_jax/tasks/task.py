@@ -50,8 +50,8 @@ class Objective(NamedTuple):
     """Means of a whole split -> what is reported, for metrics that are no means; names that it does not know stay."""
     best: tuple[str, Literal["min", "max"]] = ("loss", "min")
     """The validation metric, as finished, that chooses the best checkpoint, and whether low or high is good."""
-    choices: dict[str, Literal["min", "max"]] = {"loss": "min", "accuracy": "max"}
-    """The validation metrics by which `train.best` may choose, and whether low or high is good."""
+    choices: tuple[tuple[str, Literal["min", "max"]], ...] = (("loss", "min"), ("accuracy", "max"))
+    """The validation metrics by which `train.best` may choose instead, and whether low or high is good."""
     judge: Callable[[Write, Sequence[Batch]], dict[str, float]] | None = None
     """judge(write, batches) -> metrics of a whole split that need decoded outputs."""
     decoding: Decoding | None = None
