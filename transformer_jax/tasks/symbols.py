@@ -9,6 +9,7 @@ from transformer_jax.config import nearest
 
 SPECIAL = ("<pad>", "<begin>", "<end>")
 PADDING, BEGIN, END = range(3)
+JOINTS = " ,-"  # what may stand before a word as a part of its symbol
 
 
 class Codec(Protocol):
@@ -45,7 +46,8 @@ class Symbols:
         found = self._split(text)
         for symbol in found:
             if symbol not in self._ids:
-                raise ValueError(f"{symbol!r} is no {self._kind}{nearest(symbol, self._ids)}")
+                words = sorted({known.strip(JOINTS) for known in self._ids})
+                raise ValueError(f"{symbol!r} is no {self._kind}{nearest(symbol.strip(JOINTS), words)}")
         return np.array([self._ids[symbol] for symbol in found], np.int32)
 
     def decode(self, ids: Iterable[int]) -> str:
