@@ -18,7 +18,7 @@ from transformer_jax.config import MIXERS
 from transformer_jax.host.accelerator import Device
 from transformer_jax.lab import launch, plan, rows
 from transformer_jax.ops.attention import ATTENTION
-from transformer_jax.tasks import raw
+from transformer_jax.tasks import originals
 from transformer_jax.tasks.registry import TASKS
 from transformer_jax.tasks.shakespeare import SET
 
@@ -250,7 +250,7 @@ def test_a_config_that_cannot_be_loaded_is_one_message_with_its_line(tmp_path, m
 
 
 def test_where_a_set_goes_that_cannot_take_it(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(raw.ORIGINALS, SET, raw.ORIGINALS[SET]._replace(published={}))
+    monkeypatch.setitem(originals.ORIGINALS, SET, originals.ORIGINALS[SET]._replace(published={}))
     (tmp_path / "input.txt").write_text("a text of some length " * 50)
     line = ["prepare", SET, "--from", str(tmp_path), "--data-dir", str(tmp_path / "input.txt")]
     assert command(*line) == 2
