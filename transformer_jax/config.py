@@ -212,7 +212,7 @@ class TaskConfig:
     batch_size: int = 4
     """Examples of a step, over all processes together."""
     name: str = "random_tokens"
-    """Which data: a key of tasks.registry.TASKS."""
+    """Which data: a key of tasks.registry.TASKS, or the name of prepared sentence pairs of the user's own."""
     vocab_size: int = 256
     """Symbols of a generated task, or the most words that a text's vocabulary may hold."""
     num_items: int = 8

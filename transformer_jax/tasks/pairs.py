@@ -56,7 +56,7 @@ def build(
       describe: of the texts; what is known of the pairs is added.
 
     Raises:
-      ConfigError: validation or test pairs longer than task.seq_len, when their split is used; or no training pair fits.
+      ConfigError: no training pair fits; or one of another split is longer than task.seq_len, when that split is used.
     """
     task, length = config.task, config.task.seq_len
 

@@ -8,10 +8,8 @@ from transformer_jax.config import Config, Shape
 from transformer_jax.tasks import pairs, sets, tokenizer
 from transformer_jax.tasks.task import Outline, Split, Task
 
-KIND = "parallel"
-"""What the metadata of a set say that `prepare parallel` made, of the user's own sentence pairs."""
 COLUMNS = ("source", "target")
-"""The texts of such a set."""
+"""The texts of a set that `prepare parallel` made, of the user's own sentence pairs."""
 MULTI30K = {"multi30k_en_fr": ("en", "fr"), "multi30k_en_de": ("en", "de")}
 FILE = "tokenizer.json"
 
