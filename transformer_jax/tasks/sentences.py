@@ -146,9 +146,10 @@ def _text(line: bytes, where: str, first: bool) -> str:
 
 
 def _unequal(paths: list[Path], number: int, row: tuple[str | None, ...]) -> str:
-    """Why a line is not there on all sides: a sentence is lacking somewhere, if not in this line."""
+    """Why a line is not there on all sides: a sentence is lacking somewhere before it, or in this line."""
+    with_end = [sum(1 for _ in lines(path)) for path in paths]
     totals = [max((i for i, text in enumerate(lines(path), 1) if text), default=0) for path in paths]
-    if len(set(totals)) > 1:
+    if len(set(with_end)) > 1 and len(set(totals)) > 1:
         counted = ", ".join(f"{path} has {total}" for path, total in zip(paths, totals, strict=True))
         return f"the files do not have as many lines each: {counted}; line i of one must be line i of the other"
     empty, full = (

@@ -40,21 +40,27 @@ def is_name(name: str) -> bool:
     return re.fullmatch("[a-z][a-z0-9_]{,39}", name) is not None
 
 
-def parallel(name: str, folder: Path) -> bool:
-    """Whether a set of that name is prepared there, from sentence pairs of the user's own.
+def made_of(name: str, folder: Path) -> str | None:
+    """The training files of sentence pairs of the user's own, prepared there under that name; None: there are none.
 
-    Neither its other files are looked at nor tensorflow-datasets imported: `open_set` checks the set.
+    Neither the set's other files are looked at nor tensorflow-datasets imported: `open_set` checks the set.
     """
     found = folders(name, folder) if is_name(name) else []
     try:
-        return bool(found) and json.loads((found[-1] / "metadata.json").read_text()).get("kind") == PARALLEL
-    except (OSError, ValueError, AttributeError):
-        return False
+        metadata = json.loads((found[-1] / "metadata.json").read_text())
+        return ", ".join(metadata["files"]["train"].values()) if metadata["kind"] == PARALLEL else None
+    except (IndexError, OSError, ValueError, KeyError, TypeError, AttributeError):  # no set, or not such a one
+        return None
+
+
+def parallel(name: str, folder: Path) -> bool:
+    """Whether a set of that name is prepared there, from sentence pairs of the user's own."""
+    return made_of(name, folder) is not None
 
 
 def parallel_names(folder: Path) -> list[str]:
     """The sets that `parallel` knows there, by alphabet."""
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    names = sorted({path.parents[1].name for path in folder.glob("*/*/metadata.json")})
     return [name for name in names if parallel(name, folder)]
 
 
