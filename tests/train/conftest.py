@@ -77,6 +77,8 @@ def make_task(config, poisoned=()):
         train=stream,
         evaluate=evaluate,
         describe=lambda: {"source": "test"},
+        files={},
+        examples=None,
     )
 
 

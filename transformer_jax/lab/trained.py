@@ -11,13 +11,14 @@ import numpy as np
 from transformer_jax.config import Config, ConfigError, with_overrides
 from transformer_jax.host import compilation
 from transformer_jax.lab.trial import build_model, num_params
+from transformer_jax.models import Model
 from transformer_jax.tasks.task import Task
 from transformer_jax.train import programs
-from transformer_jax.train.checkpoint import CheckpointError, Checkpoints
+from transformer_jax.train.checkpoint import AVERAGE, CheckpointError, Checkpoints
 from transformer_jax.train.evaluate import evaluate as evaluate_split
 from transformer_jax.train.generate import check as check_options
 from transformer_jax.train.generate import generate as continue_tokens
-from transformer_jax.train.log import read_config
+from transformer_jax.train.log import check_files, read_config
 
 BuildTask = Callable[[Config], Task]
 """The task of a config: where a run is known by its folder alone, its task is too (`tasks.registry.build`)."""
@@ -26,7 +27,8 @@ BuildTask = Callable[[Config], Task]
 class Evaluation(NamedTuple):
     """What a saved step of a run reached on a split."""
 
-    step: int
+    step: int | str
+    """For the average of several a text that names them."""
     lanes: list[dict[str, float]]
     """The metrics by lane."""
 
@@ -37,6 +39,34 @@ def describe(folder: Path, build_task: BuildTask, data_dir: str | None = None) -
     width = config.model.sizes.get("width", config.model.d_model)
     count = num_params(config, task) // config.train.lanes
     return {"mixer": config.model.mixer, "width": width, "parameters": count}
+
+
+class Restored(NamedTuple):
+    """A run's model with what it had learned at a saved step."""
+
+    config: Config
+    task: Task
+    model: Model
+    run: programs.Programs
+    step: int | str
+    """As that of an `Evaluation`."""
+    params: Any
+
+    @property
+    def lanes(self) -> list[Any]:
+        """The parameters of each lane."""
+        count = self.config.train.lanes
+        every = [jax.tree.map(lambda leaf, lane=lane: leaf[lane], self.params) for lane in range(count)]
+        return every if count > 1 else [self.params]
+
+
+def restored(folder: Path, build_task: BuildTask, checkpoint: str = "best", data_dir: str | None = None) -> Restored:
+    """A saved step of a run; raises as `evaluate`."""
+    compilation.use_cache()
+    config, task = _trained(folder, build_task, data_dir)
+    model = build_model(config, task)
+    run = programs.build(model, task.objective, config.train)
+    return Restored(config, task, model, run, *_params(folder, run, checkpoint))
 
 
 def evaluate(
@@ -101,8 +131,9 @@ def generate(
     compilation.use_cache()
     config, task = _trained(folder, build_task, data_dir)
     model = build_model(config, task)
-    if task.encode is None or model.extend is None:
-        raise ConfigError(f"{folder} holds a run on {config.task.name}, which is not a language model of text")
+    if task.encode is None or model.initial_state is None:
+        other = "; a translation is asked for by --text" if task.translation else ""
+        raise ConfigError(f"{folder} holds a run on {config.task.name}, which is not a language model of text{other}")
     try:
         prompt_1xL = task.encode(prompt)[None]
         check_options(prompt_1xL, num_tokens, temperature, top_k)
@@ -129,16 +160,25 @@ def _trained(folder: Path, build_task: BuildTask, data_dir: str | None) -> tuple
     config = read_config(folder)
     if data_dir is not None:
         config = with_overrides(config, {"task.data_dir": data_dir})
-    return config, build_task(config)
+    task, checkpoints, meta = build_task(config), Checkpoints(folder / "checkpoints"), {}
+    with contextlib.suppress(ConfigError, CheckpointError):  # what is wrong there is found when it is restored
+        meta = checkpoints.meta(checkpoints.find("latest"))
+    check_files(folder, task.files, meta.get("files"))
+    return config, task
 
 
-def _params(folder: Path, run: programs.Programs, checkpoint: str) -> tuple[int, Any]:
-    """The step that a checkpoint's name stands for, and its parameters."""
-    checkpoints, target = Checkpoints(folder / "checkpoints"), jax.eval_shape(run.init)
+def _params(folder: Path, run: programs.Programs, checkpoint: str) -> tuple[int | str, Any]:
+    """The step that a checkpoint's name stands for, or for an average a text that names them; and its parameters."""
+    train, target = read_config(folder).train, jax.eval_shape(run.init)
+    checkpoints = Checkpoints(folder / "checkpoints", keep_last=train.keep_last, every=train.checkpoint_every)
     while True:
-        step = checkpoints.find(checkpoint)
+        saved = checkpoints.steps()
         try:
+            if checkpoint == AVERAGE:
+                steps, params = checkpoints.restore_average(target)
+                return f"average of step{'s'[: len(steps) - 1]} {', '.join(map(str, steps))}", params
+            step = checkpoints.find(checkpoint)
             return step, checkpoints.restore(step, target)[0].params
         except CheckpointError:
-            if step in checkpoints.steps():
-                raise  # else a training that goes on has removed it meanwhile
+            if saved == checkpoints.steps():
+                raise  # else a training that goes on has removed one meanwhile

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +15,21 @@ from transformer_jax.report import Finding, Report, Table
 from transformer_jax.report.page import write_page
 from transformer_jax.report.plots import LOOKS, Figure
 from transformer_jax.tasks import registry
+from transformer_jax.train.evaluate import bounds
 from transformer_jax.train.log import read_metrics
 
 SETTING = ("model.num_layers", "model.d_model", "task.seq_len", "task.batch_size", "train.num_steps", "train.peak_lr",
            "train.lanes", "train.seed")  # fmt: skip
 ENDS = {"done": "Finished", "stopped": "Stopped", "nan": "Ended by a number that is not finite"}
 NO_METRIC = ("step", "split", "lane")
+SPLITS = ("train", "validation")
 LANES = (
     "A faint line is a lane (one seed), the strong one the mean of all, the band its 95 % interval; two lanes have none"
     " that says anything."
 )
+BAND = "The band is the metric's 95 % interval over the examples of the split."
+FREE = "free_accuracy"
+EXPOSURE = "Exposure: the gap is what the model loses where it reads its own tokens, not the right ones"
 
 Rows = Sequence[dict]
 
@@ -38,9 +44,11 @@ def write(folder: Path) -> Path:
             names = (["latest"] if last[0]["step"] == step else []) + (["best"] if kept.get(step) == "best" else [])
             answers.append(_mean_of(f"Validation, step {step}", lanes, ", ".join(names)))
             tables += [_lanes(step, lanes)] if len(lanes) > 1 else []
-    figures = [
-        _figure(f"metric_{i}", name, {"": {split: _of(rows, split, name) for split in ("train", "validation")}})
-        for i, name in enumerate(_names(rows))
+    exposure = _exposure(rows)
+    figures = exposure + [
+        _figure(f"metric_{i}", name, {"": {split: _of(rows, split, name) for split in SPLITS}}, _between(rows, name))
+        for i, name in enumerate(_drawn(rows))
+        if not (exposure and name == FREE)
     ]
     warnings = [f"This run was {text}." for text in _extensions(launches)]
     facts = [("Config", config)]
@@ -71,8 +79,8 @@ def overlay(folders: Sequence[Path], path: Path) -> Path:
         if (last := _last(rows))
     ]
     figures = []
-    for i, name in enumerate(_names([row for rows in runs.values() for row in rows])):
-        splits = {s: {label: _of(rows, s, name) for label, rows in runs.items()} for s in ("train", "validation")}
+    for i, name in enumerate(_drawn([row for rows in runs.values() for row in rows])):
+        splits = {s: {label: _of(rows, s, name) for label, rows in runs.items()} for s in SPLITS}
         figures.append(_figure(f"metric_{i}", name, {s: part for s, part in splits.items() if any(part.values())}))
     flat = {labels[folder]: flatten(config) for folder, config in configs.items()}
     first = next(iter(flat.values()))
@@ -127,9 +135,12 @@ def _last(rows: Rows) -> list[dict]:
 
 def _mean_of(question: str, lanes: Rows, word: str = "") -> Finding:
     """The mean of each metric over lanes; of one lane there is no interval."""
-    found = {name: [lane.get(name) for lane in lanes] for name in _names(lanes)}
+    found = {name: [lane.get(name) for lane in lanes] for name in _drawn(lanes)}
     one = len(lanes) == 1  # and its value all that there is
     means: dict[str, Estimate] = {n: intervals.mean(values, one) for n, values in found.items() if None not in values}
+    if one:  # but for a metric that comes with an interval
+        ends = {name: [lanes[0][end] for end in pair] for name, pair in bounds(_names(lanes)).items()}
+        means |= {name: means[name]._replace(low=low, high=high) for name, (low, high) in ends.items()}
     return Finding(question, "one lane (one seed)" if one else f"mean of {len(lanes)} lanes", means, word=word)
 
 
@@ -142,14 +153,48 @@ def _of(rows: Rows, split: str, name: str) -> dict[int, list[float]]:
     return found
 
 
-def _figure(name: str, metric: str, panels: Mapping[str, Mapping[str, dict[int, list[float]]]]) -> Figure:
-    """The metric over steps: a panel for each title, in it a line for each label, over its lanes."""
+def _drawn(rows: Rows) -> list[str]:
+    """The metrics with a figure of their own: all but the ends of another one's interval."""
+    names = _names(rows)
+    ends = {end for found in bounds(names).values() for end in found}
+    return [name for name in names if name not in ends]
+
+
+def _between(rows: Rows, name: str) -> dict[int, tuple[float, float]]:
+    """By step of the validation: the ends of the metric's own interval, of one lane; empty if it has none."""
+    ends = bounds(_names(rows)).get(name, ())
+    low, high = (_of(rows, "validation", end) for end in ends) if ends else ({}, {})
+    return {s: (low[s][0], high[s][0]) for s in low if s in high and len(low[s]) == 1}
+
+
+def _exposure(rows: Rows) -> list[Figure]:
+    """Tokens right after the right ones against tokens right after the model's own, where both were measured."""
+    kinds = {"accuracy": "teacher-forced: after the right tokens", FREE: "free-running: after its own"}
+    found = {label: _of(rows, "validation", name) for name, label in kinds.items()}
+    if not all(found.values()):
+        return []
+    return [replace(_figure("exposure", "accuracy of tokens", {"": found}), title=EXPOSURE)]
+
+
+def _figure(
+    name: str,
+    metric: str,
+    panels: Mapping[str, Mapping[str, dict[int, list[float]]]],
+    between: Mapping[int, tuple[float, float]] | None = None,
+) -> Figure:
+    """The metric over steps: a panel for each title, in it a line for each label, over its lanes.
+
+    between: the ends of an interval by step, drawn as a band.
+    """
 
     def draw(canvas):
         several = canvas.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for one, (title, series) in zip(several, panels.items(), strict=True):
             for (label, steps), look in zip(series.items(), _looks(len(series)), strict=True):
                 _curve(one, label, steps, *look)
+            if between:
+                low, high = zip(*between.values(), strict=True)
+                one.fill_between(list(between), low, high, color=LOOKS[1][0], alpha=0.2, linewidth=0)
             one.set(title=title, xlabel="step")
         several[0].set_ylabel(metric)
         if lanes > 1 and measured.size:  # few lanes have an interval far wider than all that was measured
@@ -163,7 +208,7 @@ def _figure(name: str, metric: str, panels: Mapping[str, Mapping[str, dict[int, 
     points = [values for series in panels.values() for steps in series.values() for values in steps.values()]
     lanes, measured = max(map(len, points), default=1), np.array([v for values in points for v in values])
     measured = measured[np.isfinite(measured)]
-    return Figure(name, metric, LANES if lanes > 1 else "", draw)
+    return Figure(name, metric, LANES if lanes > 1 else BAND if between else "", draw)
 
 
 def _looks(count: int) -> list[tuple]:
