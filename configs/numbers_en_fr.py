@@ -13,14 +13,14 @@ CONFIG = Config(
     model=ModelConfig(d_model=128, num_layers=2, num_heads=4, max_len=16, scan_layers=False),
     task=TaskConfig(name="numbers_en_fr", seq_len=14, batch_size=128),
     train=TrainConfig(
-        num_steps=1500,
+        num_steps=700,
         peak_lr=2e-3,
         warmup_steps=100,
         schedule="cosine",
         beta2=0.98,
         weight_decay=0.01,
-        eval_every=250,
-        checkpoint_every=250,
+        eval_every=100,
+        checkpoint_every=100,
         best="exact",
     ),
 )

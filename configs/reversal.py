@@ -3,14 +3,16 @@
     python run.py train reversal --out runs/reversal
     python run.py generate runs/reversal --text "a b c d" --alignment alignment.png
 
-A few minutes on 2 CPU cores. The one head of the one decoder layer looks at the letter that it writes: the
-anti-diagonal.
+A few minutes on 2 CPU cores. The one head of the one decoder layer looks at the letter that it writes, the
+anti-diagonal, for 99 % of letters; without dropout the encoder moves letters to other places, and it is 94 %.
 """
 
 from transformer_jax.config import Config, ModelConfig, TaskConfig, TrainConfig
 
 CONFIG = Config(
-    model=ModelConfig(d_model=64, num_layers=1, encoder_layers=1, num_heads=1, max_len=16, scan_layers=False),
+    model=ModelConfig(
+        d_model=64, num_layers=1, encoder_layers=1, num_heads=1, max_len=16, dropout_rate=0.1, scan_layers=False
+    ),
     task=TaskConfig(name="reversal", seq_len=13, vocab_size=29, batch_size=128),
     train=TrainConfig(
         num_steps=2000,
