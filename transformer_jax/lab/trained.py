@@ -55,9 +55,10 @@ class Restored(NamedTuple):
     @property
     def lanes(self) -> list[Any]:
         """The parameters of each lane."""
-        count = self.config.train.lanes
-        every = [jax.tree.map(lambda leaf, lane=lane: leaf[lane], self.params) for lane in range(count)]
-        return every if count > 1 else [self.params]
+        if self.config.train.lanes == 1:
+            return [self.params]
+        lanes = range(self.config.train.lanes)
+        return [jax.tree.map(lambda leaf, lane=lane: leaf[lane], self.params) for lane in lanes]
 
 
 def restored(folder: Path, build_task: BuildTask, checkpoint: str = "best", data_dir: str | None = None) -> Restored:

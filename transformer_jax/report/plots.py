@@ -88,7 +88,7 @@ def _write_powers(formatter) -> None:
         return re.sub(r"[{}\\]", "", text)
 
     formatter.format_ticks = lambda ticks: [
-        plain(text) if text.startswith("$") and text.endswith("$") else text for text in original(ticks)
+        plain(text) if re.fullmatch(r"\$.+\$", text) else text for text in original(ticks)
     ]
 
 
