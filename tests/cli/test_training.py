@@ -226,6 +226,21 @@ def test_evaluate_gives_the_figure_of_training(tmp_path, capsys):
     assert command_here("evaluate") == 2
 
 
+def test_an_average_is_evaluated_and_named(tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert command_here(*train(folder, 40, "--train.keep-last", 2)[2:]) == 0
+    assert command_here("evaluate", folder, "--checkpoint", "average", "--csv", tmp_path / "rows.csv") == 0
+    title, metrics = capsys.readouterr().out.splitlines()[-2:]
+    assert title == "digits, validation split, average of steps 20, 40"
+    (row,) = csv.DictReader((tmp_path / "rows.csv").open())
+    assert row["step"] == "average of steps 20, 40" and f"loss {float(row['loss']):.6f}" in metrics
+    assert command_here("evaluate", folder, "--checkpoint", "averge") == 2
+    assert "did you mean average?" in capsys.readouterr().err
+    assert command_here(*train(tmp_path / "no", 40, "--train.best", "bleu")[2:]) == 2
+    assert "train.best='bleu' is no metric by which this task's best is chosen" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
+
+
 def test_data_may_have_moved_since_the_training(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(originals.ORIGINALS, SET, originals.ORIGINALS[SET]._replace(published={}))
     text = "".join(f"{n} times {n} is {n * n}, says the clerk.\n" for n in range(100, 160))

@@ -30,6 +30,7 @@ from transformer_jax.lab import trained, trial
 from transformer_jax.tasks import associative_recall, registry
 from transformer_jax.train import programs
 from transformer_jax.train.checkpoint import Checkpoints
+from transformer_jax.train.evaluate import evaluate
 from transformer_jax.train.log import claim, read_config, read_metrics
 
 CONFIG = Config(
@@ -127,6 +128,35 @@ def test_a_cell_that_is_killed_goes_on_bit_for_bit(tmp_path, request):
     assert bits(tmp_path / "killed") == bits(tmp_path / "whole")
     for name in ("metrics.jsonl", "config.json"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_the_average_of_the_last_checkpoints_is_evaluated_by_name(tmp_path):
+    config = with_overrides(CONFIG, {"train.keep_last": 2, "train.num_steps": 14})
+    trial.train(config, recall(config), tmp_path)
+    step, lanes = trained.evaluate(tmp_path, registry.build, checkpoint="average")
+    assert step == "average of steps 8, 12"  # 14, the end, is not one of every four
+    states = [Checkpoints(tmp_path / "checkpoints").restore(at, target_of(tmp_path))[0] for at in (8, 12)]
+    mean = jax.tree.map(lambda a, b: np.float32((np.float64(a) + np.float64(b)) / 2), *(s.params for s in states))
+    task = recall(config)
+    run = programs.build(trial.build_model(config, task), task.objective, config.train)
+    assert lanes == evaluate(run, mean, task.evaluate("validation"), task.objective)
+    with pytest.raises(ConfigError, match="did you mean average"):
+        trained.evaluate(tmp_path, registry.build, checkpoint="avrage")
+
+
+def test_a_folder_of_another_tokeniser_is_not_evaluated(tmp_path):
+    def build(content):
+        return lambda config: associative_recall.build(config)._replace(files={"tokenizer.json": content})
+
+    trial.train(CONFIG, build(b"one")(CONFIG), tmp_path)
+    found = trained.evaluate(tmp_path, build(b"one"))
+    for removed in (False, True):  # the checkpoint knows it as well
+        for read in (trained.evaluate, trained.describe, lambda *given: trained.generate(*given, "a", 1)):
+            with pytest.raises(ConfigError, match="trained with another tokenizer.json than its task now makes"):
+                read(tmp_path, build(b"other"))
+        if not removed:
+            (tmp_path / "tokenizer.json").unlink()
+    assert trained.evaluate(tmp_path, build(b"one")) == found
 
 
 def test_stopped_and_gone_on_with(tmp_path):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from transformer_jax.config import Config, ConfigError, TrainConfig, flatten
+from transformer_jax.config import Config, TrainConfig, flatten
 from transformer_jax.host import provenance
 from transformer_jax.tasks.task import Batch, Task, chosen_by
 from transformer_jax.train import log as run_folder
@@ -52,7 +52,8 @@ def fit(
 
     Args:
       model: `init(key) -> params` and `apply(params, inputs, *, train, key) -> logits`.
-      task: its `examples`, if any, are compiled for before the first step; each of its batches is a chunk of its own.
+      task: all shapes of its `examples` are compiled for before the first step; where there are several, each batch is
+        a chunk of its own.
       stopping: asked after every chunk; once True, the state is saved and the launch ends.
       progress: shows how it goes.
       allow_fallback: take an older checkpoint where the newest is damaged.
@@ -60,18 +61,18 @@ def fit(
 
     Raises:
       ConfigError: the folder holds a run of another config or other `Task.files`, or `train.best` is no choice of
-        the objective, or `train.micro_batches` does not divide a batch.
+        the objective.
       CheckpointError: the newest checkpoint is damaged or of another model.
       OSError: something could not be written; what was committed before is intact.
     """
     train, progress = config.train, progress or Progress()
     chosen_by(task.objective, train.best)
-    examples = _examples(task, train)
     run_folder.claim(folder, config)
     run_folder.check_files(folder, task.files)
     run = programs.build(model, task.objective, train)
     streams = [task.train(seed) for seed in programs.lane_seeds(train)]
-    draw = partial(_draw, streams, examples is None)
+    examples = task.examples() if task.examples else None  # None: all batches are alike
+    draw = partial(_draw, streams, examples is None or len(examples[0]) == 1)
     with Checkpoints(folder / "checkpoints", keep_last=train.keep_last, every=train.checkpoint_every) as checkpoints:
         progress.starting(max(checkpoints.steps(), default=0), train.num_steps)
         state, step, meta = _begin(checkpoints, run, allow_fallback)
@@ -186,21 +187,6 @@ def _stack(batches: Sequence[Batch]) -> Batch:
     return {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
 
 
-def _examples(task: Task, train: TrainConfig) -> tuple[list[Batch], list[Batch]] | None:
-    """The task's examples, if its batches differ in shape; ConfigError where micro-batches cannot be cut from them."""
-    if task.examples is None:
-        return None
-    examples = task.examples()
-    for batch in examples[0]:
-        if len(batch["targets"]) % train.micro_batches:
-            lengths = " and ".join(f"{name} {batch[name].shape[1]}" for name in ("source", "inputs") if name in batch)
-            raise ConfigError(
-                f"train.micro_batches={train.micro_batches} does not divide the {len(batch['targets'])} rows of a batch"
-                f" of length {lengths}"
-            )
-    return examples
-
-
 def _compile(needed: list[tuple], progress: Progress) -> None:
     for number, (program, *shapes) in enumerate(needed, 1):
         progress.compiling(number, len(needed))
@@ -216,11 +202,11 @@ def _needed(run: programs.Programs, state, chunk, task, examples, step: int, tra
     if step >= train.num_steps:
         return []
     lanes = (train.lanes,) if train.lanes > 1 else ()
-    if examples is not None:
-        drawn, evaluated = examples
+    drawn, evaluated = examples or ([], itertools.islice(task.evaluate("validation"), 1))
+    if len(drawn) > 1:
         shapes = [{k: jax.ShapeDtypeStruct((1, *lanes, *v.shape), v.dtype) for k, v in one.items()} for one in drawn]
     else:
-        evaluated, chunks = itertools.islice(task.evaluate("validation"), 1), set()
+        chunks = set()
         while step < train.num_steps:
             chunks.add(next_stop(step, train) - step)
             step = next_stop(step, train)
