@@ -33,11 +33,9 @@ VARIANTS = {
 def built(shape=SHAPE, **variant):
     """A model and random parameters, biases and norms too: zeros and ones would hide a missing one."""
     model = models.build(ModelConfig(**SMALL | variant), shape)
-    params = jax.jit(model.init)(jax.random.key(0))
-    leaves, tree = jax.tree.flatten(params)
-    rng = np.random.default_rng(5)
-    params = jax.tree.unflatten(tree, [np.asarray(p) + rng.normal(size=p.shape, scale=0.1) for p in leaves])
-    return model, jax.tree.map(lambda p: p.astype(np.float32), params), jax.jit(model.apply)
+    rng, shapes = np.random.default_rng(5), jax.eval_shape(model.init, jax.random.key(0))
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape, scale=0.3).astype(np.float32), shapes)
+    return model, params, jax.jit(model.apply)
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +236,7 @@ def test_every_word_written_looks_at_every_real_word_read_and_at_no_later_one(in
 def test_the_missing_causal_mask_of_the_first_documents_decoder():
     """That decoder passes no mask to its self-attention. On uniformly random targets no loss can be below log V but by
     reading the answers: without the mask it falls far below, ours does not."""
-    vocab, length, steps = 6, 5, 150
+    vocab, length, steps = 6, 5, 100
     shape = Shape(seq_len=length, outputs=vocab, vocab_size=vocab, source_len=length, source_vocab_size=vocab)
 
     def losses(causal):
@@ -246,7 +244,7 @@ def test_the_missing_causal_mask_of_the_first_documents_decoder():
         model, tx = models.build(config, shape), optax.adam(1e-2)
 
         def loss(params, key):
-            source, targets = jax.random.randint(key, (2, 64, length), 0, vocab)
+            source, targets = jax.random.randint(key, (2, 48, length), 0, vocab)
             inputs = jnp.pad(targets, [(0, 0), (1, 0)])[:, :-1]
             total, weight = cross_entropy(model.apply(params, inputs, source=source), targets, jnp.ones(targets.shape))
             return total / weight
@@ -260,8 +258,8 @@ def test_the_missing_causal_mask_of_the_first_documents_decoder():
         return jax.lax.scan(step, (params, tx.init(params)), jax.random.split(jax.random.key(1), steps))[1]
 
     ours, unmasked = (np.asarray(jax.jit(losses, static_argnums=0)(causal)) for causal in (True, False))
-    assert abs(ours[-50:].mean() - np.log(vocab)) < 0.02 and ours.min() > np.log(vocab) - 0.05
-    assert unmasked[-50:].mean() < 0.5 * np.log(vocab)  # the last word alone stays unknown: log(V) / length
+    assert abs(ours[-40:].mean() - np.log(vocab)) < 0.02 and ours.min() > np.log(vocab) - 0.05
+    assert unmasked[-20:].mean() < 0.5 * np.log(vocab)  # the last word alone stays unknown: log(V) / length
 
 
 # Decoding
@@ -310,7 +308,7 @@ def test_selected_hypotheses_go_on_as_if_they_had_been_written(inputs, source):
 
 def test_a_word_is_written_in_place(source):
     """In a loop, no step copies the caches: what it needs besides them is less than one of them."""
-    model = models.build(ModelConfig(**SMALL | {"max_len": 4096}), SHAPE)
+    model = models.build(ModelConfig(**SMALL | {"max_len": 4096, "num_layers": 6}), SHAPE)
     params = jax.eval_shape(model.init, jax.random.key(0))
     state = jax.eval_shape(partial(model.read, max_len=4096), params, source, SOURCE_LENGTHS)
     one = jax.ShapeDtypeStruct((B, 1), jnp.int32)
