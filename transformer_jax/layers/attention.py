@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from transformer_jax.layers.block import Context, Source, without_padding
+from transformer_jax.layers.block import Context, Source
+from transformer_jax.ops import padding
 from transformer_jax.ops.attention import ATTENTION, attention_weights, next_step
 from transformer_jax.ops.positions import rotary
 
@@ -105,7 +106,7 @@ class Attention(nn.Module):
 
     def read(self, source: Source) -> SourceCache:
         """The source's keys and values, once for all steps that will attend to it."""
-        x_BxSxD = without_padding(source.x_BxSxD, source.lengths_B)
+        x_BxSxD = padding.zeroed(source.x_BxSxD, source.lengths_B)
         k_BxSxKxDh, v_BxSxKxDh = self.key(x_BxSxD), self.value(x_BxSxD)
         if self.rotary:
             k_BxSxKxDh = rotary(k_BxSxKxDh, source.positions_S)

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 
 from transformer_jax.config import ConfigError, ModelConfig, Shape, misfits
 from transformer_jax.layers.attention import Attention
-from transformer_jax.layers.block import Context, without_padding
+from transformer_jax.layers.block import Context
 from transformer_jax.layers.embedding import Embedding
 from transformer_jax.layers.recurrent import Recurrent
 from transformer_jax.models.model import Model
 from transformer_jax.models.stack import State, check_length, make_block, stack
+from transformer_jax.ops import padding
 from transformer_jax.ops.recurrence import RECURRENCE
 
 
@@ -57,7 +58,7 @@ class Network(nn.Module):
         embedding = Embedding(
             shape.vocab_size, config.d_model, config.max_len, config.positions, dtype, name="embedding"
         )
-        x_BxLxD = embedding(without_padding(inputs, lengths_B), positions_L)
+        x_BxLxD = embedding(padding.zeroed(inputs, lengths_B), positions_L)
         x_BxLxD = nn.Dropout(config.dropout_rate, deterministic=not self.train)(x_BxLxD)
         states = None if state is None else (state.emptied() if first else state).blocks
         block, context = make_block(config, make_mixer(config)), Context(positions_L, mask, lengths_B)
