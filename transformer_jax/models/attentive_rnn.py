@@ -169,8 +169,8 @@ def _check(config: ModelConfig, shape: Shape) -> None:
         found.append(f"the task's sources have up to {shape.source_len} tokens: longer than {config.max_len=}")
     if score_of(config) == "additive" and config.recurrence not in ("auto", "sequential"):
         found.append(
-            f"model.recurrence={config.recurrence}: a decoder that attends before each step (model.score={config.score})"
-            " runs step by step; take sequential, or model.score=general"
+            f"model.recurrence={config.recurrence}: a decoder that attends before each step"
+            f" (model.score={config.score}) runs step by step; take sequential, or model.score=general"
         )
     if found:
         raise ConfigError("; ".join(found))
