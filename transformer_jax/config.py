@@ -373,6 +373,11 @@ def misfits(model: ModelConfig, shape: Shape) -> list[str]:
             f"the task's sequences have up to {shape.seq_len} steps: longer than model.max_len={model.max_len},"
             " the longest sequence that the model can address"
         )
+    if shape.source_len is not None and shape.source_len > model.max_len:
+        found.append(
+            f"the task's sources have up to {shape.source_len} tokens: longer than model.max_len={model.max_len},"
+            " the longest sequence that the model can address"
+        )
     if model.tie_embeddings and (shape.pooled or shape.vocab_size != shape.outputs):
         found.append(
             "model.tie_embeddings=True answers every step with a token of the input's vocabulary: this task has"

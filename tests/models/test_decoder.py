@@ -11,6 +11,7 @@ import pytest
 from transformer_jax import models
 from transformer_jax.config import ModelConfig, Shape
 from transformer_jax.layers.attention import KVCache
+from transformer_jax.ops.masks import segment_mask
 
 SMALL = dict(d_model=12, num_heads=3, num_layers=2, max_len=16)
 SHAPE = Shape(seq_len=16, outputs=11, vocab_size=11)
@@ -167,3 +168,17 @@ def test_a_token_leaves_the_cache_where_it_is():
     cache_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.blocks))
     assert memory.alias_size_in_bytes >= cache_bytes
     assert memory.temp_size_in_bytes < cache_bytes / 2
+
+
+@pytest.mark.parametrize("variant", ["attention", "rotary, grouped, tied"])
+def test_packed_sentences_do_not_attend_to_each_other(variant, tokens):
+    """Sentences of 4 and 5 words in one row: each is as it is alone; without the mask not."""
+    model, params, apply = built(**VARIANTS[variant])
+    segments = np.array([[1] * 4 + [2] * 5] * 2)
+    packed = apply(params, tokens, mask=segment_mask(segments, segments))
+    np.testing.assert_allclose(packed[:, :4], apply(params, tokens[:, :4]), atol=1e-5)
+    moved = np.concatenate([(tokens[:, :4] + 1) % 11, tokens[:, 4:]], 1)  # another sentence before the second
+    np.testing.assert_array_equal(apply(params, moved, mask=segment_mask(segments, segments))[:, 4:], packed[:, 4:])
+    assert np.all(np.any(apply(params, tokens)[:, 4:] != packed[:, 4:], axis=-1))
+    if variant != "attention":  # rotary positions are relative: where a sentence starts does not matter
+        np.testing.assert_allclose(packed[:, 4:], apply(params, tokens[:, 4:]), atol=1e-5)

@@ -7,6 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from transformer_jax.ops import padding
+
 # B batch, L query length, S source length, H heads, D d_model
 
 
@@ -49,6 +51,8 @@ class Block(nn.Module):
 
         states: of those sublayers that have one, to continue a sequence; None for a whole sequence, which gives None.
         """
+        # What is multiplied by weights must be finite in the padding too: their gradient sums 0 * NaN over all steps.
+        x_BxLxD = padding.zeroed(x_BxLxD, context.lengths_B)
         dropout = nn.Dropout(self.dropout_rate, deterministic=not self.train)
         after = {}
         for name, make in self.sublayers:
