@@ -230,7 +230,7 @@ def test_how_training_starts():
 @pytest.mark.parametrize(
     ("changes", "shape", "message"),
     [
-        ({}, SHAPE._replace(source_len=17), "sources have up to 17 tokens: more than model.max_len=16"),
+        ({}, SHAPE._replace(source_len=17), "sources have up to 17 tokens: longer than model.max_len=16"),
         ({}, SHAPE._replace(seq_len=17), "up to 17 steps: longer than model.max_len=16"),
         ({}, SHAPE._replace(pooled=True), "an answer at every step"),
         ({}, Shape(seq_len=4, outputs=V, vocab_size=V), "two sequences of tokens"),

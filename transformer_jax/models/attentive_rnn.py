@@ -165,9 +165,6 @@ def _check(config: ModelConfig, shape: Shape) -> None:
     found = misfits(config, shape)
     if None in (shape.vocab_size, shape.source_len, shape.source_vocab_size) or shape.pooled:
         found.append(f"two sequences of tokens, and an answer at every step, are what {config.mixer} reads: {shape}")
-    elif shape.source_len > config.max_len:
-        longest = f"model.max_len={config.max_len}"
-        found.append(f"the task's sources have up to {shape.source_len} tokens: more than {longest}")
     if score_of(config) == "additive" and config.recurrence not in ("auto", "sequential"):
         found.append(
             f"model.recurrence={config.recurrence}: a decoder that attends before each step"
