@@ -130,3 +130,11 @@ def test_positions_are_the_mixers_own_unless_a_config_names_some():
 def test_a_run_shorter_than_its_warm_up_says_what_to_add():
     with pytest.raises(ConfigError, match="num_steps=50 .*add --train.warmup-steps 5"):
         c.TrainConfig(num_steps=50, warmup_steps=100)
+
+
+def test_a_score_that_a_recurrent_decoder_does_not_have():
+    for score in ("additive", "general", "dot"):
+        assert c.ModelConfig(mixer="gru", score=score).score == score
+    for score in ("scaled_dot", "cosine"):
+        with pytest.raises(c.ConfigError, match=f"{score}: a recurrent decoder attends by auto or additive"):
+            c.ModelConfig(mixer="gru", score=score)

@@ -81,11 +81,20 @@ def _attention_sizes(model: "ModelConfig") -> dict[str, int]:
     }
 
 
+RECURRENT_SCORES = "auto", "additive", "general", "dot"
+"""Bahdanau's and Luong's. `score` is in no mixer's `reads`: all read it, each its own values."""
+
+
 def _check_recurrence(model: "ModelConfig") -> None:
     possible = ("auto", *MIXERS[model.mixer].forms)
     require(
         model.recurrence in possible,
         f"model.recurrence={model.recurrence}: {model.mixer} runs as {' or '.join(possible)}",
+    )
+    require(
+        model.score in RECURRENT_SCORES,
+        f"model.score={model.score}: a recurrent decoder attends by {' or '.join(RECURRENT_SCORES)};"
+        " scaled_dot and cosine are attention's",
     )
 
 

@@ -5,7 +5,7 @@ width D with an MLP of 4 D costs 24 T D^2 + 4 T^2 D forward (Kaplan et al. 2020,
 own term kept), an LSTM layer 16 T D^2 where attention has 8 T D^2 + 4 T^2 D.
 """
 
-from transformer_jax.config import ModelConfig, Shape
+from transformer_jax.config import ConfigError, ModelConfig, Shape
 from transformer_jax.measure.work import Level, Work, form
 from transformer_jax.ops.mixers import Mixer, mixer
 
@@ -21,6 +21,7 @@ def matmul_flops(work: Work) -> int:
     Training counts the backward pass: twice the forward of every matmul, plus what the attention implementation
     recomputes. A decoding step reads one token with `shape.seq_len` steps of context.
     """
+    _demand_one_sequence(work.shape, "FLOPs")
     model, train = work.config.model, work.phase == "train"
     forward, backward = _flops(work, work.level)
     total = forward + (backward if train else 0)
@@ -29,6 +30,14 @@ def matmul_flops(work: Work) -> int:
         last = 2 * work.steps * model.d_model * model.mlp_width
         total += model.num_layers * (_flops(work, "block")[0] - last)
     return total * work.batch_size
+
+
+def _demand_one_sequence(shape: Shape, what: str) -> None:
+    if shape.source_len is not None:
+        raise ConfigError(
+            f"the closed form of {what} is that of one sequence: this task has a source as well"
+            f" (source_len={shape.source_len}); `--matching params` counts parameters where there is one"
+        )
 
 
 def implementation(work: Work) -> str | None:
@@ -66,6 +75,7 @@ def _flops(work: Work, level: Level) -> tuple[int, int]:
 
 def num_params(model: ModelConfig, shape: Shape, level: Level = "model") -> int:
     """Parameters of the whole model or of one block; the op alone has only a recurrence's own weights."""
+    _demand_one_sequence(shape, "parameters")
     own = record(model).num_params
     if level == "op":
         return own

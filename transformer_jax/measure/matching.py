@@ -4,6 +4,11 @@ Only the width of the recurrent state moves; residual stream, depth, MLP and hea
 one thing differs between the two models.
 """
 
+import math
+
+import jax
+
+from transformer_jax import models
 from transformer_jax.config import MIXERS, Config, ConfigError, Shape, with_overrides
 from transformer_jax.measure.closed_form import matmul_flops, num_params
 from transformer_jax.measure.work import Matching, Work
@@ -19,8 +24,11 @@ def matched(config: Config, shape: Shape, quantity: Matching) -> Config:
     A multiple of 16 is taken where one lies within the tolerance: an odd width would slow the recurrence for a
     reason that is not its own.
 
+    Where the shape has a source, attention is the encoder and decoder of the same config with its own score.
+
     Raises:
-      ConfigError: no width comes within the tolerance (a model too small for whole-numbered widths).
+      ConfigError: no width comes within the tolerance (a model too small for whole-numbered widths), or "flops" of a
+        shape with a source.
     """
     if quantity == "width" or "recurrent_dim" not in MIXERS[config.model.mixer].reads:
         return config
@@ -31,7 +39,8 @@ def matched(config: Config, shape: Shape, quantity: Matching) -> Config:
     def size(width: int) -> int:
         return _size(of_width(width), shape, quantity)
 
-    goal = _size(with_overrides(config, {"model.mixer": "attention"}), shape, quantity)
+    twin = {"model.mixer": "attention", "model.score": "auto", "model.recurrence": "auto"}
+    goal = _size(with_overrides(config, twin), shape, quantity)
     closest = _closest_width(size, goal)
     aligned = [w for w in {closest // 16 * 16, -(-closest // 16) * 16} if w > 0]
     error = {w: abs(size(w) / goal - 1) for w in [closest, *aligned]}
@@ -58,4 +67,9 @@ def _closest_width(size, goal: int) -> int:
 
 
 def _size(config: Config, shape: Shape, quantity: Matching) -> int:
-    return num_params(config.model, shape) if quantity == "params" else matmul_flops(Work(config, shape))
+    if quantity == "flops":
+        return matmul_flops(Work(config, shape))
+    if shape.source_len is None:
+        return num_params(config.model, shape)
+    params = jax.eval_shape(models.build(config.model, shape).init, jax.random.key(0))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))

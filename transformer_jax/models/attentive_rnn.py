@@ -165,12 +165,10 @@ def _check(config: ModelConfig, shape: Shape) -> None:
     found = misfits(config, shape)
     if None in (shape.vocab_size, shape.source_len, shape.source_vocab_size) or shape.pooled:
         found.append(f"two sequences of tokens, and an answer at every step, are what {config.mixer} reads: {shape}")
-    elif shape.source_len > config.max_len:
-        found.append(f"the task's sources have up to {shape.source_len} tokens: longer than {config.max_len=}")
     if score_of(config) == "additive" and config.recurrence not in ("auto", "sequential"):
         found.append(
-            f"model.recurrence={config.recurrence}: a decoder that attends before each step (model.score={config.score})"
-            " runs step by step; take sequential, or model.score=general"
+            f"model.recurrence={config.recurrence}: a decoder that attends before each step"
+            f" (model.score={config.score}) runs step by step; take sequential, or model.score=general"
         )
     if found:
         raise ConfigError("; ".join(found))

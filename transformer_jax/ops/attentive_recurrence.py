@@ -7,6 +7,7 @@ Bahdanau et al. 2015, arXiv 1409.0473, section 3.1 and appendix A.
 import jax
 import jax.numpy as jnp
 
+from transformer_jax.ops.devices import vary_alike
 from transformer_jax.ops.recurrence import RECURRENCE
 from transformer_jax.ops.scores import SCORES, normalised
 
@@ -31,15 +32,40 @@ def attend_and_recur(
     Returns:
       h_BxTxR, the attention's weights_BxTxS (float32; zeros where nothing is seen), and the last carry.
     """
+    arrays = vary_alike((x_BxTxG, weights, carry, score_weights, keys_BxSx1xA, values_BxSxG))
+    return _run(name, score, seen_BxS, *arrays)
+
+
+def _scan(name, score, seen_BxS, x_BxTxG, weights, carry, score_weights, keys_BxSx1xA, values_BxSxG):
     seen = None if seen_BxS is None else seen_BxS[:, None, None]
 
     def step(carry, x_BxG):
-        scores = SCORES[score].compare(carry[0][:, None, None].astype(x_BxG.dtype), keys_BxSx1xA, *score_weights)
-        weights_BxS = normalised(scores, seen)[:, 0, 0]
+        q_Bx1x1xR = carry[0][:, None, None].astype(x_BxG.dtype)
+        weights_BxS = normalised(SCORES[score].compare(q_Bx1x1xR, keys_BxSx1xA, *score_weights), seen)[:, 0, 0]
         context_BxG = jnp.einsum("bs,bsg->bg", weights_BxS.astype(values_BxSxG.dtype), values_BxSxG)
         h_Bx1xR, carry = RECURRENCE[name].recur((x_BxG + context_BxG)[:, None], weights, carry)
         return carry, (h_Bx1xR[:, 0], weights_BxS)
 
     carry, outputs = jax.lax.scan(step, carry, x_BxTxG.swapaxes(0, 1))
-    h_BxTxR, weights_BxTxS = (array.swapaxes(0, 1) for array in outputs)
-    return h_BxTxR, weights_BxTxS, carry
+    return *(array.swapaxes(0, 1) for array in outputs), carry
+
+
+_run = jax.custom_vjp(_scan, nondiff_argnums=(0, 1))
+
+
+def _run_fwd(name, score, seen_BxS, *arrays):
+    *arrays, values_BxSxG = arrays
+    outputs, pull = jax.vjp(lambda *arrays: _scan(name, score, seen_BxS, *arrays, values_BxSxG), *arrays)
+    return outputs, (pull, outputs[1], values_BxSxG)
+
+
+def _run_bwd(name, score, kept, cotangents):
+    pull, weights_BxTxS, values_BxSxG = kept
+    d_x_BxTxG, *others = pull(cotangents)
+    # The context is added to x, so that it has x's gradient: one product for all steps, where JAX would add to an
+    # array of the values' size at every step.
+    d_values = jnp.einsum("bts,btg->bsg", weights_BxTxS.astype(d_x_BxTxG.dtype), d_x_BxTxG)
+    return None, d_x_BxTxG, *others, d_values.astype(values_BxSxG.dtype)
+
+
+_run.defvjp(_run_fwd, _run_bwd)
