@@ -224,6 +224,11 @@ class TaskConfig:
     texts then holds more of them. None: batch_size texts."""
     bucket_lengths: tuple[int, ...] = ()
     """Texts are padded to the smallest of these that holds them, or to seq_len; one compiled program each."""
+    vectors: str | None = None
+    """Text file of word vectors of width d_model (word2vec's or GloVe's format), from which the embedding of a task of
+    words starts."""
+    freeze_vectors: bool = True
+    """They stay as they are; else they are trained further. Ignored without vectors."""
     data_dir: str | None = None
     """Folder of prepared sets; None: $TFDS_DATA_DIR, or ~/.cache/transformer_jax/data."""
     workers: int = 0

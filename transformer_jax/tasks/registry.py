@@ -29,6 +29,8 @@ class Entry(NamedTuple):
     """One line for people."""
     reads: bool = True
     """Its data are a prepared set, in the folder that `task.data_dir` names."""
+    words: bool = False
+    """Its inputs are ids of words, whose vectors `task.vectors` may give."""
 
 
 def _of_text(config: Config, outputs: int | None = None) -> Outline:
@@ -49,7 +51,7 @@ TASKS: dict[str, Entry] = {
         name: Entry(vision.build, partial(images.outline, height=side, width=side), text)
         for name, (side, text) in vision.SETS.items()
     },
-    "imdb": Entry(imdb.build, partial(_of_text, outputs=2), imdb.__doc__),
+    "imdb": Entry(imdb.build, partial(_of_text, outputs=2), imdb.__doc__, words=True),
     "shakespeare_char": Entry(shakespeare.build, _of_text, shakespeare.__doc__),
 }
 
@@ -86,6 +88,9 @@ def needs(config: Config) -> list[str]:
     if name not in TASKS:
         raise ConfigError(f"unknown task.name={name!r}{nearest(name, TASKS)}")
     shape, next_token, problems = TASKS[name].outline(config)
+    if config.task.vectors is not None and not TASKS[name].words:
+        able = ", ".join(other for other, entry in TASKS.items() if entry.words)
+        problems = (*problems, f"task.vectors={config.task.vectors}: {name} has no vocabulary of words; {able} has one")
     return [*problems, *misfits(config.model, shape), *looks_ahead(name, next_token, config.model)]
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from transformer_jax.config import Config, TrainConfig, flatten
 from transformer_jax.host import provenance
 from transformer_jax.tasks.task import Task
 from transformer_jax.train import log as run_folder
-from transformer_jax.train import programs
+from transformer_jax.train import programs, vectors
 from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.evaluate import divide, evaluate, score
 from transformer_jax.train.optimizer import extension
@@ -56,7 +57,7 @@ def fit(
       send: is given the numbers that are written to metrics.jsonl, but no events ("nan", "rollback").
 
     Raises:
-      ConfigError: the folder holds a run of another config.
+      ConfigError: the folder holds a run of another config, or of other word vectors.
       CheckpointError: the newest checkpoint is damaged or of another model.
       OSError: something could not be written; what was committed before is intact.
     """
@@ -66,10 +67,14 @@ def fit(
     streams = [task.train(seed) for seed in programs.lane_seeds(train)]
     with Checkpoints(folder / "checkpoints") as checkpoints:
         progress.starting(max(checkpoints.steps(), default=0), train.num_steps)
-        state, step, meta = _begin(checkpoints, run, allow_fallback)
+        begin = partial(_begin, checkpoints, run, task, allow_fallback)
+        state, step, meta = begin()
+        vectors.check_same(meta, task.vectors)
         rollbacks = meta.get("rollbacks", 0)
         _move(streams, meta.get("data"))
         _note_extension(folder, step, meta, train, progress)
+        if task.vectors is not None and step < train.num_steps:
+            progress.note(task.vectors.text())
         run_folder.record(
             folder, "start", step=step, **provenance.machine(), **provenance.commit(), data=task.describe()
         )
@@ -92,7 +97,7 @@ def fit(
                         log.event(step, "nan")
                         status = "nan"
                         break
-                    failed, (state, step, *_) = step, _begin(checkpoints, run, allow_fallback, train.checkpoint_every)
+                    failed, (state, step, *_) = step, begin(train.checkpoint_every)
                     checkpoints.remove_between(train.checkpoint_every)
                     chunk = _draw(streams, next_stop(step, train) - step)  # the data go on
                     rollbacks += 1
@@ -108,19 +113,20 @@ def fit(
                     progress.evaluated(step, metrics)
                 if step % train.checkpoint_every == 0 or step == train.num_steps:
                     rollbacks = 0
-                    meta = _meta(config, positions, rollbacks)
+                    meta = _meta(config, task, positions, rollbacks)
                     checkpoints.save(step, state, meta=meta, score=score(metrics, task.objective))
         status = "done" if step == train.num_steps and status != "nan" else status
         if status == "stopped" and (since := step % train.checkpoint_every):  # else it is saved
-            checkpoints.save(step, state, meta=_meta(config, positions, rollbacks), score=None, keep=step - since)
+            checkpoints.save(step, state, meta=_meta(config, task, positions, rollbacks), score=None, keep=step - since)
         checkpoints.wait()
     run_folder.record(folder, "end", status=status, step=step, step_seconds=progress.step_seconds)
     return Outcome(status, step, metrics)
 
 
-def _meta(config: Config, positions: list, rollbacks: int) -> dict:
+def _meta(config: Config, task: Task, positions: list, rollbacks: int) -> dict:
     """What a checkpoint holds beside the state: enough to go on as if nothing had happened."""
-    return {"config": flatten(config), "data": positions, "rollbacks": rollbacks}
+    meta = {"config": flatten(config), "data": positions, "rollbacks": rollbacks}
+    return meta if task.vectors is None else meta | {"vectors": task.vectors.sha256}
 
 
 def _move(streams: Sequence[Any], positions: list | None) -> None:
@@ -137,14 +143,15 @@ def next_stop(step: int, train: TrainConfig) -> int:
     return min(full, evaluated + train.eval_every, train.num_steps)
 
 
-def _begin(checkpoints: Checkpoints, run: programs.Programs, allow_fallback: bool, every: int = 1):
+def _begin(checkpoints: Checkpoints, run: programs.Programs, task: Task, allow_fallback: bool, every: int = 1):
     """(state, step, what was saved beside it) of the newest checkpoint, or of the start, beside which there is nothing.
 
     A rollback asks for a step that `every` divides, which an unbroken run has saved as well.
     """
     saved = checkpoints.restore_newest(jax.eval_shape(run.init), allow_fallback, every)
     if saved is None:
-        return run.init(), 0, {}
+        state = run.init()
+        return state.replace(params=vectors.placed(state.params, task.vectors)), 0, {}
     state, meta = saved
     return state, int(np.max(jax.device_get(state.step))), meta
 
