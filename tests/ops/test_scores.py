@@ -85,14 +85,14 @@ def test_cosine_of_nothing_is_zero_with_a_finite_gradient():
 
 
 def test_the_additive_score_holds_no_values_of_tanh():
-    """Neither pass keeps L x S x A numbers: less memory than one such array, and several smaller ones, together."""
+    """Neither pass keeps L x S x A numbers, but several times S x A."""
     L = S = A = 64
     shapes = (1, L, 1, A), (1, S, 1, A), (1, A, A), (1, A, A), (1, 1, A)
     args = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     loss = lambda *args: jnp.sum(SCORES["additive"](*args) ** 2)  # noqa: E731
-    for function in (loss,):
+    for function in (loss, jax.grad(loss, argnums=range(5))):
         memory = jax.jit(function).lower(*args).compile().memory_analysis()
-        assert memory.temp_size_in_bytes < 4 * L * S * A
+        assert memory.temp_size_in_bytes < 4 * L * S * A / 3
 
 
 def test_a_row_that_sees_no_key_is_zeros():
