@@ -308,6 +308,11 @@ class TrainConfig:
             f" (for so short a run add --train.warmup-steps {self.num_steps // 10})",
         )
         require(
+            self.schedule != "inverse_sqrt" or self.warmup_steps >= 1,
+            "train.schedule=inverse_sqrt needs train.warmup_steps of at least 1: the learning rate is"
+            " peak * sqrt(warmup_steps / step) after the warm-up (the 2017 paper takes 4000)",
+        )
+        require(
             self.checkpoint_every % self.eval_every == 0,
             f"train.checkpoint_every={self.checkpoint_every} is not a multiple of"
             f" train.eval_every={self.eval_every}: a checkpoint is evaluated, so that the best one is known",

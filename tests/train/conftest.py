@@ -78,6 +78,8 @@ def make_task(config, poisoned=()):
         evaluate=evaluate,
         describe=lambda: {"source": "test"},
         vectors=None,
+        files={},
+        examples=None,
     )
 
 

@@ -368,21 +368,21 @@ def test_batches_of_several_lengths(parts, tmp_path):
 
 
 def test_batches_that_differ_in_another_array_than_the_inputs(parts, tmp_path):
-    """Sources of several lengths beside inputs of one: they are not stacked either."""
+    """Marks of several lengths beside inputs of one: they are not stacked either."""
     model, task, config = parts({"train.num_steps": 4, "train.eval_every": 4, "train.checkpoint_every": 4})
 
-    class WithSource:
+    class Marked:
         def __init__(self, seed):
             self.stream = task.train(seed)
 
         def __next__(self):
-            return next(self.stream) | {"source": np.zeros((4, 2 + self.stream.step % 2), np.float32)}
+            return next(self.stream) | {"marks": np.zeros((4, 2 + self.stream.step % 2), np.float32)}
 
         def get_state(self):
             return self.stream.get_state()
 
-    sourced = SimpleNamespace(**vars(task) | {"train": WithSource})
-    assert fit(model, sourced, config, tmp_path).status == "done"
+    marked = SimpleNamespace(**vars(task) | {"train": Marked})
+    assert fit(model, marked, config, tmp_path).status == "done"
     assert [row["step"] for row in rows_of(tmp_path, "train")] == [2, 4]
 
 
@@ -414,6 +414,9 @@ def test_an_objective_of_its_own_is_trained_reported_and_chosen_by(parts, tmp_pa
         evaluate=lambda split: map(as_numbers, task.evaluate(split)),
         objective=Objective(terms, finish=finish, best=("root", "max")),
         describe=dict,
+        vectors=None,
+        files={},
+        examples=None,
     )
     assert fit(model, numeric, config, tmp_path).status == "done"
     for split in ("train", "validation"):

@@ -69,7 +69,7 @@ class Evaluate:
     split: str = "validation"
     """validation or test."""
     checkpoint: str = "best"
-    """best (by the validation split), latest, or a step."""
+    """best (by the validation split), latest, average (of the last train.keep_last) or a step."""
     csv: Path | None = None
     """A file for the metrics, a row for each run and lane, with all digits."""
     data_dir: str | None = None
@@ -114,7 +114,7 @@ class Generate:
     seed: int = 0
     """Another seed draws another text."""
     checkpoint: str = "best"
-    """best (by the validation split), latest, or a step."""
+    """best (by the validation split), latest, average (of the last train.keep_last) or a step."""
     data_dir: str | None = None
     """The folder of prepared sets, if it has moved since the training."""
 
@@ -217,20 +217,22 @@ def _print_validations(folder: Path) -> None:
             _print_lanes(folder, task, "validation", step, lanes)
 
 
-def _print_lanes(folder: Path, task: str, split: str, step: int, rows: list[dict]) -> None:
+def _print_lanes(folder: Path, task: str, split: str, step: int | str, rows: list[dict]) -> None:
     """A step's metrics by lane, under a line that says of what they are."""
     from transformer_jax.lab import trained, trials
 
     name = trained.steps(folder).get(step)
-    print(f"{task}, {split} split, step {step}" + (f" ({name})" if name else ""))
+    shown = f"step {step}" if isinstance(step, int) else step  # else an average
+    print(f"{task}, {split} split, {shown}" + (f" ({name})" if name else ""))
     _print_metrics([{key: value for key, value in row.items() if key not in trials.NO_METRIC} for row in rows])
 
 
 def _print_metrics(lanes: list[dict[str, float]]) -> None:
     from transformer_jax.lab.trials import means
+    from transformer_jax.train.evaluate import texts
 
     for lane, metrics in enumerate(lanes):
-        text = "  ".join(f"{name} {value:.6f}" for name, value in metrics.items())
+        text = "  ".join(f"{name} {text}" for name, text in texts(metrics, digits=6).items())
         print(f"lane {lane}: {text}" if len(lanes) > 1 else text)
     if len(lanes) > 1:
         print("mean: " + "  ".join(f"{name} {text}" for name, text in means(lanes).items()))

@@ -13,11 +13,11 @@ from transformer_jax.host import compilation
 from transformer_jax.lab.trial import build_model, num_params
 from transformer_jax.tasks.task import Task
 from transformer_jax.train import programs
-from transformer_jax.train.checkpoint import CheckpointError, Checkpoints
+from transformer_jax.train.checkpoint import AVERAGE, CheckpointError, Checkpoints
 from transformer_jax.train.evaluate import evaluate as evaluate_split
 from transformer_jax.train.generate import check as check_options
 from transformer_jax.train.generate import generate as continue_tokens
-from transformer_jax.train.log import read_config
+from transformer_jax.train.log import check_files, read_config
 
 BuildTask = Callable[[Config], Task]
 """The task of a config: where a run is known by its folder alone, its task is too (`tasks.registry.build`)."""
@@ -26,7 +26,8 @@ BuildTask = Callable[[Config], Task]
 class Evaluation(NamedTuple):
     """What a saved step of a run reached on a split."""
 
-    step: int
+    step: int | str
+    """For the average of several a text that names them."""
     lanes: list[dict[str, float]]
     """The metrics by lane."""
 
@@ -129,16 +130,25 @@ def _trained(folder: Path, build_task: BuildTask, data_dir: str | None) -> tuple
     config = read_config(folder)
     if data_dir is not None:
         config = with_overrides(config, {"task.data_dir": data_dir})
-    return config, build_task(config)
+    task, checkpoints, meta = build_task(config), Checkpoints(folder / "checkpoints"), {}
+    with contextlib.suppress(ConfigError, CheckpointError):  # what is wrong there is found when it is restored
+        meta = checkpoints.meta(checkpoints.find("latest"))
+    check_files(folder, task.files, meta.get("files"))
+    return config, task
 
 
-def _params(folder: Path, run: programs.Programs, checkpoint: str) -> tuple[int, Any]:
-    """The step that a checkpoint's name stands for, and its parameters."""
-    checkpoints, target = Checkpoints(folder / "checkpoints"), jax.eval_shape(run.init)
+def _params(folder: Path, run: programs.Programs, checkpoint: str) -> tuple[int | str, Any]:
+    """The step that a checkpoint's name stands for, or for an average a text that names them; and its parameters."""
+    train, target = read_config(folder).train, jax.eval_shape(run.init)
+    checkpoints = Checkpoints(folder / "checkpoints", keep_last=train.keep_last, every=train.checkpoint_every)
     while True:
-        step = checkpoints.find(checkpoint)
+        saved = checkpoints.steps()
         try:
+            if checkpoint == AVERAGE:
+                steps, params = checkpoints.restore_average(target)
+                return f"average of step{'s'[: len(steps) - 1]} {', '.join(map(str, steps))}", params
+            step = checkpoints.find(checkpoint)
             return step, checkpoints.restore(step, target)[0].params
         except CheckpointError:
-            if step in checkpoints.steps():
-                raise  # else a training that goes on has removed it meanwhile
+            if saved == checkpoints.steps():
+                raise  # else a training that goes on has removed one meanwhile

@@ -1,6 +1,7 @@
 """What a person sees of a training run while it goes: a bar on a terminal, now and then a line elsewhere."""
 
 import contextlib
+import time
 
 import jax
 from rich.console import Console
@@ -11,21 +12,24 @@ from transformer_jax.config import Config
 from transformer_jax.measure import flops, timing
 from transformer_jax.tasks.task import Task
 from transformer_jax.train import programs
+from transformer_jax.train.evaluate import texts
 from transformer_jax.train.loop import next_stop
 from transformer_jax.train.progress import Progress
 
 PLAIN_LINES = 10
+SECONDS_BETWEEN = 10.0  # lines about compiling, where there is no bar
 
 
 def shown(console: Console, model, task: Task, config: Config) -> "Shown":
     """The display of a launch, with what is known of its work and of the machine."""
-    steps = config.task.batch_size * config.train.lanes * task.shape.seq_len
-    return Shown(console, steps, matmul_flops(model, task, config), timing.calibration().peak_flops)
+    tokens = config.task.batch_size * config.train.lanes * task.shape.seq_len
+    tokens = None if _bucketed(task, config) else tokens
+    return Shown(console, tokens, matmul_flops(model, task, config), timing.calibration().peak_flops)
 
 
 def matmul_flops(model, task: Task, config: Config) -> float | None:
     """Matmul FLOPs of a training step; None: a primitive has no rule, or steps differ (texts bucketed by length)."""
-    if config.task.bucket_lengths:
+    if _bucketed(task, config):
         return None
     run = programs.build(model, task.objective, config.train)
     lanes = (config.train.lanes,) if config.train.lanes > 1 else ()
@@ -38,11 +42,16 @@ def matmul_flops(model, task: Task, config: Config) -> float | None:
         return None
 
 
+def _bucketed(task: Task, config: Config) -> bool:
+    """Whether steps differ in their lengths."""
+    return bool(config.task.bucket_lengths) or task.examples is not None
+
+
 class Shown(Progress):
     """Loss, tokens per second, share of the machine's matmul peak and time left."""
 
-    def __init__(self, console: Console, tokens: int, flops: float | None = None, peak: float | None = None):
-        """`tokens` and matmul `flops` of one step; `peak` FLOP/s that the machine was measured to reach."""
+    def __init__(self, console: Console, tokens: int | None, flops: float | None = None, peak: float | None = None):
+        """`tokens` and matmul `flops` of one step, None: steps differ; `peak` FLOP/s that the machine reaches."""
         self._console, self._tokens, self._flops, self._peak = console, tokens, flops, peak
 
     def starting(self, step, num_steps):
@@ -54,6 +63,7 @@ class Shown(Progress):
     def showing(self, step, num_steps):
         columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
         with super().showing(step, num_steps):
+            self._shown = time.monotonic()
             with Bar(*columns, console=self._console, disable=not self._console.is_terminal) as self._bar:
                 self._task = self._bar.add_task("compiling", total=num_steps, completed=step)
                 yield
@@ -61,12 +71,20 @@ class Shown(Progress):
     def note(self, text):
         self._line(text)
 
+    def compiling(self, number, count):
+        text, now = f"compiling {number} of {count}", time.monotonic()
+        self._bar.update(self._task, description=text)
+        if not self._console.is_terminal and now > self._shown + SECONDS_BETWEEN:
+            self._line(text)
+            self._shown = now
+
     def advance(self, step, lanes):
         before = self._at * PLAIN_LINES // self.num_steps
         super().advance(step, lanes)
         text = f"loss {_mean(lanes, 'loss'):.4f}"
         if self.step_seconds:
-            text += f"  {self._tokens / self.step_seconds:,.0f} tokens/s"
+            steps = self.step_seconds
+            text += f"  {self._tokens / steps:,.0f} tokens/s" if self._tokens else f"  {1 / steps:,.1f} steps/s"
             if self._flops and self._peak:
                 text += f"  {self._flops / self.step_seconds / self._peak:.0%} of peak"
         self._bar.update(self._task, completed=step, description=text)
@@ -76,7 +94,10 @@ class Shown(Progress):
 
     def evaluated(self, step, lanes):
         super().evaluated(step, lanes)
-        metrics = "  ".join(f"{name} {_mean(lanes, name):.4f}" for name in lanes[0])
+        metrics = texts(lanes[0], digits=4)
+        if len(lanes) > 1:
+            metrics = {name: f"{_mean(lanes, name):.4f}" for name in metrics}
+        metrics = "  ".join(f"{name} {text}" for name, text in metrics.items())
         self._line(f"step {step}/{self.num_steps}  validation: {metrics}")
 
     def _line(self, text: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +15,20 @@ from transformer_jax.report import Finding, Report, Table
 from transformer_jax.report.page import write_page
 from transformer_jax.report.plots import LOOKS, Figure
 from transformer_jax.tasks import registry
+from transformer_jax.train.evaluate import bounds
 from transformer_jax.train.log import read_metrics
 
 SETTING = ("model.num_layers", "model.d_model", "task.seq_len", "task.batch_size", "train.num_steps", "train.peak_lr",
            "train.lanes", "train.seed")  # fmt: skip
 ENDS = {"done": "Finished", "stopped": "Stopped", "nan": "Ended by a number that is not finite"}
 NO_METRIC = ("step", "split", "lane")
+SPLITS = ("train", "validation")
 LANES = (
     "A faint line is a lane (one seed), the strong one the mean of all, the band its 95 % interval; two lanes have none"
     " that says anything."
 )
+BAND = "The band is the metric's 95 % interval over the examples of the split."
+EXPOSURE = "Exposure: the gap is what the model loses on reading its own tokens in place of the right ones"
 
 Rows = Sequence[dict]
 
@@ -38,9 +43,9 @@ def write(folder: Path) -> Path:
             names = (["latest"] if last[0]["step"] == step else []) + (["best"] if kept.get(step) == "best" else [])
             answers.append(_mean_of(f"Validation, step {step}", lanes, ", ".join(names)))
             tables += [_lanes(step, lanes)] if len(lanes) > 1 else []
-    figures = [
-        _figure(f"metric_{i}", name, {"": {split: _of(rows, split, name) for split in ("train", "validation")}})
-        for i, name in enumerate(_names(rows))
+    figures = _exposure(rows) + [
+        _figure(f"metric_{i}", name, {"": {split: _of(rows, split, name) for split in SPLITS}}, _between(rows, name))
+        for i, name in enumerate(_drawn(rows))
     ]
     warnings = [f"This run was {text}." for text in _extensions(launches)]
     facts = [("Config", config)]
@@ -71,8 +76,8 @@ def overlay(folders: Sequence[Path], path: Path) -> Path:
         if (last := _last(rows))
     ]
     figures = []
-    for i, name in enumerate(_names([row for rows in runs.values() for row in rows])):
-        splits = {s: {label: _of(rows, s, name) for label, rows in runs.items()} for s in ("train", "validation")}
+    for i, name in enumerate(_drawn([row for rows in runs.values() for row in rows])):
+        splits = {s: {label: _of(rows, s, name) for label, rows in runs.items()} for s in SPLITS}
         figures.append(_figure(f"metric_{i}", name, {s: part for s, part in splits.items() if any(part.values())}))
     flat = {labels[folder]: flatten(config) for folder, config in configs.items()}
     first = next(iter(flat.values()))
@@ -142,14 +147,48 @@ def _of(rows: Rows, split: str, name: str) -> dict[int, list[float]]:
     return found
 
 
-def _figure(name: str, metric: str, panels: Mapping[str, Mapping[str, dict[int, list[float]]]]) -> Figure:
-    """The metric over steps: a panel for each title, in it a line for each label, over its lanes."""
+def _drawn(rows: Rows) -> list[str]:
+    """The metrics with a figure of their own: all but the ends of another one's interval."""
+    names = _names(rows)
+    ends = {end for found in bounds(names).values() for end in found}
+    return [name for name in names if name not in ends]
+
+
+def _between(rows: Rows, name: str) -> dict[int, tuple[float, float]]:
+    """By step of the validation: the ends of the metric's own interval, of one lane; empty if it has none."""
+    ends = bounds(_names(rows)).get(name, ())
+    low, high = (_of(rows, "validation", end) for end in ends) if ends else ({}, {})
+    return {s: (low[s][0], high[s][0]) for s in low if s in high and len(low[s]) == 1}
+
+
+def _exposure(rows: Rows) -> list[Figure]:
+    """Tokens right after the right ones against tokens right after the model's own, where both were measured."""
+    kinds = {"accuracy": "teacher-forced: after the right tokens", "free_accuracy": "free-running: after its own"}
+    found = {label: _of(rows, "validation", name) for name, label in kinds.items()}
+    if not all(found.values()):
+        return []
+    return [replace(_figure("exposure", "accuracy of tokens", {"": found}), title=EXPOSURE)]
+
+
+def _figure(
+    name: str,
+    metric: str,
+    panels: Mapping[str, Mapping[str, dict[int, list[float]]]],
+    between: Mapping[int, tuple[float, float]] | None = None,
+) -> Figure:
+    """The metric over steps: a panel for each title, in it a line for each label, over its lanes.
+
+    between: the ends of an interval by step, drawn as a band.
+    """
 
     def draw(canvas):
         several = canvas.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for one, (title, series) in zip(several, panels.items(), strict=True):
             for (label, steps), look in zip(series.items(), _looks(len(series)), strict=True):
                 _curve(one, label, steps, *look)
+            if between:
+                low, high = zip(*between.values(), strict=True)
+                one.fill_between(list(between), low, high, color=LOOKS[1][0], alpha=0.2, linewidth=0)
             one.set(title=title, xlabel="step")
         several[0].set_ylabel(metric)
         if lanes > 1 and measured.size:  # few lanes have an interval far wider than all that was measured
@@ -163,7 +202,7 @@ def _figure(name: str, metric: str, panels: Mapping[str, Mapping[str, dict[int, 
     points = [values for series in panels.values() for steps in series.values() for values in steps.values()]
     lanes, measured = max(map(len, points), default=1), np.array([v for values in points for v in values])
     measured = measured[np.isfinite(measured)]
-    return Figure(name, metric, LANES if lanes > 1 else "", draw)
+    return Figure(name, metric, LANES if lanes > 1 else BAND if between else "", draw)
 
 
 def _looks(count: int) -> list[tuple]:

@@ -11,6 +11,7 @@ from transformer_jax.config import Config, ConfigError
 from transformer_jax.lab import trained
 from transformer_jax.tasks import registry
 from transformer_jax.train.checkpoint import Checkpoints
+from transformer_jax.train.evaluate import texts
 from transformer_jax.train.log import read_config
 
 Rows = Sequence[dict]
@@ -71,13 +72,18 @@ def table(rows: Rows) -> list[dict[str, str]]:
 
 
 def means(lanes: Rows) -> dict[str, str]:
-    """The mean over lanes of each metric; of several lanes with its 95 % interval: "0.9812 [0.9741, 0.9883]"."""
+    """The mean over lanes of each metric; of several lanes with its 95 % interval: "0.9812 [0.9741, 0.9883]".
+
+    Of one lane a metric's own interval is kept, if it has one (BLEU, over the sentences).
+    """
+    one = texts({name: value for name, value in lanes[0].items() if name not in NO_METRIC}, digits=6)
+    if len(lanes) == 1:
+        return one
     found = {}
-    for name in (name for name in lanes[0] if name not in NO_METRIC):
-        values = [lane[name] for lane in lanes]
-        mean = intervals.mean(values)
+    for name in one:
+        mean = intervals.mean([lane[name] for lane in lanes])
         bounds = f" [{mean.low:.4f}, {mean.high:.4f}]" if math.isfinite(mean.low) else ""
-        found[name] = f"{mean.value:.4f}{bounds}" if len(lanes) > 1 else f"{mean.value:.6f}"
+        found[name] = f"{mean.value:.4f}{bounds}"
     return found
 
 

@@ -35,7 +35,7 @@ def squared_error() -> Objective:
     Targets (B, L, outputs), or (B, outputs), are floats; weights lack the last axis. R² is that of all numbers
     together, about their common mean: 1 - mse / variance. It is NaN where the targets do not vary.
     """
-    return Objective(_squared_terms, finish=_with_r2)
+    return Objective(_squared_terms, finish=_with_r2, choices=(("loss", "min"), ("mse", "min"), ("r2", "max")))
 
 
 def _squared_terms(outputs, batch):

@@ -17,7 +17,7 @@ from transformer_jax.tasks import (
     shakespeare,
     vision,
 )
-from transformer_jax.tasks.task import Outline, Task, looks_ahead
+from transformer_jax.tasks.task import Outline, Task, chosen_by, looks_ahead
 
 
 class Entry(NamedTuple):
@@ -66,6 +66,7 @@ def build(config: Config) -> Task:
     problems = needs(config)
     try:
         task = TASKS[config.task.name].build(config)
+        chosen_by(task.objective, config.train.best)
     except sets.MissingData as error:
         raise sets.MissingData("\n".join([*problems, str(error)])) from None
     except ConfigError:

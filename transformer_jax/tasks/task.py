@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from transformer_jax.config import ModelConfig, Shape
+from transformer_jax.config import ConfigError, ModelConfig, Shape, nearest
 
 Batch = dict[str, np.ndarray]
 Split = Literal["train", "validation", "test"]
@@ -64,6 +64,18 @@ class Objective(NamedTuple):
     def minimised(self) -> Terms:
         """The terms that training minimises."""
         return self.trained or self.terms
+
+
+def chosen_by(objective: Objective, name: str | None) -> tuple[str, Literal["min", "max"]]:
+    """The metric that chooses the best checkpoint, and whether low or high is good: `train.best`, None: the task's own.
+
+    Raises:
+      ConfigError: the objective has no such choice; the nearest is named.
+    """
+    known = dict([*objective.choices, objective.best])
+    if name is not None and name not in known:
+        raise ConfigError(f"train.best={name!r} is no metric by which this task's best is chosen{nearest(name, known)}")
+    return objective.best if name is None else (name, known[name])
 
 
 class Translation(NamedTuple):

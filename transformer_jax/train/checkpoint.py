@@ -1,7 +1,7 @@
 """Checkpoints: Orbax writes and commits them; a SHA-256 manifest in the commit says whether they are whole.
 
 checkpoints/STEP/state          Orbax: parameters, optimizer state, step, key, anchor
-checkpoints/STEP/meta           config, versions, position in the data, leaves, score (JSON)
+checkpoints/STEP/meta           config, versions, position in the data, files, leaves, score (JSON)
 checkpoints/STEP/manifest.json  the SHA-256 of every file; written before the rename that commits the step,
                                 because Orbax restores flipped bytes without an error
 """
@@ -29,6 +29,7 @@ FORMAT = 2
 EARLIER = "was written by an earlier version of this code: train again, or check out that version"
 
 BY_NAME = ("latest", "best")
+AVERAGE = "average"
 _TEMPORARY = ".orbax-checkpoint-tmp"
 _REMOVED = "removed"  # a step moves there in one rename before its files go, so that no step is ever there in part
 
@@ -46,8 +47,9 @@ class Checkpoints:
     Any number of processes may read while one writes; the one that writes enters it with `with`.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder.absolute()
+    def __init__(self, folder: Path, *, keep_last: int = 1, every: int = 1):
+        """Of the steps that `every` divides the newest `keep_last` are kept; the others are of stops, or of an end."""
+        self.folder, self._keep_last, self._every = folder.absolute(), keep_last, every
         # Orbax copies and plans for longer than a step takes before it goes on in the background by itself
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._saving: Future | None = None
@@ -70,6 +72,10 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """The committed steps, oldest first."""
         return sorted(int(path.name) for path in self.folder.glob("[0-9]*") if path.name.isdigit())
+
+    def regular(self) -> list[int]:
+        """The newest `keep_last` of the steps that `every` divides, oldest first: an unbroken run has them as well."""
+        return [step for step in self.steps() if step % self._every == 0][-self._keep_last :]
 
     def best(self) -> int | None:
         """The step with the highest score, None if none has one."""
@@ -95,7 +101,8 @@ class Checkpoints:
                 f"{self.folder} holds no checkpoint: its run has not saved one yet, or ended before it did"
             )
         if not which.isdigit() and which not in BY_NAME:
-            raise ConfigError(f"a checkpoint is latest, best or a step, not {which!r}{nearest(which, BY_NAME)}")
+            near = nearest(which, (*BY_NAME, AVERAGE))
+            raise ConfigError(f"a checkpoint is latest, best, {AVERAGE} or a step, not {which!r}{near}")
         if which.isdigit() and int(which) in steps:
             return int(which)
         if which not in BY_NAME:
@@ -104,11 +111,11 @@ class Checkpoints:
         best = self.best() if which == "best" else None
         return steps[-1] if best is None else best
 
-    def save(self, step: int, state: Any, *, meta: dict, score: float | None, keep: int | None = None) -> None:
+    def save(self, step: int, state: Any, *, meta: dict, score: float | None) -> None:
         """Starts to save a copy of the state. A step that is there already is left alone.
 
-        The step with the highest `score` is the best; None, NaN and infinity never are. The step `keep` is kept until
-        the next save. An error of the save before this one is raised here, or by `wait`.
+        The step with the highest `score` is the best; None, NaN and infinity never are. An error of the save before
+        this one is raised here, or by `wait`.
         """
         self.wait()
         if step in self.steps():
@@ -116,12 +123,12 @@ class Checkpoints:
         finite = score is not None and math.isfinite(score)
         meta = meta | {"format": FORMAT, "versions": versions(), "score": score if finite else None}
         copied = _copy(state)  # the next step takes the buffers of the one that was given
-        self._saving = self._thread.submit(self._save, step, copied, meta, keep)
+        self._saving = self._thread.submit(self._save, step, copied, meta)
 
-    def _save(self, step: int, state: Any, meta: dict, keep: int | None) -> None:
+    def _save(self, step: int, state: Any, meta: dict) -> None:
         meta = meta | {"leaves": leaves.describe(state)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
-        with self._open(keep) as manager:
+        with self._open(step) as manager:
             manager.save(step, args=items, metrics=None if meta["score"] is None else {"score": meta["score"]})
         shutil.rmtree(self.folder / _REMOVED, ignore_errors=True)  # if not now, then at the next start
 
@@ -167,16 +174,18 @@ class Checkpoints:
                 raise CheckpointError(f"checkpoint {step} cannot be restored: {reason}") from error
         return state, meta
 
-    def restore_newest(self, target: Any, allow_fallback: bool = False, every: int = 1) -> tuple[Any, dict] | None:
+    def restore_newest(
+        self, target: Any, allow_fallback: bool = False, regular: bool = False
+    ) -> tuple[Any, dict] | None:
         """The newest step's (state, meta), or None; with `allow_fallback` a damaged step is put aside.
 
-        Of the steps, those that `every` divides are looked at.
+        With `regular` those that `every` divides are looked at alone.
 
         Raises:
           CheckpointError: as `restore`; without `allow_fallback`, or when no step is left.
         """
         failure = None
-        for step in reversed([step for step in self.steps() if step % every == 0]):
+        for step in reversed([step for step in self.steps() if not regular or step % self._every == 0]):
             try:
                 return self.restore(step, target)
             except CheckpointError as error:
@@ -191,10 +200,22 @@ class Checkpoints:
             raise CheckpointError(f"{self.folder} holds no other checkpoint: {failure}")
         return None
 
-    def remove_between(self, every: int) -> None:
+    def restore_average(self, target: Any) -> tuple[list[int], Any]:
+        """(the `regular` steps, the mean of their parameters): bit for bit what an unbroken run gives.
+
+        Raises:
+          ConfigError: there is no such step.
+          CheckpointError: as `restore`.
+        """
+        steps, divides = self.regular(), f"train.checkpoint_every={self._every} divides"
+        if not steps:
+            raise ConfigError(f"{self.folder} holds no checkpoint of a step that {divides}: nothing to average")
+        return steps, leaves.mean(self.restore(step, target)[0].params for step in steps)
+
+    def remove_between(self) -> None:
         """Removes the steps that `every` does not divide: of stops; an unbroken run saves nothing there."""
         for step in self.steps():
-            if step % every:
+            if step % self._every:
                 (self.folder / _REMOVED).mkdir(exist_ok=True)
                 (self.folder / str(step)).rename(self.folder / _REMOVED / str(step))
         shutil.rmtree(self.folder / _REMOVED, ignore_errors=True)
@@ -217,12 +238,15 @@ class Checkpoints:
             )
         return found
 
-    def _open(self, keep: int | None) -> ocp.CheckpointManager:
+    def _open(self, step: int) -> ocp.CheckpointManager:
+        """What saves a step and removes those that are kept no longer."""
+
         def score(metrics):
             return metrics["score"]
 
-        kept = [LatestN(1), BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)]
-        kept += [CustomSteps([keep])] if keep is not None else []
+        regular = [*self.regular(), *([] if step % self._every else [step])][-self._keep_last :]
+        best = BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)
+        kept = [LatestN(1), CustomSteps(regular), best]
         options = ocp.CheckpointManagerOptions(
             preservation_policy=AnyPreservationPolicy(kept),
             todelete_subdir=_REMOVED,

@@ -1,12 +1,13 @@
 """Metrics of a whole split: sums and weights added over its batches, divided once."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from transformer_jax.tasks.task import Objective
+from transformer_jax.tasks.task import Objective, chosen_by
 from transformer_jax.train.programs import Programs
 
 
@@ -41,7 +42,26 @@ def divide(metrics: Mapping[str, tuple[np.ndarray, np.ndarray]], objective: Obje
     return [objective.finish(lane) for lane in by_lane]
 
 
-def score(lanes: list[dict[str, float]], objective: Objective) -> float:
-    """What the best checkpoint is chosen by, the higher the better: the objective's metric, its mean over lanes."""
-    name, better = objective.best
+def score(lanes: list[dict[str, float]], objective: Objective, best: str | None = None) -> float:
+    """What the best checkpoint is chosen by, the higher the better: a metric's mean over lanes; best: `train.best`."""
+    name, better = chosen_by(objective, best)
     return float(np.mean([lane[name] for lane in lanes])) * {"max": 1, "min": -1}[better]
+
+
+def bounds(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """The metrics that come with an interval, each with the names of its ends: {"bleu": ("bleu_low", "bleu_high")}."""
+    names = set(names)
+    return {name: ends for name in names if names.issuperset(ends := (f"{name}_low", f"{name}_high"))}
+
+
+def texts(metrics: Mapping[str, float], digits: int) -> dict[str, str]:
+    """The text of each metric, with so many decimals; where it comes with an interval, that stands behind it, and two
+    digits of its width are enough: {"loss": "1.2345", "bleu": "58.1 [56.6, 59.5]"}."""
+    found = bounds(metrics)
+    written = {name: f"{value:.{digits}f}" for name, value in metrics.items()}
+    for name, (low, high) in found.items():
+        width = metrics[high] - metrics[low]
+        fewer = min(digits, max(0, 1 - math.floor(math.log10(width)))) if 0 < width < math.inf else digits
+        value, low, high = (f"{metrics[one]:.{fewer}f}" for one in (name, low, high))
+        written[name] = f"{value} [{low}, {high}]"
+    return {name: text for name, text in written.items() if not any(name in ends for ends in found.values())}

@@ -1,8 +1,10 @@
-"""The leaves of a state by name: how two states differ, and where each leaf is to lie."""
+"""The leaves of a state by name: how two states differ, where each leaf is to lie, and the mean of several."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import jax
+import numpy as np
 
 
 def name(path: tuple) -> str:
@@ -38,3 +40,13 @@ def placed(target: Any) -> Any:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
     return jax.tree.map(place, target)
+
+
+def mean(trees: Iterable[Any]) -> Any:
+    """The mean of each leaf over trees of one form (at least one), added in float64 in their order."""
+    count, total = 0, 0.0
+    for tree in trees:
+        count += 1
+        added = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
+        total = added if count == 1 else jax.tree.map(np.add, total, added)
+    return jax.tree.map(lambda leaf, one: jax.device_put((leaf / count).astype(one.dtype)), total, tree)

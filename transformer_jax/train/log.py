@@ -1,14 +1,15 @@
-"""The run folder: config.json, metrics.jsonl, TensorBoard events and launches.jsonl.
+"""The run folder: config.json, the task's files, metrics.jsonl, TensorBoard events and launches.jsonl.
 
 metrics.jsonl holds nothing that differs between two runs of one config: no clock, no speed. What differs is
 in launches.jsonl, one object for the start and one for the end of every launch.
 """
 
+import hashlib
 import json
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from transformer_jax.config import Config, ConfigError, flatten, from_flat
@@ -170,6 +171,42 @@ def read_config(folder: Path) -> Config:
     if unknown := [key for key in found if key not in known]:
         raise ConfigError(f"{folder} {EARLIER} (its config.json has {', '.join(unknown)}, which are no keys now)")
     return from_flat(found)
+
+
+def check_files(folder: Path, files: Mapping[str, bytes], trained: Mapping[str, str] | None = None) -> None:
+    """Checks what a task makes for a run against the files that the run keeps, and against what it was trained with.
+
+    Args:
+      files: `Task.files`. One that the folder does not hold is fine: a launch that was killed early has kept none.
+      trained: `digests` of those with which a checkpoint was trained; None: it is not known.
+
+    Raises:
+      ConfigError: a file differs.
+    """
+    kept = {name: (folder / name).read_bytes() for name in files if (folder / name).exists()}
+    differ = [name for name in kept if kept[name] != files[name]]
+    if not differ and trained is not None:
+        now = digests(files)
+        differ = sorted(name for name in {*now, *trained} if now.get(name) != trained.get(name))
+    if differ:
+        raise ConfigError(
+            f"{folder} was trained with another {' and '.join(differ)} than its task now makes, without which its"
+            " parameters mean nothing: the data have changed, or the version of a library, or the file in the folder"
+            " was edited; bring back what was there, or train anew in another --out"
+        )
+
+
+def keep_files(folder: Path, files: Mapping[str, bytes], trained: Mapping[str, str] | None = None) -> None:
+    """Writes what the folder does not hold yet, and raises ConfigError as `check_files`."""
+    check_files(folder, files, trained)
+    for name, content in files.items():
+        if not (folder / name).exists():
+            write_whole(folder / name, content)
+
+
+def digests(files: Mapping[str, bytes]) -> dict[str, str]:
+    """The SHA-256 of each file."""
+    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
 def _instead(folder: Path) -> str:

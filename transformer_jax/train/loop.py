@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from transformer_jax.config import Config, TrainConfig, flatten
+from transformer_jax.config import Config, ConfigError, TrainConfig, flatten
 from transformer_jax.host import provenance
-from transformer_jax.tasks.task import Task
+from transformer_jax.tasks.task import Batch, Task, chosen_by
 from transformer_jax.train import log as run_folder
 from transformer_jax.train import programs, vectors
 from transformer_jax.train.checkpoint import Checkpoints
@@ -46,29 +46,37 @@ def fit(
 
     A run that is stopped or killed, however often, ends with the files of an unbroken run, bit for bit; after a NaN
     there may be one more checkpoint, that of a stop. The same holds for a run that is extended by more `num_steps`, if
-    its learning rate is constant and `checkpoint_every` divides the step from which it goes on. Under another schedule
-    the rows that were there stay, and those after them follow the longer schedule (`optimizer.extension`).
+    its learning rate does not depend on them (constant, inverse_sqrt) and `checkpoint_every` divides the step from
+    which it goes on. Under another schedule the rows that were there stay, and those after them follow the longer
+    schedule (`optimizer.extension`).
 
     Args:
       model: `init(key) -> params` and `apply(params, inputs, *, train, key) -> logits`.
+      task: its `examples`, if any, are compiled for before the first step; each of its batches is a chunk of its own.
       stopping: asked after every chunk; once True, the state is saved and the launch ends.
       progress: shows how it goes.
       allow_fallback: take an older checkpoint where the newest is damaged.
       send: is given the numbers that are written to metrics.jsonl, but no events ("nan", "rollback").
 
     Raises:
-      ConfigError: the folder holds a run of another config, or of other word vectors.
+      ConfigError: the folder holds a run of another config, of other `Task.files` or other word vectors, or
+        `train.best` is no choice of the objective, or `train.micro_batches` does not divide a batch.
       CheckpointError: the newest checkpoint is damaged or of another model.
       OSError: something could not be written; what was committed before is intact.
     """
     train, progress = config.train, progress or Progress()
+    chosen_by(task.objective, train.best)
+    examples = _examples(task, train)
     run_folder.claim(folder, config)
+    run_folder.check_files(folder, task.files)
     run = programs.build(model, task.objective, train)
     streams = [task.train(seed) for seed in programs.lane_seeds(train)]
-    with Checkpoints(folder / "checkpoints") as checkpoints:
+    draw = partial(_draw, streams, examples is None)
+    with Checkpoints(folder / "checkpoints", keep_last=train.keep_last, every=train.checkpoint_every) as checkpoints:
         progress.starting(max(checkpoints.steps(), default=0), train.num_steps)
         begin = partial(_begin, checkpoints, run, task, allow_fallback)
         state, step, meta = begin()
+        run_folder.keep_files(folder, task.files, meta.get("files", {}) if meta else None)
         vectors.check_same(meta, task.vectors)
         rollbacks = meta.get("rollbacks", 0)
         _move(streams, meta.get("data"))
@@ -81,14 +89,15 @@ def fit(
         status, metrics = "stopped", []
         with run_folder.Log(folder, step, send) as log, progress.showing(step, train.num_steps):
             positions = [stream.get_state() for stream in streams]
-            chunk = _draw(streams, next_stop(step, train) - step)
-            _compile(run, checkpoints, state, chunk, task, step, train)
+            chunk = draw(next_stop(step, train) - step)
+            checkpoints.prepare(state)
+            _compile(_needed(run, state, chunk, task, examples, step, train), progress)
             while step < train.num_steps and not stopping():
                 checkpoints.check()
                 state, sums = _run(run, state, chunk)
                 step = next_stop(step, train)
                 positions = [stream.get_state() for stream in streams]
-                chunk = _draw(streams, next_stop(step, train) - step)  # while the device is at work
+                chunk = draw(next_stop(step, train) - step)  # while the device is at work
                 sums = _wait(sums)
                 progress.advanced = True
                 if not _all_finite(sums):
@@ -97,9 +106,9 @@ def fit(
                         log.event(step, "nan")
                         status = "nan"
                         break
-                    failed, (state, step, *_) = step, begin(train.checkpoint_every)
-                    checkpoints.remove_between(train.checkpoint_every)
-                    chunk = _draw(streams, next_stop(step, train) - step)  # the data go on
+                    failed, (state, step, *_) = step, begin(regular=True)
+                    checkpoints.remove_between()
+                    chunk = draw(next_stop(step, train) - step)  # the data go on
                     rollbacks += 1
                     log.rewind(step)
                     log.event(failed, "rollback", to=step)
@@ -114,10 +123,10 @@ def fit(
                 if step % train.checkpoint_every == 0 or step == train.num_steps:
                     rollbacks = 0
                     meta = _meta(config, task, positions, rollbacks)
-                    checkpoints.save(step, state, meta=meta, score=score(metrics, task.objective))
+                    checkpoints.save(step, state, meta=meta, score=score(metrics, task.objective, train.best))
         status = "done" if step == train.num_steps and status != "nan" else status
-        if status == "stopped" and (since := step % train.checkpoint_every):  # else it is saved
-            checkpoints.save(step, state, meta=_meta(config, task, positions, rollbacks), score=None, keep=step - since)
+        if status == "stopped" and step % train.checkpoint_every:  # else it is saved
+            checkpoints.save(step, state, meta=_meta(config, task, positions, rollbacks), score=None)
         checkpoints.wait()
     run_folder.record(folder, "end", status=status, step=step, step_seconds=progress.step_seconds)
     return Outcome(status, step, metrics)
@@ -125,7 +134,8 @@ def fit(
 
 def _meta(config: Config, task: Task, positions: list, rollbacks: int) -> dict:
     """What a checkpoint holds beside the state: enough to go on as if nothing had happened."""
-    meta = {"config": flatten(config), "data": positions, "rollbacks": rollbacks}
+    files = run_folder.digests(task.files)
+    meta = {"config": flatten(config), "data": positions, "rollbacks": rollbacks, "files": files}
     return meta if task.vectors is None else meta | {"vectors": task.vectors.sha256}
 
 
@@ -143,12 +153,12 @@ def next_stop(step: int, train: TrainConfig) -> int:
     return min(full, evaluated + train.eval_every, train.num_steps)
 
 
-def _begin(checkpoints: Checkpoints, run: programs.Programs, task: Task, allow_fallback: bool, every: int = 1):
+def _begin(checkpoints: Checkpoints, run: programs.Programs, task: Task, allow_fallback: bool, regular: bool = False):
     """(state, step, what was saved beside it) of the newest checkpoint, or of the start, beside which there is nothing.
 
-    A rollback asks for a step that `every` divides, which an unbroken run has saved as well.
+    A rollback asks for a `regular` step, which an unbroken run has saved as well.
     """
-    saved = checkpoints.restore_newest(jax.eval_shape(run.init), allow_fallback, every)
+    saved = checkpoints.restore_newest(jax.eval_shape(run.init), allow_fallback, regular)
     if saved is None:
         state = run.init()
         return state.replace(params=vectors.placed(state.params, task.vectors)), 0, {}
@@ -165,40 +175,73 @@ def _note_extension(folder: Path, step: int, meta: dict, train: TrainConfig, pro
         progress.note(text)
 
 
-def _draw(streams: Sequence[Any], steps: int) -> list[dict[str, np.ndarray]]:
+def _draw(streams: Sequence[Any], alike: bool, steps: int) -> list[Batch]:
     """The next batches, stacked: [(steps, B, ...)], or [(steps, lanes, B, ...)] for several streams.
 
     Batches that differ in the shape of any array (texts bucketed by length) cannot be stacked: each is then a chunk
-    of its own.
+    of its own; without `alike` it is in any case, so that each shape is one program.
     """
     drawn = [[next(stream) for stream in streams] for _ in range(steps)]
     lanes = [_stack(batches) if len(streams) > 1 else batches[0] for batches in drawn]
-    if len({tuple((name, array.shape) for name, array in batch.items()) for batch in lanes}) == 1:
+    if alike and len({tuple((name, array.shape) for name, array in batch.items()) for batch in lanes}) == 1:
         return [_stack(lanes)]
     return [_stack([batch]) for batch in lanes]
 
 
-def _stack(batches: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def _stack(batches: Sequence[Batch]) -> Batch:
     return {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
 
 
-def _compile(run: programs.Programs, checkpoints: Checkpoints, state, chunk, task, step: int, train: TrainConfig):
-    """Compiles what the loop will call, while there are no steps to lose: see `Progress.advanced`.
+def _examples(task: Task, train: TrainConfig) -> tuple[list[Batch], list[Batch]] | None:
+    """The task's examples, if its batches differ in shape; ConfigError where micro-batches cannot be cut from them."""
+    if task.examples is None:
+        return None
+    examples = task.examples()
+    for batch in examples[0]:
+        if len(batch["targets"]) % train.micro_batches:
+            lengths = " and ".join(f"{name} {batch[name].shape[1]}" for name in ("source", "inputs") if name in batch)
+            raise ConfigError(
+                f"train.micro_batches={train.micro_batches} does not divide the {len(batch['targets'])} rows of a batch"
+                f" of length {lengths}"
+            )
+    return examples
 
-    A request to stop is heard only when the compiler is done. Texts bucketed by length compile later all the same:
-    the shapes of their chunks are not known before they are drawn.
+
+def _compile(needed: list[tuple], progress: Progress) -> None:
+    for number, (program, *shapes) in enumerate(needed, 1):
+        progress.compiling(number, len(needed))
+        program.lower(*shapes).compile()
+
+
+def _needed(run: programs.Programs, state, chunk, task, examples, step: int, train: TrainConfig) -> list[tuple]:
+    """(program, its arguments or their shapes) for all that the loop will call from a step on.
+
+    It is compiled while there are no steps to lose, see `Progress.advanced`: a request to stop is heard only when the
+    compiler is done. Batches of several shapes without examples compile later all the same.
     """
-    checkpoints.prepare(state)
-    lengths = set()
-    while step < train.num_steps:
-        end = next_stop(step, train)
-        lengths.add(end - step)
-        step = end
-    for steps in lengths if len(chunk) == 1 else ():
-        shapes = {name: jax.ShapeDtypeStruct((steps, *v.shape[1:]), v.dtype) for name, v in chunk[0].items()}
-        run.run_chunk.lower(state, shapes).compile()
-    for batch in itertools.islice(task.evaluate("validation"), 1 if lengths else 0):  # all have the same shape
-        run.evaluate.lower(state.params, batch).compile()
+    if step >= train.num_steps:
+        return []
+    lanes = (train.lanes,) if train.lanes > 1 else ()
+    if examples is not None:
+        drawn, evaluated = examples
+        shapes = [{k: jax.ShapeDtypeStruct((1, *lanes, *v.shape), v.dtype) for k, v in one.items()} for one in drawn]
+    else:
+        evaluated, chunks = itertools.islice(task.evaluate("validation"), 1), set()
+        while step < train.num_steps:
+            chunks.add(next_stop(step, train) - step)
+            step = next_stop(step, train)
+        shapes = [
+            {k: jax.ShapeDtypeStruct((steps, *v.shape[1:]), v.dtype) for k, v in chunk[0].items()}
+            for steps in (sorted(chunks) if len(chunk) == 1 else ())
+        ]
+    needed = [(run.run_chunk, state, each) for each in shapes]
+    params = state.params  # of all lanes; one lane's model writes
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[len(lanes) :], x.dtype), params)
+    for batch in evaluated:
+        needed.append((run.evaluate, params, batch))
+        if run.write is not None:
+            needed.append((run.write, one, batch["source"], batch["source_lengths"]))
+    return needed
 
 
 def _run(run: programs.Programs, state, chunk: list[dict[str, np.ndarray]]):

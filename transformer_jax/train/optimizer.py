@@ -10,10 +10,15 @@ import optax
 from transformer_jax.config import TrainConfig
 from transformer_jax.train.leaves import name
 
+WITHOUT_END = {"constant": "is constant", "inverse_sqrt": "does not depend on their number"}
+"""The schedules of which a longer run begins with the steps of a shorter one, and why."""
+
 
 def learning_rate(config: TrainConfig, peak_lr: float | jax.Array | None = None) -> optax.Schedule:
     """step -> learning rate: linear warm-up to the peak, then the config's schedule until `num_steps`.
 
+    inverse_sqrt is peak * min(n / warmup_steps, sqrt(warmup_steps / n)) at the n-th step, however many there are
+    (Vaswani et al. 2017, section 5.3, whose peak is (d_model * warmup_steps) ** -0.5).
     `peak_lr` takes the place of the config's and may be traced, so that lanes can differ in it.
     """
     peak_lr = config.peak_lr if peak_lr is None else peak_lr
@@ -28,6 +33,7 @@ def learning_rate(config: TrainConfig, peak_lr: float | jax.Array | None = None)
             "constant": 1.0,
             "linear": last + (1 - last) * left,
             "cosine": last + (1 - last) * (1 - jnp.cos(jnp.pi * left)) / 2,
+            "inverse_sqrt": jnp.sqrt(config.warmup_steps / (step + 1)),
         }[config.schedule]
         return peak_lr * jnp.minimum(warm, shape) if config.warmup_steps else peak_lr * shape
 
@@ -37,8 +43,10 @@ def learning_rate(config: TrainConfig, peak_lr: float | jax.Array | None = None)
 def extension(config: TrainConfig, step: int, before: int) -> str:
     """What happens to the learning rate where a run of `before` steps goes on from `step` as one of `num_steps`."""
     done = f"extended from {before} to {config.num_steps} steps"
-    if config.schedule == "constant":
-        return f"{done}: the learning rate is constant, so that these are the steps of an unbroken run"
+    if config.schedule in WITHOUT_END:
+        return (
+            f"{done}: the learning rate {WITHOUT_END[config.schedule]}, so that these are the steps of an unbroken run"
+        )
     old, new = (
         float(learning_rate(dataclasses.replace(config, num_steps=steps), 1.0)(step))
         for steps in (before, config.num_steps)

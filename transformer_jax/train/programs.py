@@ -25,12 +25,15 @@ class Programs(NamedTuple):
       one of lanes after it; the state given is donated
     evaluate(params, batch) -> metrics: all lanes see the same batch
     judge(params, batches) -> metrics of one lane's parameters over a whole split; None: the objective has no judge
+    write(params, source_BxS, source_lengths_B) -> tokens_BxN, jitted: what one lane's model answers; None: the
+      objective has no decoding
     """
 
     init: Callable[[], TrainState]
     run_chunk: Callable[[TrainState, Any], tuple[TrainState, Metrics]]
     evaluate: Callable[[Any, Any], Metrics]
     judge: Callable[[Any, Any], dict[str, float]] | None
+    write: Callable[[Any, Any, Any], jax.Array] | None = None
 
 
 @lru_cache(maxsize=8)  # a second call finds what the first one compiled

@@ -31,6 +31,9 @@ class Progress:
     def note(self, text: str) -> None:
         """Called before the loop with what a person should know of this launch."""
 
+    def compiling(self, number: int, count: int) -> None:
+        """Called before the first step, as each of `count` programs is about to be compiled, from the first on."""
+
     def advance(self, step: int, lanes: list[dict[str, float]]) -> None:
         """Called after every chunk, with its metrics by lane."""
         now = time.monotonic()
