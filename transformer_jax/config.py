@@ -212,7 +212,7 @@ class TaskConfig:
     batch_size: int = 4
     """Examples of a step, over all processes together."""
     name: str = "random_tokens"
-    """Which data: a key of tasks.registry.TASKS."""
+    """Which data: a key of tasks.registry.TASKS, or the name of prepared sentence pairs of the user's own."""
     vocab_size: int = 256
     """Symbols of a generated task, or the most words that a text's vocabulary may hold."""
     num_items: int = 8
@@ -372,6 +372,11 @@ def misfits(model: ModelConfig, shape: Shape) -> list[str]:
     if shape.seq_len > model.max_len:
         found.append(
             f"the task's sequences have up to {shape.seq_len} steps: longer than model.max_len={model.max_len},"
+            " the longest sequence that the model can address"
+        )
+    if shape.source_len is not None and shape.source_len > model.max_len:
+        found.append(
+            f"the task's sources have up to {shape.source_len} tokens: longer than model.max_len={model.max_len},"
             " the longest sequence that the model can address"
         )
     if model.tie_embeddings and (shape.pooled or shape.vocab_size != shape.outputs):

@@ -18,7 +18,7 @@ from transformer_jax.config import MIXERS
 from transformer_jax.host.accelerator import Device
 from transformer_jax.lab import launch, plan, rows
 from transformer_jax.ops.attention import ATTENTION
-from transformer_jax.tasks import raw
+from transformer_jax.tasks import originals
 from transformer_jax.tasks.registry import TASKS
 from transformer_jax.tasks.shakespeare import SET
 
@@ -190,6 +190,29 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
         ("generate x --prompt a --max-new 1.5", "--max-new must be a whole number, not 1.5"),
         ("prepare mnist", "error: prepare needs --from: the folder of the original files"),
         ("prepare", "error: prepare needs NAME: a set: tiny_shakespeare, mnist,"),
+        ("prepare mnits --from .", "unknown set 'mnits'; did you mean mnist?"),
+        ("prepare paralel --from .", "unknown set 'paralel'; did you mean parallel?"),
+        ("prepare mnist --form x", "error: prepare needs --from"),
+        ("prepare mnist --from . --sorce x", "prepare has no option --sorce; did you mean --source?"),
+        ("prepare mnist --from . --folder x", "prepare has no option --folder"),
+        (
+            "prepare mnist --from . --name",
+            "error: --name needs a value: of parallel: what --task.name will call",
+        ),
+        (
+            "prepare mnist --from . --name x",
+            "prepare mnist has no use for --name: sentence pairs of your own are",
+        ),
+        ("prepare multi30k --from . --source a --target b", "prepare multi30k has no use for --source and --target: "),
+        ("prepare parallel", "error: prepare needs --from: the folder of the original files"),
+        ("prepare parallel --from . --source a --target b", "error: prepare parallel needs --name: sentence pairs"),
+        ("prepare parallel --from . --name x", "prepare parallel needs --source and --target: sentence pairs of your"),
+        (
+            "prepare parallel --from . --source a --target b --name X",
+            "error: --name X: a name is small letters",
+        ),
+        ("prepare parallel --from . --source a --target b --name digits", "--name digits is taken by a task or a set"),
+        ("prepare parallel --from . --source a --target b --name x", ". lacks a, b; it holds experiments"),
         ("report", "error: report needs FOLDER"),
         ("evaluate nowhere", "nowhere holds no run: there is no such folder"),
         ("evaluate experiments/tiny/cells.py", "cells.py holds no run: it is a file"),
@@ -249,12 +272,37 @@ def test_a_config_that_cannot_be_loaded_is_one_message_with_its_line(tmp_path, m
     assert not (tmp_path / "runs").exists()
 
 
-def test_where_a_set_goes_that_cannot_take_it(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(raw.ORIGINALS, SET, raw.ORIGINALS[SET]._replace(published={}))
+@pytest.mark.parametrize("place", ["input.txt", "/proc", "/proc/nowhere", "/dev/full"])
+def test_where_a_set_goes_that_cannot_take_it(tmp_path, monkeypatch, capsys, place):
+    monkeypatch.setitem(originals.ORIGINALS, SET, originals.ORIGINALS[SET]._replace(published={}))
     (tmp_path / "input.txt").write_text("a text of some length " * 50)
-    line = ["prepare", SET, "--from", str(tmp_path), "--data-dir", str(tmp_path / "input.txt")]
-    assert command(*line) == 2
-    assert "input.txt cannot take the set: " in capsys.readouterr().err
+    assert command("prepare", SET, "--from", ".", "--data-dir", place) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"error: {place} cannot take the set: ") and len(shown.err.splitlines()) == 1
+    assert shown.err.endswith("; choose another --data-dir\n") and shown.out == ""
+
+
+def test_sentence_pairs_are_prepared_and_listed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
+    for side in ("train.en", "train.fr"):
+        (tmp_path / side).write_text("".join(f"{side} {n}\n" for n in range(40)))
+    line = ["prepare", "parallel", "--from", ".", "--source", "train.en", "--target=train.fr", "--name", "mine"]
+    for _ in range(2):
+        assert command(*line) == 0
+        counts = "train 36, validation 2 (held out), test 2 (held out)"
+        assert capsys.readouterr().out == f"{tmp_path / 'data/mine/1.0.0'}\n{counts}\n"
+    for side in ("test.en", "test.fr"):
+        (tmp_path / side).write_text("one\ntwo\nthree\n")
+    assert command(*line) == 2  # there is a test split now
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path / 'data/mine/1.0.0'} was made from other sources; remove it to prepare it anew\n"
+    )
+    assert command(*line[:-1], "other") == 0
+    assert "train 38, validation 2 (held out), test 3\n" in capsys.readouterr().out
+    assert command("list") == 0
+    shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    at = shown.index("sentence pairs of your own (--task.name)")
+    assert shown[at + 1 : at + 3] == ["mine train.en, train.fr", "other train.en, train.fr"]
 
 
 def test_a_prompt_may_end_like_an_empty_option(capsys):

@@ -18,7 +18,7 @@ import pytest
 import configs
 from transformer_jax.cli import main
 from transformer_jax.lab import trained, trial, trial_display
-from transformer_jax.tasks import raw, registry
+from transformer_jax.tasks import originals, registry
 from transformer_jax.tasks.shakespeare import SET
 from transformer_jax.train import programs
 from transformer_jax.train.checkpoint import Checkpoints
@@ -227,7 +227,7 @@ def test_evaluate_gives_the_figure_of_training(tmp_path, capsys):
 
 
 def test_data_may_have_moved_since_the_training(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(raw.ORIGINALS, SET, raw.ORIGINALS[SET]._replace(published={}))
+    monkeypatch.setitem(originals.ORIGINALS, SET, originals.ORIGINALS[SET]._replace(published={}))
     text = "".join(f"{n} times {n} is {n * n}, says the clerk.\n" for n in range(100, 160))
     (tmp_path / "input.txt").write_text(text)
     old, new, folder = (tmp_path / name for name in ("old", "new", "run"))

@@ -17,7 +17,7 @@ FORMULAS = {
     "dot": lambda q, k, h, g: q @ k,
     "cosine": lambda q, k, h, g: q @ k / np.linalg.norm(q) / np.linalg.norm(k),
     "general": lambda q, k, h, g, w: k @ w[g] @ q,
-    "additive": lambda q, k, h, g, wq, wk, v: np.tanh(q @ wq[h] + k @ wk[g]) @ v[h, 0],
+    "additive": lambda q, k, h, g, wq, wk, v: np.tanh(q @ wq[h] + k @ wk[g]) @ v[h, :, 0],
 }
 
 
@@ -87,7 +87,7 @@ def test_cosine_of_nothing_is_zero_with_a_finite_gradient():
 def test_the_additive_score_holds_no_values_of_tanh():
     """Neither pass keeps L x S x A numbers, but several times S x A."""
     L = S = A = 64
-    shapes = (1, L, 1, A), (1, S, 1, A), (1, A, A), (1, A, A), (1, 1, A)
+    shapes = (1, L, 1, A), (1, S, 1, A), (1, A, A), (1, A, A), (1, A, 1)
     args = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     loss = lambda *args: jnp.sum(SCORES["additive"](*args) ** 2)  # noqa: E731
     for function in (loss, jax.grad(loss, argnums=range(5))):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from transformer_jax.config import Config, with_overrides
-from transformer_jax.tasks import prepare, raw, vision
+from transformer_jax.tasks import originals, prepare, vision
 
 REAL = "TRANSFORMER_JAX_RAW_DATA"
 """The environment variable that names a folder of real original files, a folder for each set."""
@@ -46,8 +46,8 @@ def made(tmp_path, monkeypatch):
     """made(name, folder of originals) -> the data folder, with that set prepared."""
 
     def make(name: str, folder: Path, **counts: int) -> Path:
-        original = raw.ORIGINALS[name]
-        monkeypatch.setitem(raw.ORIGINALS, name, original._replace(counts=original.counts | counts, published={}))
+        original = originals.ORIGINALS[name]
+        monkeypatch.setitem(originals.ORIGINALS, name, original._replace(counts=original.counts | counts, published={}))
         prepare.prepare(name, folder, tmp_path / "data")
         return tmp_path / "data"
 

@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from transformer_jax.config import ConfigError, Shape
 from transformer_jax.tasks import imdb, registry, sets
@@ -28,15 +26,6 @@ def test_a_vocabulary_is_of_the_most_frequent_words_and_full_at_its_size():
     assert vocabulary.encode("c d B").tolist() == [3, 1, 2]
     assert vocabulary.encode("...").tolist() == [1]
     assert vocabulary.decode([3, 1, 2, 0, 0]) == "c <unknown> b"
-
-
-@given(st.lists(st.integers(0, 40), max_size=50))
-def test_each_text_is_in_the_smallest_bucket_that_holds_it(lengths):
-    bounds = [10, 20, 40]
-    buckets = imdb.by_length(lengths, bounds)
-    assert sorted(np.concatenate(buckets).tolist()) == list(range(len(lengths)))
-    for low, bound, bucket in zip([-1, 10, 20], bounds, buckets, strict=True):
-        assert all(low < lengths[i] <= bound for i in bucket)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from transformer_jax.config import ConfigError
+from transformer_jax.host.folders import FolderError
 from transformer_jax.tasks import prepare, raw, sets
 
 
@@ -67,7 +68,7 @@ def test_preparing_again_changes_nothing_and_other_sources_are_refused(made, sha
     goal = prepare.prepare("tiny_shakespeare", shakespeare_files, data)
     assert goal == data / "tiny_shakespeare" / "1.0.0"
     (shakespeare_files / "input.txt").write_text("another text " * 50)
-    with pytest.raises(FileExistsError, match="other sources"):
+    with pytest.raises(FolderError, match="other sources"):
         prepare.prepare("tiny_shakespeare", shakespeare_files, data)
     assert before == {path: (data / path).stat().st_mtime_ns for path in files_under(data)}
 
@@ -79,7 +80,7 @@ def test_a_set_that_is_not_whole_is_not_taken_for_prepared(made, shakespeare_fil
     with pytest.raises(sets.MissingData, match="incomplete, remove it"):
         prepare.prepare("tiny_shakespeare", shakespeare_files, data)
     (shard.parent / "dataset_info.json").unlink()
-    with pytest.raises(FileExistsError, match="is no set; remove it"):
+    with pytest.raises(FolderError, match="is no set; remove it"):
         prepare.prepare("tiny_shakespeare", shakespeare_files, data)
 
 
@@ -121,9 +122,9 @@ def test_an_unknown_set_names_the_nearest(tmp_path):
         prepare.prepare("mnits", tmp_path, tmp_path)
 
 
-def test_a_data_folder_that_cannot_be_made_is_an_os_error(made, shakespeare_files, tmp_path):
+def test_a_data_folder_that_cannot_be_made_is_named(made, shakespeare_files, tmp_path):
     (tmp_path / "data").write_text("a file")
-    with pytest.raises(NotADirectoryError):
+    with pytest.raises(FolderError, match="data cannot take the set: .*; choose another --data-dir"):
         made("tiny_shakespeare", shakespeare_files)
 
 

@@ -85,6 +85,15 @@ def test_one_pass_meets_each_example_once_in_order(length, batch_size):
     assert kept.tolist() == list(range(length))
 
 
+@given(st.lists(st.integers(0, 43), max_size=50))
+def test_each_text_is_in_the_smallest_bucket_that_holds_it(lengths):
+    bounds = [10, 20, 40]
+    buckets = stream.by_length(lengths, bounds)
+    assert sorted(np.concatenate(buckets).tolist()) == [i for i, length in enumerate(lengths) if length <= 40]
+    for low, bound, bucket in zip([-1, 10, 20], bounds, buckets, strict=True):
+        assert all(low < lengths[i] <= bound for i in bucket)
+
+
 def test_a_bucketed_epoch_meets_no_example_twice_and_one_bucket_a_batch():
     buckets = [np.arange(0, 11), np.arange(11, 13), np.arange(13, 33)]
     gathers = [partial(lambda number, chosen: gather(chosen) | {"bucket": number}, i) for i in range(3)]
@@ -110,6 +119,25 @@ def test_processes_meet_the_same_bucket(monkeypatch):
     for _, a, b in zip(range(12), of(0), of(1), strict=False):
         assert a["bucket"] == b["bucket"]
         assert not set(a["inputs"]) & set(b["inputs"])
+
+
+def test_a_batch_has_the_size_of_its_bucket():
+    buckets, sizes = [np.arange(0, 11), np.arange(11, 33)], (5, 2)
+    gathers = [partial(lambda number, chosen: gather(chosen) | {"bucket": number}, i) for i in range(2)]
+    batches = stream.bucketed(buckets, gathers, sizes, seed=7)
+    epoch = [next(batches) for _ in range(2 + 11)]
+    assert Counter(batch["bucket"] for batch in epoch) == {0: 2, 1: 11}
+    for batch in epoch:
+        assert len(set(batch["inputs"]) & set(buckets[batch["bucket"]])) == sizes[batch["bucket"]]
+
+
+def test_seeds_meet_other_examples_of_the_same_bucket():
+    """Lanes, which have a seed each, are one compiled step: their batches must be of one shape."""
+    gathers = [lambda c: gather(c) | {"bucket": 0}, lambda c: gather(c) | {"bucket": 1}]
+    one, other = (stream.bucketed([np.arange(8), np.arange(8, 24)], gathers, (4, 2), seed) for seed in (0, 5))
+    drawn = [(next(one), next(other)) for _ in range(30)]
+    assert all(a["bucket"] == b["bucket"] for a, b in drawn)
+    assert any(set(a["inputs"]) != set(b["inputs"]) for a, b in drawn)
 
 
 def test_buckets_too_small_for_any_batch_are_refused():

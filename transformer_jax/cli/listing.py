@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import configs
-from transformer_jax.config import MIXERS, ConfigError, with_overrides
+from transformer_jax.config import MIXERS, ConfigError, TaskConfig, with_overrides
 from transformer_jax.host import devices
 from transformer_jax.lab import plan
 
@@ -18,12 +18,16 @@ class List:
     def run(self, overrides: dict[str, list[str]]) -> int:
         devices.require()  # whether a config fits a task is asked of the tasks, which ask JAX
         from transformer_jax.ops.attention import ATTENTION
+        from transformer_jax.tasks import sets
         from transformer_jax.tasks.registry import TASKS
 
         sources = {name: plan.FOLDER / name / "cells.py" for name in plan.names()}
         _print_list("experiments (run.py experiment NAME)", {name: _first_line(p) for name, p in sources.items()})
         _print_list("configs (run.py train NAME)", {name: _of_config(name) for name in configs.names()})
         _print_list("tasks (--task.name)", {name: entry.text for name, entry in TASKS.items()})
+        folder = sets.data_dir(TaskConfig())
+        if pairs := {name: sets.made_of(name, folder) for name in sets.parallel_names(folder)}:
+            _print_list("sentence pairs of your own (--task.name)", pairs)
         _print_list("mixers (--model.mixer)", {name: mixer.text for name, mixer in MIXERS.items()})
         texts = {name: function.__doc__.splitlines()[0] for name, function in ATTENTION.items()}
         _print_list("attention (--model.attention)", texts)

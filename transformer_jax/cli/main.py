@@ -7,7 +7,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from types import NoneType
-from typing import Annotated, Union, get_args, get_origin
+from typing import Annotated, Union, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -43,7 +43,6 @@ or was killed, a report could not be drawn, a loss was not finite, or the machin
 command; 75 stopped by Ctrl-C or SIGTERM, and the same command goes on from there."""
 
 _DOTTED = re.compile(r"--([\w-]+(?:\.[\w-]+)+)(?:=(.*))?", re.DOTALL)
-POSITIONAL = {"name", "folder", "folders"}
 _SEVERAL = {key for key, value in flatten(Config()).items() if isinstance(value, tuple)}
 
 
@@ -138,13 +137,15 @@ def _check(kind: type, name: str, arguments: Sequence[str]) -> None:
     """
     types = {field: next(t for t in (*get_args(t), t) if t is not NoneType) if NoneType in get_args(t) else t
              for field, t in hints(kind).items()}  # fmt: skip
+    fields = {spelled: field for field, spelled in _spelled(kind).items()}
+    positional = {field for spelled, field in fields.items() if not spelled.startswith("--")}
     waiting, given, texts = list(arguments), {"folders"}, documentation(kind)  # a command itself counts its folders
     while waiting:
         option, equals, value = waiting.pop(0).partition("=")
-        field = {"from": "source"}.get(option[2:], option[2:].replace("-", "_"))
-        if not option.startswith("--") or field not in types:
-            given |= POSITIONAL if not option.startswith("-") else set()
+        if option not in fields:
+            given |= positional if not option.startswith("-") else set()
             continue
+        field = fields[option]
         given.add(field)
         if get_origin(types[field]) is tuple:
             while waiting and not waiting[0].startswith("--"):
@@ -158,8 +159,18 @@ def _check(kind: type, name: str, arguments: Sequence[str]) -> None:
             read_as(types[field], option, [value if equals else waiting.pop(0)])
     for field in dataclasses.fields(kind):
         if field.default is dataclasses.MISSING and field.name not in given:
-            what = field.name.upper() if field.name in POSITIONAL else f"--{field.name.replace('source', 'from')}"
-            raise ConfigError(f"{name} needs {what}: {_inside(texts[field.name])}")
+            raise ConfigError(f"{name} needs {_spelled(kind)[field.name]}: {_inside(texts[field.name])}")
+
+
+def _spelled(kind: type) -> dict[str, str]:
+    """Each field of a command as it is spelled on the command line: --dry-run, or NAME where it stands alone."""
+    found = {}
+    for field, annotated in get_type_hints(kind, include_extras=True).items():
+        extras = getattr(annotated, "__metadata__", ())
+        named = [extra.name for extra in extras if getattr(extra, "name", None)]
+        option = f"--{named[0] if named else field.replace('_', '-')}"
+        found[field] = field.upper() if tyro.conf.Positional in extras else option
+    return found
 
 
 def _inside(text: str) -> str:
@@ -169,9 +180,8 @@ def _inside(text: str) -> str:
 
 def _options(name: str) -> list[str]:
     """All options of a command, without dashes in front: "dry_run", "model.num_heads"."""
-    own = {field.name for field in dataclasses.fields(COMMANDS[name])} - POSITIONAL
-    spelled = sorted("from" if option == "source" else option for option in own)
-    return spelled + (list(flatten(Config())) if name in CONFIGS else [])
+    own = [spelled[2:].replace("-", "_") for spelled in _spelled(COMMANDS[name]).values() if spelled.startswith("--")]
+    return sorted(own) + (list(flatten(Config())) if name in CONFIGS else [])
 
 
 def _help(name: str, arguments: Sequence[str]) -> int:

@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from transformer_jax.layers.block import Context, Source
-from transformer_jax.ops.attention import ATTENTION, next_step
+from transformer_jax.layers.block import Context, Source, without_padding
+from transformer_jax.ops.attention import ATTENTION, attention_weights, next_step
 from transformer_jax.ops.positions import rotary
 
 # B batch, L query length, S source length, D d_model, H heads, K key-value heads, Dh head_dim
@@ -51,7 +51,8 @@ class Attention(nn.Module):
     the caches of all layers thus writes what is new and copies nothing.
 
     Cross-attention (`cross=True`): queries from x, keys and values from `context.source`, rotated at the source's own
-    positions; all of the source's real steps are seen. Its state is what `read` gives and is never written.
+    positions; all of the source's real steps are seen. Its state is what `read` gives and is never written. Its
+    weights (B, H, L, S) are kept in the collection "intermediates", where that is mutable.
     """
 
     d_model: int
@@ -85,6 +86,8 @@ class Attention(nn.Module):
             if self.rotary:
                 q_BxLxHxDh = rotary(q_BxLxHxDh, context.positions_L)
             k_BxSxKxDh, v_BxSxKxDh, lengths_B = self.read(context.source) if state is None else state
+            if self.is_mutable_collection("intermediates"):  # whoever wants to see them asks for that collection
+                self.sow("intermediates", "weights", attention_weights(q_BxLxHxDh, k_BxSxKxDh, lengths=lengths_B))
             out_BxLxHxDh = ATTENTION[self.attention](q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, lengths=lengths_B)
             return self.out(out_BxLxHxDh), None
         k_BxSxKxDh, v_BxSxKxDh = self.key(x_BxLxD), self.value(x_BxLxD)
@@ -102,10 +105,7 @@ class Attention(nn.Module):
 
     def read(self, source: Source) -> SourceCache:
         """The source's keys and values, once for all steps that will attend to it."""
-        x_BxSxD = source.x_BxSxD
-        if source.lengths_B is not None:  # what the projections read must be finite for their gradients to be
-            real_BxS = jnp.arange(x_BxSxD.shape[1]) < source.lengths_B[:, None]
-            x_BxSxD = jnp.where(real_BxS[..., None], x_BxSxD, 0)
+        x_BxSxD = without_padding(source.x_BxSxD, source.lengths_B)
         k_BxSxKxDh, v_BxSxKxDh = self.key(x_BxSxD), self.value(x_BxSxD)
         if self.rotary:
             k_BxSxKxDh = rotary(k_BxSxKxDh, source.positions_S)

@@ -32,6 +32,15 @@ class Context(NamedTuple):
     source: Source | None = None
 
 
+def without_padding(x: jax.Array, lengths_B: jax.Array | None) -> jax.Array:
+    """x (B, L, ...) with zeros from step lengths_B on. What a layer multiplies by its weights must be finite in the
+    padding too: the weights' gradient is a sum over all steps, in which zero times NaN is NaN."""
+    if lengths_B is None:
+        return x
+    real_BxL = jnp.arange(x.shape[1]) < lengths_B[:, None]
+    return jnp.where(real_BxL.reshape(*real_BxL.shape, *[1] * (x.ndim - 2)), x, jnp.zeros((), x.dtype))
+
+
 class Block(nn.Module):
     """Pre-norm: x + f(norm(x)). Post-norm (the 2017 paper): norm(x + f(x)). Once for each sublayer f, in order."""
 
@@ -49,6 +58,7 @@ class Block(nn.Module):
 
         states: of those sublayers that have one, to continue a sequence; None for a whole sequence, which gives None.
         """
+        x_BxLxD = without_padding(x_BxLxD, context.lengths_B)
         dropout = nn.Dropout(self.dropout_rate, deterministic=not self.train)
         after = {}
         for name, make in self.sublayers:

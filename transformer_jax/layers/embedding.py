@@ -19,11 +19,13 @@ class Embedding(nn.Module):
     max_len: int
     position: str
     dtype: jnp.dtype = jnp.float32
+    token_of: "Embedding | None" = None
+    """Another embedding, whose token vectors are these too; learned positions stay each one's own."""
 
     def setup(self):
         if self.vocab_size is None:
             self.vector = nn.Dense(self.d_model, dtype=self.dtype)
-        else:
+        elif self.token_of is None:
             self.token = nn.Embed(
                 self.vocab_size,
                 self.d_model,
@@ -40,7 +42,8 @@ class Embedding(nn.Module):
         if self.vocab_size is None:
             x_BxLxD = self.vector(inputs)
         else:
-            x_BxLxD = self.token(inputs) * jnp.sqrt(float(self.d_model))
+            token = self.token if self.token_of is None else self.token_of.token
+            x_BxLxD = token(inputs) * jnp.sqrt(float(self.d_model))
         if self.position == "sinusoidal":
             x_BxLxD += sinusoidal(positions_L, self.d_model)
         elif self.position == "learned":

@@ -1,6 +1,30 @@
 """Whole networks: `build(config, shape) -> Model`."""
 
+from transformer_jax.config import ModelConfig, Shape
+from transformer_jax.models import encoder_decoder, network
 from transformer_jax.models.model import Model
-from transformer_jax.models.network import State, build, build_block
+from transformer_jax.models.network import build_block
+from transformer_jax.models.stack import State
+from transformer_jax.ops.recurrence import RECURRENCE
 
 __all__ = ["Model", "State", "build", "build_block"]
+
+
+def build(config: ModelConfig, shape: Shape) -> Model:
+    """The network of a config for what a task gives and asks.
+
+    Without a source it is `network`; with one the mixer decides between two families.
+
+    Raises:
+      ConfigError: the model cannot read the shape or answer it.
+    """
+    if shape.source_len is None:
+        return network.build(config, shape)
+    families = {"attention": encoder_decoder.build} | dict.fromkeys(RECURRENCE, _attentive_rnn)
+    return families[config.mixer](config, shape)
+
+
+def _attentive_rnn(config: ModelConfig, shape: Shape) -> Model:
+    from transformer_jax.models import attentive_rnn
+
+    return attentive_rnn.build(config, shape)

@@ -2,27 +2,19 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from transformer_jax.config import ConfigError, ModelConfig, Shape, misfits
-from transformer_jax.layers.attention import Attention, KVCache
-from transformer_jax.layers.block import Block, Context
+from transformer_jax.layers.attention import Attention
+from transformer_jax.layers.block import Context, without_padding
 from transformer_jax.layers.embedding import Embedding
-from transformer_jax.layers.mlp import MLP
 from transformer_jax.layers.recurrent import Recurrent
 from transformer_jax.models.model import Model
+from transformer_jax.models.stack import State, check_length, make_block, stack
 from transformer_jax.ops.recurrence import RECURRENCE
-
-
-class State(NamedTuple):
-    """How much was read, and by name what every sublayer remembers of it (stacked over depth)."""
-
-    index: jax.Array
-    blocks: Any
 
 
 def _attention(config: ModelConfig) -> Callable[..., nn.Module]:
@@ -49,19 +41,6 @@ def make_mixer(config: ModelConfig) -> Callable[..., nn.Module]:
     return layers[config.mixer](config)
 
 
-def make_block(config: ModelConfig) -> Callable[..., nn.Module]:
-    """The constructor of one block; `train=` and `name=` are left to the caller."""
-    dtype = jnp.dtype(config.dtype)
-    mlp = partial(MLP, config.mlp_width, config.activation, dtype)
-    return partial(
-        Block,
-        sublayers=(("mixer", make_mixer(config)), ("mlp", mlp)),
-        norm=config.norm,
-        dropout_rate=config.dropout_rate,
-        dtype=dtype,
-    )
-
-
 class Network(nn.Module):
     """inputs -> logits_BxLxV at every step, or logits_BxV from the mean over real steps where the shape is pooled."""
 
@@ -78,54 +57,18 @@ class Network(nn.Module):
         embedding = Embedding(
             shape.vocab_size, config.d_model, config.max_len, config.positions, dtype, name="embedding"
         )
-        x_BxLxD = embedding(inputs, positions_L)
+        x_BxLxD = embedding(without_padding(inputs, lengths_B), positions_L)
         x_BxLxD = nn.Dropout(config.dropout_rate, deterministic=not self.train)(x_BxLxD)
-        states = None if state is None else state.blocks
-        if first:
-            states = {name: one.emptied() if isinstance(one, KVCache) else one for name, one in states.items()}
-        x_BxLxD, added = self._blocks(x_BxLxD, Context(positions_L, mask, lengths_B), states)
-        if config.norm == "pre":
-            x_BxLxD = nn.LayerNorm(epsilon=1e-6, dtype=dtype, name="norm_out")(x_BxLxD)
+        states = None if state is None else (state.emptied() if first else state).blocks
+        block, context = make_block(config, make_mixer(config)), Context(positions_L, mask, lengths_B)
+        x_BxLxD, added = stack(config, block, config.num_layers, x_BxLxD, context, states, train=self.train)
         if shape.pooled:
             x_BxLxD = _mean(x_BxLxD, lengths_B)
         if config.tie_embeddings:
             logits = embedding.attend(x_BxLxD)
         else:
             logits = nn.Dense(shape.outputs, dtype=dtype, name="head")(x_BxLxD)
-        if state is not None:
-            # Caches pass the layers unchanged and are written here, all at once: in place if their owner lets them go.
-            state = State(index + inputs.shape[1], _advanced(state.blocks, added, index))
-        return logits.astype(jnp.float32), state
-
-    def _blocks(self, x_BxLxD, context, states):
-        config = self.config
-        block = make_block(config)
-        # nn.scan and nn.remat transform a class; the partial's fields are given when it is called
-        module = nn.remat(block.func, prevent_cse=not config.scan_layers) if config.remat else block.func
-        if config.scan_layers:
-            scanned = nn.scan(
-                module,
-                variable_axes={"params": 0},
-                split_rngs={"params": True, "dropout": True},
-                in_axes=(nn.broadcast, 0),
-                length=config.num_layers,
-            )
-            return scanned(**block.keywords, train=self.train, name="blocks")(x_BxLxD, context, states)
-        after = []
-        for i in range(config.num_layers):
-            layer = module(**block.keywords, train=self.train, name=f"block_{i}")
-            before = None if states is None else jax.tree.map(lambda s, i=i: s[i], states)
-            x_BxLxD, added = layer(x_BxLxD, context, before)
-            after.append(added)
-        return x_BxLxD, None if states is None else jax.tree.map(lambda *s: jnp.stack(s), *after)
-
-
-def _advanced(states, added, index):
-    """The states after a call: caches extended from `index` on, carries replaced, what was not given back kept."""
-    return states | {
-        name: states[name].extended(one, index) if isinstance(states[name], KVCache) else one
-        for name, one in added.items()
-    }
+        return logits.astype(jnp.float32), None if state is None else state.advanced(added, inputs.shape[1])
 
 
 def _mean(x_BxLxD, lengths_B):
@@ -143,7 +86,7 @@ def build(config: ModelConfig, shape: Shape) -> Model:
       ConfigError: the model cannot read the shape: it is longer than max_len, or tied embeddings have no token for
         each output.
     """
-    _check_shape(config, shape)
+    check_shape(config, shape)
 
     def init(key):
         tokens = shape.input_dim is None
@@ -151,13 +94,13 @@ def build(config: ModelConfig, shape: Shape) -> Model:
         return Network(config, shape).init(key, inputs)["params"]
 
     def apply(params, inputs, *, mask=None, lengths=None, train=False, key=None):
-        _check_length(inputs.shape[1], config)
+        check_length(inputs.shape[1], config)
         keys = None if key is None else {"dropout": key}
         network = Network(config, shape, train)
         return network.apply({"params": params}, inputs, mask=mask, lengths_B=lengths, rngs=keys)[0]
 
     def initial_state(batch_size, max_len):
-        _check_length(max_len, config)
+        check_length(max_len, config)
         one = {"mixer": make_mixer(config)().initial_state(batch_size, max_len)}
         stacked = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (config.num_layers, *leaf.shape)), one)
         return State(jnp.zeros((), jnp.int32), stacked)
@@ -178,25 +121,26 @@ def build_block(config: ModelConfig) -> Model:
 
     def init(key):
         x_BxLxD = jnp.zeros((1, 1, config.d_model), jnp.dtype(config.dtype))
-        return make_block(config)().init(key, x_BxLxD, context(x_BxLxD))["params"]
+        return make_block(config, make_mixer(config))().init(key, x_BxLxD, context(x_BxLxD))["params"]
 
     def apply(params, x_BxLxD, *, mask=None, train=False, key=None):
         keys = None if key is None else {"dropout": key}
-        block = make_block(config)(train=train)
+        block = make_block(config, make_mixer(config))(train=train)
         return block.apply({"params": params}, x_BxLxD, context(x_BxLxD, mask), rngs=keys)[0]
 
     return Model(init, apply, None, None)
 
 
-def _check_shape(config: ModelConfig, shape: Shape) -> None:
+def check_shape(config: ModelConfig, shape: Shape) -> None:
+    """Raises ConfigError where no network can be built for the shape, or the config's cannot read or answer it."""
     if (shape.vocab_size is None) == (shape.input_dim is None):
         raise ConfigError(
             f"inputs are tokens or vectors: one of vocab_size={shape.vocab_size} and input_dim={shape.input_dim}"
         )
+    if shape.source_len is not None and (shape.source_vocab_size is None or shape.vocab_size is None or shape.pooled):
+        raise ConfigError(
+            "a source is tokens and is answered with a token at every step:"
+            f" source_vocab_size={shape.source_vocab_size}, vocab_size={shape.vocab_size}, pooled={shape.pooled}"
+        )
     if found := misfits(config, shape):
         raise ConfigError("; ".join(found))
-
-
-def _check_length(length: int, config: ModelConfig) -> None:
-    if not 1 <= length <= config.max_len:
-        raise ValueError(f"a sequence of {length} steps: model.max_len={config.max_len} allows 1 to {config.max_len}")

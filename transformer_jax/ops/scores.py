@@ -84,12 +84,12 @@ def _general_key(k_BxSxKxDk, w_KxDkxDq):
     return jnp.einsum("bskd,kde->bske", k_BxSxKxDk, w_KxDkxDq)
 
 
-def _additive_key(k_BxSxKxDk, wq_HxDqxA, wk_KxDkxA, v_Hx1xA):
+def _additive_key(k_BxSxKxDk, wq_HxDqxA, wk_KxDkxA, v_HxAx1):
     return jnp.einsum("bskd,kda->bska", k_BxSxKxDk, wk_KxDkxA)
 
 
-def _additive(q_BxLxHxDq, k_BxSxKxA, wq_HxDqxA, wk_KxDkxA, v_Hx1xA):
-    return additive(jnp.einsum("blhd,hda->blha", q_BxLxHxDq, wq_HxDqxA), k_BxSxKxA, v_Hx1xA[:, 0])
+def _additive(q_BxLxHxDq, k_BxSxKxA, wq_HxDqxA, wk_KxDkxA, v_HxAx1):
+    return additive(jnp.einsum("blhd,hda->blha", q_BxLxHxDq, wq_HxDqxA), k_BxSxKxA, v_HxAx1[..., 0])
 
 
 def additive(q_BxLxHxA, k_BxSxKxA, v_HxA) -> jax.Array:
@@ -131,6 +131,6 @@ SCORES: dict[str, Score] = {
     "additive": Score(
         _additive_key,
         _additive,
-        lambda H, K, Dq, Dk: {"query": (H, Dq, Dq), "key": (K, Dk, Dq), "vector": (H, 1, Dq)},
+        lambda H, K, Dq, Dk: {"query": (H, Dq, Dq), "key": (K, Dk, Dq), "vector": (H, Dq, 1)},
     ),
 }

@@ -1,10 +1,11 @@
 """Builders of tensorflow-datasets that take their records from us, and those that its catalogue lacks."""
 
+import inspect
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from transformer_jax.tasks import raw
+from transformer_jax.tasks import raw, sentences
 
 
 class Sizes(tfds.core.MetadataDict):
@@ -41,17 +42,51 @@ class Cifar10JpgSmall(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         raise NotImplementedError
 
 
-OWN = {"cifar10_jpg_small": Cifar10JpgSmall}
+class Parallel(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Sentences that mean the same, a text column each, in the order of the original files."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    COLUMNS = ("source", "target")
+    HOMEPAGE = ""
+
+    def _info(self):
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=inspect.getdoc(type(self)),
+            features=tfds.features.FeaturesDict({column: tfds.features.Text() for column in self.COLUMNS}),
+            homepage=self.HOMEPAGE,
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager):
+        raise NotImplementedError("made from local files only: python run.py prepare")
+
+    def _generate_examples(self):
+        raise NotImplementedError
 
 
-def from_splits(name: str, splits: raw.Splits, sha256: dict[str, str]):
-    """The catalogue's builder of that name (its features, version, description), fed with our records.
+class Multi30k(Parallel, skip_registration=True):
+    """Multi30k, task 1: descriptions of pictures in English, translated into French and German."""
+
+    COLUMNS = sentences.LANGUAGES
+    HOMEPAGE = "https://github.com/multi30k/dataset"
+
+
+OWN = {"cifar10_jpg_small": Cifar10JpgSmall, "multi30k": Multi30k}
+
+
+def parent_of(name: str):
+    """Our builder of that name, or else the catalogue's: features, version, description."""
+    return OWN[name] if name in OWN else tfds.builder_cls(name)
+
+
+def from_splits(name: str, parent, splits: raw.Splits, metadata: dict):
+    """A builder of that name with a parent's features, version and description, fed with our records.
 
     Args:
       splits: split name -> (key, features) pairs.
-      sha256: source file -> digest, kept in the set's metadata.json.
+      metadata: kept in the set's metadata.json; sha256: source file -> digest.
     """
-    parent = OWN[name] if name in OWN else tfds.builder_cls(name)
 
     class FromSplits(parent, skip_registration=True):
         BUILDER_CONFIGS = parent.BUILDER_CONFIGS
@@ -65,7 +100,8 @@ def from_splits(name: str, splits: raw.Splits, sha256: dict[str, str]):
                 supervised_keys=info.supervised_keys,
                 homepage=info.homepage,
                 citation=info.citation,
-                metadata=Sizes(sha256=sha256),
+                metadata=Sizes(metadata),
+                disable_shuffling=info.disable_shuffling,
             )
 
         def _split_generators(self, dl_manager):

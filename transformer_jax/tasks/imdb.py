@@ -73,7 +73,7 @@ def build(config: Config) -> Task:
     def train(seed: int) -> Iterator[Batch]:
         ids, labels_N = encoded("train")
         lengths = [*task.bucket_lengths, task.seq_len]
-        buckets = by_length([len(found) for found in ids], lengths)
+        buckets = stream.by_length([len(found) for found in ids], lengths)
         gathers = [partial(gather, ids, labels_N, length) for length in lengths]
         return stream.bucketed(buckets, gathers, task.batch_size, seed, task.workers)
 
@@ -109,12 +109,6 @@ def split_by_content(reviews: Reviews) -> tuple[Reviews, Reviews]:
     parts = (np.flatnonzero(~held_out_N), np.flatnonzero(held_out_N))
     train, validation = (Reviews([reviews.texts[i] for i in p], reviews.labels_N[p]) for p in parts)
     return train, validation
-
-
-def by_length(lengths_N: list[int], bounds: list[int]) -> list[np.ndarray]:
-    """For each bound the indices whose length fits it and no smaller one; bounds rise, the last fits all."""
-    fits_N = np.searchsorted(bounds, lengths_N)
-    return [np.flatnonzero(fits_N == i) for i in range(len(bounds))]
 
 
 def gather(ids: list[np.ndarray], labels_N: np.ndarray, length: int, chosen_B: np.ndarray) -> Batch:

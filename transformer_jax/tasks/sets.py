@@ -1,17 +1,22 @@
 """Real sets on disk in the layout of tensorflow-datasets: found, checked for completeness, opened."""
 
+import json
 import os
+import re
 import shlex
 from pathlib import Path
 
 from transformer_jax.config import TaskConfig
-from transformer_jax.tasks.raw import ORIGINALS
+from transformer_jax.tasks.originals import ORIGINALS
 
 # A generated task of the same kind, for who has no copy of the set.
 ALTERNATIVE = {
     "tiny_shakespeare": "--task.name associative_recall",
     "imdb_reviews": "--task.name associative_recall",
+    "multi30k": "--task.name numbers_en_fr",
 }
+PARALLEL = "parallel"
+"""The kind of set that is made from sentence pairs of the user's own."""
 
 
 class MissingData(FileNotFoundError):
@@ -28,6 +33,35 @@ def folders(name: str, folder: Path) -> list[Path]:
     """The versions of a set, oldest first; what tensorflow-datasets is still writing is called incomplete.*."""
     found = sorted(path.parent for path in (folder / name).glob("**/dataset_info.json"))
     return [path for path in found if not path.name.startswith("incomplete.")]
+
+
+def is_name(name: str) -> bool:
+    """Whether a set of the user's own may be called so: a folder of it, and a file's name, are made from it."""
+    return re.fullmatch("[a-z][a-z0-9_]{,39}", name) is not None
+
+
+def made_of(name: str, folder: Path) -> str | None:
+    """The training files of sentence pairs of the user's own, prepared there under that name; None: there are none.
+
+    Neither the set's other files are looked at nor tensorflow-datasets imported: `open_set` checks the set.
+    """
+    found = folders(name, folder) if is_name(name) else []
+    try:
+        metadata = json.loads((found[-1] / "metadata.json").read_text())
+        return ", ".join(metadata["files"]["train"].values()) if metadata["kind"] == PARALLEL else None
+    except (IndexError, OSError, ValueError, KeyError, TypeError, AttributeError):  # no set, or not such a one
+        return None
+
+
+def parallel(name: str, folder: Path) -> bool:
+    """Whether a set of that name is prepared there, from sentence pairs of the user's own."""
+    return made_of(name, folder) is not None
+
+
+def parallel_names(folder: Path) -> list[str]:
+    """The sets that `parallel` knows there, by alphabet."""
+    names = sorted({path.parents[1].name for path in folder.glob("*/*/metadata.json")})
+    return [name for name in names if parallel(name, folder)]
 
 
 def open_set(name: str, folder: Path):
@@ -105,8 +139,11 @@ def _instead(folder: Path) -> str:
 def _how_to_get(name: str, what: str, folder: Path) -> str:
     instead = ALTERNATIVE.get(name, "--task.name digits")
     where = "" if folder == data_dir(TaskConfig()) else f" --data-dir {shlex.quote(str(folder))}"
+    published, command = "", f"{PARALLEL} --from FOLDER --source FILE --target FILE --name {name}"
+    if name in ORIGINALS:
+        published, command = f"\n  its original files: {ORIGINALS[name].address}", f"{name} --from FOLDER"
     return (
-        f"{what}\n  its original files: {ORIGINALS[name].address}"
-        f"\n  to prepare it from them: python run.py prepare {name} --from FOLDER{where}"
+        f"{what}{published}"
+        f"\n  to prepare it from them: python run.py prepare {command}{where}"
         f"\n  to train on data that need no file: {instead}"
     )

@@ -62,29 +62,42 @@ def shuffled(length: int, gather: Gather, batch_size: int, seed: int, workers: i
     return steps(lambda step: gather(shuffled_indices(length, batch_size, seed, step)[rows]), workers)
 
 
+def by_length(lengths_N: Sequence[int], bounds: Sequence[int]) -> list[np.ndarray]:
+    """For each bound the indices whose length fits it and no smaller one; bounds rise. What fits none is left out."""
+    fits_N = np.searchsorted(bounds, lengths_N)
+    return [np.flatnonzero(fits_N == i) for i in range(len(bounds))]
+
+
 def bucketed(
-    buckets: Sequence[np.ndarray], gathers: Sequence[Gather], batch_size: int, seed: int, workers: int = 0
+    buckets: Sequence[np.ndarray],
+    gathers: Sequence[Gather],
+    batch_size: int | Sequence[int],
+    seed: int,
+    workers: int = 0,
 ) -> Iterator[Batch]:
-    """As `shuffled`, each batch from one bucket; all processes meet the same bucket at the same step.
+    """As `shuffled`, each batch from one bucket; all processes and all seeds meet the same bucket at the same step.
 
     What does not fill a batch of its bucket is left out of that epoch; each epoch leaves out others.
 
     Args:
       buckets: indices of the examples in each bucket.
       gathers: how each bucket makes its batch.
+      batch_size: one for all buckets, or one for each.
     """
-    rows = process_rows(batch_size)
-    counts = np.array([len(bucket) // batch_size for bucket in buckets])  # batches of each in an epoch
+    sizes = [batch_size] * len(buckets) if isinstance(batch_size, int) else list(batch_size)
+    rows = [process_rows(size) for size in sizes]
+    counts = np.array([len(b) // size for b, size in zip(buckets, sizes, strict=True)])  # batches of each in an epoch
     if not counts.any():
         raise ConfigError(f"task.batch_size={batch_size}: no bucket holds that many examples")
 
     def make_batch(step: int) -> Batch:
         epoch, place = divmod(step, int(counts.sum()))
-        drawn = _order(int(counts.sum()), seed, epoch)[place]
+        # Lanes, which have a seed each, step together: their batches must be of one shape.
+        drawn = _order(int(counts.sum()), 0, epoch)[place]
         bucket = int(np.searchsorted(counts.cumsum(), drawn, side="right"))
-        first = (drawn - counts[:bucket].sum()) * batch_size
+        first = (drawn - counts[:bucket].sum()) * sizes[bucket]
         order = _order(len(buckets[bucket]), seed, epoch)
-        return gathers[bucket](buckets[bucket][order[first : first + batch_size][rows]])
+        return gathers[bucket](buckets[bucket][order[first : first + sizes[bucket]][rows[bucket]]])
 
     return steps(make_batch, workers)
 

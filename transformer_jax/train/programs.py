@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from transformer_jax.config import TrainConfig
 from transformer_jax.tasks.task import Objective
+from transformer_jax.train.decode import greedy
 from transformer_jax.train.optimizer import make_optimizer
 from transformer_jax.train.state import TrainState, create
 from transformer_jax.train.step import Metrics, held, make_loss, train_step
@@ -25,15 +26,15 @@ class Programs(NamedTuple):
       one of lanes after it; the state given is donated
     evaluate(params, batch) -> metrics: all lanes see the same batch
     judge(params, batches) -> metrics of one lane's parameters over a whole split; None: the objective has no judge
-    write(params, source_BxS, source_lengths_B) -> tokens_BxN, jitted: what one lane's model answers; None: the
-      objective has no decoding
+    write(params, source_BxS, source_lengths_B) -> tokens_BxN that one lane's parameters find the likeliest one after
+      another (`decode.greedy`); None: the objective does not say how an answer is written
     """
 
     init: Callable[[], TrainState]
     run_chunk: Callable[[TrainState, Any], tuple[TrainState, Metrics]]
     evaluate: Callable[[Any, Any], Metrics]
     judge: Callable[[Any, Any], dict[str, float]] | None
-    write: Callable[[Any, Any, Any], jax.Array] | None = None
+    write: Callable[[Any, jax.Array, jax.Array], jax.Array] | None = None
 
 
 @lru_cache(maxsize=8)  # a second call finds what the first one compiled
@@ -70,8 +71,21 @@ def build(model, objective: Objective, config: TrainConfig) -> Programs:
     def run_chunk(state, batches):
         return jax.lax.scan(lambda state, batch: step(state, batch, lrs), state, batches)
 
-    judge = None if objective.judge is None else partial(objective.judge, model)
-    return Programs(partial(jax.jit(init), seeds, lrs), jax.jit(run_chunk, donate_argnums=0), jax.jit(evaluate), judge)
+    write = None if objective.decoding is None else partial(greedy, model, decoding=objective.decoding)
+
+    def judge(params, batches):
+        def written(batch):
+            return jax.device_get(write(params, batch["source"], batch["source_lengths"]))
+
+        return objective.judge(written, batches)
+
+    return Programs(
+        partial(jax.jit(init), seeds, lrs),
+        jax.jit(run_chunk, donate_argnums=0),
+        jax.jit(evaluate),
+        None if objective.judge is None else judge,
+        write,
+    )
 
 
 def _one_after_another(fn: Callable) -> Callable:

