@@ -71,10 +71,16 @@ def _check_attention(model: "ModelConfig") -> None:
         model.position != "rotary" or sizes["head_dim"] % 2 == 0,
         f"model.position=rotary turns pairs: the head's width {sizes['head_dim']} must be even",
     )
+    require(
+        "score" not in sizes or model.attention in ("auto", "reference"),
+        f"model.attention={model.attention} computes model.score=scaled_dot alone, not {model.score}:"
+        " take model.attention=reference, or auto",
+    )
 
 
-def _attention_sizes(model: "ModelConfig") -> dict[str, int]:
-    return {
+def _attention_sizes(model: "ModelConfig") -> dict[str, int | str]:
+    score = {} if model.score in ("auto", "scaled_dot") else {"score": model.score}
+    return score | {
         "num_heads": model.num_heads,
         "num_kv_heads": model.num_heads if model.num_kv_heads is None else model.num_kv_heads,
         "head_dim": model.d_model // model.num_heads if model.head_dim is None else model.head_dim,
@@ -179,8 +185,9 @@ class ModelConfig:
         MIXERS[self.mixer].check(self)
 
     @property
-    def sizes(self) -> dict[str, int]:
-        """The mixer's widths and counts: num_heads, num_kv_heads, head_dim; or width, project_out."""
+    def sizes(self) -> dict[str, int | str]:
+        """The mixer's widths and counts: num_heads, num_kv_heads, head_dim, and a score other than scaled_dot; or
+        width, project_out."""
         return MIXERS[self.mixer].sizes(self)
 
     @property
