@@ -1,6 +1,7 @@
 """run.html: whole, escaped, and without a network."""
 
 import json
+import re
 
 from transformer_jax.config import Config
 from transformer_jax.lab import trial_page
@@ -19,6 +20,25 @@ def test_the_page_is_escaped_and_needs_no_network(tmp_path):
     assert "<script" not in text and "<svg" in text and "0.7" in text
     assert not [word for word in ("src=", "@import", "<link") if word in text]
     assert json.loads((folder / "launches.jsonl").read_text())["kind"] == "start"
+
+
+def test_exposure_and_an_interval_are_drawn_as_such(tmp_path):
+    claim(tmp_path, Config())
+    with Log(tmp_path, 0) as log:
+        for step, bleu in ((2, 20.0), (4, 31.5)):
+            log.write("train", step, [{"loss": 1.0, "accuracy": 0.5}])
+            judged = {"bleu": bleu, "bleu_low": bleu - 2, "bleu_high": bleu + 3, "free_accuracy": 0.25}
+            log.write("validation", step, [{"loss": 1.5, "accuracy": 0.4} | judged])
+    rows = trial_page._measured(tmp_path)
+    assert trial_page._between(rows, "bleu") == {2: (18.0, 23.0), 4: (29.5, 34.5)}
+    assert trial_page._between(rows, "loss") == {}
+    text = trial_page.write(tmp_path).read_text()
+    headings = re.findall(r"<h3>([^<]*)", text)
+    assert headings[0].startswith("Exposure: the gap is what the model loses where it reads its own tokens")
+    assert headings[1:] == ["loss", "accuracy", "bleu"]
+    assert "free-running: after its own" in text and "29.5" in text and "34.5" in text  # the answer's interval
+    without = [{k: v for k, v in row.items() if k != "accuracy"} for row in rows]
+    assert trial_page._exposure(without) == []
 
 
 def test_an_extension_stands_above_all_else_and_once(tmp_path):

@@ -30,7 +30,7 @@ def corpus(count=40, seed=0, share=0.7):
 
 
 @given(st.lists(st.tuples(*[st.lists(st.sampled_from(WORDS[3:]), max_size=7)] * 2), min_size=1, max_size=4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_bleu_is_that_of_sacrebleu(pairs):
     """Short corpora, where n-grams are missing and precisions are smoothed."""
     hypotheses, references = zip(*[(" ".join(h), " ".join(r)) for h, r in pairs], strict=True)
@@ -52,19 +52,26 @@ def test_the_interval_is_that_of_a_loop_over_resamples():
     assert found[1:] == pytest.approx(np.quantile([s.score for s in theirs], [0.025, 0.975]), abs=1.5)
 
 
+def as_written(hypotheses, references):
+    return quality.Written(list(range(len(references))), hypotheses, references, 0, 1)
+
+
 def test_a_difference_is_paired():
-    """What two systems share cancels: a third that differs in one sentence has a narrow interval."""
+    """What two systems share cancels: one that differs in one sentence has a narrow interval."""
     hypotheses, references = corpus(80)
     better = [references[0] if i == 11 else h for i, h in enumerate(hypotheses)]
     better[11] = references[11]
-    one, other = (quality.statistics(h, references) for h in (better, hypotheses))
-    found, alone = quality.difference(one, other), quality.score(one)
-    assert found.value == pytest.approx(alone.value - quality.score(other).value)
-    assert found.value > 0 and found.high - found.low < (alone.high - alone.low) / 3
-    assert quality.difference(one, one) == (0, 0, 0)
-    assert quality.difference(other, one) == pytest.approx((-found.value, -found.high, -found.low))
-    with pytest.raises(ValueError, match="same sentences"):
-        quality.difference(one, one[:-1])
+    one, other = (as_written(h, references) for h in (better, hypotheses))
+    alone = [quality.score(quality.statistics(w.hypotheses, references)) for w in (one, other)]
+    found = quality.difference([one], [other])
+    assert found.value == pytest.approx(alone[0].value - alone[1].value)
+    assert found.value > 0 and found.high - found.low < (alone[0].high - alone[0].low) / 3
+    assert quality.difference([one], [one]) == (0, 0, 0)
+    assert quality.difference([other], [one]) == pytest.approx((-found.value, -found.high, -found.low))
+    assert quality.difference([one, other], [other]) == pytest.approx([end / 2 for end in found])  # the mean of lanes
+    for wrong in (one._replace(references=references[::-1]), one._replace(index=list(range(1, 81)))):
+        with pytest.raises(ValueError, match="same sentences"):
+            quality.difference([one], [wrong])
 
 
 def test_a_thousand_sentences_take_well_under_a_second():
@@ -93,7 +100,8 @@ def test_what_is_counted():
     assert found["bleu"] == pytest.approx(expected) and found["bleu_low"] <= expected <= found["bleu_high"]
     assert found["exact"] == 2 / 4 and found["free_accuracy"] == 9 / 13
     given = iter(outputs)
-    assert quality.written(lambda batch: np.array(next(given)), batches, decode).index == [2, 0, 1, 3]
+    written = quality.written(lambda batch: np.array(next(given)), batches, decode)
+    assert written.index == [0, 1, 2, 3] and written.hypotheses == [hypotheses[i] for i in (1, 2, 0, 3)]
 
 
 def test_equal_arguments_give_the_same_judge_and_case_counts():

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import struct
 
 from transformer_jax.config import ConfigError
 from transformer_jax.host import provenance
@@ -49,6 +50,61 @@ def test_the_newest_and_the_best_are_kept(tmp_path):
     checkpoints = save(tmp_path, {4: -1.5, 5: None})  # a new process still knows which was best
     assert checkpoints.steps() == [2, 5] and checkpoints.find("best") == 2 and checkpoints.find("latest") == 5
     assert save(tmp_path, {6: -0.5}).steps() == [6]
+
+
+def test_the_last_regular_ones_are_kept_whatever_stops_saved_between(tmp_path):
+    """Steps that 4 divides: as many as in an unbroken run, which saves nothing at 18 and 19."""
+
+    def train(folder, scores):
+        with Checkpoints(folder, keep_last=3, every=4) as checkpoints:
+            for step, score in scores.items():
+                checkpoints.save(step, state_of(float(step)), meta={}, score=score)
+                checkpoints.wait()
+        return checkpoints
+
+    for folder in (tmp_path / "whole", tmp_path / "pieces"):
+        kept = train(folder, {4: 5.0, 8: 1.0, 12: 2.0, 16: 3.0})
+        assert kept.steps() == [4, 8, 12, 16] and kept.regular() == [8, 12, 16]  # 4 is the best
+    stopped = train(tmp_path / "pieces", {18: None})
+    assert stopped.steps() == [4, 8, 12, 16, 18] and stopped.regular() == [8, 12, 16]
+    assert train(tmp_path / "pieces", {19: None}).steps() == [4, 8, 12, 16, 19]
+    for folder in (tmp_path / "whole", tmp_path / "pieces"):
+        assert train(folder, {20: 4.0}).steps() == [4, 12, 16, 20]
+    stopped = train(tmp_path / "pieces", {22: None})
+    stopped.remove_between()
+    assert stopped.steps() == [4, 12, 16, 20]
+
+
+@struct.dataclass
+class State:
+    params: dict
+    step: jax.Array
+
+
+def test_the_average_is_that_of_the_parameters_of_the_last_regular_ones(tmp_path):
+    """Against NumPy in float64; in float32 a small number would be lost beside a large one."""
+    values = {2: 1e8, 4: 1.0, 5: 9.0, 6: 3.0, 8: -1e8, 9: 7.0}
+    target = jax.eval_shape(lambda: State({"w": jnp.zeros((3, 5)), "b": jnp.zeros(2, jnp.bfloat16)}, jnp.zeros(())))
+    with Checkpoints(tmp_path, keep_last=3, every=2) as checkpoints:
+        for step, value in values.items():
+            params = {"w": jnp.full((3, 5), value), "b": jnp.arange(2, dtype=jnp.bfloat16) * step}
+            checkpoints.save(step, State(params, jnp.full((), float(step))), meta={}, score=float(-step))
+    assert checkpoints.steps() == [2, 4, 6, 8, 9]  # the best, the last three, and that of a stop
+    steps, params = checkpoints.restore_average(target)
+    assert steps == [4, 6, 8] and jax.tree.map(lambda leaf: leaf.dtype, params) == {"w": "float32", "b": "bfloat16"}
+    np.testing.assert_array_equal(params["w"], np.full((3, 5), np.float32(np.mean([1.0, 3.0, -1e8]))))
+    np.testing.assert_array_equal(params["b"].astype(np.float32), [0, 6])
+    (tmp_path / "6" / "meta" / "metadata").write_text("{}")
+    with pytest.raises(CheckpointError, match="checkpoint 6 is damaged"):
+        checkpoints.restore_average(target)
+
+
+def test_nothing_to_average(tmp_path):
+    save(tmp_path, {3: 1.0})
+    with pytest.raises(ConfigError, match="no checkpoint of a step that train.checkpoint_every=2 divides"):
+        Checkpoints(tmp_path, keep_last=2, every=2).restore_average(TARGET)
+    with pytest.raises(ConfigError, match="latest, best, average or a step, not 'averge'; did you mean average?"):
+        Checkpoints(tmp_path).find("averge")
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])

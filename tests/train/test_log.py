@@ -1,12 +1,13 @@
 """The run folder: rows that are rewound, and a folder that belongs to one config."""
 
 import contextlib
+import hashlib
 import json
 
 import pytest
 
 from transformer_jax.config import Config, ConfigError, flatten, with_overrides
-from transformer_jax.train.log import Log, claim, read_config, read_metrics
+from transformer_jax.train.log import Log, check_files, claim, digests, keep_files, read_config, read_metrics
 
 
 def test_rows_after_the_checkpoint_and_a_torn_one_are_dropped(tmp_path):
@@ -86,6 +87,30 @@ def test_what_would_roll_back_to_before_its_end_is_not_extended(tmp_path):
         claim(tmp_path / str(end), config)
         with contextlib.nullcontext() if fine else pytest.raises(ConfigError, match="it cannot be extended"):
             claim(tmp_path / str(end), with_overrides(config, {"train.num_steps": 80}))
+
+
+def test_the_files_of_a_task_are_kept_and_another_one_is_refused(tmp_path):
+    files = {"source.json": b"{1}", "target.json": b"{2}"}
+    trained = digests(files)
+    assert trained["source.json"] == hashlib.sha256(b"{1}").hexdigest()
+    check_files(tmp_path, files, trained)
+    assert not any(tmp_path.iterdir())  # a reader writes nothing
+    keep_files(tmp_path, files, trained)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+    keep_files(tmp_path, files)
+    for other, known in (({**files, "target.json": b"{3}"}, None), ({}, trained), ({**files, "more": b""}, trained)):
+        with pytest.raises(
+            ConfigError, match="trained with another (source.json and )?(target.json|more) than its task"
+        ):
+            keep_files(tmp_path, other, known)
+    (tmp_path / "target.json").unlink()  # then what the checkpoint was trained with decides
+    with pytest.raises(ConfigError, match="another target.json"):
+        keep_files(tmp_path, {**files, "target.json": b"{3}"}, trained)
+    assert not (tmp_path / "target.json").exists()
+    keep_files(tmp_path, files, trained)
+    (tmp_path / "source.json").write_bytes(b"{9}")
+    with pytest.raises(ConfigError, match="another source.json .* the file in the folder was edited"):
+        check_files(tmp_path, files, trained)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer_jax.config import ConfigError, TrainConfig
+from transformer_jax.models import Model
 from transformer_jax.tasks.objectives import cross_entropy
 from transformer_jax.tasks.task import Objective
 from transformer_jax.train import programs
@@ -108,9 +109,12 @@ def extended_by(folder):
     return [(launch["step"], launch["before"], launch["text"]) for launch in launches if launch["kind"] == "extended"]
 
 
-@pytest.mark.parametrize("overrides", [{}, {"train.warmup_steps": 3, "train.lanes": 2}])
+SQUARE_ROOT = {"train.schedule": "inverse_sqrt", "train.warmup_steps": 3}
+
+
+@pytest.mark.parametrize("overrides", [{}, {"train.warmup_steps": 3, "train.lanes": 2}, SQUARE_ROOT])
 def test_more_steps_extend_a_finished_run_to_the_unbroken_one(parts, tmp_path, overrides):
-    """Under a constant learning rate, from a step that checkpoint_every divides; stopped on the way as well."""
+    """Where the learning rate does not depend on them, from a step that checkpoint_every divides; stopped as well."""
     model, task, short = parts(overrides | {"train.num_steps": 4})
     assert fit(model, task, short, tmp_path / "grown").step == 4
     assert extended_by(tmp_path / "grown") == []
@@ -125,7 +129,8 @@ def test_more_steps_extend_a_finished_run_to_the_unbroken_one(parts, tmp_path, o
         == Checkpoints(tmp_path / "whole" / "checkpoints").steps()
     )
     ((step, before, text),) = extended_by(tmp_path / "grown")
-    assert (step, before) == (4, 4) and text.startswith("extended from 4 to 12 steps: the learning rate is constant")
+    assert (step, before) == (4, 4) and text.startswith("extended from 4 to 12 steps: the learning rate ")
+    assert text.endswith("so that these are the steps of an unbroken run")
 
 
 def test_an_extension_from_between_two_evaluations_keeps_its_row(parts, tmp_path):
@@ -384,6 +389,175 @@ def test_batches_that_differ_in_another_array_than_the_inputs(parts, tmp_path):
     marked = SimpleNamespace(**vars(task) | {"train": Marked})
     assert fit(model, marked, config, tmp_path).status == "done"
     assert [row["step"] for row in rows_of(tmp_path, "train")] == [2, 4]
+
+
+LENGTHS = ((4, 3, 5), (2, 2, 3), (2, 4, 4))
+"""(rows, source tokens, target tokens) of a batch of each bucket."""
+
+
+def init(key):
+    return {"kernel": jax.random.normal(key, (7, 7))}
+
+
+def read(params, inputs, *, source, source_lengths, lengths=None, train, key):
+    """The next token from this one and the mean of the source, with dropout."""
+    seen = (np.arange(source.shape[1]) < source_lengths[:, None]) / source_lengths[:, None]
+    context = (params["kernel"][source] * seen[..., None]).sum(1, keepdims=True)
+    logits = params["kernel"][inputs] + context
+    return logits * jax.random.bernoulli(key, 0.8, logits.shape) if train else logits
+
+
+READER = Model(init, read, None, None)
+
+
+def with_source(batch, lengths):
+    rows, source, target = lengths
+    cut = {name: value[:rows, :target] for name, value in batch.items()}
+    return cut | {"source": batch["inputs"][:rows, :source], "source_lengths": np.arange(rows, dtype=np.int32) + 1}
+
+
+def of_two_sequences(task, **more):
+    """The task with sources, in three buckets for training (the same for every seed) and two for evaluation."""
+
+    class Bucketed(type(task.train(0))):
+        def __next__(self):
+            bucket = (0, 1, 1, 2, 0)[self.step % 5]
+            return with_source(super().__next__(), LENGTHS[bucket])
+
+    def evaluate(split):
+        return (with_source(batch, lengths) for batch, lengths in zip(task.evaluate(split), LENGTHS, strict=False))
+
+    def examples():
+        batch = next(iter(task.evaluate("validation")))
+        return [with_source(batch, lengths) for lengths in LENGTHS], list(evaluate("validation"))
+
+    def train(seed):
+        stream = task.train(seed)
+        stream.__class__ = Bucketed
+        return stream
+
+    return SimpleNamespace(**vars(task) | {"train": train, "evaluate": evaluate, "examples": examples} | more)
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_buckets_of_two_sequences_go_on_bit_for_bit(parts, tmp_path, lanes):
+    """Stopped, then broken off as kill -9 leaves it, then stopped again; the average and the kept files as well."""
+    _, task, config = parts({"train.lanes": lanes, "train.keep_last": 2, "train.num_steps": 15})
+    task = of_two_sequences(task, files={"tokenizer.json": b"{}"})
+    assert fit(READER, task, config, tmp_path / "whole").status == "done"
+    assert fit(READER, task, config, tmp_path / "pieces", stopping=stop_after(3)).step == 6
+    with pytest.raises(KeyboardInterrupt):
+        fit(READER, task, config, tmp_path / "pieces", stopping=broken_off_after(2))
+    assert fit(READER, task, config, tmp_path / "pieces", stopping=stop_after(1)).step == 10
+    assert fit(READER, task, config, tmp_path / "pieces").status == "done"
+    assert_same(tmp_path / "whole", tmp_path / "pieces", READER, config)
+    found = [averaged(tmp_path / name, READER, config) for name in ("whole", "pieces")]
+    assert [steps for steps, _ in found] == [[8, 12], [8, 12]]
+    one, other = (params["kernel"] for _, params in found)
+    assert one.shape == (7, 7) if lanes == 1 else (2, 7, 7)
+    assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
+    kept = [restored(tmp_path / "whole", READER, config, str(step)).params["kernel"] for step in (8, 12)]
+    np.testing.assert_array_equal(one, np.mean(np.array(kept, np.float64), 0).astype(np.float32))
+    assert (tmp_path / "pieces" / "tokenizer.json").read_bytes() == b"{}"
+    if lanes == 2:
+        losses = {lane: [row["loss"] for row in rows_of(tmp_path / "whole", "train") if row["lane"] == lane]
+                  for lane in (0, 1)}  # fmt: skip
+        _, task, alone = parts({"train.keep_last": 2, "train.num_steps": 15, "train.seed": 6})
+        fit(READER, of_two_sequences(task), alone, tmp_path / "alone")
+        np.testing.assert_allclose(losses[1], [row["loss"] for row in rows_of(tmp_path / "alone", "train")], atol=1e-6)
+
+
+def averaged(folder, model, config):
+    kept = {"keep_last": config.train.keep_last, "every": config.train.checkpoint_every}
+    checkpoints = Checkpoints(folder / "checkpoints", **kept)
+    return checkpoints.restore_average(jax.eval_shape(programs.build(model, OBJECTIVE, config.train).init))
+
+
+def test_every_shape_is_compiled_and_counted_before_the_first_step(parts, tmp_path, monkeypatch):
+    """Three of training, two of evaluation, and what writes the judge's answers to those two."""
+    _, task, config = parts({"train.num_steps": 6, "train.peak_lr": 0.03})  # programs of this test alone
+    task = of_two_sequences(task)
+    built, write = programs.build, jax.jit(lambda params, source, lengths: source + params["kernel"].astype(int)[0, 0])
+
+    def judged(*given):
+        run = built(*given)
+
+        def judge(params, batches):
+            written = [write(params, batch["source"], batch["source_lengths"]) for batch in batches]
+            return {"bleu": float(sum(np.asarray(one).sum() for one in written))}
+
+        return run._replace(judge=judge, write=write)
+
+    monkeypatch.setattr(programs, "build", judged)
+    progress, compiled, counted = Progress(), [], []
+    progress.compiling = lambda *numbers: counted.append((*numbers, progress.advanced))
+
+    def listen(event, seconds, **details):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(progress.advanced)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        fit(READER, task, config, tmp_path, progress=progress)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert counted == [(number, 7, False) for number in range(1, 8)]
+    assert compiled.count(False) >= 7 and True not in compiled
+    assert all("bleu" in row for row in rows_of(tmp_path, "validation"))
+
+
+def test_a_run_whose_task_makes_another_file_is_refused_before_a_step(parts, tmp_path):
+    model, task, config = parts({"train.num_steps": 8})
+    task.files = {"tokenizer.json": b"one"}
+    assert fit(model, task, config, tmp_path, stopping=stop_after(2)).step == 4
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    task.files = {"tokenizer.json": b"other"}
+    with pytest.raises(
+        ConfigError, match=f"{tmp_path} was trained with another tokenizer.json than its task now makes"
+    ):
+        fit(model, task, config, tmp_path)
+    (tmp_path / "tokenizer.json").unlink()  # the checkpoint knows it all the same
+    with pytest.raises(ConfigError, match="another tokenizer.json"):
+        fit(model, task, config, tmp_path)
+    assert not (tmp_path / "tokenizer.json").exists() and (tmp_path / "metrics.jsonl").read_bytes() == before
+    task.files = {"tokenizer.json": b"one"}
+    assert fit(model, task, config, tmp_path).status == "done"
+    assert (tmp_path / "tokenizer.json").read_bytes() == b"one"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"train.best": "accurcy"}, "train.best='accurcy' .*; did you mean accuracy"),
+        ({"train.micro_batches": 4}, "train.micro_batches=4 does not divide the 2 rows of a batch of length source 2"),
+    ],
+)
+def test_what_cannot_be_trained_leaves_no_folder(parts, tmp_path, overrides, message):
+    _, task, config = parts(overrides)
+    with pytest.raises(ConfigError, match=message):
+        fit(READER, of_two_sequences(task), config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_metric_chooses_the_best(parts, tmp_path):
+    model, task, config = parts({"train.best": "loss"})
+    task.objective = task.objective._replace(best=("accuracy", "max"), choices=(("loss", "max"),))
+    fit(model, task, config, tmp_path)
+    losses = {row["step"]: row["loss"] for row in rows_of(tmp_path, "validation")}
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert checkpoints.find("best") == max(losses, key=losses.get) == 4  # training lowers it
+    assert checkpoints.meta(4)["score"] == losses[4]
+
+
+@pytest.mark.parametrize("poisoned", [{7}, {7, 11}])
+def test_a_rollback_leaves_the_average_of_an_unbroken_run(parts, tmp_path, poisoned):
+    model, task, config = parts({"train.nan_policy": "rollback", "train.keep_last": 3, "train.num_steps": 20}, poisoned)
+    assert fit(model, task, config, tmp_path / "whole").status == "done"
+    while fit(model, task, config, tmp_path / "pieces", stopping=stop_after(3)).status != "done":
+        pass
+    found = [averaged(tmp_path / name, model, config) for name in ("whole", "pieces")]
+    assert [steps for steps, _ in found] == [[12, 16, 20]] * 2
+    assert np.array_equal(*(params["kernel"] for _, params in found))
 
 
 def test_an_objective_of_its_own_is_trained_reported_and_chosen_by(parts, tmp_path):

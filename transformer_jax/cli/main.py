@@ -43,6 +43,8 @@ or was killed, a report could not be drawn, a loss was not finite, or the machin
 command; 75 stopped by Ctrl-C or SIGTERM, and the same command goes on from there."""
 
 _DOTTED = re.compile(r"--([\w-]+(?:\.[\w-]+)+)(?:=(.*))?", re.DOTALL)
+TEXTS = ["--prompt"], ["--text"]
+"""The options behind which any text may stand."""
 _SEVERAL = {key for key, value in flatten(Config()).items() if isinstance(value, tuple)}
 
 
@@ -85,10 +87,10 @@ def split(argv: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     waiting = list(argv)
     while waiting:
         argument = waiting.pop(0)
-        if re.fullmatch(r"--[^=\s]+=", argument) or not argument and others[-1:] != ["--prompt"]:
+        if re.fullmatch(r"--[^=\s]+=", argument) or not argument and others[-1:] not in TEXTS:
             before = next((word for word in others[-1:] if word.startswith("--")), "an argument")
             raise ConfigError(f"{argument.rstrip('=') or before} is empty: give it a value")
-        if argument == "--" and others[-1:] != ["--prompt"]:
+        if argument == "--" and others[-1:] not in TEXTS:
             raise ConfigError("-- is no option: --help shows those that there are")
         if not (found := _DOTTED.fullmatch(argument)):
             others.append(argument)

@@ -72,21 +72,30 @@ class Evaluate:
     """best (by the validation split), latest, average (of the last train.keep_last) or a step."""
     csv: Path | None = None
     """A file for the metrics, a row for each run and lane, with all digits."""
+    beam: int | None = None
+    """Translations: search with so many hypotheses; None: the likeliest token each time, as in training."""
+    translations: Path | None = None
+    """Translations: a file for source, reference and what each run wrote (its first lane), tab-separated."""
     data_dir: str | None = None
     """The folder of prepared sets, if it has moved since the training."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
         if not self.folders:
             raise ConfigError("evaluate needs the folder of a run: python run.py evaluate FOLDER")
-        if self.csv is not None and (self.csv.is_dir() or not self.csv.parent.is_dir()):
-            raise ConfigError(f"--csv {self.csv}: name a file in a folder that is there")
+        for option, path in (("--csv", self.csv), ("--translations", self.translations)):
+            if path is not None and (path.is_dir() or not path.parent.is_dir()):
+                raise ConfigError(f"{option} {path}: name a file in a folder that is there")
+        from transformer_jax.cli import translating
         from transformer_jax.lab import trials
 
         runs, left_out = trials.read(self.folders, saved=True)
         for reason in left_out:
             print(f"left out: {reason}", file=sys.stderr)
         devices.require()
-        rows = trials.evaluate(runs, _builder("--data-dir", self.data_dir), self.split, self.checkpoint, self.data_dir)
+        build = _builder("--data-dir", self.data_dir)
+        translated = translating.Translated.of(runs, build, self)
+        of_run = {"of_run": translated.evaluate} if translated else {}
+        rows = trials.evaluate(runs, build, self.split, self.checkpoint, self.data_dir, **of_run)
         if self.csv is not None:
             write_whole(self.csv, trials.as_csv(rows))
         if len(runs) == 1:
@@ -94,36 +103,57 @@ class Evaluate:
         else:
             print(f"{rows[0]['task']}, {self.split} split")
             _print_table(trials.table(rows))
+        if translated:
+            translated.show(self)
         return 0
 
 
 @dataclass(frozen=True)
 class Generate:
-    """Continue a text with a run's language model."""
+    """Continue a text with a run's language model (--prompt), or translate one with a run's translation (--text)."""
 
     folder: tyro.conf.Positional[Path]
     """The folder of the run."""
-    prompt: str
+    prompt: str | None = None
     """The text to continue."""
+    text: str | None = None
+    """The text to translate."""
     max_new: int = 200
-    """So many tokens are added."""
+    """With --prompt: so many tokens are added."""
     temperature: float = 0.8
-    """Divides the logits; 0 always takes the likeliest token."""
+    """With --prompt: divides the logits; 0 always takes the likeliest token."""
     top_k: int | None = None
-    """Draw from so many of the likeliest tokens alone."""
+    """With --prompt: draw from so many of the likeliest tokens alone."""
     seed: int = 0
-    """Another seed draws another text."""
+    """With --prompt: another seed draws another text."""
+    beam: int | None = None
+    """With --text: search with so many hypotheses; None: the likeliest token each time."""
+    alignment: Path | None = None
+    """With --text: a PNG of what each written token looked at."""
     checkpoint: str = "best"
     """best (by the validation split), latest, average (of the last train.keep_last) or a step."""
     data_dir: str | None = None
     """The folder of prepared sets, if it has moved since the training."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
+        if (self.prompt is None) == (self.text is None):
+            raise ConfigError(
+                "generate needs --prompt: the text that a language model continues, or --text: the text to translate;"
+                " one of them"
+            )
+        with_prompt, with_text = ("max_new", "temperature", "top_k", "seed"), ("beam", "alignment")
+        own, others = ("--text", with_prompt) if self.prompt is None else ("--prompt", with_text)
+        for name in others:
+            if getattr(self, name) != getattr(Generate, name):
+                raise ConfigError(f"--{name.replace('_', '-')} has no use with {own}")
+        from transformer_jax.cli import translating
         from transformer_jax.lab import trained
 
+        build = _builder("--data-dir", self.data_dir)
+        if self.text is not None:
+            return translating.generate(self, build)
         devices.require()
         options = {name: getattr(self, name) for name in ("checkpoint", "temperature", "top_k", "seed", "data_dir")}
-        build = _builder("--data-dir", self.data_dir)
         added = trained.generate(self.folder, build, self.prompt, self.max_new, **options)
         print(self.prompt + added)
         return 0

@@ -11,6 +11,7 @@ import numpy as np
 from transformer_jax.config import Config, ConfigError, with_overrides
 from transformer_jax.host import compilation
 from transformer_jax.lab.trial import build_model, num_params
+from transformer_jax.models import Model
 from transformer_jax.tasks.task import Task
 from transformer_jax.train import programs
 from transformer_jax.train.checkpoint import AVERAGE, CheckpointError, Checkpoints
@@ -38,6 +39,34 @@ def describe(folder: Path, build_task: BuildTask, data_dir: str | None = None) -
     width = config.model.sizes.get("width", config.model.d_model)
     count = num_params(config, task) // config.train.lanes
     return {"mixer": config.model.mixer, "width": width, "parameters": count}
+
+
+class Restored(NamedTuple):
+    """A run's model with what it had learned at a saved step."""
+
+    config: Config
+    task: Task
+    model: Model
+    run: programs.Programs
+    step: int | str
+    """As that of an `Evaluation`."""
+    params: Any
+
+    @property
+    def lanes(self) -> list[Any]:
+        """The parameters of each lane."""
+        count = self.config.train.lanes
+        every = [jax.tree.map(lambda leaf, lane=lane: leaf[lane], self.params) for lane in range(count)]
+        return every if count > 1 else [self.params]
+
+
+def restored(folder: Path, build_task: BuildTask, checkpoint: str = "best", data_dir: str | None = None) -> Restored:
+    """A saved step of a run; raises as `evaluate`."""
+    compilation.use_cache()
+    config, task = _trained(folder, build_task, data_dir)
+    model = build_model(config, task)
+    run = programs.build(model, task.objective, config.train)
+    return Restored(config, task, model, run, *_params(folder, run, checkpoint))
 
 
 def evaluate(
@@ -102,8 +131,9 @@ def generate(
     compilation.use_cache()
     config, task = _trained(folder, build_task, data_dir)
     model = build_model(config, task)
-    if task.encode is None or model.extend is None:
-        raise ConfigError(f"{folder} holds a run on {config.task.name}, which is not a language model of text")
+    if task.encode is None or model.initial_state is None:
+        other = "; a translation is asked for by --text" if task.translation else ""
+        raise ConfigError(f"{folder} holds a run on {config.task.name}, which is not a language model of text{other}")
     try:
         prompt_1xL = task.encode(prompt)[None]
         check_options(prompt_1xL, num_tokens, temperature, top_k)

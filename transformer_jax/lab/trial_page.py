@@ -28,7 +28,8 @@ LANES = (
     " that says anything."
 )
 BAND = "The band is the metric's 95 % interval over the examples of the split."
-EXPOSURE = "Exposure: the gap is what the model loses on reading its own tokens in place of the right ones"
+FREE = "free_accuracy"
+EXPOSURE = "Exposure: the gap is what the model loses where it reads its own tokens, not the right ones"
 
 Rows = Sequence[dict]
 
@@ -43,9 +44,11 @@ def write(folder: Path) -> Path:
             names = (["latest"] if last[0]["step"] == step else []) + (["best"] if kept.get(step) == "best" else [])
             answers.append(_mean_of(f"Validation, step {step}", lanes, ", ".join(names)))
             tables += [_lanes(step, lanes)] if len(lanes) > 1 else []
-    figures = _exposure(rows) + [
+    exposure = _exposure(rows)
+    figures = exposure + [
         _figure(f"metric_{i}", name, {"": {split: _of(rows, split, name) for split in SPLITS}}, _between(rows, name))
         for i, name in enumerate(_drawn(rows))
+        if not (exposure and name == FREE)
     ]
     warnings = [f"This run was {text}." for text in _extensions(launches)]
     facts = [("Config", config)]
@@ -132,9 +135,12 @@ def _last(rows: Rows) -> list[dict]:
 
 def _mean_of(question: str, lanes: Rows, word: str = "") -> Finding:
     """The mean of each metric over lanes; of one lane there is no interval."""
-    found = {name: [lane.get(name) for lane in lanes] for name in _names(lanes)}
+    found = {name: [lane.get(name) for lane in lanes] for name in _drawn(lanes)}
     one = len(lanes) == 1  # and its value all that there is
     means: dict[str, Estimate] = {n: intervals.mean(values, one) for n, values in found.items() if None not in values}
+    if one:  # but for a metric that comes with an interval
+        ends = {name: [lanes[0][end] for end in pair] for name, pair in bounds(_names(lanes)).items()}
+        means |= {name: means[name]._replace(low=low, high=high) for name, (low, high) in ends.items()}
     return Finding(question, "one lane (one seed)" if one else f"mean of {len(lanes)} lanes", means, word=word)
 
 
@@ -163,7 +169,7 @@ def _between(rows: Rows, name: str) -> dict[int, tuple[float, float]]:
 
 def _exposure(rows: Rows) -> list[Figure]:
     """Tokens right after the right ones against tokens right after the model's own, where both were measured."""
-    kinds = {"accuracy": "teacher-forced: after the right tokens", "free_accuracy": "free-running: after its own"}
+    kinds = {"accuracy": "teacher-forced: after the right tokens", FREE: "free-running: after its own"}
     found = {label: _of(rows, "validation", name) for name, label in kinds.items()}
     if not all(found.values()):
         return []

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from transformer_jax import intervals
@@ -45,19 +45,26 @@ def read(folders: Iterable[Path], saved: bool = False) -> tuple[dict[Path, Confi
 
 
 def evaluate(
-    configs: Mapping[Path, Config], build_task: trained.BuildTask, split: str, checkpoint: str, data_dir: str | None
+    configs: Mapping[Path, Config],
+    build_task: trained.BuildTask,
+    split: str,
+    checkpoint: str,
+    data_dir: str | None,
+    of_run: Callable = trained.evaluate,
 ) -> list[dict]:
     """Evaluates runs; a row for each run and lane: what the run is, and its metrics.
+
+    of_run: evaluates one, as `trained.evaluate`; what it returns has `step` and `lanes`.
 
     Raises:
       ConfigError, CheckpointError, FileNotFoundError: as `trained.evaluate`.
     """
     rows = []
     for folder, config in configs.items():
-        step, lanes = trained.evaluate(folder, build_task, split, checkpoint, data_dir)
-        known = {"run": str(folder), "task": registry.identity(config.task), "split": split, "step": step}
+        found = of_run(folder, build_task, split, checkpoint, data_dir)
+        known = {"run": str(folder), "task": registry.identity(config.task), "split": split, "step": found.step}
         known |= trained.describe(folder, build_task, data_dir)
-        rows += [known | {"lane": lane} | metrics for lane, metrics in enumerate(lanes)]
+        rows += [known | {"lane": lane} | metrics for lane, metrics in enumerate(found.lanes)]
     return rows
 
 

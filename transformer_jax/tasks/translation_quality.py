@@ -22,7 +22,7 @@ class Span(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What a model wrote for the sentences of a split, in the order of the batches."""
+    """What a model wrote for the sentences of a split, in the order of the split."""
 
     index: list[int]
     """Which pair of the split each is."""
@@ -49,7 +49,7 @@ def make_judge(decode_target: Callable[[Iterable[int]], str]) -> Callable[[Write
 
 def written(write: Write, batches: Iterable[Batch], decode_target: Callable[[Iterable[int]], str]) -> Written:
     """Lets a model write every sentence of the batches; rows that fill up a batch (index -1) are left out."""
-    index, hypotheses, references, right, tokens = [], [], [], 0, 0
+    found, right, tokens = [], 0, 0
     for batch in batches:
         ids_BxN = np.asarray(write(batch))
         for row in np.flatnonzero(batch["index"] >= 0).tolist():
@@ -57,10 +57,8 @@ def written(write: Write, batches: Iterable[Batch], decode_target: Callable[[Ite
             ids = _up_to(ids_BxN[row], target[-1])
             shared = min(len(ids), len(target))
             right, tokens = right + int(np.sum(ids[:shared] == target[:shared])), tokens + len(target)
-            index.append(int(batch["index"][row]))
-            hypotheses.append(decode_target(ids.tolist()))
-            references.append(decode_target(target.tolist()))
-    return Written(index, hypotheses, references, right, tokens)
+            found.append((int(batch["index"][row]), decode_target(ids.tolist()), decode_target(target.tolist())))
+    return Written(*map(list, zip(*sorted(found), strict=True)), right, tokens)
 
 
 def _up_to(ids_N: np.ndarray, end: int) -> np.ndarray:
@@ -109,16 +107,22 @@ def score(counts_Nx10: np.ndarray) -> Span:
     return _span(_bleu(counts_Nx10.sum(0)), _bleu(_resampled(counts_Nx10)))
 
 
-def difference(one_Nx10: np.ndarray, other_Nx10: np.ndarray) -> Span:
-    """BLEU of one system minus that of another on the same sentences, both on the same resamples (Koehn, 2004).
+def difference(one: Sequence[Written], other: Sequence[Written]) -> Span:
+    """BLEU of one system minus that of another, both on the same resamples of the same sentences (Koehn, 2004).
+
+    A system is what each of its lanes wrote; its BLEU is their mean.
 
     Raises:
-      ValueError: the systems have not as many sentences, or not the same references.
+      ValueError: the systems did not translate the same sentences.
     """
-    if one_Nx10.shape != other_Nx10.shape or (one_Nx10[:, 1] != other_Nx10[:, 1]).any():
+    if len({(tuple(lane.index), tuple(lane.references)) for lane in (*one, *other)}) > 1:
         raise ValueError("only systems that translated the same sentences have a paired difference")
-    value = _bleu(one_Nx10.sum(0)) - _bleu(other_Nx10.sum(0))
-    return _span(value, _bleu(_resampled(one_Nx10)) - _bleu(_resampled(other_Nx10)))
+    counts = [np.stack([statistics(lane.hypotheses, lane.references) for lane in lanes]) for lanes in (one, other)]
+    value, values_R = (
+        np.subtract(*(_bleu(sums_of(counts_LxNx10)).mean(-1) for counts_LxNx10 in counts))
+        for sums_of in (lambda counts_LxNx10: counts_LxNx10.sum(1), _resampled)
+    )
+    return _span(value, values_R)
 
 
 def _span(value: np.ndarray, values_R: np.ndarray) -> Span:
@@ -127,8 +131,9 @@ def _span(value: np.ndarray, values_R: np.ndarray) -> Span:
 
 
 def _resampled(counts_Nx10: np.ndarray) -> np.ndarray:
-    """sums_Rx10: of as many sentences as there are, drawn with replacement; their number alone decides which."""
-    count, random = len(counts_Nx10), np.random.default_rng(SEED)
+    """sums_Rx10, or with axes between, of as many sentences as there are, drawn with replacement: which ones depends
+    on their number alone."""
+    count, random = counts_Nx10.shape[-2], np.random.default_rng(SEED)
     draws = (random.integers(count, size=count) for _ in range(RESAMPLES))
     return np.array([np.bincount(drawn, minlength=count) @ counts_Nx10 for drawn in draws])
 

@@ -27,7 +27,8 @@ def greedy(model, params, source_BxS: jax.Array, source_lengths_B: jax.Array, de
         at, tokens_BxN, last_B, state = carry
         logits_Bx1xV, state = model.extend(params, last_B[:, None], state)
         over_B = ((at > 0) & (last_B == decoding.end)) | (at == steps - 1)
-        token_B = jnp.where(over_B, decoding.end, logits_Bx1xV[:, 0].argmax(-1)).astype(jnp.int32)
+        likeliest_B = _top(logits_Bx1xV[:, 0], 1)[1][:, 0]  # on a CPU a third of argmax's time
+        token_B = jnp.where(over_B, decoding.end, likeliest_B).astype(jnp.int32)
         return at + 1, tokens_BxN.at[:, at].set(token_B), token_B, state
 
     def goes_on(carry):

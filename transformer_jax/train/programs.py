@@ -27,7 +27,7 @@ class Programs(NamedTuple):
     evaluate(params, batch) -> metrics: all lanes see the same batch
     judge(params, batches) -> metrics of one lane's parameters over a whole split; None: the objective has no judge
     write(params, source_BxS, source_lengths_B) -> tokens_BxN that one lane's parameters find the likeliest one after
-      another (`decode.greedy`); None: the objective does not say how an answer is written
+      another (`decode.greedy`), jitted; None: the objective does not say how an answer is written
     """
 
     init: Callable[[], TrainState]
@@ -71,7 +71,7 @@ def build(model, objective: Objective, config: TrainConfig) -> Programs:
     def run_chunk(state, batches):
         return jax.lax.scan(lambda state, batch: step(state, batch, lrs), state, batches)
 
-    write = None if objective.decoding is None else partial(greedy, model, decoding=objective.decoding)
+    write = None if objective.decoding is None else jax.jit(partial(greedy, model, decoding=objective.decoding))
 
     def judge(params, batches):
         def written(batch):

@@ -1,0 +1,15 @@
+"""The same sentences as multi30k_en_fr by a GRU with additive attention (Bahdanau et al. 2015), as many parameters.
+
+    python run.py train multi30k_en_fr_rnn --out runs/enfr_rnn
+    python run.py compare runs/enfr runs/enfr_rnn
+
+Task and training are those of multi30k_en_fr. At a state of that width it has as many parameters, to a percent.
+"""
+
+from configs import multi30k_en_fr
+from transformer_jax.config import with_overrides
+
+CONFIG = with_overrides(
+    multi30k_en_fr.CONFIG,
+    {"model.mixer": "gru", "model.score": "additive", "model.num_layers": 1, "model.recurrent_dim": 267},
+)
