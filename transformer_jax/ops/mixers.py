@@ -112,7 +112,9 @@ class Attention:
         if implementation == "blockwise":
             scores = visited_scores(steps, context, causal=causal, group=self.num_heads // self.num_kv_heads)
             return 2 * one_pass * scores, 5 * one_pass * scores
-        return 2 * one_pass * steps * context, 4 * one_pass * steps * context
+        # a score with weights reads cached keys through them again
+        keys = self.num_kv_heads * self.head_dim**2 * (context - steps) if self._score_weights() else 0
+        return 2 * one_pass * steps * context + 2 * keys, 4 * one_pass * steps * context
 
     def stored_scores(self, implementation: str, steps: int, context: int) -> int:
         return self.num_heads * steps * context if implementation in ("reference", "xla") else 0
