@@ -71,10 +71,16 @@ def _check_attention(model: "ModelConfig") -> None:
         model.position != "rotary" or sizes["head_dim"] % 2 == 0,
         f"model.position=rotary turns pairs: the head's width {sizes['head_dim']} must be even",
     )
+    require(
+        "score" not in sizes or model.attention in ("auto", "reference"),
+        f"model.attention={model.attention} computes model.score=scaled_dot alone, not {model.score}:"
+        " take model.attention=reference, or auto",
+    )
 
 
-def _attention_sizes(model: "ModelConfig") -> dict[str, int]:
-    return {
+def _attention_sizes(model: "ModelConfig") -> dict[str, int | str]:
+    score = {} if model.score in ("auto", "scaled_dot") else {"score": model.score}
+    return score | {
         "num_heads": model.num_heads,
         "num_kv_heads": model.num_heads if model.num_kv_heads is None else model.num_kv_heads,
         "head_dim": model.d_model // model.num_heads if model.head_dim is None else model.head_dim,
@@ -188,8 +194,9 @@ class ModelConfig:
         MIXERS[self.mixer].check(self)
 
     @property
-    def sizes(self) -> dict[str, int]:
-        """The mixer's widths and counts: num_heads, num_kv_heads, head_dim; or width, project_out."""
+    def sizes(self) -> dict[str, int | str]:
+        """The mixer's widths and counts: num_heads, num_kv_heads, head_dim, and a score other than scaled_dot; or
+        width, project_out."""
         return MIXERS[self.mixer].sizes(self)
 
     @property
@@ -233,6 +240,11 @@ class TaskConfig:
     texts then holds more of them. None: batch_size texts."""
     bucket_lengths: tuple[int, ...] = ()
     """Texts are padded to the smallest of these that holds them, or to seq_len; one compiled program each."""
+    vectors: str | None = None
+    """Text file of word vectors of width d_model (word2vec's or GloVe's format), from which the embedding of a task of
+    words starts."""
+    freeze_vectors: bool = True
+    """They stay as they are; else they are trained further. Ignored without vectors."""
     data_dir: str | None = None
     """Folder of prepared sets; None: $TFDS_DATA_DIR, or ~/.cache/transformer_jax/data."""
     workers: int = 0

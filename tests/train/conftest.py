@@ -77,6 +77,7 @@ def make_task(config, poisoned=()):
         train=stream,
         evaluate=evaluate,
         describe=lambda: {"source": "test"},
+        vectors=None,
         files={},
         examples=None,
     )

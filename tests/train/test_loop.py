@@ -593,6 +593,7 @@ def test_an_objective_of_its_own_is_trained_reported_and_chosen_by(parts, tmp_pa
         evaluate=lambda split: map(as_numbers, task.evaluate(split)),
         objective=Objective(terms, finish=finish, best=("root", "max")),
         describe=dict,
+        vectors=None,
         files={},
         examples=None,
     )

@@ -11,16 +11,19 @@ from pathlib import Path
 import jax
 
 from transformer_jax import models
-from transformer_jax.config import Config, ConfigError
+from transformer_jax.config import Config, ConfigError, ModelConfig, Shape
 from transformer_jax.host import compilation
 from transformer_jax.host.folders import locked
 from transformer_jax.tasks.task import Task, looks_ahead
-from transformer_jax.train import programs
+from transformer_jax.train import programs, vectors
 from transformer_jax.train.log import Send, read_config, read_metrics
 from transformer_jax.train.loop import Outcome, fit
 from transformer_jax.train.progress import Progress
 
-_built = lru_cache(maxsize=8)(models.build)  # the same object for equal arguments, whose programs are compiled once
+
+@lru_cache(maxsize=8)  # the same object for equal arguments, whose programs are compiled once
+def _built(model: ModelConfig, shape: Shape, frozen: tuple[str, ...]) -> models.Model:
+    return models.build(model, shape)._replace(frozen=frozen)
 
 
 def train(
@@ -43,12 +46,14 @@ def train(
       send: a context, entered when the folder is locked, that gives the function to which the numbers go as well.
 
     Raises:
-      ConfigError: the model does not fit the task or the memory, or the folder holds a run of another config.
+      ConfigError: the model does not fit the task, its word vectors or the memory, or the folder holds a run of
+        another config or of other vectors.
       FolderError: the folder is in use or cannot be written.
       CheckpointError, OSError: as `fit`.
     """
     compilation.use_cache()
     model = build_model(config, task)
+    vectors.check(task.vectors, config.model.d_model)
     _check_memory(num_params(config, task))
     with locked(folder), send or contextlib.nullcontext() as receive:
         return fit(
@@ -72,7 +77,8 @@ def build_model(config: Config, task: Task) -> models.Model:
     model = config.model
     if found := looks_ahead(task.name, task.next_token, model):
         raise ConfigError(*found)
-    return _built(model, task.shape)
+    frozen = (vectors.LEAF,) if task.vectors is not None and task.vectors.frozen else ()
+    return _built(model, task.shape, frozen)
 
 
 def curve(folder: Path, split: str) -> list[dict]:

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 
 from transformer_jax.layers.block import Context, Source
 from transformer_jax.ops import padding
-from transformer_jax.ops.attention import ATTENTION, attention_weights, next_step
+from transformer_jax.ops.attention import ATTENTION, SCALED_DOT, attention_weights, next_step
 from transformer_jax.ops.positions import rotary
+from transformer_jax.ops.scores import SCORES
 
 # B batch, L query length, S source length, D d_model, H heads, K key-value heads, Dh head_dim
 
@@ -45,7 +46,7 @@ class SourceCache(NamedTuple):
 
 
 class Attention(nn.Module):
-    """softmax(Q Kᵀ / sqrt(Dh)) V with learned projections (Vaswani et al. 2017, section 3.2.2).
+    """softmax(Q Kᵀ / sqrt(Dh)) V with learned projections (Vaswani et al. 2017, section 3.2.2), or another score.
 
     Self-attention (`cross=False`): with a `state`, x continues the sequence, and the queries attend to everything up to
     their own position. The cache is read only; `state.extended(added, positions_L[0])` is the next one. Whoever holds
@@ -64,6 +65,8 @@ class Attention(nn.Module):
     causal: bool = True
     rotary: bool = False
     cross: bool = False
+    score: str = SCALED_DOT
+    """How a query and a key are compared (`ops/scores.py`); where that takes weights, the layer has them."""
     dtype: jnp.dtype = jnp.float32
 
     def setup(self):
@@ -71,6 +74,9 @@ class Attention(nn.Module):
         self.key = nn.DenseGeneral((self.num_kv_heads, self.head_dim), dtype=self.dtype)
         self.value = nn.DenseGeneral((self.num_kv_heads, self.head_dim), dtype=self.dtype)
         self.out = nn.DenseGeneral(self.d_model, axis=(-2, -1), dtype=self.dtype)
+        init = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal", batch_axis=(0,))
+        shapes = SCORES[self.score].weights(self.num_heads, self.num_kv_heads, self.head_dim, self.head_dim)
+        self.score_weights = tuple(self.param(f"score_{name}", init, shape) for name, shape in shapes.items())
 
     def __call__(self, x_BxLxD, context: Context, state: KVCache | SourceCache | None = None):
         """Mixes time steps.
@@ -88,8 +94,9 @@ class Attention(nn.Module):
                 q_BxLxHxDh = rotary(q_BxLxHxDh, context.positions_L)
             k_BxSxKxDh, v_BxSxKxDh, lengths_B = self.read(context.source) if state is None else state
             if self.is_mutable_collection("intermediates"):  # whoever wants to see them asks for that collection
-                self.sow("intermediates", "weights", attention_weights(q_BxLxHxDh, k_BxSxKxDh, lengths=lengths_B))
-            out_BxLxHxDh = ATTENTION[self.attention](q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, lengths=lengths_B)
+                weights = attention_weights(q_BxLxHxDh, k_BxSxKxDh, lengths=lengths_B, **self._scored)
+                self.sow("intermediates", "weights", weights)
+            out_BxLxHxDh = self._attend(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, lengths=lengths_B)
             return self.out(out_BxLxHxDh), None
         k_BxSxKxDh, v_BxSxKxDh = self.key(x_BxLxD), self.value(x_BxLxD)
         if self.rotary:
@@ -98,11 +105,18 @@ class Attention(nn.Module):
         added = None
         if state is None:
             arguments = {"mask": context.mask, "causal": self.causal, "lengths": context.lengths_B}
-            out_BxLxHxDh = ATTENTION[self.attention](q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, **arguments)
+            out_BxLxHxDh = self._attend(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, **arguments)
         else:
             added = KVCache(*(x.astype(self.dtype).swapaxes(1, 2) for x in (k_BxSxKxDh, v_BxSxKxDh)))
             out_BxLxHxDh = self._continue(q_BxLxHxDh, added, state, *context[:3])
         return self.out(out_BxLxHxDh), added
+
+    @property
+    def _scored(self) -> dict:
+        return {"score": self.score, "score_weights": tuple(w.astype(self.dtype) for w in self.score_weights)}
+
+    def _attend(self, *qkv, **arguments):
+        return ATTENTION[self.attention](*qkv, **arguments, **self._scored)
 
     def read(self, source: Source) -> SourceCache:
         """The source's keys and values, once for all steps that will attend to it."""
@@ -115,16 +129,15 @@ class Attention(nn.Module):
     def _continue(self, q_BxLxHxDh, added, state, positions_L, mask, lengths_B):
         if state.k_BxKxSxDh.shape[2] == 0:  # nothing came before
             k_BxSxKxDh, v_BxSxKxDh = (x.swapaxes(1, 2) for x in added)
-            attend = ATTENTION[self.attention]
-            return attend(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, mask=mask, causal=True, lengths=lengths_B)
-        if q_BxLxHxDh.shape[1] == 1 and mask is None and lengths_B is None:
+            return self._attend(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, mask=mask, causal=True, lengths=lengths_B)
+        if q_BxLxHxDh.shape[1] == 1 and mask is None and lengths_B is None and self.score == SCALED_DOT:
             k_BxKxDh, v_BxKxDh = (x[:, :, 0] for x in added)
             return next_step(q_BxLxHxDh[:, 0], k_BxKxDh, v_BxKxDh, *state, positions_L[0])[:, None]
         # Several steps at once are worth a copy of the layer's cache: any implementation can then attend to it.
         k_BxSxKxDh, v_BxSxKxDh = (x.swapaxes(1, 2) for x in state.extended(added, positions_L[0]))
         seen_LxS = jnp.arange(k_BxSxKxDh.shape[1]) <= positions_L[:, None]
         mask = seen_LxS if mask is None else mask & seen_LxS
-        return ATTENTION[self.attention](q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, mask=mask, lengths=lengths_B)
+        return self._attend(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, mask=mask, lengths=lengths_B)
 
     def initial_state(self, batch_size, max_len) -> KVCache:
         """An empty cache for sequences of up to max_len steps."""

@@ -10,6 +10,7 @@ Phase = Literal["forward", "train", "decode"]
 Matching = Literal["width", "params", "flops"]
 NO_STEP_READS = (
     "task.num_items", "task.patch_size", "task.bucket_lengths", "task.data_dir", "task.workers",
+    "task.vectors", "task.freeze_vectors",
     "train.num_steps", "train.label_smoothing", "train.micro_batches", "train.lanes", "train.lane_lrs",
     "train.chunk_steps", "train.eval_every", "train.checkpoint_every", "train.nan_policy",
 )  # fmt: skip

@@ -39,3 +39,5 @@ class Model(NamedTuple):
     read: Callable[..., Any] | None = None
     select: Callable[..., Any] | None = None
     alignment: Callable[..., jax.Array] | None = None
+    frozen: tuple[str, ...] = ()
+    """Leaves of the parameters, "embedding/token/embedding", that training leaves as they are."""

@@ -1,4 +1,4 @@
-"""Attention behind one signature: `ATTENTION[name](q, k, v, *, mask, causal, lengths, window)`.
+"""Attention behind one signature: `ATTENTION[name](q, k, v, *, mask, causal, lengths, window, score)`.
 
 B batch, L queries, S keys (source), H heads of the queries, K heads of keys and values (K divides H), Dh width
 of a head.
@@ -10,6 +10,8 @@ softmax(q k^T / sqrt(Dh)) v, with scores, softmax and sums in float32 (Vaswani e
 - causal: query i, at position i + S - L, sees keys up to its own position.
 - lengths: (B,) integers; row b has that many real keys.
 - window: a query sees keys less than `window` positions away.
+- score: how a query and a key are compared, a key of SCORES, with its `score_weights`; anything but `scaled_dot` takes
+  the place of q k^T / sqrt(Dh) in the formula, and kernels that have that one built in refuse it.
 
 A query that sees no key gives zeros and zero gradients; so do sizes of zero. A key, value or query that takes no part
 in any visible pair has no effect, whatever it holds (NaN included). An implementation that cannot honour an argument,
@@ -29,7 +31,11 @@ import jax.numpy as jnp
 
 from transformer_jax.ops import blockwise, masks
 from transformer_jax.ops.devices import platform
+from transformer_jax.ops.scores import SCORES
 
+SCALED_DOT = "scaled_dot"
+SCORED = ("reference", "auto")
+"""The implementations that take every score."""
 SMALL = 96 * 96
 """Up to so many scores in a head the formula is the fastest on CPU (64 x 64 is), beyond it blocks (128 x 128)."""
 
@@ -71,30 +77,35 @@ def _entry(attend):
     """`attend` as ATTENTION promises it: arguments are checked first, and without a query or a key there are zeros."""
 
     @functools.wraps(attend)
-    def call(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None):
+    def call(
+        q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *,
+        mask=None, causal=False, lengths=None, window=None, score=SCALED_DOT, score_weights=(),
+    ):  # fmt: skip
         _check(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, mask, lengths, window)
         arguments = {"mask": mask, "causal": causal, "lengths": lengths, "window": window}
-        _demand(attend.__name__, q_BxLxHxDh, k_BxSxKxDh, **arguments)
+        _demand(attend.__name__, q_BxLxHxDh, k_BxSxKxDh, **arguments, score=score)
         if not (q_BxLxHxDh.size and k_BxSxKxDh.size):
             return jnp.zeros_like(q_BxLxHxDh)
+        if score != SCALED_DOT:
+            arguments |= {"score": score, "score_weights": score_weights}
         return attend(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, **arguments)
 
     return call
 
 
-def attention_weights(q_BxLxHxDh, k_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None) -> jax.Array:
+def attention_weights(
+    q_BxLxHxDh, k_BxSxKxDh, *,
+    mask=None, causal=False, lengths=None, window=None, score=SCALED_DOT, score_weights=(),
+) -> jax.Array:  # fmt: skip
     """The weights (B, H, L, S), float32 (float64 for float64 inputs); a row sums to one, or to zero."""
     _check(q_BxLxHxDh, k_BxSxKxDh, k_BxSxKxDh, mask, lengths, window)
-    B, L, H, Dh = q_BxLxHxDh.shape
-    S, K = k_BxSxKxDh.shape[1:3]
-    dtype = jnp.promote_types(q_BxLxHxDh.dtype, jnp.float32)
-    q = q_BxLxHxDh.reshape(B, L, K, H // K, Dh)
-    scores = jnp.einsum("blkgd,bskd->bkgls", q, k_BxSxKxDh, preferred_element_type=dtype)
-    scores = scores.reshape(B, H, L, S) * Dh**-0.5
+    B, L, H, _ = q_BxLxHxDh.shape
+    S = k_BxSxKxDh.shape[1]
+    scores = SCORES[score](q_BxLxHxDh, k_BxSxKxDh, *score_weights)
     arguments = {"mask": mask, "causal": causal, "lengths": lengths, "window": window}
     seen = masks.whole_mask(L, S, **arguments)
     if seen is not None:
-        scores = jnp.where(seen, scores, jnp.finfo(dtype).min)
+        scores = jnp.where(seen, scores, jnp.finfo(scores.dtype).min)
     # In two dimensions: XLA's sums over the last of four axes are several times slower on CPU.
     weights = jax.nn.softmax(scores.reshape(-1, S), axis=-1).reshape(B, H, L, S)
     queries, _ = masks.seen(L, S, **arguments)
@@ -102,11 +113,11 @@ def attention_weights(q_BxLxHxDh, k_BxSxKxDh, *, mask=None, causal=False, length
 
 
 @_entry
-def reference(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None):
+def reference(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None, **scored):
     """The formula, in plain einsum: stores all B*H*L*S weights."""
     q, k, v = q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh
     q, k, v, _ = _drop_unseen(q, k, v, mask, causal, lengths, window)
-    weights = attention_weights(q, k, mask=mask, causal=causal, lengths=lengths, window=window)
+    weights = attention_weights(q, k, mask=mask, causal=causal, lengths=lengths, window=window, **scored)
     B, H, L, S = weights.shape
     K = k.shape[2]
     weights = weights.astype(q.dtype).reshape(B, K, H // K, L, S)
@@ -224,8 +235,12 @@ def splash(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengt
     return out if queries is None else jnp.where(queries, out, 0)
 
 
-def refusal(name: str, q, k, *, mask=None, causal=False, lengths=None, window=None) -> str | None:
+def refusal(name: str, q, k, *, mask=None, causal=False, lengths=None, window=None, score=SCALED_DOT) -> str | None:
     """Why an implementation cannot run here on these arguments (arrays or ShapeDtypeStructs); None: it can."""
+    if score not in SCORES:
+        return f"there is no score {score!r}; there are {', '.join(SCORES)}"
+    if score != SCALED_DOT and name not in SCORED:
+        return f"it computes the score {SCALED_DOT} alone, not {score}"
     half, Dh, here = q.dtype in (jnp.float16, jnp.bfloat16), q.shape[-1], platform()
     reasons: dict[str, list[tuple[bool, str]]] = {
         "xla": [(here == "cpu" and q.dtype == jnp.float16, "jax.nn has no float16 product on CPU")],
@@ -250,12 +265,15 @@ def _demand(name: str, q, k, **arguments) -> None:
         raise ValueError(f"attention={name} cannot run: {reason}; these can: {', '.join(able)}")
 
 
-def choose(q, k, *, mask=None, causal=False, lengths=None, window=None) -> str:
+def choose(q, k, *, mask=None, causal=False, lengths=None, window=None, score=SCALED_DOT) -> str:
     """The name of the implementation that `auto` takes for these arguments (arrays or ShapeDtypeStructs).
 
     The fused kernel of the platform where it can run; else the plain formula while a head has at most SMALL scores,
-    and `blockwise` beyond. SMALL is measured on CPU; the order on GPU and TPU is not.
+    and `blockwise` beyond. SMALL is measured on CPU; the order on GPU and TPU is not. Other scores than scaled_dot have
+    the formula alone.
     """
+    if score != SCALED_DOT:
+        return "reference"
     for name in ("cudnn", "splash"):
         if refusal(name, q, k, mask=mask, causal=causal, lengths=lengths, window=window) is None:
             return name
@@ -263,11 +281,11 @@ def choose(q, k, *, mask=None, causal=False, lengths=None, window=None) -> str:
 
 
 @_entry
-def auto(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None):
-    """The implementation that `choose` names for the platform, the shapes and the mask."""
+def auto(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, *, mask=None, causal=False, lengths=None, window=None, **scored):
+    """The implementation that `choose` names for the platform, the shapes, the mask and the score."""
     arguments = {"mask": mask, "causal": causal, "lengths": lengths, "window": window}
-    name = choose(q_BxLxHxDh, k_BxSxKxDh, **arguments)
-    return ATTENTION[name](q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, **arguments)
+    name = choose(q_BxLxHxDh, k_BxSxKxDh, **arguments, score=scored.get("score", SCALED_DOT))
+    return ATTENTION[name](q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, **arguments, **scored)
 
 
 ATTENTION: dict[str, Callable[..., jax.Array]] = {

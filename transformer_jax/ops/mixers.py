@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from transformer_jax.ops import cudnn
-from transformer_jax.ops.attention import ATTENTION, choose, refusal
+from transformer_jax.ops.attention import ATTENTION, SCALED_DOT, choose, refusal
 from transformer_jax.ops.blockwise import visited_scores
 from transformer_jax.ops.recurrence import RECURRENCE, initial_carry, named
+from transformer_jax.ops.scores import SCORES
 
 Draw = Callable[..., list[jax.Array]]  # draw(*shapes) -> random arrays
 
@@ -66,28 +67,39 @@ class Attention:
     num_heads: int
     num_kv_heads: int
     head_dim: int
-    num_params: ClassVar[int] = 0
+    score: str = SCALED_DOT
     step_by_step: ClassVar[bool] = False
 
     @property
     def width(self) -> int:
         return self.num_heads * self.head_dim
 
+    @property
+    def num_params(self) -> int:
+        """What the additive score multiplies its sum by; the matrices of a score are among `weights`."""
+        return sum(math.prod(shape) for shape in self._score_weights() if shape[-1] == 1)
+
     def weights(self, d_model: int) -> int:
-        return 2 * d_model * (self.num_heads + self.num_kv_heads) * self.head_dim
+        own = sum(math.prod(shape) for shape in self._score_weights() if shape[-1] > 1)
+        return 2 * d_model * (self.num_heads + self.num_kv_heads) * self.head_dim + own
+
+    def _score_weights(self) -> list[tuple[int, ...]]:
+        sizes = self.num_heads, self.num_kv_heads, self.head_dim, self.head_dim
+        return list(SCORES[self.score].weights(*sizes).values())
 
     def biases(self, d_model: int) -> int:
         return (self.num_heads + 2 * self.num_kv_heads) * self.head_dim + d_model
 
     def implementation(self, form: str, batch_size: int, steps: int, context: int, dtype, causal: bool) -> str:
         """One step over a longer context is decoding, which has a form of its own, whatever is asked for."""
-        if steps == 1 < context:
+        if steps == 1 < context and self.score == SCALED_DOT:
             return "next_step"
-        return form if form != "auto" else choose(*self._shapes(batch_size, steps, context, dtype), causal=causal)
+        shapes = self._shapes(batch_size, steps, context, dtype)
+        return form if form != "auto" else choose(*shapes, causal=causal, score=self.score)
 
     def refusal(self, form: str, batch_size: int, steps: int, context: int, dtype, causal: bool) -> str | None:
         name = self.implementation(form, batch_size, steps, context, dtype, causal)
-        return refusal(name, *self._shapes(batch_size, steps, context, dtype), causal=causal)
+        return refusal(name, *self._shapes(batch_size, steps, context, dtype), causal=causal, score=self.score)
 
     def _shapes(self, batch_size: int, steps: int, context: int, dtype) -> tuple[jax.ShapeDtypeStruct, ...]:
         q = jax.ShapeDtypeStruct((batch_size, steps, self.num_heads, self.head_dim), jnp.dtype(dtype))
@@ -100,7 +112,9 @@ class Attention:
         if implementation == "blockwise":
             scores = visited_scores(steps, context, causal=causal, group=self.num_heads // self.num_kv_heads)
             return 2 * one_pass * scores, 5 * one_pass * scores
-        return 2 * one_pass * steps * context, 4 * one_pass * steps * context
+        # a score with weights reads cached keys through them again
+        keys = self.num_kv_heads * self.head_dim**2 * (context - steps) if self._score_weights() else 0
+        return 2 * one_pass * steps * context + 2 * keys, 4 * one_pass * steps * context
 
     def stored_scores(self, implementation: str, steps: int, context: int) -> int:
         return self.num_heads * steps * context if implementation in ("reference", "xla") else 0
@@ -111,11 +125,12 @@ class Attention:
     def arguments(self, draw: Draw, batch_size: int, steps: int) -> tuple[tuple, jax.Array]:
         like_q = batch_size, steps, self.num_heads, self.head_dim
         like_k = batch_size, steps, self.num_kv_heads, self.head_dim
-        q, k, v, like_out = draw(like_q, like_k, like_k, like_q)
-        return (q, k, v), like_out
+        q, k, v, *weights, like_out = draw(like_q, like_k, like_k, *self._score_weights(), like_q)
+        return (q, k, v, *weights), like_out
 
     def op(self, form: str, causal: bool) -> Callable[..., jax.Array]:
-        return partial(ATTENTION[form], causal=causal)
+        attend = partial(ATTENTION[form], causal=causal, score=self.score)
+        return lambda q, k, v, *weights: attend(q, k, v, score_weights=weights)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from transformer_jax.config import Config, Shape
-from transformer_jax.tasks import objectives, sets, stream
+from transformer_jax.tasks import objectives, sets, stream, vectors
 from transformer_jax.tasks.task import SPLITS, Batch, Task, check_split
 
 SET = "imdb_reviews"
@@ -63,6 +63,8 @@ def build(config: Config) -> Task:
     splits = dict(zip(SPLITS[:2], split_by_content(_read(builder, "train")), strict=True))
     vocabulary = Vocabulary(splits["train"].texts, task.vocab_size)
 
+    given = vectors.of(task, [None, None, *vocabulary.symbols[2:]])
+
     @cache
     def encoded(split: str) -> tuple[list[np.ndarray], np.ndarray]:
         texts, labels_N = _read(builder, "test") if split == "test" else splits[split]
@@ -86,9 +88,13 @@ def build(config: Config) -> Task:
         objective=objectives.cross_entropy(config.train.label_smoothing),
         train=train,
         evaluate=evaluate,
-        describe=lambda: sets.describe(builder, {name: len(found.texts) for name, found in splits.items()}),
+        describe=lambda: (
+            sets.describe(builder, {name: len(found.texts) for name, found in splits.items()})
+            | ({} if given is None else {"vectors": given.describe()})
+        ),
         encode=vocabulary.encode,
         decode=vocabulary.decode,
+        vectors=given,
     )
 
 

@@ -32,6 +32,8 @@ class Entry(NamedTuple):
     """One line for people."""
     reads: bool = True
     """Its data are a prepared set, in the folder that `task.data_dir` names."""
+    words: bool = False
+    """Its inputs are ids of words, whose vectors `task.vectors` may give."""
     sizes: tuple[str, ...] = ()
     """The keys of TaskConfig from which alone it is made: with other sizes it is another task."""
 
@@ -57,7 +59,7 @@ TASKS: dict[str, Entry] = {
         name: Entry(vision.build, partial(images.outline, height=side, width=side), text)
         for name, (side, text) in vision.SETS.items()
     },
-    "imdb": Entry(imdb.build, partial(_of_text, outputs=2), imdb.__doc__),
+    "imdb": Entry(imdb.build, partial(_of_text, outputs=2), imdb.__doc__, words=True),
     "shakespeare_char": Entry(shakespeare.build, _of_text, shakespeare.__doc__),
     **{
         name: Entry(
@@ -119,8 +121,12 @@ def needs(config: Config) -> list[str]:
     Raises:
       ConfigError: no such task.
     """
-    shape, next_token, problems = entry(config.task).outline(config)
-    return [*problems, *misfits(config.model, shape), *looks_ahead(config.task.name, next_token, config.model)]
+    name, found = config.task.name, entry(config.task)
+    shape, next_token, problems = found.outline(config)
+    if config.task.vectors is not None and not found.words:
+        able = ", ".join(other for other, one in TASKS.items() if one.words)
+        problems = (*problems, f"task.vectors={config.task.vectors}: {name} has no vocabulary of words; {able} has one")
+    return [*problems, *misfits(config.model, shape), *looks_ahead(name, next_token, config.model)]
 
 
 def identity(task: TaskConfig) -> str:

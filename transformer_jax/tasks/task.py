@@ -1,7 +1,8 @@
 """What a task is to the training loop: its shape, its objective, streams of batches, and what to record."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -92,6 +93,24 @@ class Translation(NamedTuple):
     """(source, target) texts of a split, in the order of a batch's `index`."""
 
 
+class Vectors(Protocol):
+    """Vectors that others trained, for the ids of the inputs (`tasks/vectors.py`).
+
+    Their file is read when it is first asked for; ConfigError: it is not there, or breaks a rule.
+    """
+
+    path: Path
+    frozen: bool
+    """Training leaves them as they are."""
+    table_VxW: np.ndarray
+    """float32, a row for each id."""
+    sha256: str
+    """Of the file."""
+
+    def text(self) -> str:
+        """One line for people: how many of the words were found."""
+
+
 class Task(NamedTuple):
     """Data behind one signature, whatever it comes from.
 
@@ -130,6 +149,8 @@ class Task(NamedTuple):
     """Where the shape has a source of text."""
     files: dict[str, bytes] = {}
     """What a run keeps beside its config because its parameters mean nothing without it: a trained tokeniser."""
+    vectors: Vectors | None = None
+    """Where the inputs are words: the vectors from which their embedding starts; None: it starts at random."""
     examples: Callable[[], tuple[list[Batch], list[Batch]]] | None = None
     """A batch of every shape that training draws, and one of every shape that evaluation has; None: all are alike."""
 

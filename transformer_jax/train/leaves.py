@@ -7,12 +7,14 @@ import jax
 import numpy as np
 
 
+def name(path: tuple) -> str:
+    """A path of jax.tree_util in words: "head/kernel"."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
 def describe(tree: Any) -> dict[str, str]:
     """{"params/head/kernel": "float32[128, 65]", ...} of arrays or their shapes."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
+    return {name(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def differences(found: dict[str, str], wanted: dict[str, str]) -> list[str]:

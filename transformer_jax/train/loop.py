@@ -13,7 +13,7 @@ from transformer_jax.config import Config, TrainConfig, flatten
 from transformer_jax.host import provenance
 from transformer_jax.tasks.task import Batch, Task, chosen_by
 from transformer_jax.train import log as run_folder
-from transformer_jax.train import programs
+from transformer_jax.train import programs, vectors
 from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.evaluate import divide, evaluate, score
 from transformer_jax.train.optimizer import extension
@@ -60,8 +60,8 @@ def fit(
       send: is given the numbers that are written to metrics.jsonl, but no events ("nan", "rollback").
 
     Raises:
-      ConfigError: the folder holds a run of another config or other `Task.files`, or `train.best` is no choice of
-        the objective.
+      ConfigError: the folder holds a run of another config, of other `Task.files` or other word vectors, or
+        `train.best` is no choice of the objective, or `train.micro_batches` does not divide a batch.
       CheckpointError: the newest checkpoint is damaged or of another model.
       OSError: something could not be written; what was committed before is intact.
     """
@@ -75,11 +75,15 @@ def fit(
     draw = partial(_draw, streams, examples is None or len(examples[0]) == 1)
     with Checkpoints(folder / "checkpoints", keep_last=train.keep_last, every=train.checkpoint_every) as checkpoints:
         progress.starting(max(checkpoints.steps(), default=0), train.num_steps)
-        state, step, meta = _begin(checkpoints, run, allow_fallback)
+        begin = partial(_begin, checkpoints, run, task, allow_fallback)
+        state, step, meta = begin()
         run_folder.keep_files(folder, task.files, meta.get("files", {}) if meta else None)
+        vectors.check_same(meta, task.vectors)
         rollbacks = meta.get("rollbacks", 0)
         _move(streams, meta.get("data"))
         _note_extension(folder, step, meta, train, progress)
+        if task.vectors is not None and step < train.num_steps:
+            progress.note(task.vectors.text())
         run_folder.record(
             folder, "start", step=step, **provenance.machine(), **provenance.commit(), data=task.describe()
         )
@@ -103,7 +107,7 @@ def fit(
                         log.event(step, "nan")
                         status = "nan"
                         break
-                    failed, (state, step, *_) = step, _begin(checkpoints, run, allow_fallback, regular=True)
+                    failed, (state, step, *_) = step, begin(regular=True)
                     checkpoints.remove_between()
                     chunk = draw(next_stop(step, train) - step)  # the data go on
                     rollbacks += 1
@@ -132,7 +136,8 @@ def fit(
 def _meta(config: Config, task: Task, positions: list, rollbacks: int) -> dict:
     """What a checkpoint holds beside the state: enough to go on as if nothing had happened."""
     files = run_folder.digests(task.files)
-    return {"config": flatten(config), "data": positions, "rollbacks": rollbacks, "files": files}
+    meta = {"config": flatten(config), "data": positions, "rollbacks": rollbacks, "files": files}
+    return meta if task.vectors is None else meta | {"vectors": task.vectors.sha256}
 
 
 def _move(streams: Sequence[Any], positions: list | None) -> None:
@@ -149,14 +154,15 @@ def next_stop(step: int, train: TrainConfig) -> int:
     return min(full, evaluated + train.eval_every, train.num_steps)
 
 
-def _begin(checkpoints: Checkpoints, run: programs.Programs, allow_fallback: bool, regular: bool = False):
+def _begin(checkpoints: Checkpoints, run: programs.Programs, task: Task, allow_fallback: bool, regular: bool = False):
     """(state, step, what was saved beside it) of the newest checkpoint, or of the start, beside which there is nothing.
 
     A rollback asks for a `regular` step, which an unbroken run has saved as well.
     """
     saved = checkpoints.restore_newest(jax.eval_shape(run.init), allow_fallback, regular)
     if saved is None:
-        return run.init(), 0, {}
+        state = run.init()
+        return state.replace(params=vectors.placed(state.params, task.vectors)), 0, {}
     state, meta = saved
     return state, int(np.max(jax.device_get(state.step))), meta
 

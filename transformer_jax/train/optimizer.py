@@ -1,12 +1,14 @@
 """The optimizer of a config and its learning rate."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from transformer_jax.config import TrainConfig
+from transformer_jax.train.leaves import name
 
 WITHOUT_END = {"constant": "is constant", "inverse_sqrt": "does not depend on their number"}
 """The schedules of which a longer run begins with the steps of a shorter one, and why."""
@@ -56,15 +58,22 @@ def extension(config: TrainConfig, step: int, before: int) -> str:
     )
 
 
-def make_optimizer(config: TrainConfig, peak_lr: float | jax.Array | None = None) -> optax.GradientTransformation:
+def make_optimizer(
+    config: TrainConfig, peak_lr: float | jax.Array | None = None, frozen: tuple[str, ...] = ()
+) -> optax.GradientTransformation:
     """AdamW (Loshchilov & Hutter 2019) behind clipping by the global norm.
 
-    Matrices decay, biases and norms do not. `peak_lr` as in `learning_rate`.
+    Matrices decay, biases and norms do not. `peak_lr` as in `learning_rate`. The leaves that `frozen` names get no
+    update and no state, and do not count in the norm.
     """
-    return optax.chain(
+    tx = optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(learning_rate(config, peak_lr), b2=config.beta2, weight_decay=config.weight_decay, mask=_decays),
     )
+    if not frozen:
+        return tx
+    label = partial(jax.tree_util.tree_map_with_path, lambda path, _: "frozen" if name(path) in frozen else "trained")
+    return optax.partition({"trained": tx, "frozen": optax.set_to_zero()}, label)
 
 
 def _decays(params):

@@ -15,7 +15,7 @@ from transformer_jax.tasks.task import Objective
 from transformer_jax.train.decode import greedy
 from transformer_jax.train.optimizer import make_optimizer
 from transformer_jax.train.state import TrainState, create
-from transformer_jax.train.step import Metrics, make_loss, train_step
+from transformer_jax.train.step import Metrics, held, make_loss, train_step
 
 
 class Programs(NamedTuple):
@@ -42,19 +42,19 @@ def build(model, objective: Objective, config: TrainConfig) -> Programs:
     """The jitted programs of a model and an objective; a lane computes what a run alone with its seed and rate does."""
     lrs = jnp.asarray(config.lane_lrs or (config.peak_lr,) * config.lanes, jnp.float32)
     seeds = jnp.asarray(lane_seeds(config), jnp.uint32)
-    loss_fn = make_loss(model, objective.minimised)
+    loss_fn = held(make_loss(model, objective.minimised), model.frozen)
     metrics_fn = make_loss(model, objective.terms)
 
     def init(seed, lr):
         params_key, step_key = jax.random.split(jax.random.key(seed))
-        return create(model.init(params_key), make_optimizer(config, lr), step_key)
+        return create(model.init(params_key), make_optimizer(config, lr, model.frozen), step_key)
 
     def step(state, batch, lr):
         return train_step(
             state,
             batch,
             loss_fn=loss_fn,
-            tx=make_optimizer(config, lr),
+            tx=make_optimizer(config, lr, model.frozen),
             micro_batches=config.micro_batches,
             skip_nonfinite=config.nan_policy == "skip",
         )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from transformer_jax.tasks.task import Pair, Terms
+from transformer_jax.train import leaves
 from transformer_jax.train.state import TrainState
 
 Metrics = dict[str, Pair]  # (sum, weight): added across batches, divided once
@@ -33,6 +34,17 @@ def make_loss(model, terms: Terms) -> LossFn:
         return mean, {"loss": (loss_sum, weight)} | metrics
 
     return loss_fn
+
+
+def held(loss_fn: LossFn, frozen: tuple[str, ...]) -> LossFn:
+    """The same loss without a gradient for the leaves that `frozen` names, which costs the less."""
+    if not frozen:
+        return loss_fn
+
+    def stop(path, leaf):
+        return jax.lax.stop_gradient(leaf) if leaves.name(path) in frozen else leaf
+
+    return lambda params, batch, key: loss_fn(jax.tree_util.tree_map_with_path(stop, params), batch, key)
 
 
 def train_step(
