@@ -91,7 +91,6 @@ def _write(name: str, splits: raw.Splits, metadata: dict, data_dir: Path) -> Pat
     parent = builders.Parallel if metadata.get("kind") == sets.PARALLEL else builders.parent_of(name)
     made = builders.from_splits(name, parent, splits, metadata)
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
         builder = made(data_dir=data_dir, file_format="array_record")
         goal = Path(builder.data_dir)
         if goal.exists():
