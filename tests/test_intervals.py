@@ -196,6 +196,26 @@ def test_without_a_crossing_the_lengths_say_between_which_bounds_it_can_be():
     assert np.isnan(late.at.value) and late.at[1:3] == (0, 1024)
 
 
+def test_between_lengths_of_different_programs_nothing_is_interpolated():
+    T = np.array([32, 64, 128, 256])
+    a, b = T**2.0, 90.0 * T
+    assert intervals.crossing(T, a, b).at.value == pytest.approx(90, rel=1e-3)
+    between = intervals.crossing(T, a, b, programs=["plain", "plain", "blocks", "blocks"])
+    assert np.isnan(between.at.value) and between.at[1:3] == (64, 128) and between.count == 1
+    # the spline of one program does not see the other's samples
+    a = np.where(T < 64, 1e6, a)
+    alone = intervals.crossing(T, a, b, programs=["plain", "blocks", "blocks", "blocks"])
+    assert alone.order[:2] == (1, -1) and np.isnan(alone.at.value) and alone.at[1:3] == (32, 64)
+    assert intervals.crossing(T[::-1], (T**2.0)[::-1], b[::-1], programs=["b", "b", "a", "a"]).at[1:3] == (64, 128)
+
+
+def test_where_a_grows_more_slowly_no_length_bounds_a_crossing():
+    T, rounds = np.array([64, 256, 1024]), np.exp(0.01 * np.random.default_rng(0).standard_normal((2, 9, 3)))
+    a, b = rounds[0] * [1.0, 2.0, 4.0], rounds[1] * [1.0, 4.0, 16.0]
+    found = intervals.crossing(T, a, b)
+    assert found.order == (0, -1, -1) and (found.at.low, found.at.high) == (0, np.inf)
+
+
 def test_of_several_crossings_the_first_is_reported_and_the_rest_counted():
     log_ratio = np.array([0.5, 0.2, -0.3, -0.6, -0.2, 0.3, 0.5])
     found = intervals.crossing(T, T * np.exp(log_ratio), T)

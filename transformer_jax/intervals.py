@@ -8,7 +8,8 @@ From `SIGNED_RANK_ROUNDS` on it is the signed-rank interval, which covers as wel
 A deterministic quantity (FLOPs, bytes) is given as a vector over lengths, without rounds: its interval is the point
 itself. One round of samples has no interval: it reaches from -inf to inf, so that nothing follows from it.
 
-Noise widens the intervals and does nothing else: no sample is thrown away, and no other rule stands above them.
+No sample is thrown away, and no other rule stands above an interval. It is of what the machine was in those rounds:
+another load slows one program more than another, and so moves ratios of different programs.
 """
 
 from functools import cache
@@ -69,15 +70,17 @@ class Polynomial(NamedTuple):
 class Crossing(NamedTuple):
     """Where the cost of a, which grows faster, passes that of b.
 
-    at: the length. Where the order is nowhere seen to be reversed its value is nan, and its interval what the measured
-    lengths leave open: above the last at which a costs less, below the first at which it costs more.
+    at: the length. Its value is nan where only bounds are known: another program runs on the two sides (`crossing`), or
+    the order is nowhere seen to be reversed; then it is above the last length at which a costs less, below the first at
+    which it costs more, and a bound is 0 or infinite where there is none, or where a grows more slowly than b.
     count: how many crossings the range holds; `at` is the first.
-    order: at each length, in rising order, 1 where a costs more, -1 where it costs less, 0 where that is open.
+    order: at each of `lengths`, in rising order, 1 where a costs more, -1 where it costs less, 0 where that is open.
     """
 
     at: Estimate
     count: int
     order: tuple[int, ...]
+    lengths: tuple[float, ...]
 
 
 def interval(values_RxN, exact: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -257,35 +260,45 @@ def _nonnegative(basis: np.ndarray, y: np.ndarray) -> np.ndarray:
     return weights
 
 
-def crossing(T, a_RxT, b_RxT) -> Crossing:
+def crossing(T, a_RxT, b_RxT, programs=None) -> Crossing:
     """The first length at which the cost of a equals that of b; row r of both is the same round.
 
     A crossing lies between two lengths at which the interval of the log ratio excludes 0 and between which the order
     is reversed. There each round's log ratio is interpolated by a cubic spline in log T; the interval is every length
     at which the ratio's holds 1. ValueError with fewer than two lengths.
+
+    programs: what ran at each length. Between lengths of different programs nothing is interpolated: a crossing there
+    has those two as its bounds, and no value.
     """
+    programs = np.zeros(len(T)) if programs is None else np.unique(list(map(str, programs)), return_inverse=True)[1]
+    programs = programs[np.argsort(T)]
     (_, b), (T, a) = _sorted(T, b_RxT), _sorted(T, a_RxT)
     exact = np.ndim(a_RxT) == 1
     x, log_ratio = np.log(T), np.log(a) - np.log(b)
     _, low, high = interval(log_ratio, exact)
     order = (low > 0).astype(int) - (high < 0)
     flips = [(i, j) for i, j in pairwise(np.flatnonzero(order)) if order[i] != order[j]]
+    rest = len(flips), tuple(order.tolist()), tuple(T.tolist())
     if not flips:
         low, high = T[order < 0].max(initial=0), T[order > 0].min(initial=np.inf)
-        return Crossing(_estimate(np.nan, low, high, len(log_ratio)), 0, tuple(order.tolist()))
+        if interval(log_ratio @ (x - x.mean()), exact)[2] < 0:  # a grows more slowly: no length bounds a crossing
+            low, high = 0, np.inf
+        return Crossing(_estimate(np.nan, low, high, len(log_ratio)), *rest)
+    i, j = flips[0]
+    if len(set(programs[i : j + 1])) > 1:
+        return Crossing(_estimate(np.nan, T[i], T[j], len(log_ratio)), *rest)
 
     from scipy import interpolate
 
-    i, j = flips[0]
-    grid = np.linspace(x[i], x[j], 401)
-    centre, low, high = interval(interpolate.CubicSpline(x, log_ratio, axis=1)(grid), exact)
+    grid, same = np.linspace(x[i], x[j], 401), programs == programs[i]
+    centre, low, high = interval(interpolate.CubicSpline(x[same], log_ratio[:, same], axis=1)(grid), exact)
     k = int(np.argmax(np.sign(centre) != order[i]))  # the first point past the crossing; centre[0] is before it
     share = centre[k - 1] / (centre[k - 1] - centre[k])
     at = grid[k - 1] + share * (grid[k] - grid[k - 1])
     holds = np.append(grid[(low <= 0) & (high >= 0)], at)
     step = grid[1] - grid[0] if len(log_ratio) > 1 else 0.0  # the ends may lie up to a grid step further out
     found = _estimate(*np.exp([at, holds.min() - step, holds.max() + step]), len(log_ratio))
-    return Crossing(found, len(flips), tuple(order.tolist()))
+    return Crossing(found, *rest)
 
 
 def _estimate(value, low, high, n: int) -> Estimate:

@@ -85,8 +85,9 @@ STUDIES = {
     "head_dim": over([AUTO], "op", "train", [256, 1024], model__num_heads=[1, 2, 8], model__head_dim=[16])
     + over([AUTO], "op", "train", [256, 1024]),  # 4 heads of width 64 / 4
     "model_heads": over([AUTO], "model", "forward", [512], model__num_heads=[1, 4, 16]),
-    "depth": over([AUTO], "model", "train", [512, 1024], model__num_layers=[1, 2, 8])
-    + over([LSTM], "model", "train", [1024], model__num_layers=[1, 2, 8]),
+    # from two blocks on: of one block there is no loop over blocks, which is another program
+    "depth": over([AUTO], "model", "train", [512, 1024], model__num_layers=[2, 4, 8])
+    + over([LSTM], "model", "train", [1024], model__num_layers=[2, 4, 8]),
     # one token, at the end of a context of T
     "decode": over([AUTO, LSTM], "model", "decode", SPARSE),
     # every score stored against blocks of them; what `auto` runs from 128 on is measured already

@@ -164,7 +164,7 @@ def _answers(growths: dict, crossings: dict, versus: dict, changes: dict) -> lis
     return [
         _growing("How does attention's cost grow?", growths, ["attention"]),
         _growing("How does a recurrence's cost grow?", growths, list(MIXERS)[1:]),
-        _crossing("From which T does attention cost more?", crossings, versus),
+        _crossing("From which T does attention cost more?", crossings),
         _longest("How much more at the longest length?", versus),
         rising("What do more heads cost?", heads | fixed or whole, "{last} heads instead of {first} take {times} as"
                " long ({who})", "{last} heads {times} ({who})", at or at_whole),
@@ -184,16 +184,16 @@ def _growing(question: str, growths: dict, mixers: list[str]) -> Finding:
     return sentences.growing(question, sentences.named(lead[-1]), same, _of(*lead[:2]), mixers == ["attention"])
 
 
-def _crossing(question: str, crossings: dict, versus: dict) -> Finding:
+def _crossing(question: str, crossings: dict) -> Finding:
     there = [key for key, line in crossings.items() if line["time"].at.n]
     lead = preferred(there, WHOLE, ["train"], ["width"], ["attention"], ["lstm"])
     if lead is None:
         return sentences.unanswered(question, "two lengths that attention and a recurrence share")
-    (level, phase, matching, mine, other), lengths, line = lead, list(versus[lead]), crossings[lead]
-    phrase, word = sentences.passing(line["time"], lengths)
+    (level, phase, matching, mine, other), line = lead, crossings[lead]
+    phrase, word = sentences.passing(line["time"])
     text = f"{mine}: more time than {sentences.named(other)} {phrase}"
     if line["FLOPs"].at.n:
-        text += f", more FLOPs {sentences.passing(line['FLOPs'], lengths)[0]}"
+        text += f", more FLOPs {sentences.passing(line['FLOPs'])[0]}"
     found = {f"in {name}": crossing.at for name, crossing in line.items() if crossing.at.n}
     alone = crossings.get(("op", *lead[1:]))
     found |= {"the op alone, in time": alone["time"].at} if alone and level != "op" else {}
@@ -255,7 +255,8 @@ def _figures(length: Rows, parts: dict, crossings: dict, programs: Rows) -> list
     steps = select(length, matching="width", phase=["forward", "train"])
     train = select(steps, phase="train")
     two = select(steps, contender=list(lead[3:]), phase=lead[1], level=["op", "model"]) if lead else []
-    found = {key: {who: at for who, at in line.items() if isfinite(at.value)} for key, line in marks.items()}
+    found = {key: {who: at for who, at in line.items() if isfinite(at.high) and at.low > 0}
+             for key, line in marks.items()}  # fmt: skip
     first = {key: {lead[4]: line[lead[4]]} for key, line in marks.items() if lead[4] in line}
     others = select(length, level="model", phase="train", mixer=list(MIXERS)[1:])
     mine = select(train, level="model", mixer="attention")

@@ -131,7 +131,6 @@ def make_rows(studies=None, rounds=5, noise=0.03, fail=lambda config: None, law=
                     "inner_steps": max(1, int(0.05 / seconds)),
                     "cpu_seconds": float(1.7 * seconds),
                     "calibration_seconds": float(0.004 * drift),
-                    "noisy": bool(number % 97 == 0 and r == 2),
                     "matmul_peak_flops": float(PEAK / drift),
                     "closed_form_flops": flops,
                     "jaxpr_matmul_flops": flops,

@@ -74,7 +74,7 @@ def test_what_attention_cost_studies():
         4,
         16,
     }
-    assert values("depth", "model.num_layers") == {1, 2, 8} and values("decode", "measure.phase") == {"decode"}
+    assert values("depth", "model.num_layers") == {2, 4, 8} and values("decode", "measure.phase") == {"decode"}
     assert values("twins", "measure.repeat") == {0, 1} and values("length", "measure.repeat") == {0}
 
 

@@ -70,7 +70,7 @@ def test_the_clock_ends_a_run_after_the_last_pass_that_fits(at):
         began, at.now = at.now, at.now + 13.0
         clock.took(at.now - began, 1.0)
         made += 1
-    assert made == 5 and at.now <= 95.0
+    assert made == 4 and at.now <= 92.0  # the report has 8 s
 
 
 def test_one_pass_is_made_however_late_it_is(at):
@@ -84,11 +84,11 @@ def test_one_pass_is_made_however_late_it_is(at):
 def test_a_budget_that_does_not_hold_five_passes_is_said_with_one_that_does(at):
     clock = passes.Clock(60.0, began=0.0)
     at.now = 27.0
-    clock.foresee(6.0)
+    clock.foresee(5.0)
     assert clock.warning(0) is None
     clock.foresee(20.0)
     text = clock.warning(0)
-    assert "about 20 s and 30 s are left: too short for 5 passes" in text and "--measure.rounds 5" in text
+    assert "about 20 s and 25 s are left: too short for 5 passes" in text and "--measure.rounds 5" in text
     (budget,) = [
         passes.seconds(part) for part in text.replace(",", "").split() if part[0].isdigit() and part[-1] in "sm"
     ]

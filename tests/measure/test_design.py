@@ -19,8 +19,9 @@ from transformer_jax import intervals
 TRACE = np.loadtxt(Path(__file__).parents[1] / "noisy_run.txt")
 VALUES = np.loadtxt(Path(__file__).parents[1] / "recorded_noise.txt")
 SIMULATIONS, NEAR, APART = 4000, 15, 45  # samples of the recorded run: of one comparison; from a pass to the next
-PASSES = 11  # of a default run
+PASSES = 11  # of a default run on a busy machine; a quiet one makes 17
 LEAST_COVERAGE, MOST_FALSE = 0.94, 0.05
+CHANCE = 2 * (MOST_FALSE * (1 - MOST_FALSE) / SIMULATIONS) ** 0.5  # two standard errors of what is counted
 POWER = {
     "stretches": {1.1: 0.21, 1.25: 0.79, 1.5: 0.95, 2.0: 0.95},
     "values": {1.1: 0.15, 1.25: 0.7, 1.5: 0.93, 2.0: 0.95},
@@ -52,15 +53,22 @@ def covered(estimates, truth: float) -> float:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("passes", [5, 8, PASSES, 16])
+@pytest.mark.parametrize("passes", [5, 8, PASSES, 17])
 def test_equal_programs_are_seldom_told_from_each_other(kind, passes):
     found = ratios(kind, passes)
     verdicts = [intervals.verdict(ratio) for ratio in found]
     false = np.mean([verdict in ("faster", "slower") for verdict in verdicts])
     assert covered(found, 1) >= LEAST_COVERAGE
     assert false == pytest.approx(1 - covered(found, 1))  # no other rule stands above the interval
-    if passes == PASSES:
-        assert false <= MOST_FALSE
+    assert false <= MOST_FALSE + CHANCE
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_programs_that_noise_hits_unequally_are_covered_too(kind):
+    drawn = noise(kind, PASSES, 2)
+    loaded = drawn[..., 1] ** 3
+    found = [intervals.ratio(b, a) for a, b in zip(drawn[..., 0], loaded, strict=True)]
+    assert covered(found, np.exp(np.log(loaded).mean() - np.log(drawn[..., 0]).mean())) >= LEAST_COVERAGE
 
 
 @pytest.mark.parametrize("kind", POWER)

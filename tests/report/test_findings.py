@@ -132,6 +132,6 @@ def test_conditions_say_what_is_shared_how_many_failed_and_how_wide_intervals_ar
     rows.append({"key": "x", "round": 0, "status": "oom", "model.d_model": 64, "task.seq_len": 256})
     counts, shared, width, cached = conditions(rows)
     assert counts == "Cells: 3, of which 2 ok, 1 oom." and shared == "All have model.d_model = 64."
-    assert "±16%" in width and "no sample is discarded" in width
+    assert "±16%" in width and "No sample is discarded" in width
     assert cached.endswith("1 of 2 programs.")
     assert conditions([]) == ["No cell."]

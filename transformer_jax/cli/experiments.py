@@ -1,6 +1,7 @@
 """`experiment` and `report`: what is measured, and drawn again."""
 
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -92,6 +93,7 @@ class Experiment:
             raise ConfigError("--only needs axis=value,value ...: --only seq_len=64,128 mixer=lstm")
         if self.timeout is not None and not self.timeout > 0:
             raise ConfigError(f"--timeout {self.timeout}: must be above 0 seconds")
+        began = time.monotonic()
         if self.sweep == ():
             raise ConfigError("--sweep needs axis=value,value ...: --sweep seq_len=100,3000 mixer=attention,gru")
         if self.budget and "measure.rounds" in overrides:
@@ -121,6 +123,7 @@ class Experiment:
             given=given,
             options=self._options(overrides),
             budget=budget,
+            began=began,
             timeout=self.timeout,
             retry_failed=self.retry_failed,
             accept_stale=self.accept_stale,

@@ -107,10 +107,10 @@ def completed(
     return {name: chain([of(override) for override in of_study]) for name, of_study in studies.items()}, taken
 
 
-def require_read(given: Override, own: Mapping[str, Sequence], unread: Iterable[str], told_apart: Sequence | None):
+def require_read(given: Override, own: Mapping[str, Sequence], unread: Iterable[str], swept: Sequence | None):
     """Checks that given and swept keys change what is measured, and that the report can tell swept values apart.
 
-    unread: the experiment's UNREAD, keys that none of its cells read; told_apart: its SWEEPS, the keys that its report
+    unread: the experiment's UNREAD, keys that none of its cells read; swept: its SWEEPS, the keys that its report
     compares along; None: all.
 
     Raises:
@@ -123,8 +123,8 @@ def require_read(given: Override, own: Mapping[str, Sequence], unread: Iterable[
         name, option = key.rpartition(".")[2], f"--{key.replace('_', '-')}"
         if key in SAMPLING:
             raise ConfigError(f"--sweep {name}: it says how each cell is sampled, and is no axis: give {option}")
-        if told_apart is not None and key not in told_apart:
-            axes = ", ".join(one.rpartition(".")[2] for one in told_apart)
+        if swept is not None and key not in swept:
+            axes = ", ".join(one.rpartition(".")[2] for one in swept)
             raise ConfigError(
                 f"--sweep {name}: this experiment's report compares along {axes} alone; give one value with {option},"
                 " and each value a folder of its own (--out)"

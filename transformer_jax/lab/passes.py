@@ -15,7 +15,7 @@ from transformer_jax.lab.plan import Cell
 
 LEAST = 5  # passes: with fewer an interval of Student's t is several times as wide
 MANY = 100  # passes: with more an interval hardly becomes narrower
-SHARE = 0.95  # of a budget that the passes may use; the rest is for the report
+SHARE, RESERVE = 0.95, 8.0  # of a budget that the passes may use; at the least so many seconds are for the report
 
 
 def order(cells: Sequence[Cell], group: Callable[[Config], Hashable], seed: int, round_: int) -> list[Cell]:
@@ -114,7 +114,7 @@ class Clock:
 
     def left(self) -> float:
         """Seconds that the passes still have."""
-        return self.began + SHARE * self.seconds - time.monotonic()
+        return self.began + usable(self.seconds) - time.monotonic()
 
     def allows_another(self) -> bool:
         return not self._passes or self.pass_seconds <= self.left()
@@ -134,12 +134,17 @@ class Clock:
         need, left = (LEAST - made) * self.pass_seconds, self.left()
         if need <= left:
             return None
-        budget = math.ceil((self.seconds * SHARE - left + need) / SHARE / 30) * 30
+        budget = math.ceil(max((usable(self.seconds) - left + need) / SHARE, need + RESERVE) / 30) * 30
         return (
             f"a pass takes about {duration(self.pass_seconds)} and {duration(max(0, left))} are left: too short for"
             f" {LEAST} passes, so intervals will be wide. A new folder with --budget {spelled(budget)} would hold them;"
             f" --measure.rounds {LEAST} makes as many, whatever they take"
         )
+
+
+def usable(budget: float) -> float:
+    """The seconds of a budget that passes, and what comes before them, may use; half of it however short it is."""
+    return max(min(SHARE * budget, budget - RESERVE), budget / 2)
 
 
 COMPILE_SECONDS = 2.0  # of a program; roughly, on one core of a small CPU
@@ -163,14 +168,17 @@ def outlook(cells: Sequence[Cell], step_seconds: Sequence[float] | None, budget:
     if budget is None:
         of_samples = sum(n * s for n, s in zip(samples, each, strict=True))
         return f"{sum(samples)} measurements: about {duration(of_samples + of_compiling)}, {compiling} among them"
-    made = max(1, int((SHARE * budget - of_compiling) / of_pass))
+    made = max(1, int((usable(budget) - of_compiling) / of_pass))
     shorter = math.ceil((of_compiling + MANY * of_pass) / SHARE / 30) * 30
-    long = f"; --budget {spelled(shorter)} would hold {MANY}" if made > MANY and shorter < budget else ""
+    hint = f"; --budget {spelled(shorter)} would hold {MANY}" if made > MANY and shorter < budget else ""
+    if made < LEAST:
+        enough = math.ceil((of_compiling + LEAST * of_pass) / SHARE / 30) * 30
+        hint = f": too few for intervals of any use; --budget {spelled(enough)} would hold {LEAST}"
     number = f"about {made} pass{'es' if made > 1 else ''}" if made <= MANY else f"more than {MANY} passes"
     length = duration(of_pass) if of_pass >= 1 else "less than a second"
     return (
         f"the run ends with its clock (--budget {spelled(budget)}): {compiling}, then {number} of {length}, each a"
-        f" sample of every cell{long}"
+        f" sample of every cell{hint}"
     )
 
 

@@ -36,6 +36,7 @@ def run(
     given: Mapping[str, Any] | None = None,
     options: Sequence[str] = (),
     budget: float | None = None,
+    began: float | None = None,
     timeout: float | None = None,
     retry_failed: bool = False,
     accept_stale: bool = False,
@@ -58,6 +59,7 @@ def run(
       given: the overrides of the base that the plan was made with.
       options: the words of the command line that chose the cells, for the header.
       budget: seconds of the whole run, compilation included.
+      began: when it began, by `time.monotonic()`; None: now.
       timeout: seconds that one call of `cell` may take, compilation included; None: what the experiment's time_limit
         gives, or TIMEOUT_SECONDS.
       accept_stale: rows measured with other code count as done.
@@ -71,7 +73,8 @@ def run(
     """
     if (folder / "checkpoints").exists():
         raise FolderError(f"{folder} holds a training run: choose another --out")
-    began, rules, view = time.monotonic(), rule_digests(experiment), view or View()
+    began = time.monotonic() if began is None else began
+    rules, view = rule_digests(experiment), view or View()
     with locked(folder), stop_signals() as stopping, Worker(experiment.folder, stopping) as worker:
         try:
             facts = worker.start()

@@ -161,8 +161,9 @@ def _without_docstrings(node: ast.stmt) -> ast.stmt:
 def chance(ratios: int) -> str:
     """How to read the words of a report with so many ratios, and how many of them are chance."""
     return (
-        "[95 % interval over passes; crossings are interpolated.] Slower, faster: the interval excludes 1. For equal"
-        f" programs one in twenty does so by chance: {ceil(ratios / 20)}, were all {ratios} ratios here of equal ones."
+        "[95 % interval over the passes of this run; under another load of the machine ratios differ by more.] Slower,"
+        " faster: the interval excludes 1. For equal programs one in twenty does so by chance:"
+        f" {ceil(ratios / 20)}, were all {ratios} ratios here of equal ones."
     )
 
 
@@ -170,7 +171,7 @@ def undrawn(rows: Rows, figures: Sequence[Figure | None]) -> Table:
     """The measured cells that no figure shows, one a line: nothing that was measured is passed over."""
     keys = frozenset().union(*(figure.keys for figure in figures if figure))
     cells = [cell for cell in merge([row for row in rows if row.get("key") not in keys]) if cell["status"] == "ok"]
-    same = shared(cells) if len(cells) > 1 else {}
+    same = shared(merge(rows)) if len(cells) > 1 else {}
     columns = list(dict.fromkeys(c for cell in cells for c in cell if "." in c and c not in same))
     times = [cell.get("step_seconds_median", cell.get("step_seconds")) for cell in cells]
     found = tuple((*(cell.get(c) for c in columns), time) for cell, time in zip(cells, times, strict=True))
@@ -192,8 +193,8 @@ def conditions(rows: Rows, y: str = "step_seconds") -> list[str]:
     if widths:
         found.append(
             f"The 95 % interval of a cell's {y.replace('_', ' ')} reaches ±{median(widths):.0%} (median over cells; in"
-            f" nine of ten less than ±{widths[int(0.9 * (len(widths) - 1))]:.0%}). Noise widens intervals and nothing"
-            " else: no sample is discarded, no finding vetoed."
+            f" nine of ten less than ±{widths[int(0.9 * (len(widths) - 1))]:.0%}). No sample is discarded, no finding"
+            " vetoed."
         )
     cached = [cell["compile_cached"] for cell in cells if cell.get("compile_cached") is not None]
     if cached:

@@ -177,10 +177,11 @@ def _line(one, rows: Rows, x: str, y: str, pair: str | None, log: bool, **style)
 
 
 def _marks(one, marks: Mapping[str, Estimate], styles: Mapping[str, dict]) -> None:
-    """A vertical line at each mark in the colour of its name, a band over its interval, the numbers in the corner."""
+    """At each mark a line in the colour of its name, a band over its interval or bounds; the numbers in a corner."""
     for name, mark in marks.items():
         if np.isfinite(mark.value):
             one.axvline(mark.value, color=styles[name]["color"], linestyle=styles[name]["linestyle"], linewidth=0.9)
+        if mark.low > 0 and np.isfinite(mark.high):
             one.axvspan(mark.low, mark.high, color=styles[name]["color"], alpha=0.12, linewidth=0)
     found = {name: f"{'at ' if np.isfinite(mark.value) else ''}{shown(mark)}" for name, mark in marks.items() if mark.n}
     text = "\n".join(f"crosses {name} {where}" for name, where in found.items() if where != "open")
@@ -205,6 +206,9 @@ def _ticks(axis, log: bool, at: Sequence[float] = (), room: int = 1, unit: str =
 
     low, high = axis.get_view_interval()
     if log and at:
+        at = sorted(at)
+        if at[0] == at[-1]:  # of one value a logarithmic axis makes a range of no width
+            axis.axes.set_xlim(at[0] / 2, at[0] * 2)
         at = [v for v, after in zip(at, [*at[1:], np.inf], strict=True) if after >= 1.4 * v]
         axis.set_major_locator(FixedLocator(at[:: -ceil(len(at) / room)][::-1]))
     elif log:

@@ -200,7 +200,10 @@ def growth(rows: Rows, x: str, y: str, pair: str | None = "round", *, first: flo
 
 
 def crossing(rows: Rows, x: str, y: str, over: str, a, b, pair: str | None = "round") -> Estimate:
-    """Where y of a (in the column `over`), which grows faster, passes that of b, over the x that both have."""
+    """Where y of a (in the column `over`), which grows faster, passes that of b, over the x that both have.
+
+    Rows may have an `implementation`, which program ran: what lies between different ones is not interpolated.
+    """
     return crosses(rows, x, y, over, a, b, pair).at
 
 
@@ -210,9 +213,10 @@ def crosses(rows: Rows, x: str, y: str, over: str, a, b, pair: str | None = "rou
     common = [v for v in values(mine, x) if v in values(theirs, x)]
     points, found = samples(select([*mine, *theirs], **{x: common}), y, pair, over, x)
     if len(common) < 2 or not found.size:
-        return intervals.Crossing(NOTHING, 0, ())
+        return intervals.Crossing(NOTHING, 0, (), ())
     both = (found[:, [points.index((value, v)) for v in common]] for value in (a, b))
-    return intervals.crossing(common, *(one[0] if pair is None else one for one in both))
+    ran = [[values(select(one, **{x: v}), "implementation")[:1] for one in (mine, theirs)] for v in common]
+    return intervals.crossing(common, *(one[0] if pair is None else one for one in both), programs=ran)
 
 
 def relative(rows: Rows, y: str, reference: Rows, on: Iterable[str], inverse: bool = False) -> list[dict]:

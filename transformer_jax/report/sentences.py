@@ -1,6 +1,6 @@
 """Estimates in words: what stands in a sentence is the number that stands in the figure and the table."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from math import isfinite, isnan
 
 from transformer_jax.config import MIXERS
@@ -8,6 +8,8 @@ from transformer_jax.intervals import Crossing, Estimate, growth_word, proportio
 from transformer_jax.report.findings import Finding
 from transformer_jax.report.tables import number, shown
 
+FITS = 0.1
+"""A sum of powers that misses a point by a larger share of it describes no curve."""
 NAMES = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM", "min_gru": "minGRU"}
 
 
@@ -50,37 +52,37 @@ def percent(estimate: Estimate) -> str:
     return value(estimate, True, lambda share: f"{100 * share:.0f}\u00a0%")
 
 
-def passing(found: Crossing, lengths: Sequence[int]) -> tuple[str, str]:
+def passing(found: Crossing) -> tuple[str, str]:
     """Where a costs more than b: to complete such a sentence, and as a verdict. It is open where `bounded` holds."""
-    at, (first, *_), last = found.at, lengths, lengths[-1]
-    span = f"from T = {shown(first)} to {shown(last)}"
-    if not isnan(at.value):
-        signs = [sign for sign in found.order if sign]
-        where = f"from T = {number(at.value)} on" if signs[0] < 0 else f"up to T = {number(at.value)}"
+    at, order, lengths = found.at, found.order, found.lengths
+    span = f"from T = {shown(lengths[0])} to {shown(lengths[-1])}"
+    open_ = [shown(length) for length, sign in zip(lengths, order, strict=True) if not sign]
+    close = f"{', '.join(open_)}: too close to tell"
+    if found.count:
         more = f" (the first of {found.count} crossings)" if found.count > 1 else ""
-        return where + more, f"crosses at T = {number(at.value)}"
-    if 0 < at.low and isfinite(at.high):
-        between = f"between T = {shown(at.low)} and {shown(at.high)}"
-        return f"from somewhere {between} on", between
-    if at.high == first:
-        return f"at every length {span}", "at every length"
+        up = next(sign for sign in order if sign) < 0
+        if isnan(at.value) or bounded(found):
+            between = f"between T = {shown(round(at.low))} and {shown(round(at.high))}"
+            return f"{'from' if up else 'up to'} somewhere {between}{' on' if up else ''}{more}", between
+        return f"{'from' if up else 'up to'} T = {number(at.value)}{' on' if up else ''}{more}", \
+            f"crosses at T = {number(at.value)}"  # fmt: skip
+    if not any(order):
+        return f"perhaps (too close to tell {span})", "undecided"
+    always = f"at {'every' if max(order) > 0 else 'no'} length"
+    if not open_:
+        return f"{always} {span}", always
     if isfinite(at.high):
-        below = [shown(length) for length in lengths if length < at.high]
-        close = f"{below[0]} to {below[-1]}" if len(below) > 2 else " and ".join(below)
-        return f"from T = {shown(at.high)} on ({close}: too close to tell)", f"T = {shown(at.high)} at the latest"
-    if at.low == last:
-        return f"at no length {span}", "at no length"
-    if at.low > 0:
-        return (
-            f"at most above T = {shown(at.low)}, where it is too close to tell",
-            f"above T = {shown(at.low)}, if ever",
-        )
-    return f"perhaps (too close to tell {span})", "undecided"
+        return f"from T = {shown(at.high)} on ({close})", f"T = {shown(at.high)} at the latest"
+    if at.low > 0 and max(order) <= 0 and not any(order[order.index(0) :]):
+        return f"at most above T = {shown(at.low)} ({close})", f"above T = {shown(at.low)}, if ever"
+    return f"{always} {span} ({close})", f"{always}, but perhaps at {', '.join(open_)}"
 
 
 def bounded(found: Crossing) -> bool:
-    """There is no crossing of which a length can be given, and at some length the order is open."""
-    return isnan(found.at.value) and 0 in found.order
+    """What is known of the crossing leaves more than a factor of 2 open; docs/notes/verdicts.md."""
+    if not found.count:
+        return 0 in found.order
+    return not found.at.high <= 2 * found.at.low
 
 
 def growing(question: str, who: str, lines: Mapping[str, Mapping], of: str = "", quadratic: bool = False) -> Finding:
@@ -96,7 +98,9 @@ def growing(question: str, who: str, lines: Mapping[str, Mapping], of: str = "",
     estimates = {name if part["over"] == line["over"] else f"{name} (T = {part['over']})": part["exponent"]
                  for name, part in lines.items()}  # fmt: skip
     share, bic = line.get("share of cx² at the last"), line.get("BIC of a power of x less this")
-    if quadratic and share:
+    if quadratic and share and line["error"] > FITS:
+        text += f"; no a + bT + cT² comes nearer to it than {line['error']:.0%}"
+    elif quadratic and share:
         text += f"; of a + bT + cT², cT² is {percent(share)} at T = {over.split('–')[-1]}"
         text += ", but a pure power of T fits better" if bic < 0 else ""
         estimates["cT² of the whole"] = share
