@@ -163,6 +163,7 @@ BAD = {
     "white space": ({"a.en": "\n \r\n", "a.fr": "\n\n"}, "holds 0 different sentences"),
     "a single sentence": ({"a.en": "x\n" * 9}, r"a\.en holds 1 different sentences: too few to hold out"),
     "an empty source": ({"a.en": EN.replace("en 3", " ")}, r"a\.en, line 4 is empty, and that of .*a\.fr is not: fill"),
+    "an empty source, and more at its end": ({"a.en": EN.replace("en 3", "") + "\n\n"}, r"a\.en, line 4 is empty"),
     "an empty target": ({"a.fr": FR.replace("fr 8", "\t")}, r"a\.fr, line 9 is empty, and that of .*a\.en is not: "),
     "Latin-1": ({"a.fr": FR.replace("fr 4", "fr é").encode("latin-1")}, r"a\.fr, line 5: byte 4 of the line \(0xe9\)"),
     "UTF-16": (

@@ -91,12 +91,11 @@ def _write(name: str, splits: raw.Splits, metadata: dict, data_dir: Path) -> Pat
     parent = builders.Parallel if metadata.get("kind") == sets.PARALLEL else builders.parent_of(name)
     made = builders.from_splits(name, parent, splits, metadata)
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
         builder = made(data_dir=data_dir, file_format="array_record")
         goal = Path(builder.data_dir)
         if goal.exists():
             raise FolderError(f"{goal} is there, but is no set; remove it to prepare the set")
-        goal.parent.mkdir(exist_ok=True)
+        goal.parent.mkdir(parents=True, exist_ok=True)
         for left in goal.parent.glob("incomplete.*"):
             shutil.rmtree(left)
         builders.tfds.disable_progress_bar()  # it draws a hundred bars for a set of one file
