@@ -4,7 +4,7 @@
     python run.py train multi30k_en_de --out runs/ende
     python run.py evaluate runs/ende --split test
 
-Wu et al. (2021, arXiv:2105.14462) report 41.0 BLEU on test_2016 for a model of this size.
+A public transformer of this size reaches 40.8 BLEU on test_2016.
 """
 
 from configs import multi30k_en_fr

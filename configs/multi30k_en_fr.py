@@ -5,9 +5,8 @@
     python run.py evaluate runs/enfr --split test
     python run.py generate runs/enfr --text "Two dogs are running."
 
-d_model 128, 4 layers in the encoder and 4 in the decoder, 6,000 subwords for both languages, one tied table: 2.6 million
-parameters, as many as the smallest model of Wu et al. (2021, arXiv:2105.14462) has. They report 61.8 BLEU on
-test_2016.
+d_model 128, 4 layers in the encoder and 4 in the decoder, 6,000 subwords for both languages, one tied table: 2.62
+million parameters, as many as a public transformer that reaches 60.8 BLEU on test_2016.
 """
 
 from transformer_jax.config import Config, ModelConfig, TaskConfig, TrainConfig

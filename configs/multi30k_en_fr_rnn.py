@@ -3,7 +3,8 @@
     python run.py train multi30k_en_fr_rnn --out runs/enfr_rnn
     python run.py compare runs/enfr runs/enfr_rnn
 
-Task and training are those of multi30k_en_fr. At a state of that width it has as many parameters, to a percent.
+Task and training are those of multi30k_en_fr. With a state of 267 it has 2,624,142 parameters,
+the transformer 2,619,904.
 """
 
 from configs import multi30k_en_fr

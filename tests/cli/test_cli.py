@@ -394,8 +394,9 @@ def test_options_of_the_config_are_parted_from_the_commands_own():
     assert others == "experiment tiny --only a=1 b=2 --limit 4".split()
     assert overrides == {"model.num_heads": ["8"], "train.lane_lrs": ["0.1", "0.2"], "task.seq_len": ["3"]}
     assert split(["--model.x", "-1", "--model.y", "--only"]) == (["--only"], {"model.x": ["-1"], "model.y": []})
-    prompt = ["generate", "--prompt", "-- 3.5 = x", "--prompt", ""]
-    assert split(prompt) == (prompt, {})
+    for option in ("--prompt", "--text"):
+        words = ["generate", option, "-- 3.5 = x", option, "--", option, ""]
+        assert split(words) == (words, {})
 
 
 def test_of_an_option_given_twice_the_last_counts(tmp_path):

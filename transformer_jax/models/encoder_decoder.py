@@ -16,7 +16,6 @@ from transformer_jax.layers.embedding import Embedding
 from transformer_jax.models.model import Model
 from transformer_jax.models.network import check_shape, make_mixer
 from transformer_jax.models.stack import State, check_length, make_block, of_layers, stack
-from transformer_jax.ops import padding
 
 # B batch, S source length, L target length, D d_model, V vocab, N layers
 
@@ -66,7 +65,7 @@ class EncoderDecoder(nn.Module):
     def encode(self, source_BxS, lengths_B=None) -> Source:
         """What the decoder reads: every step of the source with its context on both sides."""
         positions_S = jnp.arange(source_BxS.shape[1], dtype=jnp.int32)
-        x_BxSxD = self.dropout(self.source_embedding(padding.zeroed(source_BxS, lengths_B), positions_S))
+        x_BxSxD = self.dropout(self.source_embedding(source_BxS, positions_S))
         x_BxSxD, _ = self.encoder(x_BxSxD, Context(positions_S, lengths_B=lengths_B))
         return Source(x_BxSxD, positions_S, lengths_B)
 
@@ -75,7 +74,7 @@ class EncoderDecoder(nn.Module):
         read of its source."""
         index, states = (0, None) if state is None else (state.index, (state.emptied() if first else state).blocks)
         positions_L = index + jnp.arange(inputs_BxL.shape[1], dtype=jnp.int32)
-        x_BxLxD = self.dropout(self.embedding(padding.zeroed(inputs_BxL, lengths_B), positions_L))
+        x_BxLxD = self.dropout(self.embedding(inputs_BxL, positions_L))
         x_BxLxD, added = self.decoder(x_BxLxD, Context(positions_L, None, lengths_B, source), states)
         logits = self.embedding.attend(x_BxLxD) if self.config.tie_embeddings else self.head(x_BxLxD)
         return logits.astype(jnp.float32), None if state is None else state.advanced(added, inputs_BxL.shape[1])
