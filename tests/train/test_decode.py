@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from transformer_jax import models
+from transformer_jax.config import ModelConfig, Shape
 from transformer_jax.models import Model
 from transformer_jax.tasks.task import Decoding
 from transformer_jax.train.decode import beam, greedy
@@ -163,6 +165,24 @@ def test_a_beam_of_all_finds_what_exhaustive_search_finds(alpha):
     if alpha == 0:
         first = answer(greedy(model, params, source[None], np.array([length]), Decoding(BEGIN, END, 6))[0])
         assert first != ranked[0][1]  # else there was nothing to search for
+
+
+@pytest.mark.parametrize(("mixer", "seed"), [("attention", 0), ("gru", 1)])
+def test_caches_of_both_families_give_the_scores_of_a_full_forward(mixer, seed):
+    """Hypotheses change places, and every cached key and carry with them."""
+    config = ModelConfig(mixer=mixer, d_model=8, num_heads=2, num_layers=2, mlp_dim=12, max_len=9)
+    model = models.build(config, Shape(7, 11, vocab_size=11, source_len=4, source_vocab_size=SOURCE_VOCAB))
+    params = jax.tree.map(lambda leaf: 2 * leaf, jax.jit(model.init)(jax.random.key(seed)))
+    decoding, (source, lengths) = Decoding(BEGIN, END, 7), sources(rows=5)
+    tokens_BxKxN, scores_BxK = beam(model, params, source, lengths, decoding, 3, 0.6)
+    written = [answer(one) for row in np.asarray(tokens_BxKxN) for one in row]
+    inputs = np.array([[BEGIN, *one[:-1], *[PADDING] * (7 - len(one))] for one in written])
+    repeated = {"source": np.repeat(source, 3, 0), "source_lengths": np.repeat(lengths, 3)}
+    logits = jax.jit(model.apply)(params, inputs, **repeated, lengths=np.array(list(map(len, written))))
+    logs = np.asarray(jax.nn.log_softmax(logits), np.float64)
+    found = [logs[i, range(len(one)), one].sum() / ((5 + len(one)) / 6) ** 0.6 for i, one in enumerate(written)]
+    assert np.asarray(scores_BxK).reshape(-1) == pytest.approx(found, abs=1e-5)
+    assert len(set(map(tuple, written))) > 9 and len({len(one) for one in written}) > 4
 
 
 def test_a_row_does_not_depend_on_its_batch_mates():
