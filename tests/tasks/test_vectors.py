@@ -9,7 +9,7 @@ from transformer_jax.config import ConfigError
 from transformer_jax.tasks import registry, vectors
 
 WORDS = [None, None, "film", "good", "it's", "très"]
-ROWS = ["good 0.5 -1 2e-1", "bad 9 9 9", "film 1 2 3", "très -0.0 4 0.25"]
+ROWS = ["good 0.5 -1 2e-1", "very_bad 9 9 9", "film 1 2 3", "très -0.0 4 0.25"]
 FOUND = {"film": [1, 2, 3], "good": [0.5, -1, 0.2], "très": [0, 4, 0.25]}
 
 

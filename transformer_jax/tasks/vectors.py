@@ -144,17 +144,23 @@ def _row(line: bytes, width: int | None) -> tuple[str, np.ndarray]:
         numbers = fields[-width:]  # GloVe's largest set has some words with spaces in them
     if len(numbers) != (width or len(numbers)):
         raise ValueError(f"it has {len(numbers)} numbers, where the rows before it, or line 1, say {width}")
-    if wrong := [] if _is_number(*numbers) else [one for one in numbers if not _is_number(one)]:
-        raise ValueError(f"{wrong[0].decode()!r} is not a number")
-    with np.errstate(over="ignore"):
-        row = np.array(list(map(float, numbers)), np.float32) + np.float32(0)  # no -0.0, which adding 0 changes
-    if not np.isfinite(row).all():
-        raise ValueError("a number is not finite in float32")
+    try:
+        with np.errstate(over="ignore"):
+            row = np.fromiter(map(float, numbers), np.float64, len(numbers)).astype(np.float32)
+        good = np.isfinite(row).all() and b"_" not in line
+    except ValueError:
+        good = False
+    if not good:  # a word may hold a _, a number may not
+        if wrong := [one for one in numbers if not _is_number(one)]:
+            raise ValueError(f"{wrong[0].decode()!r} is not a number")
+        if not np.isfinite(row).all():
+            raise ValueError("a number is not finite in float32")
+    row += 0  # no -0.0, which an update of 0 would change
     return b" ".join(fields[: -len(numbers)]).decode(), row
 
 
-def _is_number(*fields: bytes) -> bool:
+def _is_number(field: bytes) -> bool:
     try:
-        return all(map(math.isfinite, map(float, fields))) and b"_" not in b"".join(fields)
+        return math.isfinite(float(field)) and b"_" not in field
     except ValueError:
         return False
