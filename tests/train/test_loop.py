@@ -473,9 +473,12 @@ def averaged(folder, model, config):
     return checkpoints.restore_average(jax.eval_shape(programs.build(model, OBJECTIVE, config.train).init))
 
 
-def test_every_shape_is_compiled_and_counted_before_the_first_step(parts, tmp_path, monkeypatch):
-    """Three of training, two of evaluation, and what writes the judge's answers to those two."""
-    _, task, config = parts({"train.num_steps": 6, "train.peak_lr": 0.03})  # programs of this test alone
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_every_shape_is_compiled_and_counted_before_the_first_step(parts, tmp_path, monkeypatch, lanes):
+    """Three of training, two of evaluation, and what writes the judge's answers to those two; in a second launch too,
+    whose state is bound to a device and so has programs of its own."""
+    overrides = {"train.num_steps": 8, "train.peak_lr": 0.03, "train.lanes": lanes}  # programs of this test alone
+    _, task, config = parts(overrides)
     task = of_two_sequences(task)
     built, write = programs.build, jax.jit(lambda params, source, lengths: source + params["kernel"].astype(int)[0, 0])
 
@@ -489,21 +492,22 @@ def test_every_shape_is_compiled_and_counted_before_the_first_step(parts, tmp_pa
         return run._replace(judge=judge, write=write)
 
     monkeypatch.setattr(programs, "build", judged)
-    progress, compiled, counted = Progress(), [], []
-    progress.compiling = lambda *numbers: counted.append((*numbers, progress.advanced))
+    for stopping in (stop_after(2), lambda: False):
+        progress, compiled, counted = Progress(), [], []
+        progress.compiling = lambda *numbers, now=progress, found=counted: found.append((*numbers, now.advanced))
 
-    def listen(event, seconds, **details):
-        if event == "/jax/core/compile/backend_compile_duration":
-            compiled.append(progress.advanced)
+        def listen(event, seconds, now=progress, found=compiled, **details):
+            if event == "/jax/core/compile/backend_compile_duration":
+                found.append(now.advanced)
 
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        fit(READER, task, config, tmp_path, progress=progress)
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
-    assert counted == [(number, 7, False) for number in range(1, 8)]
-    assert compiled.count(False) >= 7 and True not in compiled
-    assert all("bleu" in row for row in rows_of(tmp_path, "validation"))
+        jax.monitoring.register_event_duration_secs_listener(listen)
+        try:
+            fit(READER, task, config, tmp_path, stopping=stopping, progress=progress)
+        finally:
+            jax.monitoring.unregister_event_duration_listener(listen)
+        assert counted == [(number, 7, False) for number in range(1, 8)]
+        assert compiled.count(False) >= 7 and True not in compiled
+    assert [row["step"] for row in rows_of(tmp_path, "validation") if "bleu" in row] == [4] * lanes + [8] * lanes
 
 
 def test_a_run_whose_task_makes_another_file_is_refused_before_a_step(parts, tmp_path):

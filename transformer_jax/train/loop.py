@@ -221,8 +221,8 @@ def _needed(run: programs.Programs, state, chunk, task, examples, step: int, tra
             for steps in (sorted(chunks) if len(chunk) == 1 else ())
         ]
     needed = [(run.run_chunk, state, each) for each in shapes]
-    params = state.params  # of all lanes; one lane's model writes
-    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[len(lanes) :], x.dtype), params)
+    params = state.params
+    one = jax.tree.map(lambda leaf: leaf[0], params) if lanes else params  # as `evaluate` gives them to the judge
     for batch in evaluated:
         needed.append((run.evaluate, params, batch))
         if run.write is not None:
