@@ -232,8 +232,7 @@ def test_how_training_starts():
     [
         ({}, SHAPE._replace(source_len=17), "sources have up to 17 tokens: longer than model.max_len=16"),
         ({}, SHAPE._replace(seq_len=17), "up to 17 steps: longer than model.max_len=16"),
-        ({}, SHAPE._replace(pooled=True), "an answer at every step"),
-        ({}, Shape(seq_len=4, outputs=V, vocab_size=V), "two sequences of tokens"),
+        ({}, SHAPE._replace(pooled=True), "answered with a token at every step"),
         (
             {"mixer": "min_gru", "recurrence": "chunked"},
             SHAPE,
@@ -250,7 +249,7 @@ def test_a_shape_that_the_model_cannot_read(changes, shape, message):
 def test_a_length_that_the_model_cannot_address(batch):
     model, params, _ = built()
     given, tokens = batch
-    with pytest.raises(ValueError, match="a source of 17 steps: model.max_len=16"):
+    with pytest.raises(ValueError, match="a sequence of 17 steps: model.max_len=16"):
         model.apply(params, tokens, source=np.ones((B, 17), np.int32))
-    with pytest.raises(ValueError, match="a target of 17 steps"):
+    with pytest.raises(ValueError, match="a sequence of 17 steps"):
         model.read(params, *given.values(), 17)

@@ -10,9 +10,10 @@ Phase = Literal["forward", "train", "decode"]
 Matching = Literal["width", "params", "flops"]
 NO_STEP_READS = (
     "task.num_items", "task.patch_size", "task.bucket_lengths", "task.data_dir", "task.workers",
-    "task.vectors", "task.freeze_vectors",
+    "task.vectors", "task.freeze_vectors", "task.batch_tokens", "model.encoder_layers",
     "train.num_steps", "train.label_smoothing", "train.micro_batches", "train.lanes", "train.lane_lrs",
     "train.chunk_steps", "train.eval_every", "train.checkpoint_every", "train.nan_policy",
+    "train.keep_last", "train.best",
 )  # fmt: skip
 """Keys of the config that change nothing of one step on random tokens: a whole training reads them, or other tasks."""
 

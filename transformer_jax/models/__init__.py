@@ -1,7 +1,7 @@
 """Whole networks: `build(config, shape) -> Model`."""
 
 from transformer_jax.config import ModelConfig, Shape
-from transformer_jax.models import encoder_decoder, network
+from transformer_jax.models import attentive_rnn, encoder_decoder, network
 from transformer_jax.models.model import Model
 from transformer_jax.models.network import build_block
 from transformer_jax.models.stack import State
@@ -20,11 +20,5 @@ def build(config: ModelConfig, shape: Shape) -> Model:
     """
     if shape.source_len is None:
         return network.build(config, shape)
-    families = {"attention": encoder_decoder.build} | dict.fromkeys(RECURRENCE, _attentive_rnn)
+    families = {"attention": encoder_decoder.build} | dict.fromkeys(RECURRENCE, attentive_rnn.build)
     return families[config.mixer](config, shape)
-
-
-def _attentive_rnn(config: ModelConfig, shape: Shape) -> Model:
-    from transformer_jax.models import attentive_rnn
-
-    return attentive_rnn.build(config, shape)

@@ -7,12 +7,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from transformer_jax.config import ConfigError, ModelConfig, Shape, misfits
+from transformer_jax.config import ConfigError, ModelConfig, Shape
 from transformer_jax.layers.block import Context, Source
 from transformer_jax.layers.embedding import Embedding
 from transformer_jax.layers.recurrent import Bidirectional, Recurrent
 from transformer_jax.layers.recurrent_attention import AttentiveRecurrent, Memory, StateAttention, context
 from transformer_jax.models.model import Model
+from transformer_jax.models.network import check_shape
+from transformer_jax.models.stack import check_length
 from transformer_jax.ops import padding
 from transformer_jax.ops.recurrence import RECURRENCE
 
@@ -136,7 +138,8 @@ def build(config: ModelConfig, shape: Shape) -> Model:
         return module().init(key, one, None, one, None)["params"]
 
     def call(params, inputs, source, source_lengths, lengths, train=False, key=None):
-        _check_lengths(config, inputs.shape[1], source.shape[1])
+        for steps in (inputs.shape[1], source.shape[1]):
+            check_length(steps, config)
         rngs = None if key is None else {"dropout": key}
         return module(train=train).apply({"params": params}, source, source_lengths, inputs, lengths, rngs=rngs)
 
@@ -147,7 +150,8 @@ def build(config: ModelConfig, shape: Shape) -> Model:
         return call(params, inputs, source, source_lengths, lengths)[1][None, None]
 
     def read(params, source_BxS, source_lengths_B, max_len):
-        _check_lengths(config, max_len, source_BxS.shape[1])
+        for steps in (max_len, source_BxS.shape[1]):
+            check_length(steps, config)
         return module().apply({"params": params}, source_BxS, source_lengths_B, method="read")
 
     def extend(params, tokens_BxL, state, first=False):
@@ -162,19 +166,9 @@ def build(config: ModelConfig, shape: Shape) -> Model:
 
 
 def _check(config: ModelConfig, shape: Shape) -> None:
-    found = misfits(config, shape)
-    if None in (shape.vocab_size, shape.source_len, shape.source_vocab_size) or shape.pooled:
-        found.append(f"two sequences of tokens, and an answer at every step, are what {config.mixer} reads: {shape}")
+    check_shape(config, shape)
     if score_of(config) == "additive" and config.recurrence not in ("auto", "sequential"):
-        found.append(
+        raise ConfigError(
             f"model.recurrence={config.recurrence}: a decoder that attends before each step"
             f" (model.score={config.score}) runs step by step; take sequential, or model.score=general"
         )
-    if found:
-        raise ConfigError("; ".join(found))
-
-
-def _check_lengths(config: ModelConfig, target: int, source: int) -> None:
-    for name, length in (("target", target), ("source", source)):
-        if not 1 <= length <= config.max_len:
-            raise ValueError(f"a {name} of {length} steps: model.max_len={config.max_len} allows 1 to {config.max_len}")
