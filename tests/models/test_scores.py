@@ -78,4 +78,3 @@ def test_a_kernel_that_computes_another_score_is_refused_before_anything_is_buil
     ):
         ModelConfig(attention=attention, score="cosine")
     ModelConfig(attention=attention, score="scaled_dot")
-    ModelConfig(attention=attention, score="cosine", mixer="gru")
