@@ -336,7 +336,10 @@ def test_list_has_a_line_for_each_thing_there_is(experiments, capsys):
         "copy_memory Copy memory",
     ):
         assert [found for found in lines if found.startswith(line)], line
-    assert "task digits; fits imdb" in lines and "task digits; fits random_tokens, copy_memory, reversal, numbers_en_fr" in shown
+    assert (
+        "task digits; fits imdb" in lines
+        and "task digits; fits random_tokens, copy_memory, reversal, numbers_en_fr" in shown
+    )
     names = [*MIXERS, *ATTENTION, *TASKS, *configs.names()]
     assert not [name for name in names if name in lines]  # a name alone, without a line of its own
 

@@ -2,9 +2,12 @@
 
 import csv
 
+import numpy as np
 import pytest
 
 from transformer_jax.cli import main
+from transformer_jax.lab import trained
+from transformer_jax.tasks import registry
 from transformer_jax.tasks import translation_quality as quality
 from transformer_jax.train.log import read_metrics
 
@@ -33,6 +36,13 @@ def test_bleu_with_how_it_was_counted(folders, capsys):
     assert all(f"{name} {last[name]:.6f}" in metrics for name in ("exact", "free_accuracy"))
     assert f"bleu {last['bleu']:.2f} [{last['bleu_low']:.2f}, {last['bleu_high']:.2f}]" in metrics
     assert how.startswith(f"BLEU: {quality.signature()}; greedy;")
+
+
+def test_each_run_may_have_a_checkpoint_of_its_own(folders, capsys):
+    pair = folders / "one", folders / "other"
+    assert command("evaluate", *pair, "--checkpoint", "latest", "2") == 0
+    assert command("evaluate", *pair, "--checkpoint", "latest", "best", "2") == 2
+    assert "--checkpoint has 3 values for 2 runs" in capsys.readouterr().err
 
 
 def test_runs_beside_each_other_have_a_paired_difference(folders, tmp_path, capsys):
@@ -72,3 +82,22 @@ def test_mistakes_are_one_message(folders, capsys, monkeypatch, words, message):
     assert command(*words) == 2
     shown = capsys.readouterr()
     assert message in shown.err and shown.err.startswith("error: ") and shown.err.count("\n") == 1 and not shown.out
+
+
+@pytest.mark.slow
+def test_reversal_is_learnt_and_its_alignment_is_the_anti_diagonal(tmp_path):
+    """configs/reversal.py on the test split: 99 % exact, and of the letters 99 % look at theirs."""
+    assert command("train", "reversal", "--out", tmp_path / "run") == 0
+    run = trained.restored(tmp_path / "run", registry.build, "best", None)
+    exact, hits = [], []
+    for batch in run.task.evaluate("test"):
+        ids_BxN = np.asarray(run.run.write(run.lanes[0], batch["source"], batch["source_lengths"]))
+        weights = run.model.alignment(
+            run.lanes[0], batch["inputs"], batch["source"], batch["source_lengths"], batch["lengths"]
+        )
+        looked_BxL = np.asarray(weights).mean((0, 1)).argmax(-1)
+        for row in np.flatnonzero(batch["index"] >= 0):
+            n = batch["lengths"][row]  # letters and the end
+            exact.append(np.array_equal(ids_BxN[row, :n], batch["targets"][row, :n]))
+            hits += (looked_BxL[row, : n - 1] == np.arange(n - 1)[::-1]).tolist()
+    assert np.mean(exact) >= 0.99 and np.mean(hits) >= 0.99

@@ -208,6 +208,8 @@ def test_garbage_in_the_padding_changes_nothing(inputs, source):
     for other in results[1:]:
         jax.tree.map(np.testing.assert_array_equal, results[0], other)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(results))
+    without = [model.apply(params, inputs, source=np.where(SOURCE_PADDED, i, source), lengths=LENGTHS) for i in (0, 5)]
+    assert np.any(without[0] != without[1], axis=(1, 2)).tolist() == np.any(SOURCE_PADDED, axis=1).tolist()
     changed = source.copy()
     changed[:, 1] = (changed[:, 1] + 1) % W  # real in every row
     assert np.all(np.any(run(params, inputs, changed)[0][1] != results[0][0][1], axis=-1) == ~PADDED)

@@ -210,7 +210,7 @@ def test_who_writes_the_right_answers_is_judged_perfect():
 def test_texts_to_ids_and_back():
     translation = make().translation
     assert translation.encode_source("s4 s0").tolist() == [7, 3, 2]
-    assert translation.encode_target("t4 t0").tolist() == [7, 3, 2]
+    assert translation.encode_source(" s4 s0\n").tolist() == [7, 3, 2]
     assert translation.decode_target([7, 3, 2, 5]) == "t4 t0"
     assert translation.source_tokens([7, 3, 2]) == ["s4", "s0", "<end>"]
     assert translation.target_tokens([1, 7]) == ["<begin>", "t4"]

@@ -68,8 +68,9 @@ class Evaluate:
     """The folder of the run, or several."""
     split: str = "validation"
     """validation or test."""
-    checkpoint: str = "best"
-    """best (by the validation split), latest, average (of the last train.keep_last) or a step."""
+    checkpoint: tuple[str, ...] = ("best",)
+    """best (by the validation split), latest, average (of the last train.keep_last) or a step; of all runs, or one for
+    each: --checkpoint 3000 latest."""
     csv: Path | None = None
     """A file for the metrics, a row for each run and lane, with all digits."""
     beam: int | None = None
@@ -85,9 +86,15 @@ class Evaluate:
         for option, path in (("--csv", self.csv), ("--translations", self.translations)):
             if path is not None and (path.is_dir() or not path.parent.is_dir()):
                 raise ConfigError(f"{option} {path}: name a file in a folder that is there")
+        if len(self.checkpoint) not in (1, len(self.folders)):
+            raise ConfigError(
+                f"--checkpoint has {len(self.checkpoint)} values for {len(self.folders)} runs: give one for all of"
+                " them, or one for each"
+            )
         from transformer_jax.cli import translating
         from transformer_jax.lab import trials
 
+        each = self.checkpoint * (len(self.folders) if len(self.checkpoint) == 1 else 1)
         runs, left_out = trials.read(self.folders, saved=True)
         for reason in left_out:
             print(f"left out: {reason}", file=sys.stderr)
@@ -95,7 +102,9 @@ class Evaluate:
         build = _builder("--data-dir", self.data_dir)
         translated = translating.Translated.of(runs, build, self)
         of_run = {"of_run": translated.evaluate} if translated else {}
-        rows = trials.evaluate(runs, build, self.split, self.checkpoint, self.data_dir, **of_run)
+        rows = trials.evaluate(
+            runs, build, self.split, dict(zip(self.folders, each, strict=True)), self.data_dir, **of_run
+        )
         if self.csv is not None:
             write_whole(self.csv, trials.as_csv(rows))
         if len(runs) == 1:
@@ -221,7 +230,7 @@ def _builder(option: str, given: str | None):
 
     noted = set()
 
-    @cache  # two runs beside each other are mostly of one set
+    @cache
     def build(config: Config):
         name = config.task.name
         if given is not None and name in registry.TASKS and not registry.TASKS[name].reads and name not in noted:

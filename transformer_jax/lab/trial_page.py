@@ -29,7 +29,7 @@ LANES = (
 )
 BAND = "The band is the metric's 95 % interval over the examples of the split."
 FREE = "free_accuracy"
-EXPOSURE = "Exposure: the gap is what the model loses where it reads its own tokens, not the right ones"
+EXPOSURE = "Exposure: after the right tokens, and after its own, where a word too many shifts all that follow"
 
 Rows = Sequence[dict]
 
@@ -51,6 +51,10 @@ def write(folder: Path) -> Path:
         if not (exposure and name == FREE)
     ]
     warnings = [f"This run was {text}." for text in _extensions(launches)]
+    if smoothing := config.get("train.label_smoothing"):
+        warnings.append(
+            f"Training minimises a loss with label smoothing {smoothing}, above that of the validation split."
+        )
     facts = [("Config", config)]
     facts += [(f"{launch.get('kind', 'launch')} {launch.get('time', '')}", launch) for launch in launches]
     title = f"{folder.resolve().name}: {config.get('model.mixer')} on {config.get('task.name')}"

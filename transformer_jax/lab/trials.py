@@ -48,7 +48,7 @@ def evaluate(
     configs: Mapping[Path, Config],
     build_task: trained.BuildTask,
     split: str,
-    checkpoint: str,
+    checkpoints: Mapping[Path, str],
     data_dir: str | None,
     of_run: Callable = trained.evaluate,
 ) -> list[dict]:
@@ -61,7 +61,7 @@ def evaluate(
     """
     rows = []
     for folder, config in configs.items():
-        found = of_run(folder, build_task, split, checkpoint, data_dir)
+        found = of_run(folder, build_task, split, checkpoints[folder], data_dir)
         known = {"run": str(folder), "task": registry.identity(config.task), "split": split, "step": found.step}
         known |= trained.describe(folder, build_task, data_dir)
         rows += [known | {"lane": lane} | metrics for lane, metrics in enumerate(found.lanes)]

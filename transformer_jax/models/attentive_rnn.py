@@ -62,22 +62,22 @@ class AttentiveRNN(nn.Module):
         score, arrays = score_of(config), RECURRENCE[config.mixer].num_carry
         self.bridge = [[nn.Dense(width, dtype=dtype) for _ in range(arrays)] for _ in range(config.num_layers)]
         source_dim = width if score == "dot" else 2 * width
-        if self.asks_before:
+        if self.attends_first:
             self.attention = AttentiveRecurrent(config.mixer, score, width, source_dim, dtype)
         else:
             self.attention = StateAttention(score, width, source_dim, dtype)
-        self.decoder = [recurrent() for _ in range(config.num_layers - self.asks_before)]
+        self.decoder = [recurrent() for _ in range(config.num_layers - self.attends_first)]
         self.readout = nn.Dense(config.d_model, dtype=dtype)
         if not config.tie_embeddings:
             self.head = nn.Dense(shape.outputs, dtype=dtype)
         self.dropout = nn.Dropout(config.dropout_rate, deterministic=not self.train)
 
     @property
-    def asks_before(self) -> bool:
+    def attends_first(self) -> bool:
         """Attention is part of the first decoder layer's step (Bahdanau), not after the last layer (Luong)."""
         return score_of(self.config) == "additive"
 
-    def read(self, source_BxS, lengths_B=None) -> State:
+    def encode(self, source_BxS, lengths_B=None) -> State:
         """The state of a target of which nothing was written yet."""
         embedding = self.embedding if self.shape.source_vocab_size == self.shape.vocab_size else self.source_embedding
         positions_S = jnp.arange(source_BxS.shape[1], dtype=jnp.int32)
@@ -92,12 +92,12 @@ class AttentiveRNN(nn.Module):
         memory = self.attention.read(Source(x_BxSxE, positions_S, lengths_B))
         return State(jnp.zeros((), jnp.int32), carries, memory)
 
-    def write(self, tokens_BxL, state: State):
+    def decode(self, tokens_BxL, state: State):
         """(logits_BxLxV, weights_BxLxS, state) of the target's next L inputs."""
         (first, *carries), memory = state.carries, state.memory
         y_BxLxD = self.embedding(tokens_BxL, state.index + jnp.arange(tokens_BxL.shape[1], dtype=jnp.int32))
         h_BxLxR, after = self.dropout(y_BxLxD), []
-        if self.asks_before:
+        if self.attends_first:
             h_BxLxR, weights_BxLxS, first = self.attention(h_BxLxR, memory, first)
             after, h_BxLxR = [first], self.dropout(h_BxLxR)
         else:
@@ -106,7 +106,7 @@ class AttentiveRNN(nn.Module):
             h_BxLxR, carry = layer(h_BxLxR, state=carry)
             h_BxLxR = self.dropout(h_BxLxR)
             after.append(carry)
-        if self.asks_before:
+        if self.attends_first:
             read = [context(weights_BxLxS, memory.x_BxSxE), h_BxLxR, y_BxLxD]
         else:
             weights_BxLxS = self.attention(h_BxLxR, memory)
@@ -116,9 +116,9 @@ class AttentiveRNN(nn.Module):
         state = State(state.index + tokens_BxL.shape[1], tuple(after), memory)
         return logits.astype(jnp.float32), weights_BxLxS, state
 
-    def __call__(self, source_BxS, source_lengths_B, tokens_BxL, lengths_B):
-        state = self.read(source_BxS, source_lengths_B)
-        return self.write(padding.zeroed(tokens_BxL, lengths_B), state)
+    def __call__(self, inputs_BxL, source_BxS, source_lengths_B=None, lengths_B=None):
+        state = self.encode(source_BxS, source_lengths_B)
+        return self.decode(padding.zeroed(inputs_BxL, lengths_B), state)
 
 
 def build(config: ModelConfig, shape: Shape) -> Model:
@@ -135,13 +135,13 @@ def build(config: ModelConfig, shape: Shape) -> Model:
 
     def init(key):
         one = jnp.zeros((1, 1), jnp.int32)
-        return module().init(key, one, None, one, None)["params"]
+        return module().init(key, one, one)["params"]
 
     def call(params, inputs, source, source_lengths, lengths, train=False, key=None):
         for steps in (inputs.shape[1], source.shape[1]):
             check_length(steps, config)
         rngs = None if key is None else {"dropout": key}
-        return module(train=train).apply({"params": params}, source, source_lengths, inputs, lengths, rngs=rngs)
+        return module(train=train).apply({"params": params}, inputs, source, source_lengths, lengths, rngs=rngs)
 
     def apply(params, inputs, *, source, source_lengths=None, lengths=None, train=False, key=None):
         return call(params, inputs, source, source_lengths, lengths, train, key)[0]
@@ -152,11 +152,11 @@ def build(config: ModelConfig, shape: Shape) -> Model:
     def read(params, source_BxS, source_lengths_B, max_len):
         for steps in (max_len, source_BxS.shape[1]):
             check_length(steps, config)
-        return module().apply({"params": params}, source_BxS, source_lengths_B, method="read")
+        return module().apply({"params": params}, source_BxS, source_lengths_B, method="encode")
 
     def extend(params, tokens_BxL, state, first=False):
         del first  # a carry has one size, whatever was read before
-        logits_BxLxV, _, state = module().apply({"params": params}, tokens_BxL, state, method="write")
+        logits_BxLxV, _, state = module().apply({"params": params}, tokens_BxL, state, method="decode")
         return logits_BxLxV, state
 
     def select(state: State, rows_N) -> State:

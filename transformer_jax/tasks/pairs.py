@@ -107,7 +107,6 @@ def build(
         next_token=True,
         translation=Translation(
             encode_source=partial(_checked, source, length),
-            encode_target=partial(_checked, target, length),
             decode_target=target.decode,
             source_tokens=source.tokens,
             target_tokens=target.tokens,
@@ -207,7 +206,8 @@ def _ended(codec: Codec, text: str) -> np.ndarray:
 
 def _checked(codec: Codec, longest: int, text: str) -> np.ndarray:
     """The ids of one text, its end included. Raises ValueError: it is empty, too long, or has what has no id."""
-    if not text.strip():
+    text = text.strip()  # as the texts of a prepared set are
+    if not text:
         raise ValueError("the text is empty: there is nothing to translate")
     ids = _ended(codec, text)
     if len(ids) > longest:

@@ -83,7 +83,6 @@ class Translation(NamedTuple):
 
     encode_source: Callable[[str], np.ndarray]
     """Text to int32 ids, the end included. Raises ValueError: the text is empty, or has more than source_len ids."""
-    encode_target: Callable[[str], np.ndarray]
     decode_target: Callable[[Iterable[int]], str]
     """Ids to text, up to the first `end`."""
     source_tokens: Callable[[Iterable[int]], list[str]]
