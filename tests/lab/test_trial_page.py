@@ -34,7 +34,7 @@ def test_exposure_and_an_interval_are_drawn_as_such(tmp_path):
     assert trial_page._between(rows, "loss") == {}
     text = trial_page.write(tmp_path).read_text()
     headings = re.findall(r"<h3>([^<]*)", text)
-    assert headings[0].startswith("Exposure: the gap is what the model loses where it reads its own tokens")
+    assert headings[0].startswith("Exposure: after the right tokens, and after its own")
     assert headings[1:] == ["loss", "accuracy", "bleu"]
     assert "free-running: after its own" in text and "29.5" in text and "34.5" in text  # the answer's interval
     without = [{k: v for k, v in row.items() if k != "accuracy"} for row in rows]
