@@ -71,8 +71,8 @@ def judged(written: Written) -> dict[str, float]:
     """bleu, bleu_low, bleu_high: as `score`; exact: the share of sentences that equal their reference;
 
     free_accuracy: the share of target tokens, ends included, that stand at the same place in what the model wrote
-    after its own tokens. `accuracy` is after the right ones. With a word too many all that follow count as wrong, so that
-    of free translations the gap holds more than mistakes.
+    after its own tokens. `accuracy` is after the right ones. With a word too many all that follow count as wrong, so
+    that of free translations the gap holds more than mistakes.
     """
     bleu = score(statistics(written.hypotheses, written.references))
     exact = np.mean([h == r for h, r in zip(written.hypotheses, written.references, strict=True)])
