@@ -101,3 +101,26 @@ def test_reversal_is_learnt_and_its_alignment_is_the_anti_diagonal(tmp_path):
             exact.append(np.array_equal(ids_BxN[row, :n], batch["targets"][row, :n]))
             hits += (looked_BxL[row, : n - 1] == np.arange(n - 1)[::-1]).tolist()
     assert np.mean(exact) >= 0.99 and np.mean(hits) >= 0.99
+
+
+def test_a_trained_translation_needs_no_data(tmp_path, capsys):
+    """Its subwords are those that the run keeps; only what asks for sentences reads them."""
+    words = [f"w{i} x{i % 7}" for i in range(60)]
+    for name, ending in (("a.en", ""), ("a.fr", " y")):
+        (tmp_path / name).write_text("".join(f"{word}{ending}\n" for word in words))
+    pairs = ["--from", tmp_path, "--source", "a.en", "--target", "a.fr", "--name", "mine", "--data-dir", tmp_path / "d"]
+    assert command("prepare", "parallel", *pairs) == 0
+    sizes = ["--model.d-model", 8, "--model.num-layers", 1, "--model.mlp-dim", 8, "--train.num-steps", 2]
+    task = ["--task.name", "mine", "--task.seq-len", 16, "--task.vocab-size", 280, "--task.data-dir", tmp_path / "d"]
+    run = tmp_path / "run"
+    assert command("train", "bench", "--out", run, *task, *sizes) == 0
+    capsys.readouterr()
+    assert command("generate", run, "--text", "w1 x1") == 0
+    before = capsys.readouterr().out
+    (tmp_path / "d").rename(tmp_path / "elsewhere")
+    assert command("generate", run, "--text", "w1 x1") == 0 and capsys.readouterr().out == before
+    assert command("evaluate", run) == 2 and "no prepared set 'mine'" in capsys.readouterr().err
+    assert command("evaluate", run, "--data-dir", tmp_path / "elsewhere") == 0
+    (run / "tokenizer.json").write_text("{}")
+    assert command("evaluate", run, "--data-dir", tmp_path / "elsewhere") == 2
+    assert "another tokenizer.json" in capsys.readouterr().err

@@ -231,13 +231,13 @@ def _builder(option: str, given: str | None):
     noted = set()
 
     @cache
-    def build(config: Config):
+    def build(config: Config, files=()):
         name = config.task.name
         if given is not None and name in registry.TASKS and not registry.TASKS[name].reads and name not in noted:
             noted.add(name)
             print(f"{option} {given} is not used: {name} reads no prepared set", file=sys.stderr)
         try:
-            return registry.build(config)
+            return registry.build(config, files)
         except sets.MissingData as error:
             raise sets.MissingData(f"{error}\n  if it is prepared elsewhere: {option} FOLDER") from None
 

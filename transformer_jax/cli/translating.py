@@ -52,13 +52,11 @@ class Translated:
         Raises:
           ConfigError: they are none, and an option is for translations only; or the beam is none.
         """
-        from transformer_jax.config import with_overrides
-        from transformer_jax.lab import translations
+        from transformer_jax.lab import trained, translations
 
         translations.check(options.beam)
         folder = next(iter(folders))
-        moved = {} if options.data_dir is None else {"task.data_dir": options.data_dir}
-        task = build(with_overrides(read_config(folder), moved))
+        _, task = trained.task_of(folder, build, options.data_dir)
         if task.translation is not None:
             return cls(task, options.beam)
         for name in ("beam", "translations"):

@@ -18,9 +18,9 @@ from transformer_jax.train.checkpoint import AVERAGE, CheckpointError, Checkpoin
 from transformer_jax.train.evaluate import evaluate as evaluate_split
 from transformer_jax.train.generate import check as check_options
 from transformer_jax.train.generate import generate as continue_tokens
-from transformer_jax.train.log import check_files, read_config
+from transformer_jax.train.log import check_files, digests, read_config
 
-BuildTask = Callable[[Config], Task]
+BuildTask = Callable[..., Task]
 """The task of a config: where a run is known by its folder alone, its task is too (`tasks.registry.build`)."""
 
 
@@ -35,7 +35,7 @@ class Evaluation(NamedTuple):
 
 def describe(folder: Path, build_task: BuildTask, data_dir: str | None = None) -> dict[str, str | int]:
     """What distinguishes a folder's model from another's: mixer, width of its state, number of parameters."""
-    config, task = _trained(folder, build_task, data_dir)
+    config, task = task_of(folder, build_task, data_dir)
     width = config.model.sizes.get("width", config.model.d_model)
     count = num_params(config, task) // config.train.lanes
     return {"mixer": config.model.mixer, "width": width, "parameters": count}
@@ -64,7 +64,7 @@ class Restored(NamedTuple):
 def restored(folder: Path, build_task: BuildTask, checkpoint: str = "best", data_dir: str | None = None) -> Restored:
     """A saved step of a run; raises as `evaluate`."""
     compilation.use_cache()
-    config, task = _trained(folder, build_task, data_dir)
+    config, task = task_of(folder, build_task, data_dir)
     model = build_model(config, task)
     run = programs.build(model, task.objective, config.train)
     return Restored(config, task, model, run, *_params(folder, run, checkpoint))
@@ -87,7 +87,7 @@ def evaluate(
       FileNotFoundError: the data are missing.
     """
     compilation.use_cache()
-    config, task = _trained(folder, build_task, data_dir)
+    config, task = task_of(folder, build_task, data_dir)
     run = programs.build(build_model(config, task), task.objective, config.train)
     step, params = _params(folder, run, checkpoint)
     try:
@@ -130,7 +130,7 @@ def generate(
       FileNotFoundError: the data are missing: the symbols of a text model are those of its training text.
     """
     compilation.use_cache()
-    config, task = _trained(folder, build_task, data_dir)
+    config, task = task_of(folder, build_task, data_dir)
     model = build_model(config, task)
     if task.encode is None or model.initial_state is None:
         other = "; a translation is asked for by --text" if task.translation else ""
@@ -156,14 +156,17 @@ def generate(
     return task.decode(np.asarray(tokens_1xN[0]).tolist())
 
 
-def _trained(folder: Path, build_task: BuildTask, data_dir: str | None) -> tuple[Config, Task]:
-    """What a run was trained with, and its task, whose data may have moved."""
+def task_of(folder: Path, build_task: BuildTask, data_dir: str | None) -> tuple[Config, Task]:
+    """What a run was trained with, and its task, whose data may have moved; where the run keeps files, it is theirs."""
     config = read_config(folder)
     if data_dir is not None:
         config = with_overrides(config, {"task.data_dir": data_dir})
-    task, checkpoints, meta = build_task(config), Checkpoints(folder / "checkpoints"), {}
+    checkpoints, meta = Checkpoints(folder / "checkpoints"), {}
     with contextlib.suppress(ConfigError, CheckpointError):  # what is wrong there is found when it is restored
         meta = checkpoints.meta(checkpoints.find("latest"))
+    kept = {name: (folder / name).read_bytes() for name in meta.get("files", ()) if (folder / name).is_file()}
+    files = tuple((name, content) for name, content in kept.items() if digests(kept)[name] == meta["files"][name])
+    task = build_task(config, files) if files else build_task(config)
     check_files(folder, task.files, meta.get("files"))
     return config, task
 

@@ -20,13 +20,14 @@ from transformer_jax.tasks import (
     translation,
     vision,
 )
-from transformer_jax.tasks.task import Outline, Task, chosen_by, looks_ahead
+from transformer_jax.tasks.task import Files, Outline, Task, chosen_by, looks_ahead
 
 
 class Entry(NamedTuple):
     """A task by its name."""
 
-    build: Callable[[Config], Task]
+    build: Callable[..., Task]
+    """build(config), or build(config, files) where a run keeps files of such a task."""
     outline: Callable[[Config], Outline]
     text: str
     """One line for people."""
@@ -74,8 +75,8 @@ OWN = Entry(translation.build, translation.outline, "Sentence pairs of the user'
 """Any set that `prepare parallel` made is a task of its name."""
 
 
-def entry(task: TaskConfig) -> Entry:
-    """The task that a config names.
+def entry(task: TaskConfig, files: Files = ()) -> Entry:
+    """The task that a config names; one whose run keeps its files needs no set to be there.
 
     Raises:
       ConfigError: no such task, and no such set of sentence pairs in the data folder; the nearest names are given.
@@ -83,7 +84,7 @@ def entry(task: TaskConfig) -> Entry:
     if task.name in TASKS:
         return TASKS[task.name]
     folder = sets.data_dir(task)
-    if sets.parallel(task.name, folder):
+    if files or sets.parallel(task.name, folder):
         return OWN
     known = nearest(task.name, [*TASKS, *sets.parallel_names(folder)])
     raise ConfigError(
@@ -92,16 +93,16 @@ def entry(task: TaskConfig) -> Entry:
     )
 
 
-def build(config: Config) -> Task:
-    """The task that `config.task.name` names.
+def build(config: Config, files: Files = ()) -> Task:
+    """The task that `config.task.name` names; `files` are those that its run keeps (`Task.files`), where there is one.
 
     Raises:
       ConfigError: no such task (the nearest names are given), or what `needs` finds, all of it.
       MissingData: a real set that is not in the data folder; the message has the command that prepares it.
     """
-    problems = needs(config)
+    problems = needs(config, files)
     try:
-        task = entry(config.task).build(config)
+        task = entry(config.task, files).build(config, *([files] if files else []))
         chosen_by(task.objective, config.train.best)
     except sets.MissingData as error:
         raise sets.MissingData("\n".join([*problems, str(error)])) from None
@@ -113,7 +114,7 @@ def build(config: Config) -> Task:
     return task
 
 
-def needs(config: Config) -> list[str]:
+def needs(config: Config, files: Files = ()) -> list[str]:
     """What must be another in a config so that its model can be trained on its task: a sentence for each option.
 
     Of the disk is only asked whether there is a set of that name: what only the data can tell is found out later.
@@ -121,7 +122,7 @@ def needs(config: Config) -> list[str]:
     Raises:
       ConfigError: no such task.
     """
-    name, found = config.task.name, entry(config.task)
+    name, found = config.task.name, entry(config.task, files)
     shape, next_token, problems = found.outline(config)
     if config.task.vectors is not None and not found.words:
         able = ", ".join(other for other, one in TASKS.items() if one.words)

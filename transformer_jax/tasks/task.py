@@ -24,6 +24,10 @@ def unchanged(means: dict[str, float]) -> dict[str, float]:
     return means
 
 
+Files = tuple[tuple[str, bytes], ...]
+"""(name, content) of each file that a run keeps beside its config."""
+
+
 class Decoding(NamedTuple):
     """How an answer is written one token after another."""
 
