@@ -70,9 +70,10 @@ class Polynomial(NamedTuple):
 class Crossing(NamedTuple):
     """Where the cost of a, which grows faster, passes that of b.
 
-    at: the length. Its value is nan where only bounds are known: another program runs on the two sides (`crossing`), or
-    the order is nowhere seen to be reversed; then it is above the last length at which a costs less, below the first at
-    which it costs more, and a bound is 0 or infinite where there is none, or where a grows more slowly than b.
+    at: the length. Its value is nan where only bounds are known: of a count with other programs on the two sides
+    (`crossing`), and where the order is nowhere seen to be reversed; it is then above the last length at which a costs
+    less, below the first at which it costs more, and a bound is 0 or infinite where there is none, or where a grows
+    more slowly than b.
     count: how many crossings the range holds; `at` is the first.
     order: at each of `lengths`, in rising order, 1 where a costs more, -1 where it costs less, 0 where that is open.
     """
@@ -267,8 +268,8 @@ def crossing(T, a_RxT, b_RxT, programs=None) -> Crossing:
     is reversed. There each round's log ratio is interpolated by a cubic spline in log T; the interval is every length
     at which the ratio's holds 1. ValueError with fewer than two lengths.
 
-    programs: what ran at each length. Between lengths of different programs nothing is interpolated: a crossing there
-    has those two as its bounds, and no value.
+    programs: what ran at each length. Between lengths of different programs a count, whose interval is a point, is not
+    interpolated: its crossing has those two as its bounds, and no value.
     """
     programs = np.zeros(len(T)) if programs is None else np.unique(list(map(str, programs)), return_inverse=True)[1]
     programs = programs[np.argsort(T)]
@@ -285,13 +286,13 @@ def crossing(T, a_RxT, b_RxT, programs=None) -> Crossing:
             low, high = 0, np.inf
         return Crossing(_estimate(np.nan, low, high, len(log_ratio)), *rest)
     i, j = flips[0]
-    if len(set(programs[i : j + 1])) > 1:
+    if exact and len(set(programs[i : j + 1])) > 1:
         return Crossing(_estimate(np.nan, T[i], T[j], len(log_ratio)), *rest)
 
     from scipy import interpolate
 
-    grid, same = np.linspace(x[i], x[j], 401), programs == programs[i]
-    centre, low, high = interval(interpolate.CubicSpline(x[same], log_ratio[:, same], axis=1)(grid), exact)
+    grid = np.linspace(x[i], x[j], 401)
+    centre, low, high = interval(interpolate.CubicSpline(x, log_ratio, axis=1)(grid), exact)
     k = int(np.argmax(np.sign(centre) != order[i]))  # the first point past the crossing; centre[0] is before it
     share = centre[k - 1] / (centre[k - 1] - centre[k])
     at = grid[k - 1] + share * (grid[k] - grid[k - 1])

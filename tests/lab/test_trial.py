@@ -146,7 +146,7 @@ def test_the_average_of_the_last_checkpoints_is_evaluated_by_name(tmp_path):
 
 def test_a_folder_of_another_tokeniser_is_not_evaluated(tmp_path):
     def build(content):
-        return lambda config: associative_recall.build(config)._replace(files={"tokenizer.json": content})
+        return lambda config, files=(): associative_recall.build(config)._replace(files={"tokenizer.json": content})
 
     trial.train(CONFIG, build(b"one")(CONFIG), tmp_path)
     found = trained.evaluate(tmp_path, build(b"one"))

@@ -202,7 +202,7 @@ def growth(rows: Rows, x: str, y: str, pair: str | None = "round", *, first: flo
 def crossing(rows: Rows, x: str, y: str, over: str, a, b, pair: str | None = "round") -> Estimate:
     """Where y of a (in the column `over`), which grows faster, passes that of b, over the x that both have.
 
-    Rows may have an `implementation`, which program ran: what lies between different ones is not interpolated.
+    Rows may have an `implementation`, which program ran: `intervals.crossing`.
     """
     return crosses(rows, x, y, over, a, b, pair).at
 

@@ -26,8 +26,8 @@ class Table:
 def grid(title: str, index: Sequence[str], cells: Mapping[tuple, Mapping], note: str = "") -> Table:
     """One line for each key, the key's parts under the names of `index`; lines may differ in what columns they have."""
     columns = list(dict.fromkeys(name for line in cells.values() for name in line))
-    if all(isinstance(name, (int, float)) for name in columns):
-        columns.sort()
+    numbers = sorted(name for name in columns if isinstance(name, (int, float)))
+    columns = [name for name in columns if not isinstance(name, (int, float))] + numbers
     rows = tuple((*key, *(line.get(name) for name in columns)) for key, line in cells.items())
     return Table(title, (*index, *map(str, columns)), rows, note)
 
