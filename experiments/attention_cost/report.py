@@ -164,7 +164,7 @@ def _answers(growths: dict, crossings: dict, versus: dict, changes: dict) -> lis
     return [
         _growing("How does attention's cost grow?", growths, ["attention"]),
         _growing("How does a recurrence's cost grow?", growths, list(MIXERS)[1:]),
-        _crossing("From which T does attention cost more?", crossings),
+        _crossing("From which T does attention cost more?", crossings, versus),
         _longest("How much more at the longest length?", versus),
         rising("What do more heads cost?", heads | fixed or whole, "{last} heads instead of {first} take {times} as"
                " long ({who})", "{last} heads {times} ({who})", at or at_whole),
@@ -184,13 +184,15 @@ def _growing(question: str, growths: dict, mixers: list[str]) -> Finding:
     return sentences.growing(question, sentences.named(lead[-1]), same, _of(*lead[:2]), mixers == ["attention"])
 
 
-def _crossing(question: str, crossings: dict) -> Finding:
+def _crossing(question: str, crossings: dict, versus: dict) -> Finding:
     there = [key for key, line in crossings.items() if line["time"].at.n]
     lead = preferred(there, WHOLE, ["train"], ["width"], ["attention"], ["lstm"])
     if lead is None:
         return sentences.unanswered(question, "two lengths that attention and a recurrence share")
     (level, phase, matching, mine, other), line = lead, crossings[lead]
     phrase, word = sentences.passing(line["time"])
+    if equal := sentences.near(versus[lead]) if sentences.bounded(line["time"]) else None:
+        phrase, word = equal
     text = f"{mine}: more time than {sentences.named(other)} {phrase}"
     if line["FLOPs"].at.n:
         text += f", more FLOPs {sentences.passing(line['FLOPs'])[0]}"
@@ -198,7 +200,7 @@ def _crossing(question: str, crossings: dict) -> Finding:
     alone = crossings.get(("op", *lead[1:]))
     found |= {"the op alone, in time": alone["time"].at} if alone and level != "op" else {}
     return Finding(question, f"{text[:1].upper()}{text[1:]}.", found, word=word, of=_of(level, phase, SHARED[matching]),
-                   bounded=sentences.bounded(line["time"]))  # fmt: skip
+                   bounded=sentences.bounded(line["time"]) and not equal)  # fmt: skip
 
 
 def _longest(question: str, versus: dict) -> Finding:

@@ -37,3 +37,24 @@ def crossing(value, low, high, count, *order):
 def test_a_crossing_claims_what_its_lengths_say(found, phrase, word, is_open):
     assert sentences.passing(found) == (phrase, word)
     assert sentences.bounded(found) == bool(is_open)
+
+
+EQUAL, FASTER, SLOWER, WIDE = (Estimate(1, 0.9, 1.1, 9), Estimate(0.9, 0.85, 0.95, 9), Estimate(2, 1.8, 2.2, 9),
+                               Estimate(1, 0.5, 2, 9))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ratios", "said"),
+    [
+        ({256: SLOWER, 32: EQUAL, 128: EQUAL}, ("from T = 256 on, about the same at T = 32 to 128",
+                                                "from T = 256 on; about equal at T = 32 to 128")),
+        ({32: FASTER, 64: EQUAL, 128: SLOWER}, ("from T = 128 on, about the same at T = 64",
+                                                "from T = 128 on; about equal at T = 64")),
+        ({32: EQUAL, 64: WIDE, 128: SLOWER}, None),
+        ({32: EQUAL, 64: FASTER, 128: SLOWER}, None),
+        ({32: FASTER, 64: SLOWER}, None),
+        ({32: EQUAL, 64: EQUAL}, None),
+    ],
+)  # fmt: skip
+def test_two_that_cost_about_the_same_have_no_point_at_which_they_cross(ratios, said):
+    assert sentences.near(ratios) == said

@@ -78,6 +78,22 @@ def passing(found: Crossing) -> tuple[str, str]:
     return f"{always} {span} ({close})", f"{always}, but perhaps at {', '.join(open_)}"
 
 
+def near(ratios: Mapping[float, Estimate]) -> tuple[str, str] | None:
+    """As `passing`, from the ratio of a over b at each length, where the two cost about the same around the crossing:
+    where that is, and from where on a costs more. None: some length is undecided, or the order is another.
+    """
+    words = [(length, verdict(ratios[length])) for length in sorted(ratios)]
+    same = [length for length, word in words if "equal" in word]
+    rank = {"faster": 0, "equal": 1, "about equal": 1, "slower": 2}
+    order = [rank[word] for _, word in words if word in rank]
+    more = [length for length, word in words if word == "slower"]
+    if not (same and more) or len(order) < len(words) or order != sorted(order):
+        return None
+    where = shown(same[0]) + (f" to {shown(same[-1])}" if len(same) > 1 else "")
+    start = f"from T = {shown(more[0])} on"
+    return f"{start}, about the same at T = {where}", f"{start}; about equal at T = {where}"
+
+
 def bounded(found: Crossing) -> bool:
     """What is known of the crossing leaves more than a factor of 2 open; docs/notes/verdicts.md."""
     if not found.count:
