@@ -164,7 +164,7 @@ def nearest(word: str, known, option: bool = False) -> str:
         return "; there is none"
     among = [k for k in known if parts(k)[0] == (section or name)] or [k for k in known if parts(k)[0] == section]
     among = among or known
-    alike = difflib.get_close_matches(name, [parts(k)[1] for k in among])
+    alike = difflib.get_close_matches(name.lower(), [parts(k)[1] for k in among])
     close = (
         [k for k in known if parts(k)[1] == name]
         or [k for k in among if parts(k)[1] in alike]
@@ -210,6 +210,6 @@ def describe(hint) -> str:
 
 def _alike(value, hint) -> str:
     if get_origin(hint) is Literal and isinstance(value, str):
-        close = difflib.get_close_matches(value, get_args(hint), n=1)
+        close = difflib.get_close_matches(value.lower(), get_args(hint), n=1)
         return f"; did you mean {close[0]}?" if close else ""
     return ""

@@ -192,29 +192,32 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
         ("generate x --text a --seed 1", "--seed has no use with --text"),
         ("generate x --text a --beam 0", "--beam 0: a beam holds at least 1 hypothesis"),
         ("generate x --text a --alignment a.jpg", "--alignment a.jpg: the picture is a PNG"),
-        ("generate x --text a --alignment no/a.png", "--alignment no/a.png: name a file in a folder that is there"),
+        ("generate x --text a --alignment no/a.png", "--alignment no/a.png: there is no folder no"),
         ("generate x --text a", "x holds no run"),
-        ("evaluate x --translations no/a.tsv", "--translations no/a.tsv: name a file in a folder that is there"),
+        ("evaluate x --translations no/a.tsv", "--translations no/a.tsv: there is no folder no"),
         ("generate x --prompt a --max-new 1.5", "--max-new must be a whole number, not 1.5"),
         ("prepare mnist", "error: prepare needs --from: the folder of the original files"),
         ("prepare", "error: prepare needs NAME: a set: tiny_shakespeare, mnist,"),
         ("prepare mnits --from .", "unknown set 'mnits'; did you mean mnist?"),
-        ("prepare paralel --from .", "unknown set 'paralel'; did you mean parallel?"),
+        ("prepare paralel --from . --source a", "unknown set 'paralel'; did you mean parallel?"),
         ("prepare mnist --form x", "error: prepare needs --from"),
         ("prepare mnist --from . --sorce x", "prepare has no option --sorce; did you mean --source?"),
         ("prepare mnist --from . --folder x", "prepare has no option --folder"),
         (
             "prepare mnist --from . --name",
-            "error: --name needs a value: of parallel: what --task.name will call",
+            "error: --name needs a value: of your own data: what --task.name will call",
         ),
         (
             "prepare mnist --from . --name x",
-            "prepare mnist has no use for --name: sentence pairs of your own are",
+            "prepare mnist has no use for --name",
         ),
         ("prepare multi30k --from . --source a --target b", "prepare multi30k has no use for --source and --target: "),
         ("prepare parallel", "error: prepare needs --from: the folder of the original files"),
-        ("prepare parallel --from . --source a --target b", "error: prepare parallel needs --name: sentence pairs"),
-        ("prepare parallel --from . --name x", "prepare parallel needs --source and --target: sentence pairs of your"),
+        (
+            "prepare parallel --from . --source a --target b",
+            "error: prepare parallel needs --name: sentence pairs, line i",
+        ),
+        ("prepare parallel --from . --name x", "prepare parallel needs --source and --target: sentence pairs"),
         (
             "prepare parallel --from . --source a --target b --name X",
             "error: --name X: a name is small letters",
@@ -226,6 +229,10 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
         ("evaluate experiments/tiny/cells.py", "cells.py holds no run: it is a file"),
         ("compare a b --fail-above x", "--fail-above must be a number, not x"),
         ("日本", "no command '日本'; known: list"),
+        ("experiment tiny --budget 30", "--budget 30: a time above 0, like 90s, 6m or 1h; 30 lacks its unit"),
+        ("experiment tiny --model.mixer LSTM", "not LSTM; did you mean lstm?"),
+        ("evaluate x --csv experiments", "--csv experiments is a folder: name a file in it"),
+        ("evaluate x --csv /proc/a.csv", "--csv /proc/a.csv cannot be written: No such file or directory"),
         ("experiment tiny --budget soon", "--budget soon: a time above 0, like 90s, 6m or 1h"),
         ("experiment tiny --budget 0m", "--budget 0m: a time above 0"),
         ("experiment tiny --budget 6m --measure.rounds 3", "both say when the run ends: give one of them"),
@@ -297,8 +304,13 @@ def test_sentence_pairs_are_prepared_and_listed(tmp_path, monkeypatch, capsys):
     line = ["prepare", "parallel", "--from", ".", "--source", "train.en", "--target=train.fr", "--name", "mine"]
     for _ in range(2):
         assert command(*line) == 0
-        counts = "train 36, validation 2 (held out), test 2 (held out)"
-        assert capsys.readouterr().out == f"{tmp_path / 'data/mine/1.0.0'}\n{counts}\n"
+        held = "2 (held out by a hash of the source sentence)"
+        found = capsys.readouterr()
+        assert found.out == (
+            f"{tmp_path / 'data/mine/1.0.0'}\ntrain 36, validation {held}, test {held}\n"
+            "to train on it: python run.py train multi30k_en_fr --task.name mine\n"
+        )
+        assert found.err == "fewer than 100 examples: train, validation, test; metrics of so few say little\n"
     for side in ("test.en", "test.fr"):
         (tmp_path / side).write_text("one\ntwo\nthree\n")
     assert command(*line) == 2  # there is a test split now
@@ -306,11 +318,11 @@ def test_sentence_pairs_are_prepared_and_listed(tmp_path, monkeypatch, capsys):
         f"error: {tmp_path / 'data/mine/1.0.0'} was made from other sources; remove it to prepare it anew\n"
     )
     assert command(*line[:-1], "other") == 0
-    assert "train 38, validation 2 (held out), test 3\n" in capsys.readouterr().out
+    assert f"train 38, validation {held}, test 3\n" in capsys.readouterr().out
     assert command("list") == 0
     shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    at = shown.index("sentence pairs of your own (--task.name)")
-    assert shown[at + 1 : at + 3] == ["mine train.en, train.fr", "other train.en, train.fr"]
+    at = shown.index("data of your own (--task.name)")
+    assert shown[at + 1 : at + 3] == ["mine parallel: train.en, train.fr", "other parallel: train.en, train.fr"]
 
 
 def test_a_prompt_may_end_like_an_empty_option(capsys):

@@ -48,6 +48,21 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path, mo
             pass
 
 
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("before")
+    folders.require_writable(tmp_path / "file", "--csv")
+    folders.require_writable(tmp_path / "a" / "b" / "file", "--out", made=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"] and (tmp_path / "file").read_text() == "before"
+    for path, made, message in (
+        (tmp_path, False, "--csv .* is a folder: name a file in it"),
+        (tmp_path / "a" / "file", False, "--csv .*: there is no folder .*/a$"),
+        (tmp_path / "file" / "x", True, "--csv .* cannot be written: Not a directory"),
+        (Path("/proc/x.csv"), False, "--csv /proc/x.csv cannot be written: "),
+    ):
+        with pytest.raises(FolderError, match=message):
+            folders.require_writable(path, "--csv", made)
+
+
 def test_a_folder_that_an_error_left_empty_goes_again_and_no_other(tmp_path):
     (tmp_path / "there").mkdir()
     for folder, written in [("new/below", False), ("there", False), ("kept", True)]:

@@ -186,6 +186,7 @@ def test_the_same_holds_beside_a_given_value_and_what_the_base_can_stays():
     [
         ("attention_cost", ["train.num_steps=5,6"], {}, "train.num_steps: it changes nothing that this experiment"),
         ("attention_cost", [], {"train.num_steps": 5}, "train.num_steps: it changes nothing that this experiment"),
+        ("attention_cost", ["peak_lr=1,2"], {}, "train.peak_lr: it changes nothing that this experiment"),
         ("attention_cost", ["rounds=3,4"], {}, "--sweep rounds: it says how .* give --measure.rounds"),
         (
             "vectorized_heads",

@@ -133,7 +133,7 @@ def test_the_command_writes_a_page_prints_a_table_and_fails_only_when_asked_to(t
         (("b", "x/../a"), "x/../a is a, named twice"),
         (("file",), "file is a file"),
         (("b", "--fail-above", "0"), "--fail-above 0.0: must be positive"),
-        (("b", "--out", "."), "is a folder: --out names the page"),
+        (("b", "--out", "."), "is a folder: name a file in it"),
         (("b", "--fail-abov", "1"), "no option --fail-abov; did you mean --fail-above?"),
     ],
 )

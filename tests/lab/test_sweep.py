@@ -89,6 +89,7 @@ def test_only_reads_values_as_a_person_types_them(value, text):
     [
         ({"seq_length": ["64"]}, "no axis 'seq_length'; did you mean task.seq_len"),
         ({"seq_len": ["64", "65"]}, "no seq_len=65: task.seq_len takes 64, 128, 256"),
+        ({"mixer": ["LSTN"]}, "the sweep has no mixer=LSTN; did you mean lstm?"),
         ({"mixer": ["lstm"], "num_heads": ["4"]}, "no cell of the sweep has all of mixer=lstm num_heads=4"),
     ],
 )

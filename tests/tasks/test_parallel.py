@@ -37,7 +37,8 @@ def numbered(language: str, *numbers: int) -> str:
 def prepared(folder, tmp_path, source="a.en", target="a.fr", name="mine"):
     """Split -> pairs as they lie on the disk, after preparing."""
     data = tmp_path / "data"
-    assert prepare.prepare_parallel(name, folder, source, target, data) == data / name / "1.0.0"
+    made = prepare.prepare_own("parallel", name, folder, data, source=source, target=target)
+    assert made == data / name / "1.0.0"
     builder = sets.open_set(name, data)
     return {
         split: [(r["source"].decode(), r["target"].decode()) for r in sets.records(builder, split)]
@@ -218,7 +219,7 @@ def test_a_missing_file_a_shared_file_and_a_folder_that_is_none(corpus, tmp_path
 def test_a_name_that_is_none(name, corpus, tmp_path):
     with pytest.raises(ConfigError, match="a name is small letters, digits and _, begins with a letter, at most 40"):
         prepared(corpus({"a.en": EN, "a.fr": FR}), tmp_path, name=name)
-    assert not sets.parallel(name, tmp_path) and not (tmp_path / "data").exists()
+    assert sets.own(name, tmp_path) is None and not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("name", ["digits", "copy_memory", "imdb", "imdb_reviews", "multi30k", "parallel", "downloads"])
@@ -229,21 +230,21 @@ def test_a_name_that_is_taken(name, corpus, tmp_path):
 
 def test_which_sets_are_pairs(corpus, tmp_path, made, shakespeare_files):
     folder = corpus({"a.en": EN, "a.fr": FR})
-    assert sets.parallel_names(tmp_path / "data") == []
+    assert sets.own_names(tmp_path / "data") == []
     for name in ("zwei", "eins"):
         prepared(folder, tmp_path, name=name)
     data = made("tiny_shakespeare", shakespeare_files)
-    assert sets.parallel_names(data) == ["eins", "zwei"] and sets.parallel("eins", data)
-    assert not any(sets.parallel(name, data) for name in ("drei", "tiny_shakespeare", "downloads", "../data/eins"))
+    assert sets.own_names(data) == ["eins", "zwei"] and sets.own("eins", data) == ("parallel", "a.en, a.fr")
+    assert not any(sets.own(name, data) for name in ("drei", "tiny_shakespeare", "downloads", "../data/eins"))
     (data / "eins/1.0.0/metadata.json").write_text("{")
-    assert sets.parallel_names(data) == ["zwei"]
+    assert sets.own_names(data) == ["zwei"]
 
 
 def test_a_set_of_pairs_that_is_missing_names_its_command(tmp_path):
     with pytest.raises(sets.MissingData) as error:
         sets.open_set("mine", tmp_path)
-    command = "python run.py prepare parallel --from FOLDER --source FILE --target FILE --name mine --data-dir"
-    assert f"prepare it from them: {command} {tmp_path}\n" in str(error.value)
+    command = "python run.py prepare KIND --from FILES --name mine --data-dir"
+    assert f"prepare it from them: {command} {tmp_path} (prepare --help has the kinds)\n" in str(error.value)
     with pytest.raises(sets.MissingData) as error:
         sets.open_set("multi30k", tmp_path)
     assert "github.com/multi30k/dataset, folder data/task1/raw\n" in str(error.value)
@@ -264,7 +265,7 @@ def multi30k_files(corpus):
 def test_multi30k_has_three_columns_in_the_order_of_its_lines(multi30k_files, made):
     data = made("multi30k", multi30k_files, train=12, validation=4, test=3)
     builder = sets.open_set("multi30k", data)
-    assert not sets.parallel("multi30k", data) and "English" in builder.info.description
+    assert sets.own("multi30k", data) is None and "English" in builder.info.description
     for split, stem, count in (("train", "train", 12), ("validation", "val", 4), ("test", "test_2016_flickr", 3)):
         found = sets.records(builder, split)
         assert found == [{lang: f"{stem} {lang} {n}".encode() for lang in ("en", "fr", "de")} for n in range(count)]

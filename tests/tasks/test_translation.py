@@ -25,7 +25,7 @@ def mine(tmp_path):
     for split, stem in (("train", "train"), ("validation", "val"), ("test", "test")):
         for side, ending in ((0, "en"), (1, "fr")):
             (folder / f"{stem}.{ending}").write_text("".join(pair[side] + "\n" for pair in PARTS[split]))
-    prepare.prepare_parallel("mine", folder, "train.en", "train.fr", tmp_path / "data")
+    prepare.prepare_own("parallel", "mine", folder, tmp_path / "data", source="train.en", target="train.fr")
     return tmp_path / "data"
 
 

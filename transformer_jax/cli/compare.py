@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 
 from transformer_jax.config import ConfigError
-from transformer_jax.host.folders import RESULTS, TRAINING, FolderError, contents
+from transformer_jax.host.folders import RESULTS, TRAINING, FolderError, contents, require_writable
 from transformer_jax.report.tables import shown
 
 LINES = 12
@@ -39,8 +39,7 @@ class Compare:
         from transformer_jax.report.page import write_page
 
         path = self.out or self.folders[0] / f"compare_{'_'.join(f.resolve().name for f in self.folders[1:])}.html"
-        if path.is_dir():
-            raise FolderError(f"{path} is a folder: --out names the page, as in {path / 'compare.html'}")
+        require_writable(path, "--out", made=True)
         if kind == TRAINING:
             from transformer_jax.lab import trial_page
 

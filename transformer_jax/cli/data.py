@@ -1,17 +1,21 @@
 """`prepare`: original files into the layout that training reads."""
 
+import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from transformer_jax.config import ConfigError, TaskConfig
+from transformer_jax.config import TaskConfig
+
+FEW = 100  # examples of a split, below which its metrics are a matter of luck
 
 
 @dataclass(frozen=True)
 class Prepare:
-    """Turn a set's original files into the layout that training reads, for machines without a network.
+    """Turn original files into the layout that training reads: a published set's, or your own.
 
     Sentence pairs of your own: prepare parallel --from FOLDER --source train.en --target train.fr --name mine, two
     UTF-8 texts (.gz or not) with a sentence a line, line i of one meaning what line i of the other does. Where val.en
@@ -29,28 +33,38 @@ class Prepare:
     target: str | None = None
     """Of parallel: the file of their translations."""
     own_name: Annotated[str | None, tyro.conf.arg(name="name")] = None
-    """Of parallel: what --task.name will call the set: small letters, digits and _."""
+    """Of your own data: what --task.name will call the set: small letters, digits and _."""
     data_dir: str | None = None
     """Where to; None: $TFDS_DATA_DIR, or ~/.cache/transformer_jax/data."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
-        from transformer_jax.tasks import prepare, sets
+        from transformer_jax.tasks import own, prepare, sets
 
-        data_dir = sets.data_dir(TaskConfig(data_dir=self.data_dir))
-        own = {"--source": self.source, "--target": self.target, "--name": self.own_name}
-        if self.name == sets.PARALLEL:
-            if absent := [option for option, value in own.items() if value is None]:
-                raise ConfigError(f"prepare parallel needs {' and '.join(absent)}: {_EXAMPLE}")
-            made = prepare.prepare_parallel(self.own_name, self.folder, self.source, self.target, data_dir)
-        elif given := [option for option, value in own.items() if value is not None]:
-            raise ConfigError(f"prepare {self.name} has no use for {' and '.join(given)}: {_EXAMPLE}")
-        else:
-            made = prepare.prepare(self.name, self.folder, data_dir)
-        info = sets.open_set(self.own_name or self.name, data_dir).info
-        own_files = (info.metadata or {}).get("files", info.splits)
-        counts = [f"{s} {of.num_examples}{'' if s in own_files else ' (held out)'}" for s, of in info.splits.items()]
-        print(f"{made}\n{', '.join(counts)}")
+        prepare.require_known(self.name)
+        options = {"source": self.source, "target": self.target}
+        own.check(self.name, options | {"name": self.own_name})
+        data_dir, moved = sets.data_dir(TaskConfig(data_dir=self.data_dir)), ""
+        if self.data_dir is not None:
+            moved = f" --task.data-dir {shlex.quote(self.data_dir)}"
+        if self.name not in own.KINDS:
+            print(prepare.prepare(self.name, self.folder, data_dir))
+            self._print_counts(sets.open_set(self.name, data_dir).info)
+            if moved:
+                print(f"to train on it: python run.py train CONFIG{moved}")
+            return 0
+        given = {name: value for name, value in options.items() if value is not None}
+        print(prepare.prepare_own(self.name, self.own_name, self.folder, data_dir, **given))
+        self._print_counts(sets.open_set(self.own_name, data_dir).info)
+        print(f"to train on it: python run.py train {own.KINDS[self.name].config} --task.name {self.own_name}{moved}")
         return 0
 
-
-_EXAMPLE = "sentence pairs of your own are prepare parallel --from FOLDER --source a.en --target a.fr --name mine"
+    @staticmethod
+    def _print_counts(info) -> None:
+        """How many examples each split has, and how those without files of their own were chosen."""
+        metadata = info.metadata or {}
+        files = metadata.get("files", info.splits)
+        counts = {split: of.num_examples for split, of in info.splits.items()}
+        chosen = {split: "" if split in files else f" (held out by {metadata['split_by']})" for split in counts}
+        print(", ".join(f"{split} {count}{chosen[split]}" for split, count in counts.items()))
+        if "kind" in metadata and (few := [split for split, count in counts.items() if count < FEW]):
+            print(f"fewer than {FEW} examples: {', '.join(few)}; metrics of so few say little", file=sys.stderr)

@@ -15,7 +15,7 @@ from rich.measure import Measurement
 import configs
 from transformer_jax.config import Config, ConfigError
 from transformer_jax.host.accelerator import Device, first_device
-from transformer_jax.host.folders import RESULTS, TRAINING, FolderError, contents
+from transformer_jax.host.folders import RESULTS, TRAINING, FolderError, contents, require_writable
 from transformer_jax.host.signals import RESUMABLE
 from transformer_jax.lab import display, launch, passes, plan, preview, rows, schedule, sweep
 from transformer_jax.typed import flatten, read
@@ -168,6 +168,7 @@ class Report:
                 f"{self.folder} holds {TRAINING}: {self.folder / 'run.html'} is its page, and run.py evaluate"
                 f" {self.folder} gives its metrics; report takes {RESULTS}"
             )
+        require_writable(self.folder / "report.html", "report:")
         results = rows.current(rows.read(self.folder))
         print(*results.notes, sep="\n", end="\n" if results.notes else "", file=sys.stderr)
         if not results.rows:

@@ -26,8 +26,8 @@ class List:
         _print_list("configs (run.py train NAME)", {name: _of_config(name) for name in configs.names()})
         _print_list("tasks (--task.name)", {name: entry.text for name, entry in TASKS.items()})
         folder = sets.data_dir(TaskConfig())
-        if pairs := {name: sets.made_of(name, folder) for name in sets.parallel_names(folder)}:
-            _print_list("sentence pairs of your own (--task.name)", pairs)
+        if own := {name: "{}: {}".format(*sets.own(name, folder)) for name in sets.own_names(folder)}:
+            _print_list("data of your own (--task.name)", own)
         _print_list("mixers (--model.mixer)", {name: mixer.text for name, mixer in MIXERS.items()})
         texts = {name: function.__doc__.splitlines()[0] for name, function in ATTENTION.items()}
         _print_list("attention (--model.attention)", texts)

@@ -6,6 +6,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
 from types import NoneType
 from typing import Annotated, Union, get_args, get_origin, get_type_hints
 
@@ -52,6 +53,9 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command that a command line names; returns the exit code."""
     try:
         arguments, overrides = split(argv)
+        if arguments == ["--version"]:
+            print(f"transformer_jax {version('transformer_jax')}")
+            return 0
         if not arguments or arguments[0].startswith("-") and arguments[0] not in ("-h", "--help"):
             arguments = ["experiment", experiments.MAIN_JOB, *arguments]
         name = arguments[0]

@@ -13,7 +13,7 @@ import tyro
 import configs
 from transformer_jax.config import Config, ConfigError
 from transformer_jax.host import devices
-from transformer_jax.host.folders import FolderError, write_whole
+from transformer_jax.host.folders import FolderError, require_writable, write_whole
 from transformer_jax.host.signals import RESUMABLE, stop_signals
 from transformer_jax.typed import with_texts
 
@@ -84,8 +84,8 @@ class Evaluate:
         if not self.folders:
             raise ConfigError("evaluate needs the folder of a run: python run.py evaluate FOLDER")
         for option, path in (("--csv", self.csv), ("--translations", self.translations)):
-            if path is not None and (path.is_dir() or not path.parent.is_dir()):
-                raise ConfigError(f"{option} {path}: name a file in a folder that is there")
+            if path is not None:
+                require_writable(path, option)
         if len(self.checkpoint) not in (1, len(self.folders)):
             raise ConfigError(
                 f"--checkpoint has {len(self.checkpoint)} values for {len(self.folders)} runs: give one for all of"

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,28 @@ def write_whole(path: Path, content: bytes | str) -> Path:
     finally:
         aside.unlink(missing_ok=True)
     return path
+
+
+def require_writable(path: Path, option: str, made: bool = False) -> None:
+    """Checks that a file can be written, or replaced, before the work whose result it will hold.
+
+    Args:
+      option: what named the file, for the message.
+      made: its folder is made where it is not there.
+
+    Raises:
+      FolderError: it is a folder, or its folder is not there or takes no new file.
+    """
+    if path.is_dir():
+        raise FolderError(f"{option} {path} is a folder: name a file in it")
+    place = next(one for one in path.parents if one.exists()) if made else path.parent
+    if not made and not place.is_dir():
+        raise FolderError(f"{option} {path}: there is no folder {place}")
+    try:
+        with tempfile.TemporaryFile(dir=place):  # permissions tell nothing of a read-only disk, or to a superuser
+            pass
+    except OSError as error:
+        raise FolderError(f"{option} {path} cannot be written: {error.strerror}") from None
 
 
 @contextlib.contextmanager

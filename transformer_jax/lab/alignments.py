@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from transformer_jax.config import ConfigError
-from transformer_jax.host.folders import write_whole
+from transformer_jax.host.folders import require_writable, write_whole
 from transformer_jax.report.plots import Figure, render
 
 ACROSS = 4
@@ -16,11 +16,10 @@ TOKEN_INCHES, WIDTH = 0.175, 10.9
 
 
 def check(path: Path) -> None:
-    """Raises ConfigError where no picture can be written."""
+    """Raises ConfigError or FolderError where no picture can be written."""
     if path.suffix.lower() != ".png":
         raise ConfigError(f"--alignment {path}: the picture is a PNG, name a file that ends in .png")
-    if path.is_dir() or not path.parent.is_dir():
-        raise ConfigError(f"--alignment {path}: name a file in a folder that is there")
+    require_writable(path, "--alignment")
 
 
 def write(path: Path, weights_NxHxLxS: np.ndarray, source: Sequence[str], target: Sequence[str]) -> Path:

@@ -118,7 +118,7 @@ def require_read(given: Override, own: Mapping[str, Sequence], unread: Iterable[
     """
     for key in [*given, *own]:
         if key in unread:
-            raise ConfigError(f"{key}: it changes nothing that this experiment measures, as no cell reads it")
+            raise ConfigError(f"{key}: it changes nothing that this experiment measures")
     for key in own:
         name, option = key.rpartition(".")[2], f"--{key.replace('_', '-')}"
         if key in SAMPLING:

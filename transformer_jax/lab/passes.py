@@ -185,7 +185,8 @@ def outlook(cells: Sequence[Cell], step_seconds: Sequence[float] | None, budget:
 def seconds(text: str) -> float:
     """ "6m", "90s", "1h", "1.5h" -> seconds. ConfigError where it is none of these, or not above 0."""
     if not (found := re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)) or not float(found[1]) > 0:
-        raise ConfigError(f"--budget {text}: a time above 0, like 90s, 6m or 1h")
+        unit = f"; {text} lacks its unit" if re.fullmatch(r"\d+(\.\d+)?", text) and float(text) > 0 else ""
+        raise ConfigError(f"--budget {text}: a time above 0, like 90s, 6m or 1h{unit}")
     return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
 
 

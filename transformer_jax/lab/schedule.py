@@ -14,7 +14,7 @@ from transformer_jax.lab import rows
 from transformer_jax.lab.display import View
 from transformer_jax.lab.joining import Statuses, held
 from transformer_jax.lab.launch import Launch, make_header, rule_digests
-from transformer_jax.lab.passes import Clock, Passes
+from transformer_jax.lab.passes import Clock, Passes, spelled
 from transformer_jax.lab.plan import Cell, Experiment
 from transformer_jax.lab.sampling import TIMEOUT_SECONDS, Sampling
 from transformer_jax.lab.supervisor import Stopped, Worker
@@ -90,7 +90,9 @@ def run(
         rounds, clock = _extent(budget, ended, began)
         group = getattr(experiment.cells, "group", lambda config: None)
         passes = Passes(cells, statuses, group, seed, rounds)
-        view.start(None if clock else len(passes.todo()), notes)
+        ends = f"for {spelled(budget)}" if clock else f"{len(passes.todo())} measurements"
+        what = f"{experiment.name}: {len(cells)} cells into {folder}, {ends}"
+        view.start(None if clock else len(passes.todo()), [what, *notes])
         try:
             limit = _limits(experiment, timeout)
             whole = Sampling(experiment.cells, passes, worker, launch, limit, view, clock).run()

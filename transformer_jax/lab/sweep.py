@@ -65,10 +65,7 @@ def only(overrides: Sequence[Override], wanted: Mapping[str, Sequence[str]]) -> 
         values = _unique(override[key] for override in overrides if key in override)
         for text in texts:
             if not any(_reads_as(text, value) for value in values):
-                known = ", ".join(str(value) for value in values)
-                raise ConfigError(
-                    f"the sweep has no {name}={text}: {key} takes {known} (--sweep {name}={text} measures other values)"
-                )
+                raise ConfigError(f"the sweep has no {name}={text}{_taken(name, text, key, values)}")
         kept = [o for o in kept if key in o and any(_reads_as(text, o[key]) for text in texts)]
     if wanted and not kept:
         choice = " ".join(f"{name}={','.join(texts)}" for name, texts in wanted.items())
@@ -100,6 +97,14 @@ def _axis(name: str, overrides: Sequence[Override]) -> str:
     if not matches:
         raise ConfigError(f"the sweep has no axis {name!r}{nearest(name, keys)}")
     return matches[0]
+
+
+def _taken(name: str, text: str, key: str, values: Sequence) -> str:
+    """The end of a message: the value of an axis that was meant, or all that it takes."""
+    if all(isinstance(value, str) for value in values):
+        return nearest(text, values)
+    known = sorted(values, key=lambda value: (isinstance(value, str), value is None, value))
+    return f": {key} takes {', '.join(map(str, known))} (--sweep {name}={text} measures other values)"
 
 
 def _reads_as(text: str, value) -> bool:

@@ -72,12 +72,14 @@ class Multi30k(Parallel, skip_registration=True):
     HOMEPAGE = "https://github.com/multi30k/dataset"
 
 
-OWN = {"cifar10_jpg_small": Cifar10JpgSmall, "multi30k": Multi30k}
+OURS = {"cifar10_jpg_small": Cifar10JpgSmall, "multi30k": Multi30k}
+OF_KIND = {"parallel": Parallel}
+"""By the kind of a set of the user's own (`own.KINDS`)."""
 
 
 def parent_of(name: str):
     """Our builder of that name, or else the catalogue's: features, version, description."""
-    return OWN[name] if name in OWN else tfds.builder_cls(name)
+    return OURS[name] if name in OURS else tfds.builder_cls(name)
 
 
 def from_splits(name: str, parent, splits: raw.Splits, metadata: dict):

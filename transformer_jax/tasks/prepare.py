@@ -1,19 +1,16 @@
 """`prepare NAME --from FOLDER`: original local files into the on-disk layout of tensorflow-datasets."""
 
 import contextlib
-import difflib
 import hashlib
 import io
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from transformer_jax.config import ConfigError, nearest
 from transformer_jax.host.folders import FolderError
-from transformer_jax.tasks import raw, sentences, sets
+from transformer_jax.tasks import own, raw, sets
 from transformer_jax.tasks.originals import ORIGINALS
-
-HELD = 8  # names of what a folder holds, in a message
 
 
 def prepare(name: str, folder: str | Path, data_dir: str | Path) -> Path:
@@ -29,11 +26,12 @@ def prepare(name: str, folder: str | Path, data_dir: str | Path) -> Path:
       sets.MissingData: the set is already there, but incomplete.
       raw.BadSource: damaged, hostile or incomplete sources.
     """
-    if name not in ORIGINALS:
-        raise ConfigError(f"unknown set {name!r}{nearest(name, [*ORIGINALS, sets.PARALLEL])}")
+    require_known(name)
     original, folder, data_dir = ORIGINALS[name], Path(folder), Path(data_dir)
-    if any(not (folder / file).is_file() for file in original.files):
-        raise FileNotFoundError(f"{_lacking(folder, original.files)}\n  published at {original.address}")
+    try:
+        own.require_files(folder, original.files)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}\n  published at {original.address}") from None
     present = [file for file in original.files + original.optional if (folder / file).is_file()]
     sha256 = {file: _sha256(folder / file) for file in present}
     for file, (size, digest) in original.published.items():
@@ -48,30 +46,34 @@ def prepare(name: str, folder: str | Path, data_dir: str | Path) -> Path:
     return _write(name, splits, metadata, data_dir)
 
 
-def prepare_parallel(name: str, folder: str | Path, source: str, target: str, data_dir: str | Path) -> Path:
-    """Writes sentence pairs of the user's own as the set `name`, as `prepare` does, and returns its folder.
+def require_known(name: str) -> None:
+    """Raises ConfigError for a name that is neither a published set's nor a kind of the user's own."""
+    if name not in {*ORIGINALS, *own.KINDS}:
+        raise ConfigError(f"unknown set {name!r}{nearest(name, [*ORIGINALS, *own.KINDS])}")
 
-    Which files become which split: `sentences.of_splits`, `sentences.parallel`. All of them are read and checked
-    before the first byte is written.
+
+def prepare_own(kind: str, name: str, path: str | Path, data_dir: str | Path, **options: str) -> Path:
+    """Writes a set of the user's own under a name, as `prepare` does, and returns its folder.
+
+    All files are read and checked before the first byte is written.
 
     Args:
-      source, target: files in the folder, line i of one meaning what line i of the other does.
+      kind: a key of own.KINDS.
+      path: what `prepare --from` names.
+      options: those that the kind needs, and perhaps those that it takes.
 
     Raises:
       ConfigError: a name that is none, or not free.
       FileNotFoundError, FolderError, sets.MissingData, raw.BadSource: as `prepare`.
     """
     _check_name(name)
-    folder, data_dir = Path(folder), Path(data_dir)
-    if any(not (folder / file).is_file() for file in (source, target)):
-        raise FileNotFoundError(_lacking(folder, (source, target)))
-    files = sentences.of_splits(folder, source, target)
-    sha256 = {file: _sha256(folder / file) for pair in files.values() for file in pair.values()}
-    metadata = {"kind": sets.PARALLEL, "files": files, "sha256": sha256}
+    data_dir, found = Path(data_dir), own.KINDS[kind].find(Path(path), **options)
+    sha256 = {file: _sha256(found.folder / file) for columns in found.files.values() for file in columns.values()}
+    metadata = {"kind": kind, "files": found.files, "sha256": sha256, "split_by": found.split_by, **found.metadata}
     if sets.folders(name, data_dir):
         return _same_or_refuse(name, data_dir, metadata)
-    splits, counts = sentences.parallel(folder, files)
-    splits = {split: counted(name, split, found, counts[split]) for split, found in splits.items()}
+    splits, counts = found.read()
+    splits = {split: counted(name, split, records, counts[split]) for split, records in splits.items()}
     return _write(name, splits, metadata | {"counts": counts}, data_dir)
 
 
@@ -80,7 +82,7 @@ def _check_name(name: str) -> None:
         raise ConfigError(f"--name {name}: a name is small letters, digits and _, begins with a letter, at most 40")
     from transformer_jax.tasks import registry  # imports JAX and all tasks, which the other sets need not
 
-    if name in {*registry.TASKS, *ORIGINALS, sets.PARALLEL, "downloads"}:  # the last one is tensorflow-datasets'
+    if name in {*registry.TASKS, *ORIGINALS, *own.KINDS, "downloads"}:  # the last one is tensorflow-datasets'
         raise ConfigError(f"--name {name} is taken by a task or a set that is built in: choose another name")
 
 
@@ -88,7 +90,7 @@ def _write(name: str, splits: raw.Splits, metadata: dict, data_dir: Path) -> Pat
     """The set on disk, whole or not at all."""
     from transformer_jax.tasks import builders  # tensorflow-datasets takes half a second to import
 
-    parent = builders.Parallel if metadata.get("kind") == sets.PARALLEL else builders.parent_of(name)
+    parent = builders.OF_KIND[metadata["kind"]] if "kind" in metadata else builders.parent_of(name)
     made = builders.from_splits(name, parent, splits, metadata)
     try:
         builder = made(data_dir=data_dir, file_format="array_record")
@@ -104,27 +106,6 @@ def _write(name: str, splits: raw.Splits, metadata: dict, data_dir: Path) -> Pat
     except OSError as error:
         raise FolderError(f"{data_dir} cannot take the set: {error}; choose another --data-dir") from None
     return goal
-
-
-def _lacking(folder: Path, files: Sequence[str]) -> str:
-    """What was expected in a folder, what is there instead, and the folder or file nearby that was meant."""
-
-    def whole(place: Path) -> bool:
-        return all((place / file).is_file() for file in files)
-
-    inside, missing = [], []
-    if not folder.is_dir():
-        text = f"{folder} {'is a file' if folder.exists() else 'does not exist'}: name a folder with {', '.join(files)}"
-    else:
-        inside = sorted(path.name for path in folder.iterdir())
-        more = f" and {len(inside) - HELD} more" if len(inside) > HELD else ""
-        missing = [file for file in files if not (folder / file).is_file()]
-        text = f"{folder} lacks {', '.join(missing)}; it holds {', '.join(inside[:HELD]) or 'nothing'}{more}"
-    near = [folder.parent, *(sorted(filter(Path.is_dir, folder.iterdir())) if folder.is_dir() else ())]
-    meant = [str(place) for place in near if whole(place)] or [
-        name for file in missing for name in difflib.get_close_matches(Path(file).name, inside, 1)
-    ]
-    return text + (f"; did you mean {meant[0]}?" if meant else "")
 
 
 def counted(name: str, split: str, records: Iterable[raw.Record], expected: int) -> Iterator[raw.Record]:

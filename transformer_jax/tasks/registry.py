@@ -13,6 +13,7 @@ from transformer_jax.tasks import (
     images,
     imdb,
     numbers_en_fr,
+    own,
     random_tokens,
     reversal,
     sets,
@@ -71,25 +72,29 @@ TASKS: dict[str, Entry] = {
         for name, columns in translation.MULTI30K.items()
     },
 }
-OWN = Entry(translation.build, translation.outline, "Sentence pairs of the user's own.")
-"""Any set that `prepare parallel` made is a task of its name."""
+OWN = {"parallel": Entry(translation.build, translation.outline, own.KINDS["parallel"].text)}
+"""Any set that `prepare KIND` made is a task of its name: the task by its kind."""
+KEPT = {translation.FILE: "parallel"}
+"""The kind of a set by the file that a run on it keeps."""
 
 
 def entry(task: TaskConfig, files: Files = ()) -> Entry:
     """The task that a config names; one whose run keeps its files needs no set to be there.
 
     Raises:
-      ConfigError: no such task, and no such set of sentence pairs in the data folder; the nearest names are given.
+      ConfigError: no such task, and no such set of the user's own in the data folder; the nearest names are given.
     """
     if task.name in TASKS:
         return TASKS[task.name]
     folder = sets.data_dir(task)
-    if files or sets.parallel(task.name, folder):
-        return OWN
-    known = nearest(task.name, [*TASKS, *sets.parallel_names(folder)])
+    prepared = sets.own(task.name, folder)
+    kind = prepared[0] if prepared else next((KEPT[name] for name, _ in files if name in KEPT), None)
+    if kind in OWN:
+        return OWN[kind]
+    known = nearest(task.name, [*TASKS, *sets.own_names(folder)])
     raise ConfigError(
-        f"unknown task.name={task.name!r}{known}\n  sentence pairs of your own, once prepared, are a task too:"
-        f" none of that name in {folder} (python run.py prepare parallel --from FOLDER --name NAME)"
+        f"unknown task.name={task.name!r}{known}\n  data of your own, once prepared, are a task too: none of that"
+        f" name in {folder} (python run.py prepare {' or '.join(OWN)} --from FILES --name NAME)"
     )
 
 
@@ -132,5 +137,6 @@ def needs(config: Config, files: Files = ()) -> list[str]:
 
 def identity(task: TaskConfig) -> str:
     """Names a task so that what was measured on equal names can be compared: one made from sizes alone with them."""
-    sizes = ", ".join(f"{key} {getattr(task, key)}" for key in TASKS.get(task.name, OWN).sizes)
+    keys = TASKS[task.name].sizes if task.name in TASKS else ()
+    sizes = ", ".join(f"{key} {getattr(task, key)}" for key in keys)
     return f"{task.name} ({sizes})" if sizes else task.name

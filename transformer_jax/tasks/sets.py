@@ -15,8 +15,6 @@ ALTERNATIVE = {
     "imdb_reviews": "--task.name associative_recall",
     "multi30k": "--task.name numbers_en_fr",
 }
-PARALLEL = "parallel"
-"""The kind of set that is made from sentence pairs of the user's own."""
 
 
 class MissingData(FileNotFoundError):
@@ -40,28 +38,26 @@ def is_name(name: str) -> bool:
     return re.fullmatch("[a-z][a-z0-9_]{,39}", name) is not None
 
 
-def made_of(name: str, folder: Path) -> str | None:
-    """The training files of sentence pairs of the user's own, prepared there under that name; None: there are none.
+def own(name: str, folder: Path) -> tuple[str, str] | None:
+    """The kind (`own.KINDS`) and the training files of a set of the user's own, prepared there under that name.
 
     Neither the set's other files are looked at nor tensorflow-datasets imported: `open_set` checks the set.
+
+    Returns:
+      None: there is none.
     """
     found = folders(name, folder) if is_name(name) else []
     try:
         metadata = json.loads((found[-1] / "metadata.json").read_text())
-        return ", ".join(metadata["files"]["train"].values()) if metadata["kind"] == PARALLEL else None
+        return metadata["kind"], ", ".join(metadata["files"]["train"].values())
     except (IndexError, OSError, ValueError, KeyError, TypeError, AttributeError):  # no set, or not such a one
         return None
 
 
-def parallel(name: str, folder: Path) -> bool:
-    """Whether a set of that name is prepared there, from sentence pairs of the user's own."""
-    return made_of(name, folder) is not None
-
-
-def parallel_names(folder: Path) -> list[str]:
-    """The sets that `parallel` knows there, by alphabet."""
+def own_names(folder: Path) -> list[str]:
+    """The sets that `own` knows there, by alphabet."""
     names = sorted({path.parents[1].name for path in folder.glob("*/*/metadata.json")})
-    return [name for name in names if parallel(name, folder)]
+    return [name for name in names if own(name, folder)]
 
 
 def open_set(name: str, folder: Path):
@@ -139,11 +135,11 @@ def _instead(folder: Path) -> str:
 def _how_to_get(name: str, what: str, folder: Path) -> str:
     instead = ALTERNATIVE.get(name, "--task.name digits")
     where = "" if folder == data_dir(TaskConfig()) else f" --data-dir {shlex.quote(str(folder))}"
-    published, command = "", f"{PARALLEL} --from FOLDER --source FILE --target FILE --name {name}"
+    published, command = "", f"KIND --from FILES --name {name}{where} (prepare --help has the kinds)"
     if name in ORIGINALS:
-        published, command = f"\n  its original files: {ORIGINALS[name].address}", f"{name} --from FOLDER"
+        published, command = f"\n  its original files: {ORIGINALS[name].address}", f"{name} --from FOLDER{where}"
     return (
         f"{what}{published}"
-        f"\n  to prepare it from them: python run.py prepare {command}{where}"
+        f"\n  to prepare it from them: python run.py prepare {command}"
         f"\n  to train on data that need no file: {instead}"
     )
