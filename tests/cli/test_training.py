@@ -273,7 +273,7 @@ def test_a_recurrence_is_matched_and_evaluated_beside_attention(tmp_path, capsys
     title, *table = capsys.readouterr().out.splitlines()
     header, *lines = (line.split() for line in table)
     assert title == "digits, validation split"
-    assert header[:6] == ["run", "step", "mixer", "width", "parameters", "lanes"] and "loss" in header
+    assert header[:6] == ["run", "step", "mixer", "width", "parameters", "step_seconds"] and "loss" in header
     assert [line[1:3] for line in lines] == [["20", "attention"], ["20", "gru"]]
     params = [int(line[4]) for line in lines]
     assert abs(params[1] / params[0] - 1) <= 0.02
@@ -327,7 +327,7 @@ def test_several_runs_are_one_table_with_intervals_and_one_csv(tmp_path, capsys)
     assert capsys.readouterr().out.splitlines() == trained[:5] and trained[0].startswith(f"{title}, step 4 (")
     assert command_here("evaluate", tmp_path / "empty", tmp_path / "file") == 2
     assert command_here("evaluate", tmp_path / "0", "--csv", tmp_path / "nowhere" / "x.csv") == 2
-    assert "name a file in a folder that is there" in capsys.readouterr().err
+    assert "there is no folder" in capsys.readouterr().err
 
 
 def test_different_tasks_are_no_one_table(tmp_path, capsys):

@@ -96,19 +96,33 @@ CELL = """if True:
     from pathlib import Path
     from transformer_jax.config import from_flat
     from transformer_jax.lab import trial
-    from transformer_jax.tasks import associative_recall
+    from transformer_jax.tasks import registry
     import json
     config = from_flat(json.loads(sys.argv[1]))
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    outcome = trial.train(config, associative_recall.build(config), Path(sys.argv[2]))
+    outcome = trial.train(config, registry.build(config), Path(sys.argv[2]))
     assert before == (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
     assert outcome.status == "done"
 """
 
 
-def test_a_cell_that_is_killed_goes_on_bit_for_bit(tmp_path, request):
+TRANSLATION = {
+    "task.name": "reversal",
+    "task.bucket_lengths": (5,),
+    "task.batch_tokens": 40,
+    "train.schedule": "inverse_sqrt",
+    "train.warmup_steps": 10,
+    "train.label_smoothing": 0.1,
+    "train.keep_last": 3,
+    "train.best": "bleu",
+}
+
+
+@pytest.mark.parametrize("more", [{}, pytest.param(TRANSLATION, marks=pytest.mark.slow)], ids=["one", "two sequences"])
+def test_a_cell_that_is_killed_goes_on_bit_for_bit(tmp_path, request, more):
     """Killed as a supervisor does it, in the middle of its training, between two checkpoints."""
-    config = with_overrides(CONFIG, {"train.num_steps": 1200, "train.eval_every": 20, "train.checkpoint_every": 20})
+    steps = {"train.num_steps": 1200, "train.eval_every": 20, "train.checkpoint_every": 20}
+    config = with_overrides(CONFIG, steps | more)
     words = [sys.executable, "-c", CELL, json.dumps(flatten(config)), str(tmp_path / "killed")]
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(request.config.cache.mkdir("compiled"))}
     process = subprocess.Popen(words, env=environment)
@@ -124,7 +138,7 @@ def test_a_cell_that_is_killed_goes_on_bit_for_bit(tmp_path, request):
     assert 0 < checkpoints.steps()[-1] < 1200
     done = subprocess.run(words, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done.stderr
-    trial.train(config, recall(config), tmp_path / "whole")
+    trial.train(config, registry.build(config), tmp_path / "whole")
     assert bits(tmp_path / "killed") == bits(tmp_path / "whole")
     for name in ("metrics.jsonl", "config.json"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

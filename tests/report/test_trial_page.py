@@ -94,6 +94,11 @@ def test_several_runs_are_overlaid(tmp_path):
         assert text in page, text
     assert "model.d_model" not in page and page.count("<figure") == 1
     assert not [word for word in ("src=", "@import", "<link", "<script") if word in page]
+    for folder, seconds in ((one, 0.5), (other, 2.0)):
+        record(folder, "end", status="done", step=3, step_seconds=seconds)
+    page = trial_page.overlay([one, other], path).read_text()
+    assert page.count("<figure") == 2 and "loss over training time" in page
+    assert "Steps times the mean time of one (gru 0.5 s, lstm 2 s)" in page and "minutes of training" in page
     same = run_in(tmp_path / "b" / "gru", {}, [1.0])
     assert f"{one} against {same}" in trial_page.overlay([one, same], path).read_text()  # names alike: paths
 

@@ -18,7 +18,7 @@ from transformer_jax.train.checkpoint import AVERAGE, CheckpointError, Checkpoin
 from transformer_jax.train.evaluate import evaluate as evaluate_split
 from transformer_jax.train.generate import check as check_options
 from transformer_jax.train.generate import generate as continue_tokens
-from transformer_jax.train.log import check_files, digests, read_config
+from transformer_jax.train.log import check_files, digests, read_config, step_seconds
 
 BuildTask = Callable[..., Task]
 """The task of a config: where a run is known by its folder alone, its task is too (`tasks.registry.build`)."""
@@ -33,12 +33,15 @@ class Evaluation(NamedTuple):
     """The metrics by lane."""
 
 
-def describe(folder: Path, build_task: BuildTask, data_dir: str | None = None) -> dict[str, str | int]:
-    """What distinguishes a folder's model from another's: mixer, width of its state, number of parameters."""
+def describe(folder: Path, build_task: BuildTask, data_dir: str | None = None) -> dict[str, str | float]:
+    """What distinguishes a folder's model from another's: mixer, width of its state, number of parameters, and how long
+    one of its training steps took, where that is known."""
     config, task = task_of(folder, build_task, data_dir)
     width = config.model.sizes.get("width", config.model.d_model)
     count = num_params(config, task) // config.train.lanes
-    return {"mixer": config.model.mixer, "width": width, "parameters": count}
+    seconds = step_seconds(folder)
+    known = {} if seconds is None else {"step_seconds": float(f"{seconds:.3g}")}
+    return {"mixer": config.model.mixer, "width": width, "parameters": count} | known
 
 
 class Restored(NamedTuple):

@@ -16,7 +16,7 @@ from transformer_jax.report.page import write_page
 from transformer_jax.report.plots import LOOKS, Figure
 from transformer_jax.tasks import registry
 from transformer_jax.train.evaluate import bounds
-from transformer_jax.train.log import read_metrics
+from transformer_jax.train.log import read_launches, read_metrics, step_seconds
 
 SETTING = ("model.num_layers", "model.d_model", "task.seq_len", "task.batch_size", "train.num_steps", "train.peak_lr",
            "train.lanes", "train.seed")  # fmt: skip
@@ -37,7 +37,7 @@ Rows = Sequence[dict]
 def write(folder: Path) -> Path:
     """Draws the folder's metrics.jsonl; returns the page, replaced whole or not at all."""
     rows, config = _measured(folder), json.loads((folder / "config.json").read_text())
-    launches, last, kept = _launches(folder), _last(rows), trained.steps(folder)
+    launches, last, kept = read_launches(folder), _last(rows), trained.steps(folder)
     answers, tables = [], []
     for step in sorted({*kept, *(row["step"] for row in last)}):
         if lanes := [row for row in rows if row["split"] == "validation" and row["step"] == step]:
@@ -86,6 +86,7 @@ def overlay(folders: Sequence[Path], path: Path) -> Path:
     for i, name in enumerate(_drawn([row for rows in runs.values() for row in rows])):
         splits = {s: {label: _of(rows, s, name) for label, rows in runs.items()} for s in SPLITS}
         figures.append(_figure(f"metric_{i}", name, {s: part for s, part in splits.items() if any(part.values())}))
+        figures += _over_time(f"time_{i}", name, splits["validation"], dict(zip(labels.values(), configs, strict=True)))
     flat = {labels[folder]: flatten(config) for folder, config in configs.items()}
     first = next(iter(flat.values()))
     keys = [key for key in first if any(config[key] != first[key] for config in flat.values())]
@@ -93,7 +94,7 @@ def overlay(folders: Sequence[Path], path: Path) -> Path:
     tables = [Table("In what the configs differ", ("key", *flat), tuple(differ))]
     task = next(iter(configs.values())).task
     title = f"{' against '.join(flat)} on {registry.identity(task)}"
-    warnings = [f"{labels[folder]} was {text}." for folder in configs for text in _extensions(_launches(folder))]
+    warnings = [f"{labels[folder]} was {text}." for folder in configs for text in _extensions(read_launches(folder))]
     limits = [f"Left out: {reason}" for reason in left_out]
     return write_page(path, Report(title, answers, figures, tables, limits), warnings)
 
@@ -113,11 +114,6 @@ def _lanes(step: int, lanes: Rows) -> Table:
 
 def _measured(folder: Path) -> list[dict]:
     return [row for row in read_metrics(folder / "metrics.jsonl") if "split" in row]
-
-
-def _launches(folder: Path) -> list[dict]:
-    path = folder / "launches.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def _extensions(launches: Rows) -> list[str]:
@@ -185,10 +181,12 @@ def _figure(
     metric: str,
     panels: Mapping[str, Mapping[str, dict[int, list[float]]]],
     between: Mapping[int, tuple[float, float]] | None = None,
+    over: str = "step",
 ) -> Figure:
     """The metric over steps: a panel for each title, in it a line for each label, over its lanes.
 
     between: the ends of an interval by step, drawn as a band.
+    over: what the values are by, where that is not the step.
     """
 
     def draw(canvas):
@@ -199,7 +197,7 @@ def _figure(
             if between:
                 low, high = zip(*between.values(), strict=True)
                 one.fill_between(list(between), low, high, color=LOOKS[1][0], alpha=0.2, linewidth=0)
-            one.set(title=title, xlabel="step")
+            one.set(title=title, xlabel=over)
         several[0].set_ylabel(metric)
         if lanes > 1 and measured.size:  # few lanes have an interval far wider than all that was measured
             margin = 0.05 * (np.ptp(measured) or abs(measured[0]) or 1)
@@ -213,6 +211,18 @@ def _figure(
     lanes, measured = max(map(len, points), default=1), np.array([v for values in points for v in values])
     measured = measured[np.isfinite(measured)]
     return Figure(name, metric, LANES if lanes > 1 else BAND if between else "", draw)
+
+
+def _over_time(name: str, metric: str, series: Mapping[str, dict], folders: Mapping[str, Path]) -> list[Figure]:
+    """The validation metric over the time that the steps took: none where the time of a run's steps is not known."""
+    seconds = {label: step_seconds(folder) for label, folder in folders.items()}
+    if None in seconds.values() or not any(series.values()):
+        return []
+    timed = {label: {step * seconds[label] / 60: of for step, of in found.items()} for label, found in series.items()}
+    each = ", ".join(f"{label} {second:.3g} s" for label, second in seconds.items())
+    figure = _figure(name, metric, {"validation": timed}, over="minutes of training")
+    caption = f"Steps times the mean time of one ({each}), without compiling and evaluating. {figure.caption}".rstrip()
+    return [replace(figure, title=f"{metric} over training time", caption=caption)]
 
 
 def _looks(count: int) -> list[tuple]:

@@ -15,7 +15,8 @@ from transformer_jax.train.evaluate import texts
 from transformer_jax.train.log import read_config
 
 Rows = Sequence[dict]
-NO_METRIC = ("run", "task", "split", "step", "mixer", "width", "parameters", "lane")
+MODEL = ("run", "step", "mixer", "width", "parameters", "step_seconds")
+NO_METRIC = (*MODEL, "task", "split", "lane")
 
 
 def read(folders: Iterable[Path], saved: bool = False) -> tuple[dict[Path, Config], list[str]]:
@@ -69,11 +70,12 @@ def evaluate(
 
 
 def table(rows: Rows) -> list[dict[str, str]]:
-    """A line for each run: step, mixer, width, parameters, lanes, and the mean of each metric with its interval."""
+    """A line for each run: step, mixer, width, parameters, seconds of a step, lanes, and each metric's mean with its
+    interval."""
     lines = []
     for run in dict.fromkeys(row["run"] for row in rows):
         lanes = [row for row in rows if row["run"] == run]
-        line = {name: str(lanes[0][name]) for name in ("run", "step", "mixer", "width", "parameters")}
+        line = {name: str(lanes[0][name]) for name in MODEL if name in lanes[0]}
         lines.append(line | {"lanes": str(len(lanes))} | means(lanes))
     return lines
 

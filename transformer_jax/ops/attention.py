@@ -31,7 +31,7 @@ import jax.numpy as jnp
 
 from transformer_jax.ops import blockwise, masks
 from transformer_jax.ops.devices import platform
-from transformer_jax.ops.scores import SCORES
+from transformer_jax.ops.scores import SCORES, normalised
 
 SCALED_DOT = "scaled_dot"
 SCORED = ("reference", "auto")
@@ -99,17 +99,10 @@ def attention_weights(
 ) -> jax.Array:  # fmt: skip
     """The weights (B, H, L, S), float32 (float64 for float64 inputs); a row sums to one, or to zero."""
     _check(q_BxLxHxDh, k_BxSxKxDh, k_BxSxKxDh, mask, lengths, window)
-    B, L, H, _ = q_BxLxHxDh.shape
-    S = k_BxSxKxDh.shape[1]
-    scores = SCORES[score](q_BxLxHxDh, k_BxSxKxDh, *score_weights)
-    arguments = {"mask": mask, "causal": causal, "lengths": lengths, "window": window}
-    seen = masks.whole_mask(L, S, **arguments)
-    if seen is not None:
-        scores = jnp.where(seen, scores, jnp.finfo(scores.dtype).min)
-    # In two dimensions: XLA's sums over the last of four axes are several times slower on CPU.
-    weights = jax.nn.softmax(scores.reshape(-1, S), axis=-1).reshape(B, H, L, S)
-    queries, _ = masks.seen(L, S, **arguments)
-    return weights if queries is None else jnp.where(queries[..., None], weights, 0)
+    seen = masks.whole_mask(
+        q_BxLxHxDh.shape[1], k_BxSxKxDh.shape[1], mask=mask, causal=causal, lengths=lengths, window=window
+    )
+    return normalised(SCORES[score](q_BxLxHxDh, k_BxSxKxDh, *score_weights), seen)
 
 
 @_entry

@@ -91,6 +91,19 @@ def _summary_writer():
     return SummaryWriter
 
 
+def read_launches(folder: Path) -> list[dict]:
+    """The rows of a run's launches.jsonl: starts, ends and extensions, oldest first."""
+    path = folder / "launches.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def step_seconds(folder: Path) -> float | None:
+    """Mean wall time of a training step, without compiling and evaluating, in the last launch that ended; None: not
+    known."""
+    found = [row["step_seconds"] for row in read_launches(folder) if row.get("step_seconds") is not None]
+    return found[-1] if found else None
+
+
 def read_metrics(path: Path) -> list[dict]:
     """The rows of a metrics.jsonl, without a last one that a killed process left torn.
 
