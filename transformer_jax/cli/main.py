@@ -13,7 +13,7 @@ from typing import Annotated, Union, get_args, get_origin, get_type_hints
 import tyro
 
 import configs
-from transformer_jax.cli import compare, data, experiments, listing, training
+from transformer_jax.cli import compare, data, experiments, listing, plot, training
 from transformer_jax.config import Config, ConfigError
 from transformer_jax.host.devices import DeviceError
 from transformer_jax.host.folders import FolderError
@@ -28,6 +28,7 @@ COMMANDS = {
     "train": training.Train,
     "evaluate": training.Evaluate,
     "generate": training.Generate,
+    "plot": plot.Plot,
     "prepare": data.Prepare,
 }
 

@@ -42,7 +42,7 @@ class Train:
         config = with_texts(configs.get(self.name), overrides)
         folder = self.out or Path("runs") / self.name
         moved = " ".join(overrides.get("task.data_dir", ())) or None
-        outcome = _train(config, folder, _builder("--task.data-dir", moved), self)
+        outcome = _train(config, folder, builder("--task.data-dir", moved), self)
         if outcome.status == "stopped":
             print(f"stopped at step {outcome.step}: repeat the command to go on", file=sys.stderr)
             return RESUMABLE
@@ -99,7 +99,7 @@ class Evaluate:
         for reason in left_out:
             print(f"left out: {reason}", file=sys.stderr)
         devices.require()
-        build = _builder("--data-dir", self.data_dir)
+        build = builder("--data-dir", self.data_dir)
         translated = translating.Translated.of(runs, build, self)
         of_run = {"of_run": translated.evaluate} if translated else {}
         rows = trials.evaluate(
@@ -158,7 +158,7 @@ class Generate:
         from transformer_jax.cli import translating
         from transformer_jax.lab import trained
 
-        build = _builder("--data-dir", self.data_dir)
+        build = builder("--data-dir", self.data_dir)
         if self.text is not None:
             return translating.generate(self, build)
         devices.require()
@@ -169,7 +169,7 @@ class Generate:
 
 
 def _train(config: Config, folder: Path, build: Callable, options: Train):
-    """The outcome of `trial.train`, with signals handled, progress shown and run.html drawn; build: see `_builder`."""
+    """The outcome of `trial.train`, with signals handled, progress shown and run.html drawn; build: see `builder`."""
     from rich.console import Console
 
     from transformer_jax.host import compilation
@@ -221,7 +221,7 @@ def _leave(folder: Path, shown) -> bool:
     return True
 
 
-def _builder(option: str, given: str | None):
+def builder(option: str, given: str | None):
     """`tasks.registry.build`, whose error about missing data names the option that gives their folder.
 
     Where that option was given for a task that reads no data, a note says that it changes nothing.

@@ -27,8 +27,15 @@ def write(path: Path, weights_NxHxLxS: np.ndarray, source: Sequence[str], target
     return write_whole(path, render(figure(weights_NxHxLxS, source, target))[1])
 
 
-def figure(weights_NxHxLxS: np.ndarray, source: Sequence[str], target: Sequence[str]) -> Figure:
-    """The picture; rows of `weights` are written tokens and sum to 1."""
+def figure(
+    weights_NxHxLxS: np.ndarray,
+    source: Sequence[str],
+    target: Sequence[str],
+    name: str = "alignment",
+    title: str = "What each written token looked at",
+    axes: tuple[str, str] = ("source", "written"),
+) -> Figure:
+    """The picture; rows of `weights` are those who look and sum to 1; axes: what is looked at, and who looks."""
     layers, heads = weights_NxHxLxS.shape[:2]
     across, below = min(heads, ACROSS), ceil(heads / ACROSS)
     several = layers * heads > 1
@@ -46,14 +53,14 @@ def figure(weights_NxHxLxS: np.ndarray, source: Sequence[str], target: Sequence[
         mean = f"mean of {layers} {'layers' if layers > 1 else 'layer'} and {heads} {'heads' if heads > 1 else 'head'}"
         one = canvas.add_subplot(grid[0, :])
         image = _panel(one, weights_NxHxLxS.mean((0, 1)), source, target, 9, f"{mean}; dots: most looked at")
-        one.set(xlabel="source", ylabel="written")
+        one.set(xlabel=axes[0], ylabel=axes[1])
         canvas.colorbar(image, ax=one, shrink=0.8, label="attention weight", pad=0.01)
         for layer, head in np.ndindex(*((layers, heads) if several else (0, 0))):
             one = canvas.add_subplot(grid[1 + layer * below + head // across, head % across])
             title = f"layer {layer + 1}, head {head + 1}"
             _panel(one, weights_NxHxLxS[layer, head], source, () if head % across else target, 7, title)
 
-    return Figure("alignment", "What each written token looked at", "", draw, size)
+    return Figure(name, title, "", draw, size)
 
 
 def _panel(one, weights_LxS, source, target, font: float, title: str):

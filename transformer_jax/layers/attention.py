@@ -53,8 +53,10 @@ class Attention(nn.Module):
     the caches of all layers thus writes what is new and copies nothing.
 
     Cross-attention (`cross=True`): queries from x, keys and values from `context.source`, rotated at the source's own
-    positions; all of the source's real steps are seen. Its state is what `read` gives and is never written. Its
-    weights (B, H, L, S) are kept in the collection "intermediates", where that is mutable.
+    positions; all of the source's real steps are seen. Its state is what `read` gives and is never written.
+
+    The weights (B, H, L, S) of cross-attention, and of self-attention without a state, are kept in the collection
+    "intermediates", where that is mutable.
     """
 
     d_model: int
@@ -93,9 +95,7 @@ class Attention(nn.Module):
             if self.rotary:
                 q_BxLxHxDh = rotary(q_BxLxHxDh, context.positions_L)
             k_BxSxKxDh, v_BxSxKxDh, lengths_B = self.read(context.source) if state is None else state
-            if self.is_mutable_collection("intermediates"):  # whoever wants to see them asks for that collection
-                weights = attention_weights(q_BxLxHxDh, k_BxSxKxDh, lengths=lengths_B, **self._scored)
-                self.sow("intermediates", "weights", weights)
+            self._keep_weights(q_BxLxHxDh, k_BxSxKxDh, lengths=lengths_B)
             out_BxLxHxDh = self._attend(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, lengths=lengths_B)
             return self.out(out_BxLxHxDh), None
         k_BxSxKxDh, v_BxSxKxDh = self.key(x_BxLxD), self.value(x_BxLxD)
@@ -105,6 +105,7 @@ class Attention(nn.Module):
         added = None
         if state is None:
             arguments = {"mask": context.mask, "causal": self.causal, "lengths": context.lengths_B}
+            self._keep_weights(q_BxLxHxDh, k_BxSxKxDh, **arguments)
             out_BxLxHxDh = self._attend(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, **arguments)
         else:
             added = KVCache(*(x.astype(self.dtype).swapaxes(1, 2) for x in (k_BxSxKxDh, v_BxSxKxDh)))
@@ -117,6 +118,11 @@ class Attention(nn.Module):
 
     def _attend(self, *qkv, **arguments):
         return ATTENTION[self.attention](*qkv, **arguments, **self._scored)
+
+    def _keep_weights(self, q_BxLxHxDh, k_BxSxKxDh, **arguments) -> None:
+        if self.is_mutable_collection("intermediates"):  # whoever wants to see them asks for that collection
+            weights = attention_weights(q_BxLxHxDh, k_BxSxKxDh, **arguments, **self._scored)
+            self.sow("intermediates", "weights", weights)
 
     def read(self, source: Source) -> SourceCache:
         """The source's keys and values, once for all steps that will attend to it."""

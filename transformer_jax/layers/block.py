@@ -50,6 +50,7 @@ class Block(nn.Module):
         """x_BxLxD -> x_BxLxD and what the sublayers give back of their states, by name.
 
         states: of those sublayers that have one, to continue a sequence; None for a whole sequence, which gives None.
+        What the block gives is kept in the collection "intermediates", where that is mutable.
         """
         # What is multiplied by weights must be finite in the padding too: their gradient sums 0 * NaN over all steps.
         x_BxLxD = padding.zeroed(x_BxLxD, context.lengths_B)
@@ -63,4 +64,5 @@ class Block(nn.Module):
             x_BxLxD = x_BxLxD + dropout(y_BxLxD)
             if self.norm != "pre":
                 x_BxLxD = norm(x_BxLxD)
+        self.sow("intermediates", "vectors", x_BxLxD)
         return x_BxLxD, None if states is None else {name: one for name, one in after.items() if one is not None}

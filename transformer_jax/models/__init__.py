@@ -2,12 +2,12 @@
 
 from transformer_jax.config import ModelConfig, Shape
 from transformer_jax.models import attentive_rnn, encoder_decoder, network
-from transformer_jax.models.model import Model
+from transformer_jax.models.model import Inspection, Model
 from transformer_jax.models.network import build_block
 from transformer_jax.models.stack import State
 from transformer_jax.ops.recurrence import RECURRENCE
 
-__all__ = ["Model", "State", "build", "build_block"]
+__all__ = ["Inspection", "Model", "State", "build", "build_block"]
 
 
 def build(config: ModelConfig, shape: Shape) -> Model:

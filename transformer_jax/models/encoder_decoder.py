@@ -15,7 +15,7 @@ from transformer_jax.layers.block import Context, Source
 from transformer_jax.layers.embedding import Embedding
 from transformer_jax.models.model import Model
 from transformer_jax.models.network import check_shape, make_mixer
-from transformer_jax.models.stack import State, check_length, make_block, of_layers, stack
+from transformer_jax.models.stack import State, check_length, inspection, make_block, of_layers, stack
 
 # B batch, S source length, L target length, D d_model, V vocab, N layers
 
@@ -66,6 +66,7 @@ class EncoderDecoder(nn.Module):
         """What the decoder reads: every step of the source with its context on both sides."""
         positions_S = jnp.arange(source_BxS.shape[1], dtype=jnp.int32)
         x_BxSxD = self.dropout(self.source_embedding(source_BxS, positions_S))
+        self.sow("intermediates", "embedded", x_BxSxD)
         x_BxSxD, _ = self.encoder(x_BxSxD, Context(positions_S, lengths_B=lengths_B))
         return Source(x_BxSxD, positions_S, lengths_B)
 
@@ -137,6 +138,13 @@ def build(config: ModelConfig, shape: Shape) -> Model:
         (weights_NxBxHxLxS,) = layers["cross"]["weights"]
         return weights_NxBxHxLxS.swapaxes(1, 2)
 
+    def inspect(params, inputs, lengths=None):
+        check_length(inputs.shape[1], config)
+        network = EncoderDecoder(config, shape)
+        _, kept = network.apply({"params": params}, inputs, lengths, method="encode", mutable=["intermediates"])
+        kept, layers = kept["intermediates"], config.encoder_layers or config.num_layers
+        return inspection(config, layers, kept["embedded"][0], kept["encoder"])
+
     if config.looks_ahead:
-        return Model(init, apply, None, None, alignment=alignment)
-    return Model(init, apply, None, extend, read, select, alignment)
+        return Model(init, apply, None, None, alignment=alignment, inspect=inspect)
+    return Model(init, apply, None, extend, read, select, alignment, inspect)

@@ -5,6 +5,17 @@ from typing import Any, NamedTuple
 
 import jax
 
+# N layers, B batch, L steps, H heads, D d_model
+
+
+class Inspection(NamedTuple):
+    """What a stack of N blocks makes of a sequence on the way."""
+
+    vectors_NxBxLxD: jax.Array
+    """N + 1 of them: what the first block reads, and what each block gives."""
+    weights_NxHxBxLxL: jax.Array | None
+    """How much each step looks at each, by layer and head; None: the mixer has no such weights."""
+
 
 class Model(NamedTuple):
     """A network as pure functions.
@@ -30,6 +41,10 @@ class Model(NamedTuple):
       of the same source: what was read of sources is not moved. (Beam search: hypotheses of one sentence.)
     alignment(params, inputs, source, source_lengths=None, lengths=None) -> weights_NxHxBxLxS: how much each step of
       the target looked at each step of the source, by layer and head; each row over S sums to 1, padding has 0
+
+    To look inside:
+    inspect(params, inputs, lengths=None) -> Inspection: the vectors before and after every block, and how much each
+      step looks at each, by layer and head; of a network with a source its encoder, of the source
     """
 
     init: Callable[..., Any]
@@ -39,5 +54,6 @@ class Model(NamedTuple):
     read: Callable[..., Any] | None = None
     select: Callable[..., Any] | None = None
     alignment: Callable[..., jax.Array] | None = None
+    inspect: Callable[..., Inspection] | None = None
     frozen: tuple[str, ...] = ()
     """Leaves of the parameters, "embedding/token/embedding", that training leaves as they are."""

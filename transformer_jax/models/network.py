@@ -13,7 +13,7 @@ from transformer_jax.layers.block import Context
 from transformer_jax.layers.embedding import Embedding
 from transformer_jax.layers.recurrent import Recurrent
 from transformer_jax.models.model import Model
-from transformer_jax.models.stack import State, check_length, make_block, stack
+from transformer_jax.models.stack import State, check_length, inspection, make_block, stack
 from transformer_jax.ops import padding
 from transformer_jax.ops.recurrence import RECURRENCE
 
@@ -60,6 +60,7 @@ class Network(nn.Module):
         )
         x_BxLxD = embedding(padding.zeroed(inputs, lengths_B), positions_L)
         x_BxLxD = nn.Dropout(config.dropout_rate, deterministic=not self.train)(x_BxLxD)
+        self.sow("intermediates", "embedded", x_BxLxD)
         states = None if state is None else (state.emptied() if first else state).blocks
         block, context = make_block(config, make_mixer(config)), Context(positions_L, mask, lengths_B)
         x_BxLxD, added = stack(config, block, config.num_layers, x_BxLxD, context, states, train=self.train)
@@ -109,9 +110,16 @@ def build(config: ModelConfig, shape: Shape) -> Model:
     def extend(params, tokens_BxL, state, first=False):
         return Network(config, shape).apply({"params": params}, tokens_BxL, state, first=first)
 
+    def inspect(params, inputs, lengths=None):
+        check_length(inputs.shape[1], config)
+        network = Network(config, shape)
+        _, kept = network.apply({"params": params}, inputs, lengths_B=lengths, mutable=["intermediates"])
+        (embedded_BxLxD,) = kept["intermediates"]["embedded"]
+        return inspection(config, config.num_layers, embedded_BxLxD, kept["intermediates"])
+
     if shape.pooled or shape.input_dim is not None or config.looks_ahead:
-        return Model(init, apply, None, None)
-    return Model(init, apply, initial_state, extend)
+        return Model(init, apply, None, None, inspect=inspect)
+    return Model(init, apply, initial_state, extend, inspect=inspect)
 
 
 def build_block(config: ModelConfig) -> Model:

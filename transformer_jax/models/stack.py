@@ -12,6 +12,7 @@ from transformer_jax.config import ModelConfig
 from transformer_jax.layers.attention import KVCache
 from transformer_jax.layers.block import Block, Context
 from transformer_jax.layers.mlp import MLP
+from transformer_jax.models.model import Inspection
 
 # B batch, L time steps, D d_model
 
@@ -84,6 +85,17 @@ def stack(config: ModelConfig, block: partial, num_layers: int, x_BxLxD, context
 def of_layers(config: ModelConfig, num_layers: int, tree: dict[str, Any]) -> Any:
     """What a module with a `stack` has of its blocks in a collection, stacked over depth."""
     return tree["blocks"] if config.scan_layers else over_depth([tree[f"block_{i}"] for i in range(num_layers)])
+
+
+def inspection(config: ModelConfig, num_layers: int, embedded_BxLxD, kept: dict[str, Any]) -> Inspection:
+    """What a stack of so many blocks kept in the collection "intermediates"; embedded: what the first one read."""
+    if not num_layers:
+        return Inspection(embedded_BxLxD[None], None)
+    layers = of_layers(config, num_layers, kept)
+    (after_NxBxLxD,) = layers["vectors"]
+    weights = layers.get("mixer", {}).get("weights")
+    vectors_NxBxLxD = jnp.concatenate([embedded_BxLxD[None].astype(after_NxBxLxD.dtype), after_NxBxLxD])
+    return Inspection(vectors_NxBxLxD, None if weights is None else weights[0].swapaxes(1, 2))
 
 
 def over_depth(layers: list[Any]) -> Any:
