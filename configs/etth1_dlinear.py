@@ -16,7 +16,7 @@ CONFIG = with_overrides(
         "model.forecaster": "dlinear",
         "task.batch_size": 32,
         "train.num_steps": 2600,
-        "train.peak_lr": 5e-3,
+        "train.peak_lr": 1e-3,
         "train.warmup_steps": 0,
         "train.weight_decay": 0.0,
         "train.eval_every": 260,

@@ -28,7 +28,8 @@ class Prepare:
     """
 
     name: tyro.conf.Positional[str]
-    """A set: tiny_shakespeare, mnist, imdb_reviews, cifar10, cifar10_jpg_small, multi30k, ett_h1; or your own: parallel, series."""
+    """A set: tiny_shakespeare, mnist, imdb_reviews, cifar10, cifar10_jpg_small, multi30k, ett_h1; or of your own:
+    parallel, series."""
     folder: Annotated[Path, tyro.conf.arg(name="from")]
     """The folder of the original files; of series: the file."""
     source: str | None = None
@@ -48,12 +49,7 @@ class Prepare:
         from transformer_jax.tasks import own, prepare, sets
 
         prepare.require_known(self.name)
-        options = {
-            "source": self.source,
-            "target": self.target,
-            "time_column": self.time_column,
-            "columns": self.columns,
-        }
+        options = {name: getattr(self, name) for name in ("source", "target", "time_column", "columns")}
         own.check(self.name, options | {"name": self.own_name})
         data_dir, moved = sets.data_dir(TaskConfig(data_dir=self.data_dir)), ""
         if self.data_dir is not None:

@@ -36,9 +36,14 @@ class Evaluation(NamedTuple):
 def describe(folder: Path, build_task: BuildTask, data_dir: str | None = None) -> dict[str, str | int]:
     """What distinguishes a folder's model from another's: mixer, width of its state, number of parameters."""
     config, task = task_of(folder, build_task, data_dir)
-    width = config.model.sizes.get("width", config.model.d_model)
+    width = config.model.sizes.get("width", config.model.d_model) if config.model.forecaster == "stack" else "-"
     count = num_params(config, task) // config.train.lanes
-    return {"mixer": config.model.mixer, "width": width, "parameters": count}
+    return {"mixer": family(config.model.mixer, config.model.forecaster), "width": width, "parameters": count}
+
+
+def family(mixer: str, forecaster: str) -> str:
+    """What a model is called beside others: its mixer, or a forecaster that has none."""
+    return mixer if forecaster == "stack" else forecaster
 
 
 class Restored(NamedTuple):

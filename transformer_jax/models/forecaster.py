@@ -95,9 +95,7 @@ def build(config: ModelConfig, shape: Shape) -> Model:
         if mask is not None or lengths is not None:
             raise ValueError("a forecaster reads whole windows: it takes neither a mask nor lengths")
         if inputs.shape[1:] != (shape.seq_len, shape.input_dim):
-            raise ValueError(
-                f"inputs of shape {inputs.shape}: windows have {shape.seq_len} steps, {shape.input_dim} wide"
-            )
+            raise ValueError(f"inputs of shape {inputs.shape}: a window is {shape.seq_len} steps of {shape.input_dim}")
         rows_NxL = inputs.swapaxes(1, 2).reshape(-1, shape.seq_len)
         keys = None if key is None else {"dropout": key}
         answer_NxH = network(train).apply({"params": params}, rows_NxL, rngs=keys)

@@ -62,10 +62,9 @@ def layout(path: Path, time_column: str | None = None, columns: Sequence[str] | 
     first = next(lines, (2, []))[1]
     where = f"{path}, line 1"
     if len(names) < 2:
-        other = next(
-            (f" (it has {mark!r}: is that what stands between them?)" for mark in ";\t|" if mark in "".join(names)), ""
-        )
-        raise BadSource(f"{where}: it must name two columns or more, with commas between them{other}")
+        others = [mark for mark in ";\t|" if mark in "".join(names)]
+        hint = f" (it has {others[0]!r}: put a comma in its place)" if others else ""
+        raise BadSource(f"{where}: it must name two columns or more, with commas between them{hint}")
     if "" in names or len(set(names)) < len(names):
         wrong = next(name for name in names if name == "" or names.count(name) > 1)
         raise BadSource(f"{where}: each column needs a name of its own, and {wrong!r} is none")
@@ -109,7 +108,7 @@ def rows(path: Path, layout: Layout) -> Iterator[tuple[str, list[float]]]:
             raise BadSource(f"{path}, line {empty} is empty, and line {number} is not: remove it")
         if len(cells) != len(names):
             raise BadSource(
-                f"{where} has {len(cells)} cells, and line 1 names {len(names)} columns: they must be as many"
+                f"{where} has {len(cells)} cells, and line 1 names {len(names)} columns: as many are needed"
             )
         text = cells[time_place]
         time = _time(text, f"{where}, column {layout.time}")
@@ -207,7 +206,7 @@ def _number(cell: str, where: str) -> float:
         what = "is empty" if cell == "" else f"has {cell!r}"
         hint = "" if cell == "" or value is not None else " (a column of other things: leave it out with --columns)"
         raise BadSource(
-            f"{where} {what}: each cell must be a finite number with a decimal point; fill or cut the series first{hint}"
+            f"{where} {what}: each cell must be a finite number, with a decimal point: fill or cut the series{hint}"
         )
     return value
 
