@@ -41,15 +41,15 @@ def of_run(folder: Path, build_task: trained.BuildTask, data_dir: str | None = N
     if task.shape.horizon is None or not Checkpoints(folder / "checkpoints").steps():
         return None
     found = trained.restored(folder, build_task, data_dir=data_dir)
-    kept = [
-        {name: batch[name][batch["weights"][:, 0] > 0] for name in ("inputs", "targets")}
-        for batch in task.evaluate("validation")
+    sizes = [int((batch["weights"][:, 0] > 0).sum()) for batch in task.evaluate("validation")]
+    ends, windows = np.cumsum(sizes), _spread(sum(sizes), WINDOWS)
+    picked = [
+        {name: batch[name][n - end + size] for name in ("inputs", "targets")}
+        for batch, size, end in zip(task.evaluate("validation"), sizes, ends, strict=True)
+        for n in windows
+        if end - size <= n < end
     ]
-    sizes = [len(batch["inputs"]) for batch in kept]
-    windows = _spread(sum(sizes), WINDOWS)
-    places = [(int(np.searchsorted(np.cumsum(sizes), n, side="right")), n) for n in windows]
-    rows = [(kept[batch], n - sum(sizes[:batch])) for batch, n in places]
-    inputs, targets = (np.stack([batch[name][row] for batch, row in rows]) for name in ("inputs", "targets"))
+    inputs, targets = (np.stack([one[name] for one in picked]) for name in ("inputs", "targets"))
     forecast = np.asarray(jax.jit(found.model.apply)(found.lanes[0], inputs))
     channels = _spread(inputs.shape[-1], CHANNELS)
     names = task.describe().get("columns", [f"channel {i}" for i in range(inputs.shape[-1])])

@@ -79,7 +79,7 @@ TASKS: dict[str, Entry] = {
 }
 OWN = {
     "parallel": Entry(translation.build, translation.outline, own.KINDS["parallel"].text),
-    "series": Entry(series.build, series.outline, own.KINDS["series"].text, sizes=HORIZON),
+    "series": Entry(series.build, series.outline, own.KINDS["series"].text),
 }
 """Any set that `prepare KIND` made is a task of its name: the task by its kind."""
 KEPT = {translation.FILE: "parallel", series.FILE: "series"}
@@ -144,7 +144,10 @@ def needs(config: Config, files: Files = ()) -> list[str]:
 
 
 def identity(task: TaskConfig) -> str:
-    """Names a task so that what was measured on equal names can be compared: one made from sizes alone with them."""
-    keys = TASKS[task.name].sizes if task.name in TASKS else ()
+    """Names a task so that what was measured on equal names can be compared: one made from sizes alone with them, a
+    forecast with its horizon (of the user's own series, whose kind only the disk knows, with another than the usual).
+    """
+    usual = task.horizon == TaskConfig.horizon
+    keys = TASKS[task.name].sizes if task.name in TASKS else () if usual else HORIZON
     sizes = ", ".join(f"{key} {getattr(task, key)}" for key in keys)
     return f"{task.name} ({sizes})" if sizes else task.name

@@ -13,7 +13,7 @@ from transformer_jax.config import nearest
 from transformer_jax.tasks import sentences
 from transformer_jax.tasks.raw import BadSource, Record, Splits
 
-SPLIT_BY = "time: the first 70 % of the steps train, the next 10 % validate, the last 20 % test"
+SPLIT_BY = "time: 70, 10 and 20 % of the steps, the earliest train"
 SHARES = {"train": 7, "test": 2}
 """Tenths of the steps, rounded down; the rest validates. Usual since Zeng et al. 2023 (arXiv 2205.13504)."""
 FEWEST = 10
@@ -221,7 +221,7 @@ def _steps(first: Time, second: Time, where: str) -> Callable[[int], Time]:
         return lambda n: first + n * (second - first)
     if dates == (False, False) and first < second:
         return lambda n: first + n * (second - first)
-    raise BadSource(f"{where}: times must rise by one step, all of one form")
+    raise BadSource(f"{where}: times must rise by one step, and be written in one form")
 
 
 def _later(time: datetime, months: int) -> datetime:
