@@ -82,7 +82,8 @@ class Series(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _info(self):
         features = {
             "time": tfds.features.Text(),
-            "values": tfds.features.Tensor(shape=(None,), dtype=np.float64),
+            # as numbers they would lose half of their digits: protocol buffers of examples hold float32
+            "values": tfds.features.Tensor(shape=(None,), dtype=np.float64, encoding=tfds.features.Encoding.BYTES),
         }
         return tfds.core.DatasetInfo(
             builder=self,
