@@ -4,7 +4,8 @@
     python run.py train etth1_dlinear --out runs/ett_dlinear
     python run.py evaluate runs/ett_dlinear --split test
 
-Published: test MSE 0.375, MAE 0.399.
+Ten seconds on one CPU core. Test MSE 0.378, MAE 0.402 (step 1560); published 0.375 and 0.399. Of the learning rates
+5e-3, 1e-3 and 3e-4 this one has the lowest validation MSE: 0.651, 0.642 and 0.649.
 """
 
 from configs import etth1_patch
