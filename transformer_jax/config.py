@@ -18,6 +18,7 @@ Attention = Literal["auto", "reference", "xla", "blockwise", "cudnn", "splash"]
 Recurrence = Literal["auto", "sequential", "chunked", "associative", "cudnn"]
 Position = Literal["auto", "sinusoidal", "learned", "rotary", "none"]
 Score = Literal["auto", "scaled_dot", "dot", "cosine", "general", "additive"]
+Forecaster = Literal["stack", "dlinear", "repeat_last"]
 
 
 class Shape(NamedTuple):
@@ -37,6 +38,9 @@ class Shape(NamedTuple):
     """Tokens of the longest source, another sequence that is read first; None: there is none."""
     source_vocab_size: int | None = None
     """Token ids that a source may hold. Where it is `vocab_size`, both sequences share one vocabulary."""
+    horizon: int | None = None
+    """Steps after the input that are answered, a forecast: inputs (B, seq_len, input_dim), outputs (B, horizon,
+    input_dim). None: the answer is to what was read."""
 
 
 class Mixer(NamedTuple):
@@ -178,6 +182,13 @@ class ModelConfig:
     """Use the transposed token embedding as the head."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """What matrices are multiplied in; parameters stay float32."""
+    forecaster: Forecaster = "stack"
+    """What answers a forecast: the blocks over patches of the series, or DLinear (Zeng et al. 2023) or the last step
+    repeated, which read no other key of the model. Other tasks take the stack alone."""
+    patch_len: int = 16
+    """Steps of a patch of a series that is forecast; other tasks ignore it."""
+    patch_stride: int = 8
+    """Steps from the beginning of one such patch to that of the next; other tasks ignore it."""
     scan_layers: bool = True
     """Compile one block and scan it over depth, so that compile time does not grow with num_layers."""
     remat: bool = False
@@ -185,12 +196,17 @@ class ModelConfig:
 
     def __post_init__(self):
         check_types(self, "model")
-        for name in ("num_layers", "d_model", "num_heads", "max_len"):
+        for name in ("num_layers", "d_model", "num_heads", "max_len", "patch_len", "patch_stride"):
             at_least(self, "model", name, 1)
         for name in ("num_kv_heads", "head_dim", "recurrent_dim", "mlp_dim", "encoder_layers"):
             if getattr(self, name) is not None:
                 at_least(self, "model", name, 1)
         require(0.0 <= self.dropout_rate < 1.0, f"model.dropout_rate={self.dropout_rate}: must lie in [0, 1)")
+        require(
+            self.patch_stride <= self.patch_len,
+            f"model.patch_stride={self.patch_stride} is more than model.patch_len={self.patch_len}: the steps between"
+            " two patches would not be read",
+        )
         MIXERS[self.mixer].check(self)
 
     @property
@@ -228,11 +244,13 @@ class TaskConfig:
     batch_size: int = 4
     """Examples of a step, over all processes together."""
     name: str = "random_tokens"
-    """Which data: a key of tasks.registry.TASKS, or the name of prepared sentence pairs of the user's own."""
+    """Which data: a key of tasks.registry.TASKS, or the name of a prepared set of the user's own."""
     vocab_size: int = 256
     """Symbols of a generated task, or the most words that a text's vocabulary may hold."""
     num_items: int = 8
     """What a generated task asks to remember: symbols to copy, pairs to recall."""
+    horizon: int = 96
+    """Steps that a forecast answers, those after the seq_len that it reads; other tasks ignore it."""
     patch_size: int | None = None
     """Side of the square patches that an image is cut into, read as a sequence; None: whole images."""
     batch_tokens: int | None = None
@@ -252,7 +270,7 @@ class TaskConfig:
 
     def __post_init__(self):
         check_types(self, "task")
-        for name in ("seq_len", "batch_size", "vocab_size", "num_items"):
+        for name in ("seq_len", "batch_size", "vocab_size", "num_items", "horizon"):
             at_least(self, "task", name, 1)
         at_least(self, "task", "workers", 0)
         for name in ("patch_size", "batch_tokens"):
@@ -399,6 +417,13 @@ def misfits(model: ModelConfig, shape: Shape) -> list[str]:
         found.append(
             "model.tie_embeddings=True answers every step with a token of the input's vocabulary: this task has"
             f" vocab_size={shape.vocab_size}, outputs={shape.outputs}{' for a whole sequence' if shape.pooled else ''}"
+        )
+    if shape.horizon is None and model.forecaster != "stack":
+        found.append(f"model.forecaster={model.forecaster} answers a forecast, and this task asks for none: take stack")
+    if shape.horizon is not None and model.forecaster == "stack" and shape.seq_len < model.patch_len:
+        found.append(
+            f"model.patch_len={model.patch_len} is more than the {shape.seq_len} steps of a series that are read"
+            " (task.seq_len)"
         )
     return found
 

@@ -36,7 +36,7 @@ OTHER = {
     "train.micro_batches": 2, "train.lanes": 3,
     "train.lane_lrs": (0.1, 0.2, 0.3), "train.chunk_steps": 3, "train.eval_every": 5, "train.checkpoint_every": 10,
     "train.nan_policy": "skip", "train.keep_last": 3, "train.best": "accuracy", "task.batch_tokens": 7,
-    "model.encoder_layers": 3,
+    "model.encoder_layers": 3, "task.horizon": 7, "model.patch_len": 5, "model.patch_stride": 3,
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from transformer_jax.tasks.objectives import cross_entropy, squared_error
+from transformer_jax.tasks.objectives import cross_entropy, forecast_error, squared_error
 from transformer_jax.tasks.task import Objective
 from transformer_jax.train.evaluate import divide, evaluate, score
 from transformer_jax.train.programs import Programs
@@ -91,6 +91,18 @@ def test_cross_entropy_and_accuracy():
     (loss, weight), metrics = objective.trained(logits.astype(np.float32), batch)
     assert loss / weight == pytest.approx(np.average(smoothed, weights=weights), rel=1e-5)
     assert set(metrics) == {"accuracy"} and cross_entropy().trained is None
+
+
+def test_the_errors_of_a_forecast():
+    random = np.random.default_rng(2)
+    outputs, targets = random.normal(size=(2, 4, 3, 5)).astype(np.float32)
+    weights = np.repeat([[1.0], [1.0], [0.0], [1.0]], 3, axis=1).astype(np.float32)
+    targets[2, 0, 0] = np.nan  # of a row that fills up a batch
+    off = (outputs - targets)[[0, 1, 3]]
+    expected = {"loss": (off**2).mean(), "mse": (off**2).mean(), "mae": np.abs(off).mean()}
+    found = evaluated(forecast_error(), [(outputs, {"targets": targets, "weights": weights})])
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert forecast_error() is forecast_error() and forecast_error().best == ("mse", "min")
 
 
 def test_equal_objectives_are_one_object():

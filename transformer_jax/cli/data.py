@@ -21,17 +21,25 @@ class Prepare:
     UTF-8 texts (.gz or not) with a sentence a line, line i of one meaning what line i of the other does. Where val.en
     (or valid, validation, dev) and test.en lie beside train.en, and the same for the target, they are the validation
     and the test split; of a split without such files 5 % of the pairs are held out, by a hash of the source sentence.
+    A series of your own: prepare series --from FILE.csv --name meter, a UTF-8 CSV file whose first line names its
+    columns: one of times, ISO 8601, that rise by one step, and others of numbers. The first 70 % of its steps train,
+    the next 10 % validate, the last 20 % test.
     Then: train CONFIG --task.name mine.
     """
 
     name: tyro.conf.Positional[str]
-    """A set: tiny_shakespeare, mnist, imdb_reviews, cifar10, cifar10_jpg_small, multi30k; or parallel: your own."""
+    """A set: tiny_shakespeare, mnist, imdb_reviews, cifar10, cifar10_jpg_small, multi30k, ett_h1; or of your own:
+    parallel, series."""
     folder: Annotated[Path, tyro.conf.arg(name="from")]
-    """The folder of the original files."""
+    """The folder of the original files; of series: the file."""
     source: str | None = None
     """Of parallel: the file of the sentences that are translated."""
     target: str | None = None
     """Of parallel: the file of their translations."""
+    time_column: str | None = None
+    """Of series: the column of the times, where more than one could be it; they may then be whole numbers as well."""
+    columns: str | None = None
+    """Of series: the columns of the numbers, with commas between them; None: all but that of the times."""
     own_name: Annotated[str | None, tyro.conf.arg(name="name")] = None
     """Of your own data: what --task.name will call the set: small letters, digits and _."""
     data_dir: str | None = None
@@ -41,7 +49,7 @@ class Prepare:
         from transformer_jax.tasks import own, prepare, sets
 
         prepare.require_known(self.name)
-        options = {"source": self.source, "target": self.target}
+        options = {name: getattr(self, name) for name in ("source", "target", "time_column", "columns")}
         own.check(self.name, options | {"name": self.own_name})
         data_dir, moved = sets.data_dir(TaskConfig(data_dir=self.data_dir)), ""
         if self.data_dir is not None:

@@ -173,7 +173,7 @@ def _train(config: Config, folder: Path, build: Callable, options: Train):
     from rich.console import Console
 
     from transformer_jax.host import compilation
-    from transformer_jax.lab import rows, tracking, trial, trial_display, trial_page
+    from transformer_jax.lab import forecasts, rows, tracking, trial, trial_display, trial_page
     from transformer_jax.measure.matching import matched
 
     if (folder / rows.FILE).exists():
@@ -197,7 +197,8 @@ def _train(config: Config, folder: Path, build: Callable, options: Train):
             allow_fallback=options.allow_fallback,
             send=tracking.started(folder, config) if options.wandb else None,
         )
-        trial_page.write(folder)
+        found = forecasts.of_run(folder, build)
+        trial_page.write(folder, [] if found is None else [forecasts.figure(found)])
     return outcome
 
 

@@ -37,11 +37,17 @@ def describe(folder: Path, build_task: BuildTask, data_dir: str | None = None) -
     """What distinguishes a folder's model from another's: mixer, width of its state, number of parameters, and how long
     one of its training steps took, where that is known."""
     config, task = task_of(folder, build_task, data_dir)
-    width = config.model.sizes.get("width", config.model.d_model)
+    width = config.model.sizes.get("width", config.model.d_model) if config.model.forecaster == "stack" else "-"
     count = num_params(config, task) // config.train.lanes
     seconds = step_seconds(folder)
     known = {} if seconds is None else {"step_seconds": float(f"{seconds:.3g}")}
-    return {"mixer": config.model.mixer, "width": width, "parameters": count} | known
+    name = family(config.model.mixer, config.model.forecaster)
+    return {"mixer": name, "width": width, "parameters": count} | known
+
+
+def family(mixer: str, forecaster: str) -> str:
+    """What a model is called beside others: its mixer, or a forecaster that has none."""
+    return mixer if forecaster == "stack" else forecaster
 
 
 class Restored(NamedTuple):

@@ -34,8 +34,11 @@ EXPOSURE = "Exposure: after the right tokens, and after its own, where a word to
 Rows = Sequence[dict]
 
 
-def write(folder: Path) -> Path:
-    """Draws the folder's metrics.jsonl; returns the page, replaced whole or not at all."""
+def write(folder: Path, pictures: Sequence[Figure] = ()) -> Path:
+    """Draws the folder's metrics.jsonl; returns the page, replaced whole or not at all.
+
+    pictures: what else is shown of the run, above its curves.
+    """
     rows, config = _measured(folder), json.loads((folder / "config.json").read_text())
     launches, last, kept = read_launches(folder), _last(rows), trained.steps(folder)
     answers, tables = [], []
@@ -45,7 +48,7 @@ def write(folder: Path) -> Path:
             answers.append(_mean_of(f"Validation, step {step}", lanes, ", ".join(names)))
             tables += [_lanes(step, lanes)] if len(lanes) > 1 else []
     exposure = _exposure(rows)
-    figures = exposure + [
+    figures = [*pictures, *exposure] + [
         _figure(f"metric_{i}", name, {"": {split: _of(rows, split, name) for split in SPLITS}}, _between(rows, name))
         for i, name in enumerate(_drawn(rows))
         if not (exposure and name == FREE)
@@ -57,7 +60,8 @@ def write(folder: Path) -> Path:
         )
     facts = [("Config", config)]
     facts += [(f"{launch.get('kind', 'launch')} {launch.get('time', '')}", launch) for launch in launches]
-    title = f"{folder.resolve().name}: {config.get('model.mixer')} on {config.get('task.name')}"
+    model = trained.family(config.get("model.mixer"), config.get("model.forecaster", "stack"))
+    title = f"{folder.resolve().name}: {model} on {config.get('task.name')}"
     report = Report(title, answers, figures, tables, setting=_setting(config, launches))
     return write_page(folder / "run.html", report, warnings, facts=facts)
 

@@ -38,6 +38,11 @@ def _demand_one_sequence(shape: Shape, what: str) -> None:
             f"the closed form of {what} is that of one sequence: this task has a source as well"
             f" (source_len={shape.source_len}); `--matching params` counts parameters where there is one"
         )
+    if shape.horizon is not None:
+        raise ConfigError(
+            f"the closed form of {what} is that of an answer to each step: this task asks for a forecast"
+            f" (horizon={shape.horizon}); `--matching params` counts parameters of one as well"
+        )
 
 
 def implementation(work: Work) -> str | None:

@@ -28,7 +28,7 @@ def matched(config: Config, shape: Shape, quantity: Matching) -> Config:
 
     Raises:
       ConfigError: no width comes within the tolerance (a model too small for whole-numbered widths), or "flops" of a
-        shape with a source.
+        shape with a source or a horizon.
     """
     if quantity == "width" or "recurrent_dim" not in MIXERS[config.model.mixer].reads:
         return config
@@ -69,7 +69,7 @@ def _closest_width(size, goal: int) -> int:
 def _size(config: Config, shape: Shape, quantity: Matching) -> int:
     if quantity == "flops":
         return matmul_flops(Work(config, shape))
-    if shape.source_len is None:
+    if shape.source_len is None and shape.horizon is None:
         return num_params(config.model, shape)
     params = jax.eval_shape(models.build(config.model, shape).init, jax.random.key(0))
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))

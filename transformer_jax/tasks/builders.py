@@ -3,6 +3,7 @@
 import inspect
 from pathlib import Path
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 from transformer_jax.tasks import raw, sentences
@@ -72,8 +73,41 @@ class Multi30k(Parallel, skip_registration=True):
     HOMEPAGE = "https://github.com/multi30k/dataset"
 
 
-OURS = {"cifar10_jpg_small": Cifar10JpgSmall, "multi30k": Multi30k}
-OF_KIND = {"parallel": Parallel}
+class Series(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Numbers that were measured at equal steps of time, in the order of time, as the original file has them."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    HOMEPAGE = ""
+
+    def _info(self):
+        features = {
+            "time": tfds.features.Text(),
+            # as numbers they would lose half of their digits: protocol buffers of examples hold float32
+            "values": tfds.features.Tensor(shape=(None,), dtype=np.float64, encoding=tfds.features.Encoding.BYTES),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=inspect.getdoc(type(self)),
+            features=tfds.features.FeaturesDict(features),
+            homepage=self.HOMEPAGE,
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager):
+        raise NotImplementedError("made from local files only: python run.py prepare")
+
+    def _generate_examples(self):
+        raise NotImplementedError
+
+
+class EttH1(Series, skip_registration=True):
+    """ETTh1: load and oil temperature of an electricity transformer, hourly, of 20 months (Zhou et al. 2021)."""
+
+    HOMEPAGE = "https://github.com/zhouhaoyi/ETDataset"
+
+
+OURS = {"cifar10_jpg_small": Cifar10JpgSmall, "multi30k": Multi30k, "ett_h1": EttH1}
+OF_KIND = {"parallel": Parallel, "series": Series}
 """By the kind of a set of the user's own (`own.KINDS`)."""
 
 

@@ -1,4 +1,4 @@
-"""Objectives: classes by cross-entropy, numbers by squared error."""
+"""Objectives: classes by cross-entropy, numbers by squared error, forecasts by that and the absolute one."""
 
 from functools import cache
 
@@ -36,6 +36,23 @@ def squared_error() -> Objective:
     together, about their common mean: 1 - mse / variance. It is NaN where the targets do not vary.
     """
     return Objective(_squared_terms, finish=_with_r2, choices=(("loss", "min"), ("mse", "min"), ("r2", "max")))
+
+
+@cache
+def forecast_error() -> Objective:
+    """Mean squared error (loss, and mse under its usual name) and mean absolute error of all steps of all channels.
+
+    Targets (B, H, C) are floats, weights (B, H). The best checkpoint is that of the lowest mse.
+    """
+    return Objective(_forecast_terms, best=("mse", "min"), choices=(("loss", "min"), ("mae", "min")))
+
+
+def _forecast_terms(outputs, batch):
+    error, metrics = _squared_terms(outputs, batch)
+    weights = batch["weights"][..., None].astype(jnp.float32)
+    # what has no weight counts for nothing, even where it is not a number
+    off = jnp.where(weights != 0, jnp.abs(outputs.astype(jnp.float32) - batch["targets"]), 0)
+    return error, {"mse": metrics["mse"], "mae": (jnp.sum(weights * off), error[1])}
 
 
 def _squared_terms(outputs, batch):

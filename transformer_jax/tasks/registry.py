@@ -16,8 +16,10 @@ from transformer_jax.tasks import (
     own,
     random_tokens,
     reversal,
+    series,
     sets,
     shakespeare,
+    sine_trend,
     translation,
     vision,
 )
@@ -49,6 +51,7 @@ def _of_text(config: Config, outputs: int | None = None) -> Outline:
 GENERATED = {"random_tokens": random_tokens, "copy_memory": copy_memory, "associative_recall": associative_recall}
 LANGUAGES = {"en": "English", "fr": "French", "de": "German"}
 SIZES = ("seq_len", "vocab_size", "num_items")
+HORIZON = ("horizon",)
 TASKS: dict[str, Entry] = {
     **{
         name: Entry(task.build, partial(generated.outline, task.build), task.__doc__, reads=False, sizes=SIZES)
@@ -56,6 +59,8 @@ TASKS: dict[str, Entry] = {
     },
     "reversal": Entry(reversal.build, reversal.outline, reversal.__doc__, reads=False, sizes=SIZES[:2]),
     "numbers_en_fr": Entry(numbers_en_fr.build, numbers_en_fr.outline, numbers_en_fr.__doc__, reads=False),
+    "sine_trend": Entry(sine_trend.build, sine_trend.outline, sine_trend.__doc__, reads=False, sizes=HORIZON),
+    "ett_h1": Entry(series.build, series.outline, series.ETT_TEXT, sizes=HORIZON),
     "digits": Entry(digits.build, partial(images.outline, height=8, width=8), digits.__doc__, reads=False),
     **{
         name: Entry(vision.build, partial(images.outline, height=side, width=side), text)
@@ -72,9 +77,12 @@ TASKS: dict[str, Entry] = {
         for name, columns in translation.MULTI30K.items()
     },
 }
-OWN = {"parallel": Entry(translation.build, translation.outline, own.KINDS["parallel"].text)}
+OWN = {
+    "parallel": Entry(translation.build, translation.outline, own.KINDS["parallel"].text),
+    "series": Entry(series.build, series.outline, own.KINDS["series"].text),
+}
 """Any set that `prepare KIND` made is a task of its name: the task by its kind."""
-KEPT = {translation.FILE: "parallel"}
+KEPT = {translation.FILE: "parallel", series.FILE: "series"}
 """The kind of a set by the file that a run on it keeps."""
 
 
@@ -136,7 +144,10 @@ def needs(config: Config, files: Files = ()) -> list[str]:
 
 
 def identity(task: TaskConfig) -> str:
-    """Names a task so that what was measured on equal names can be compared: one made from sizes alone with them."""
-    keys = TASKS[task.name].sizes if task.name in TASKS else ()
+    """Names a task so that what was measured on equal names can be compared: one made from sizes alone with them, a
+    forecast with its horizon (of the user's own series, whose kind only the disk knows, with another than the usual).
+    """
+    usual = task.horizon == TaskConfig.horizon
+    keys = TASKS[task.name].sizes if task.name in TASKS else () if usual else HORIZON
     sizes = ", ".join(f"{key} {getattr(task, key)}" for key in keys)
     return f"{task.name} ({sizes})" if sizes else task.name
