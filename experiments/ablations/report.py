@@ -119,7 +119,7 @@ def report(rows: Rows) -> Report:
             table(depth, ("part_kept",), "num_layers", "learned", "lane", "Share of seeds that learn, by depth"),
             table(depth, ("part_kept",), "num_layers", "accuracy", "lane", "Accuracy, by depth"),
             table(positions, ("num_layers",), "position", "accuracy", "lane", "Accuracy, by positions"),
-            table(heads, ("num_heads",), "layer", "most_lost", "lane", "Accuracy lost without the head that matters most"),
+            table(heads, ("num_heads",), "layer", "most_lost", "lane", "Accuracy lost without the best head"),
         ),
         limits=(*conditions(rows), "One small task, one size, one learning rate for all.",
                 "Scores are of independent normal vectors, as they are before training, not of trained ones."),
