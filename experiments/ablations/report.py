@@ -85,7 +85,7 @@ RULES = {
     ),
     "scale_needed": Rule(
         f"SUPPORTED if from width {NARROW} to {WIDE} both entropy and gradient fall to less than {HALF} of what they"
-        f" were without the scale, and to no less than that with it; REFUTED if without the scale neither does. {_OVER}",
+        f" were without the scale, and to no less than that with it; REFUTED if neither does without it. {_OVER}",
         _collapses,
     ),
 }
