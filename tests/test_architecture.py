@@ -30,8 +30,9 @@ MAY_IMPORT = {
     "cli": FOUNDATION | {"configs", "ops", "models", "tasks", "train", "measure", "report", "lab"},
     "run": {"cli", "host"},
 }
-# What experiments may take of the laboratory: how a sweep is written, and one training run in its folder.
-OF_LAB = {"sweep", "trial"}
+# What experiments may take of the laboratory: how a sweep is written, one training run in its folder, and what it
+# learned.
+OF_LAB = {"sweep", "trial", "trained"}
 
 
 def sources() -> list[Path]:

@@ -174,8 +174,10 @@ class ModelConfig:
     position: Position = "auto"
     """How order gets in; auto: sinusoidal for attention, none for recurrences, which know the order. Rotary acts
     inside attention and adds nothing elsewhere."""
-    norm: Literal["pre", "post"] = "pre"
-    """Layer norm before each sublayer, or after the residual sum (the 2017 paper)."""
+    norm: Literal["pre", "post", "none"] = "pre"
+    """Layer norm before each sublayer, after the residual sum (the 2017 paper), or nowhere."""
+    residual: bool = True
+    """A sublayer adds to what it read; False: what it gives stands in its place."""
     activation: Literal["gelu", "relu"] = "gelu"
     dropout_rate: float = 0.0
     tie_embeddings: bool = False
@@ -252,7 +254,12 @@ class TaskConfig:
     horizon: int = 96
     """Steps that a forecast answers, those after the seq_len that it reads; other tasks ignore it."""
     patch_size: int | None = None
-    """Side of the square patches that an image is cut into, read as a sequence; None: whole images."""
+    """Side of the square patches that an image is cut into, read as a sequence; other data ignore it."""
+    patch_rows: int | None = None
+    """In place of patch_size: a patch is so many whole rows of the image, 1 row by row; other data ignore it."""
+    permute_patches: int | None = None
+    """Seed of a fixed order in which the patches of every image are read, the same in all splits and runs; None: from
+    left to right and from top to bottom. Other data ignore it."""
     batch_tokens: int | None = None
     """Tokens of a batch of bucketed texts, padding included, of the longer side where there are two; a batch of short
     texts then holds more of them. None: batch_size texts."""
@@ -273,9 +280,14 @@ class TaskConfig:
         for name in ("seq_len", "batch_size", "vocab_size", "num_items", "horizon"):
             at_least(self, "task", name, 1)
         at_least(self, "task", "workers", 0)
-        for name in ("patch_size", "batch_tokens"):
+        for name, least in (("patch_size", 1), ("patch_rows", 1), ("batch_tokens", 1), ("permute_patches", 0)):
             if getattr(self, name) is not None:
-                at_least(self, "task", name, 1)
+                at_least(self, "task", name, least)
+        require(
+            self.patch_size is None or self.patch_rows is None,
+            f"task.patch_size={self.patch_size} and task.patch_rows={self.patch_rows}: patches are squares or whole"
+            " rows, so set one of them (the other to none)",
+        )
         object.__setattr__(self, "bucket_lengths", tuple(self.bucket_lengths))
         rising = all(a < b for a, b in zip((0, *self.bucket_lengths), self.bucket_lengths, strict=False))
         require(

@@ -96,18 +96,21 @@ def test_attention_is_the_formula(x):
     np.testing.assert_allclose(got, oracle_attention(f64(params), f64(x)), atol=1e-5)
 
 
-@pytest.mark.parametrize("norm", ["pre", "post"])
-def test_block_is_the_formula(x, norm):
-    """Post-norm is the encoder block of Vaswani et al. 2017 (ReLU, epsilon 1e-6); pre-norm the option."""
-    module = block(ONLY_ATTENTION, norm=norm, activation="relu", dropout_rate=0.4)
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("norm", ["pre", "post", "none"])
+def test_block_is_the_formula(x, norm, residual):
+    """Post-norm is the encoder block of Vaswani et al. 2017 (ReLU, epsilon 1e-6); the others are options."""
+    module = block(ONLY_ATTENTION, norm=norm, residual=residual, activation="relu", dropout_rate=0.4)
     params = random_params(module, x, at())
     got, _ = jax.jit(module.apply)({"params": params}, x, at())
     p, y = f64(params), f64(x)
     for name, f in (("mixer", oracle_attention), ("mlp", oracle_mlp)):
-        if norm == "pre":
-            y = y + f(p[name], oracle_norm(p[f"norm_{name}"], y))
+        if norm == "none":
+            y = residual * y + f(p[name], y)
+        elif norm == "pre":
+            y = residual * y + f(p[name], oracle_norm(p[f"norm_{name}"], y))
         else:
-            y = oracle_norm(p[f"norm_{name}"], y + f(p[name], y))
+            y = oracle_norm(p[f"norm_{name}"], residual * y + f(p[name], y))
     np.testing.assert_allclose(got, y, atol=2e-5)
 
 

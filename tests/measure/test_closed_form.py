@@ -23,6 +23,7 @@ VARIANTS = {
         "model.tie_embeddings": True,
         "model.max_len": 2000,
     },
+    "bare": {"model.norm": "none", "model.residual": False},
     "looking ahead": {"model.attention": "blockwise", "model.causal": False, "task.seq_len": 700},
     "remat": {"model.remat": True, "model.attention": "reference"},
     **{name: {"model.mixer": name} for name in ("rnn", "gru", "lstm", "min_gru")},

@@ -31,8 +31,8 @@ def norm(tree):
 
 OTHER = {
     "task.batch_size": 6, "task.num_items": 3, "task.patch_size": 2, "task.bucket_lengths": (2, 3),
-    "task.data_dir": "x", "task.workers": 2, "task.vectors": "x", "task.freeze_vectors": False,
-    "train.num_steps": 7, "train.label_smoothing": 0.5,
+    "task.permute_patches": 1, "task.data_dir": "x", "task.workers": 2, "task.vectors": "x",
+    "task.freeze_vectors": False, "train.num_steps": 7, "train.label_smoothing": 0.5,
     "train.micro_batches": 2, "train.lanes": 3,
     "train.lane_lrs": (0.1, 0.2, 0.3), "train.chunk_steps": 3, "train.eval_every": 5, "train.checkpoint_every": 10,
     "train.nan_policy": "skip", "train.keep_last": 3, "train.best": "accuracy", "task.batch_tokens": 7,
@@ -43,7 +43,8 @@ OTHER = {
 @pytest.mark.parametrize("what", [("op", "train"), ("block", "train"), ("model", "train"), ("model", "decode")])
 def test_what_no_step_reads_changes_neither_program_nor_arguments(what):
     compiled, arguments = [], []
-    assert OTHER.keys() == {*NO_STEP_READS, "task.batch_size"}  # which must be even for micro-batches
+    # the batch must be even for micro-batches; patches are squares or rows, one of them
+    assert {*OTHER, "task.patch_rows"} == {*NO_STEP_READS, "task.batch_size"}
     for values in (OTHER, {"task.batch_size": 6}, {"task.batch_size": 6, "train.seed": 1}):
         program = programs.build(work(*what, **{key.replace(".", "__"): value for key, value in values.items()}))
         arguments.append(program.make_args())

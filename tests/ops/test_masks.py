@@ -71,6 +71,14 @@ def test_whole_mask_and_what_is_seen(case):
         np.testing.assert_array_equal(np.broadcast_to(keys, (2, 3, S)), expected.any(-2))
 
 
+@given(st.lists(st.lists(st.integers(0, 3), min_size=7, max_size=7), min_size=1, max_size=3))
+def test_a_sentence_ends_with_its_end(rows):
+    found = np.asarray(masks.segments(np.array(rows), end=2))
+    assert found.shape == (len(rows), 7)
+    for row, numbers in zip(rows, found, strict=True):
+        assert [row[:i].count(2) for i in range(7)] == list(numbers)
+
+
 def test_packed_sentences_do_not_see_each_other():
     mask = masks.segment_mask(jnp.array([[1, 1, 2]]), jnp.array([[1, 2, 2, 0]]))
     assert mask.shape == (1, 1, 3, 4)

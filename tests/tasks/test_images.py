@@ -1,5 +1,7 @@
 """Patches, statistics, and the image tasks: digits that come along, MNIST and CIFAR-10 from disk."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,6 +24,56 @@ def test_patches_are_the_squares_row_by_row(rows, columns, side, channels):
             for c in range(columns):
                 square = pixels[n, r * side : (r + 1) * side, c * side : (c + 1) * side]
                 np.testing.assert_array_equal(found[n, r * columns + c], square.ravel())
+
+
+@given(rows=st.integers(1, 4), height=st.integers(1, 3), width=st.integers(1, 5), channels=st.integers(1, 3))
+def test_a_patch_may_be_whole_rows(rows, height, width, channels):
+    pixels = np.arange(2 * rows * height * width * channels).reshape(2, rows * height, width, channels)
+    found = images.patches(pixels, height, width)
+    assert found.shape == (2, rows, height * width * channels)
+    for n in range(2):
+        for r in range(rows):
+            np.testing.assert_array_equal(found[n, r], pixels[n, r * height : (r + 1) * height].ravel())
+
+
+@given(count=st.integers(1, 60), seed=st.integers(0, 5))
+def test_a_permutation_is_one_and_its_own_for_each_seed(count, seed):
+    order = images.reading_order(count, seed)
+    assert sorted(order) == list(range(count))
+    by_hash = sorted(range(count), key=lambda patch: hashlib.sha256(f"{seed}/{patch}".encode()).hexdigest())
+    np.testing.assert_array_equal(order, by_hash)
+    np.testing.assert_array_equal(images.reading_order(count, None), np.arange(count))
+
+
+def test_permuted_patches_are_the_same_patches_in_one_order_in_all_splits_and_runs(config_of):
+    plain = registry.build(config_of("digits", batch_size=6, patch_size=2))
+    order = images.reading_order(16, 5)
+    assert not np.array_equal(order, np.arange(16)) and not np.array_equal(order, images.reading_order(16, 6))
+    for train_seed in (0, 1):
+        permuted = registry.build(config_of("digits", batch_size=6, patch_size=2, permute_patches=5))
+        assert permuted.shape == plain.shape
+        for one, other in [(next(plain.train(train_seed)), next(permuted.train(train_seed)))] + [
+            (next(iter(plain.evaluate(split))), next(iter(permuted.evaluate(split)))) for split in SPLITS
+        ]:
+            np.testing.assert_array_equal(one["inputs"][:, order], other["inputs"])
+            np.testing.assert_array_equal(one["targets"], other["targets"])
+
+
+def test_digits_are_read_row_by_row(config_of):
+    whole = next(registry.build(config_of("digits", batch_size=6, patch_size=8)).train(3))
+    config = config_of("digits", batch_size=6, patch_rows=1)
+    task, outline = registry.build(config), registry.entry(config.task).outline(config)
+    assert task.shape == outline.shape == Shape(8, 10, input_dim=8, pooled=True) and not outline.problems
+    np.testing.assert_array_equal(next(task.train(3))["inputs"], whole["inputs"].reshape(6, 8, 8))
+
+
+def test_rows_that_cannot_be_are_refused(config_of):
+    with pytest.raises(ConfigError, match="task.patch_rows=3 does not divide images of 8 rows"):
+        registry.build(config_of("digits", patch_rows=3))
+    with pytest.raises(ConfigError, match="task.patch_size=2 and task.patch_rows=1: .*set one of them"):
+        config_of("digits", patch_size=2, patch_rows=1)
+    with pytest.raises(ConfigError, match="task.permute_patches"):
+        config_of("digits", patch_size=2, permute_patches=-1)
 
 
 def test_a_patch_that_does_not_divide_the_image_is_refused(config_of):

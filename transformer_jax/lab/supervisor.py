@@ -15,9 +15,10 @@ from pathlib import Path
 
 from transformer_jax.config import Config, ConfigError, flatten
 from transformer_jax.host import compilation
+from transformer_jax.host.exhaustion import is_out_of_memory
 from transformer_jax.host.provenance import ROOT
 from transformer_jax.lab.sweep import Job
-from transformer_jax.lab.worker import NO_DEVICE, is_out_of_memory, requested_bytes
+from transformer_jax.lab.worker import NO_DEVICE, requested_bytes
 
 START_SECONDS = 120.0
 KILL_SECONDS = 60.0

@@ -1,7 +1,7 @@
 """What was trained in a folder: evaluated, described, made to write. Prints nothing."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from transformer_jax.config import Config, ConfigError, with_overrides
 from transformer_jax.host import compilation
 from transformer_jax.lab.trial import build_model, num_params
 from transformer_jax.models import Model
-from transformer_jax.tasks.task import Task
+from transformer_jax.tasks.task import Batch, Task
 from transformer_jax.train import programs
 from transformer_jax.train.checkpoint import AVERAGE, CheckpointError, Checkpoints
 from transformer_jax.train.evaluate import evaluate as evaluate_split
@@ -68,6 +68,13 @@ class Restored(NamedTuple):
             return [self.params]
         lanes = range(self.config.train.lanes)
         return [jax.tree.map(lambda leaf, lane=lane: leaf[lane], self.params) for lane in lanes]
+
+    def metrics(self, batches: Iterable[Batch], params: Any = None) -> list[dict[str, float]]:
+        """The metrics of the task's objective by lane, over batches of any length that the model can address.
+
+        params: of all lanes, in the place of the run's own (with a part of them removed, say).
+        """
+        return evaluate_split(self.run, self.params if params is None else params, batches, self.task.objective)
 
 
 def restored(folder: Path, build_task: BuildTask, checkpoint: str = "best", data_dir: str | None = None) -> Restored:

@@ -23,6 +23,7 @@ from typing import Any
 from transformer_jax.config import with_overrides
 from transformer_jax.host import provenance, signals
 from transformer_jax.host.devices import DeviceError
+from transformer_jax.host.exhaustion import is_out_of_memory
 from transformer_jax.lab.closure import code_version
 from transformer_jax.lab.plan import Experiment
 from transformer_jax.lab.sweep import Job
@@ -31,7 +32,6 @@ RESERVED = ("kind", "key", "round", "status", "header", "rows", "part", "studies
 MAX_TEXT = 8000
 NO_DEVICE = 69  # exit code: JAX finds no device of the kind that was asked for
 
-_OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED|out of memory|OutOfMemory|bad_alloc", re.IGNORECASE)
 _BYTES = re.compile(r"(\d+) ?(?:bytes|B)\b")
 _SCALED = re.compile(r"([\d.]+) ?([KMGTP])(?:i?B)?\b")
 
@@ -162,11 +162,6 @@ def failure(error: BaseException) -> dict:
         if isinstance(cause, MemoryError) or is_out_of_memory(text):
             return outcome | {"status": "oom", "requested_bytes": requested_bytes(text)}
     return outcome | {"status": "failed", "runtime_failed": runtime_failed}
-
-
-def is_out_of_memory(text: str) -> bool:
-    """Whether it is the message of XLA, CUDA or the C++ library when memory runs out."""
-    return bool(_OUT_OF_MEMORY.search(text))
 
 
 def requested_bytes(text: str) -> int | None:

@@ -50,7 +50,8 @@ class Attention(nn.Module):
 
     Self-attention (`cross=False`): with a `state`, x continues the sequence, and the queries attend to everything up to
     their own position. The cache is read only; `state.extended(added, positions_L[0])` is the next one. Whoever holds
-    the caches of all layers thus writes what is new and copies nothing.
+    the caches of all layers thus writes what is new and copies nothing. Without a state, what each head gives before
+    the projection (B, L, H, Dh) is kept in the collection "intermediates", where that is mutable.
 
     Cross-attention (`cross=True`): queries from x, keys and values from `context.source`, rotated at the source's own
     positions; all of the source's real steps are seen. Its state is what `read` gives and is never written.
@@ -107,6 +108,7 @@ class Attention(nn.Module):
             arguments = {"mask": context.mask, "causal": self.causal, "lengths": context.lengths_B}
             self._keep_weights(q_BxLxHxDh, k_BxSxKxDh, **arguments)
             out_BxLxHxDh = self._attend(q_BxLxHxDh, k_BxSxKxDh, v_BxSxKxDh, **arguments)
+            self.sow("intermediates", "heads", out_BxLxHxDh)
         else:
             added = KVCache(*(x.astype(self.dtype).swapaxes(1, 2) for x in (k_BxSxKxDh, v_BxSxKxDh)))
             out_BxLxHxDh = self._continue(q_BxLxHxDh, added, state, *context[:3])

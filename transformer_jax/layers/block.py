@@ -35,12 +35,16 @@ class Context(NamedTuple):
 
 
 class Block(nn.Module):
-    """Pre-norm: x + f(norm(x)). Post-norm (the 2017 paper): norm(x + f(x)). Once for each sublayer f, in order."""
+    """Pre-norm: x + f(norm(x)). Post-norm (the 2017 paper): norm(x + f(x)). Once for each sublayer f, in order.
+
+    Without norms x + f(x); without the residual sum f alone stands in the place of x + f.
+    """
 
     sublayers: tuple[tuple[str, Callable[..., nn.Module]], ...]
     """(name, constructor) pairs: ("mixer", ...), ("cross", ...), ("mlp", ...). Each module is called as
     f(x_BxLxD, context, state) -> (y_BxLxD, state)."""
     norm: str = "pre"
+    residual: bool = True
     dropout_rate: float = 0.0
     train: bool = False
     dtype: jnp.dtype = jnp.float32
@@ -58,11 +62,13 @@ class Block(nn.Module):
         after = {}
         for name, make in self.sublayers:
             sublayer = make(name=name)
-            norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name=f"norm_{name}")
+            if self.norm != "none":
+                norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name=f"norm_{name}")
             state = None if states is None else states.get(name)
             y_BxLxD, after[name] = sublayer(norm(x_BxLxD) if self.norm == "pre" else x_BxLxD, context, state)
-            x_BxLxD = x_BxLxD + dropout(y_BxLxD)
-            if self.norm != "pre":
+            y_BxLxD = dropout(y_BxLxD)
+            x_BxLxD = x_BxLxD + y_BxLxD if self.residual else y_BxLxD
+            if self.norm == "post":
                 x_BxLxD = norm(x_BxLxD)
         self.sow("intermediates", "vectors", x_BxLxD)
         return x_BxLxD, None if states is None else {name: one for name, one in after.items() if one is not None}

@@ -86,7 +86,7 @@ def num_params(model: ModelConfig, shape: Shape, level: Level = "model") -> int:
         return own
     mixing = own + record(model).weights(model.d_model) + record(model).biases(model.d_model)
     mlp = 2 * model.d_model * model.mlp_width + model.mlp_width + model.d_model
-    norms = 4 * model.d_model
+    norms = 0 if model.norm == "none" else 4 * model.d_model
     block = mixing + mlp + norms
     if level == "block":
         return block

@@ -45,7 +45,8 @@ def make_block(config: ModelConfig, mixer: Callable[..., nn.Module], *others: tu
     dtype = jnp.dtype(config.dtype)
     mlp = partial(MLP, config.mlp_width, config.activation, dtype)
     sublayers = (("mixer", mixer), *others, ("mlp", mlp))
-    return partial(Block, sublayers=sublayers, norm=config.norm, dropout_rate=config.dropout_rate, dtype=dtype)
+    fields = {"norm": config.norm, "residual": config.residual, "dropout_rate": config.dropout_rate}
+    return partial(Block, sublayers=sublayers, **fields, dtype=dtype)
 
 
 def stack(config: ModelConfig, block: partial, num_layers: int, x_BxLxD, context: Context, states=None, *, train=False):

@@ -30,6 +30,13 @@ def padding_mask(lengths_B: jax.Array, num_keys: int) -> jax.Array:
     return jnp.arange(num_keys) < lengths_B[:, None, None, None]
 
 
+def segments(tokens_BxL: jax.Array, end: int) -> jax.Array:
+    """int32 (B, L): the number, from 0, of the sentence that each token of packed ones is in; `end` is a sentence's
+    last token. For `segment_mask`."""
+    ends_BxL = (tokens_BxL == end).astype(jnp.int32)
+    return jnp.cumsum(ends_BxL, axis=1) - ends_BxL
+
+
 def segment_mask(query_BxL: jax.Array, key_BxS: jax.Array) -> jax.Array:
     """(B, 1, L, S): packed sequences see only keys that carry their own segment number."""
     return (query_BxL[:, :, None] == key_BxS[:, None, :])[:, None]

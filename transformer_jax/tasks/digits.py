@@ -12,10 +12,10 @@ SHARES = {"test": 0.2, "validation": 0.1}  # of each class; the rest trains
 
 
 def build(config: Config) -> Task:
-    """Digits of 8x8 pixels as a sequence of patches of `task.patch_size`; ten classes.
+    """Digits of 8x8 pixels as a sequence of patches (`task.patch_size` or `task.patch_rows`); ten classes.
 
     Raises:
-      ConfigError: no patch_size, or one that does not divide the images.
+      ConfigError: no patches, or such as do not divide the images.
     """
     from sklearn.datasets import load_digits  # takes a second, which other tasks need not pay
 

@@ -1,5 +1,6 @@
 """What the image tasks share: one decoded copy, standardised by training statistics, cut into patches."""
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator
 from functools import cache, partial
@@ -23,16 +24,18 @@ def build(config: Config, load: Load, num_classes: int, describe: Callable[[], d
     Decoding 128 images of MNIST takes 37 ms, more than a small model's step: they are decoded once and kept as bytes.
 
     Raises:
-      ConfigError: no patch_size, or one that does not divide the images.
+      ConfigError: no patches, or such as do not divide the images.
     """
     task, load_once = config.task, cache(load)
     pixels, _ = load("train", FITTED_ON)
     if reason := refusal(task, *pixels.shape[1:3]):
         raise ConfigError(reason)
     mean, std = statistics(pixels)
+    sides = patch_sides(task, pixels.shape[2])
+    order = reading_order(math.prod(pixels.shape[1:3]) // math.prod(sides), task.permute_patches)
 
     def as_inputs(pixels: np.ndarray) -> np.ndarray:
-        return patches(standardise(pixels, mean, std), task.patch_size)
+        return patches(standardise(pixels, mean, std), *sides)[..., order, :]
 
     def gather(pixels: np.ndarray, labels: np.ndarray, chosen: np.ndarray) -> Batch:
         weights = np.ones(len(chosen), np.float32)
@@ -60,23 +63,42 @@ def build(config: Config, load: Load, num_classes: int, describe: Callable[[], d
 
 def refusal(task: TaskConfig, height: int, width: int) -> str | None:
     """Why images of that size cannot be cut into the config's patches; None: they can."""
-    side = task.patch_size
-    if side is None:
+    side, rows = task.patch_size, task.patch_rows
+    if side is None and rows is None:
         return (
-            f"task {task.name} has images of {height}x{width}, and a model reads them as a sequence of square patches:"
-            f" set task.patch_size, to {_fitting(height, width)} for example"
+            f"task {task.name} has images of {height}x{width}, and a model reads them as a sequence of patches:"
+            f" set task.patch_size, to {_fitting(height, width)} for example, or task.patch_rows=1 for whole rows"
         )
+    if rows is not None:
+        return None if height % rows == 0 else f"task.patch_rows={rows} does not divide images of {height} rows"
     return (
         f"task.patch_size={side} does not divide images of {height}x{width}" if height % side or width % side else None
     )
 
 
+def patch_sides(task: TaskConfig, width: int) -> tuple[int, int]:
+    """(height, width) of the config's patches in images of that width."""
+    return (task.patch_size, task.patch_size) if task.patch_rows is None else (task.patch_rows, width)
+
+
 def outline(config: Config, height: int, width: int) -> Outline:
     """Of a task of such images, of one channel; where they cannot be cut, the shape is that of an example."""
     reason = refusal(config.task, height, width)
-    side = _fitting(height, width) if reason else config.task.patch_size
-    shape = Shape(height * width // side**2, 10, input_dim=side**2, pooled=True)
+    side = _fitting(height, width)
+    size = math.prod((side, side) if reason else patch_sides(config.task, width))
+    shape = Shape(height * width // size, 10, input_dim=size, pooled=True)
     return Outline(shape, problems=(reason,) if reason else ())
+
+
+def reading_order(count: int, seed: int | None) -> np.ndarray:
+    """int64 (count,): which patch is read at each step; None: 0, 1, ... as they stand.
+
+    Patches are ordered by the SHA-256 of "seed/patch", which, unlike a shuffle, depends on no library's generator.
+    """
+    if seed is None:
+        return np.arange(count)
+    keys = [hashlib.sha256(f"{seed}/{patch}".encode()).hexdigest() for patch in range(count)]
+    return np.argsort(np.array(keys, dtype="U64"), kind="stable")
 
 
 def _fitting(height: int, width: int) -> int:
@@ -98,8 +120,12 @@ def standardise(images_xHxWxC: np.ndarray, mean_C: np.ndarray, std_C: np.ndarray
     return ((images_xHxWxC - mean_C) / std_C).astype(np.float32)
 
 
-def patches(images_xHxWxC: np.ndarray, side: int) -> np.ndarray:
-    """(..., H, W, C) to (..., H*W/side^2, side*side*C): the patches row by row, as a sequence; side divides both."""
-    *lead, height, width, channels = images_xHxWxC.shape
-    grid = images_xHxWxC.reshape(*lead, height // side, side, width // side, side, channels)
-    return np.moveaxis(grid, -3, -4).reshape(*lead, -1, side * side * channels)
+def patches(images_xHxWxC: np.ndarray, height: int, width: int | None = None) -> np.ndarray:
+    """(..., H, W, C) to (..., number of patches, height*width*C): the patches row by row, as a sequence.
+
+    height and width are a patch's sides, which divide H and W; None: a square.
+    """
+    width = height if width is None else width
+    *lead, H, W, channels = images_xHxWxC.shape
+    grid = images_xHxWxC.reshape(*lead, H // height, height, W // width, width, channels)
+    return np.moveaxis(grid, -3, -4).reshape(*lead, -1, height * width * channels)

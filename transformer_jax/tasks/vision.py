@@ -23,10 +23,10 @@ PARTS = {
 
 
 def build(config: Config) -> Task:
-    """Images as a sequence of patches of `task.patch_size`; ten classes.
+    """Images as a sequence of patches (`task.patch_size` or `task.patch_rows`); ten classes.
 
     Raises:
-      ConfigError: no patch_size, or one that does not divide the images.
+      ConfigError: no patches, or such as do not divide the images.
       MissingData: the set that `task.name` names is not prepared.
     """
     name, parts = config.task.name, dict(zip(SPLITS, PARTS[config.task.name], strict=True))

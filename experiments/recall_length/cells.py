@@ -1,0 +1,76 @@
+"""What is left of recall on sequences up to four times as long as any that was trained on?
+
+Multi-query associative recall (Arora et al. 2023, arXiv 2312.04927), as in `experiments/recall`, with always as many
+pairs: only the distance between a key and its query grows. A cell trains at T steps, one seed a lane, and the same
+parameters then answer at T, 2 T and 4 T: a row for each lane and length. Attention with learned positions is not
+among them, as it has no vector for a position that training did not reach.
+"""
+
+from dataclasses import dataclass, replace
+
+from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig
+from transformer_jax.lab.sweep import Job, chain, grid
+from transformer_jax.typed import require
+
+FACTORS = (1, 2, 4)
+
+
+@dataclass(frozen=True)
+class LengthConfig(Config):
+    def __post_init__(self):
+        super().__post_init__()
+        name, pairs, T, position = self.task.name, self.task.num_items, self.task.seq_len, self.model.position
+        require(name == "associative_recall", f"task.name={name}: this experiment trains on associative_recall alone")
+        require(T >= 4 * pairs, f"task.seq_len={T}: recalling task.num_items={pairs} takes at least {4 * pairs}")
+        longest = FACTORS[-1] * T
+        require(
+            self.model.max_len >= longest,
+            f"model.max_len={self.model.max_len}: what is trained at task.seq_len={T} is tested at up to {longest}",
+        )
+        require(position != "learned", "model.position=learned: a position that training did not reach has no vector")
+
+
+BASE = LengthConfig(
+    model=ModelConfig(d_model=64, num_layers=2, num_heads=2, mlp_dim=64, max_len=128, scan_layers=False),
+    task=TaskConfig(name="associative_recall", vocab_size=64, seq_len=32, batch_size=32, num_items=4),
+    train=TrainConfig(
+        num_steps=1500, peak_lr=3e-3, warmup_steps=50, beta2=0.99, weight_decay=0.01, lanes=3, eval_every=500,
+        checkpoint_every=500,
+    ),
+    measure=MeasureConfig(rounds=1),
+)  # fmt: skip
+
+STUDIES = {
+    "length": chain(
+        grid({"model.mixer": ["attention"], "model.position": ["none", "sinusoidal", "rotary"]}),
+        grid({"model.mixer": ["gru", "lstm"], "model.position": ["auto"]}),
+    )
+}
+SWEEPS = ("model.mixer", "model.position")
+UNREAD = (
+    "measure.min_sample_seconds", "task.patch_size", "task.patch_rows", "task.permute_patches", "task.bucket_lengths",
+    "task.data_dir",
+)  # fmt: skip
+
+
+def time_limit(config: Config) -> float:
+    """Seconds that a cell may take, compilation included."""
+    return 900.0
+
+
+def cell(config: Config, job: Job) -> list[dict]:
+    """Trains in the job's folder, where a killed cell goes on; accuracy on new sequences, by lane and length."""
+    from transformer_jax.lab import trained, trial  # here, as jax takes seconds to load and a plan has no need of it
+    from transformer_jax.measure.matching import matched
+    from transformer_jax.tasks import associative_recall
+
+    task = associative_recall.build(config)
+    config = matched(config, task.shape, "params")
+    if trial.train(job.seeded(config), task, job.folder).status == "nan":
+        return [row | {"test_len": config.task.seq_len} for row in trial.curve(job.folder, "validation")]
+    run, rows = trained.restored(job.folder, associative_recall.build, "latest"), []
+    for test_len in (factor * config.task.seq_len for factor in FACTORS):
+        longer = associative_recall.build(Config(config.model, replace(config.task, seq_len=test_len), config.train))
+        found = run.metrics(longer.evaluate("validation"))
+        rows += [{"step": run.step, "lane": lane, "test_len": test_len} | one for lane, one in enumerate(found)]
+    return rows

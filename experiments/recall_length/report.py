@@ -1,0 +1,83 @@
+"""The report of `recall_length`: who still recalls when the distance grows beyond what was trained."""
+
+from transformer_jax.intervals import Estimate
+from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, conditions, difference, lines, select, table
+
+POSITIONS = ("none", "sinusoidal", "rotary")
+RECURRENCES = ("gru", "lstm")
+LONGER = 4
+
+
+def _attention_recalls_more(estimates: dict[str, Estimate]) -> Verdict:
+    found = list(estimates.values())
+    if any(estimate.n == 0 for estimate in found):
+        return Verdict.INCONCLUSIVE
+    above, below = [e.low > 0 for e in found], [e.high < 0 for e in found]
+    if all(above):
+        return Verdict.SUPPORTED
+    if all(below):
+        return Verdict.REFUTED
+    return Verdict.TASK_DEPENDENT if any(above) and any(below) else Verdict.INCONCLUSIVE
+
+
+RULES = {
+    "attention_recalls_more": Rule(
+        "SUPPORTED if at four times the trained length the accuracy of attention, with no positions, with sinusoidal"
+        " and with rotary ones, less that of a GRU and less that of an LSTM has a 95 % interval above 0, over seeds, in"
+        " all six comparisons; REFUTED if below 0 in all; TASK-DEPENDENT if above in some and below in others; else, or"
+        " where one of them is not measured, INCONCLUSIVE.",
+        _attention_recalls_more,
+    )
+}
+
+
+def _read(row: dict) -> dict:
+    """Who read, how long the test was (of a cell that failed: as the training), and by how much it was longer."""
+    mixer, trained = row["model.mixer"], row["task.seq_len"]
+    test_len = row.get("test_len", trained)
+    reader = f"attention, {row['model.position']}" if mixer == "attention" else mixer
+    return {"reader": reader, "test_len": test_len, "longer": test_len / trained}
+
+
+def report(rows: Rows) -> Report:
+    """Accuracy by length, lane by lane."""
+    rows = [row | _read(row) for row in select(rows, study="length")]
+    far, ok = select(rows, longer=LONGER), select(rows, status="ok")
+    gaps = {
+        f"{position} less {other}": difference(
+            far, "accuracy", "reader", f"attention, {position}", other, pair="lane"
+        )
+        for position in POSITIONS
+        for other in RECURRENCES
+    }  # fmt: skip
+    readers = dict.fromkeys(row["reader"] for row in ok)
+    lost = {
+        reader: difference(select(ok, reader=reader), "accuracy", "longer", LONGER, 1, pair="lane")
+        for reader in readers
+    }
+    return Report(
+        question="Who recalls at distances beyond those of the training?",
+        answers=(
+            Finding(
+                f"Does attention recall more than a recurrence at {LONGER} times the trained length?",
+                "attention's accuracy less the recurrence's, as many parameters and steps",
+                gaps,
+                RULES["attention_recalls_more"],
+            ),
+            Finding(
+                f"What does each lose at {LONGER} times the trained length?",
+                "accuracy there less that at the trained length",
+                lost,
+            ),
+        ),
+        figures=(
+            lines(
+                rows, "test_len", "accuracy", "reader", pair="lane", log="x", name="accuracy_by_length",
+                title="Accuracy by the length of the test, after training at the shortest",
+                x_label="length of the test (tokens)",
+                caption="Means over seeds with 95 % intervals. The number of pairs is the same at every length.",
+            ),
+        ),
+        tables=(table(ok, ("reader",), "test_len", "accuracy", pair="lane"),),
+        limits=(*conditions(rows), "One size, one number of pairs, one learning rate, a short training."),
+    )  # fmt: skip
