@@ -228,9 +228,12 @@ class TaskConfig:
     batch_size: int = 4
     """Examples of a step, over all processes together."""
     name: str = "random_tokens"
-    """Which data: a key of tasks.registry.TASKS, or the name of prepared sentence pairs of the user's own."""
+    """Which data: a key of tasks.registry.TASKS, or the name of a prepared set of the user's own."""
     vocab_size: int = 256
-    """Symbols of a generated task, or the most words that a text's vocabulary may hold."""
+    """Symbols of a generated task, or the most words or subwords that a text's vocabulary may hold."""
+    tokens: Literal["characters", "subwords"] = "characters"
+    """What a text that is to be continued is cut into; subwords are fitted on its training part, vocab_size of them.
+    Other tasks ignore it."""
     num_items: int = 8
     """What a generated task asks to remember: symbols to copy, pairs to recall."""
     patch_size: int | None = None

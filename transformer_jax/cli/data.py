@@ -21,17 +21,29 @@ class Prepare:
     UTF-8 texts (.gz or not) with a sentence a line, line i of one meaning what line i of the other does. Where val.en
     (or valid, validation, dev) and test.en lie beside train.en, and the same for the target, they are the validation
     and the test split; of a split without such files 5 % of the pairs are held out, by a hash of the source sentence.
+
+    A text of your own: prepare text --from FILE.txt --name mine, UTF-8, split by position: the first 90 % train, the
+    next 5 % validate, the last 5 % test.
+
+    Labelled texts of your own: prepare labelled --from FILE.tsv --name mine, a table (.tsv or .csv, .gz or not) whose
+    first line names the columns, text and label among them. Where val.tsv and test.tsv lie beside train.tsv they are
+    the other splits; of a split without a file 5 % of the texts are held out, by a hash of the text.
     Then: train CONFIG --task.name mine.
     """
 
     name: tyro.conf.Positional[str]
-    """A set: tiny_shakespeare, mnist, imdb_reviews, cifar10, cifar10_jpg_small, multi30k; or parallel: your own."""
+    """A set: tiny_shakespeare, mnist, imdb_reviews, cifar10, cifar10_jpg_small, multi30k, sst2; or of your
+    own: parallel, text, labelled."""
     folder: Annotated[Path, tyro.conf.arg(name="from")]
-    """The folder of the original files."""
+    """The folder of the original files; of text and labelled: the file."""
     source: str | None = None
     """Of parallel: the file of the sentences that are translated."""
     target: str | None = None
     """Of parallel: the file of their translations."""
+    text_column: str | None = None
+    """Of labelled: the column of the texts; None: text."""
+    label_column: str | None = None
+    """Of labelled: the column of the labels; None: label."""
     own_name: Annotated[str | None, tyro.conf.arg(name="name")] = None
     """Of your own data: what --task.name will call the set: small letters, digits and _."""
     data_dir: str | None = None
@@ -41,7 +53,7 @@ class Prepare:
         from transformer_jax.tasks import own, prepare, sets
 
         prepare.require_known(self.name)
-        options = {"source": self.source, "target": self.target}
+        options = {name: getattr(self, name) for name in ("source", "target", "text_column", "label_column")}
         own.check(self.name, options | {"name": self.own_name})
         data_dir, moved = sets.data_dir(TaskConfig(data_dir=self.data_dir)), ""
         if self.data_dir is not None:
@@ -54,7 +66,11 @@ class Prepare:
             return 0
         given = {name: value for name, value in options.items() if value is not None}
         print(prepare.prepare_own(self.name, self.own_name, self.folder, data_dir, **given))
-        self._print_counts(sets.open_set(self.own_name, data_dir).info)
+        builder, about = sets.open_set(self.own_name, data_dir), own.KINDS[self.name].about
+        if about is None:
+            self._print_counts(builder.info)
+        else:
+            print("\n".join(about({split: sets.records(builder, split) for split in builder.info.splits})))
         print(f"to train on it: python run.py train {own.KINDS[self.name].config} --task.name {self.own_name}{moved}")
         return 0
 

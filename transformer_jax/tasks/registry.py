@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from transformer_jax.config import Config, ConfigError, Shape, TaskConfig, misfits, nearest
+from transformer_jax.config import Config, ConfigError, TaskConfig, misfits, nearest
 from transformer_jax.tasks import (
     associative_recall,
     copy_memory,
@@ -12,12 +12,15 @@ from transformer_jax.tasks import (
     generated,
     images,
     imdb,
+    labelled,
     numbers_en_fr,
     own,
     random_tokens,
     reversal,
     sets,
     shakespeare,
+    sst2,
+    text,
     translation,
     vision,
 )
@@ -40,12 +43,6 @@ class Entry(NamedTuple):
     """The keys of TaskConfig from which alone it is made: with other sizes it is another task."""
 
 
-def _of_text(config: Config, outputs: int | None = None) -> Outline:
-    """Of texts as ids; outputs: the classes of a whole text, None for the next id at every step."""
-    length, size = config.task.seq_len, config.task.vocab_size
-    return Outline(Shape(length, outputs or size, vocab_size=size, pooled=outputs is not None), outputs is None)
-
-
 GENERATED = {"random_tokens": random_tokens, "copy_memory": copy_memory, "associative_recall": associative_recall}
 LANGUAGES = {"en": "English", "fr": "French", "de": "German"}
 SIZES = ("seq_len", "vocab_size", "num_items")
@@ -61,8 +58,9 @@ TASKS: dict[str, Entry] = {
         name: Entry(vision.build, partial(images.outline, height=side, width=side), text)
         for name, (side, text) in vision.SETS.items()
     },
-    "imdb": Entry(imdb.build, partial(_of_text, outputs=2), imdb.__doc__, words=True),
-    "shakespeare_char": Entry(shakespeare.build, _of_text, shakespeare.__doc__),
+    "imdb": Entry(imdb.build, labelled.outline, imdb.__doc__, words=True),
+    "sst2": Entry(sst2.build, labelled.outline, sst2.__doc__, words=True),
+    "shakespeare_char": Entry(shakespeare.build, text.outline, shakespeare.__doc__),
     **{
         name: Entry(
             partial(translation.build, name="multi30k", columns=columns),
@@ -72,9 +70,13 @@ TASKS: dict[str, Entry] = {
         for name, columns in translation.MULTI30K.items()
     },
 }
-OWN = {"parallel": Entry(translation.build, translation.outline, own.KINDS["parallel"].text)}
+OWN = {
+    "parallel": Entry(translation.build, translation.outline, own.KINDS["parallel"].text),
+    "text": Entry(text.build, text.outline, own.KINDS["text"].text),
+    "labelled": Entry(labelled.build, labelled.outline, own.KINDS["labelled"].text, words=True),
+}
 """Any set that `prepare KIND` made is a task of its name: the task by its kind."""
-KEPT = {translation.FILE: "parallel"}
+KEPT = {translation.FILE: "parallel", text.CHARACTERS: "text", text.SUBWORDS: "text", labelled.FILE: "labelled"}
 """The kind of a set by the file that a run on it keeps."""
 
 
