@@ -14,7 +14,7 @@ CONFIG = Config(
         num_heads=2,
         head_dim=256,  # Keras' key_dim is the width of one head
         mlp_dim=32,
-        max_len=400,
+        max_len=512,
         causal=False,
         norm="post",
         activation="relu",
@@ -23,11 +23,11 @@ CONFIG = Config(
         scan_layers=False,
     ),
     task=TaskConfig(
-        name="imdb", seq_len=400, batch_size=32, vocab_size=20_000, bucket_lengths=(96, 128, 160, 192, 256, 320)
+        name="imdb", seq_len=512, batch_size=32, vocab_size=20_000, bucket_lengths=(96, 128, 160, 192, 256, 320)
     ),
     train=TrainConfig(
         optimizer="rmsprop",
-        num_steps=3500,
+        num_steps=2800,
         peak_lr=1e-3,
         beta2=0.9,
         weight_decay=0.0,
