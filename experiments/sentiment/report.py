@@ -21,9 +21,9 @@ def _sign(estimates: dict[str, Estimate]) -> Verdict:
 
 def _rule(what: str) -> Rule:
     return Rule(
-        f"SUPPORTED if the accuracy of {what}, over seeds, has a 95 % interval above 0; REFUTED if below 0; with several"
-        " differences if all of them are, and TASK-DEPENDENT if one is above and one below; else, or where one is not"
-        " measured, INCONCLUSIVE.",
+        f"SUPPORTED if the accuracy of {what}, over seeds, has a 95 % interval above 0; REFUTED if below 0; with"
+        " several differences if all of them are, and TASK-DEPENDENT if one is above and one below; else, or where one"
+        " is not measured, INCONCLUSIVE.",
         _sign,
     )
 

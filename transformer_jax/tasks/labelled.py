@@ -99,7 +99,9 @@ def build(
     def encoded(split: Split) -> tuple[list[np.ndarray], np.ndarray]:
         found = texts(split)
         if unknown := sorted(set(found.labels) - labels.keys()):
-            raise ConfigError(f"{task.name}: the {split} split has the label {unknown[0]!r}, which training lacks")
+            raise ConfigError(
+                f"{task.name}: the {split} split has the label {unknown[0]!r}, which its vocabulary lacks"
+            )
         labels_N = np.array([labels[label] for label in found.labels], np.int32)
         return [vocabulary.encode(text)[: task.seq_len] for text in found.texts], labels_N
 

@@ -130,7 +130,10 @@ def _same_or_refuse(name: str, data_dir: Path, metadata: dict) -> Path:
     builder = sets.open_set(name, data_dir)
     found = builder.info.metadata or {}
     if any(found.get(key) != value for key, value in metadata.items()):
-        raise FolderError(f"{builder.data_dir} was made from other sources; remove it to prepare it anew")
+        before, now = found.get("sha256", {}), metadata["sha256"]
+        changed = [file for file in now if before.get(file, now[file]) != now[file]]
+        which = f" ({', '.join(changed)} {'have' if len(changed) > 1 else 'has'} changed)" if changed else ""
+        raise FolderError(f"{builder.data_dir} was made from other sources{which}; remove it to prepare it anew")
     return Path(builder.data_dir)
 
 
