@@ -65,7 +65,9 @@ def test_a_run_ends_where_its_evaluations_stop_getting_better(parts, tmp_path):
     assert (outcome.status, outcome.step) == ("done", end)
     rows = rows_of(tmp_path / "patient")
     assert rows == [row for row in rows_of(tmp_path / "long") if row["step"] <= end]
-    assert noted == [f"ended at step {end} of 60: 2 evaluations without a better validation loss (train.patience=2)"]
+    assert noted == [
+        f"ended at step {end} of 60: the last 2 evaluations gave no better validation loss (train.patience=2)"
+    ]
     checkpoints = Checkpoints(tmp_path / "patient" / "checkpoints")
     losses = {row["step"]: row["loss"] for row in rows if row["split"] == "validation"}
     saved = [step for step in losses if step % 4 == 0 or step == end]

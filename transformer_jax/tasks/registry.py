@@ -132,7 +132,7 @@ def needs(config: Config, files: Files = ()) -> list[str]:
     name, found = config.task.name, entry(config.task, files)
     shape, next_token, problems = found.outline(config)
     if config.task.vectors is not None and not found.words:
-        able = ", ".join(other for other, one in TASKS.items() if one.words)
+        able = " or ".join(other for other, one in TASKS.items() if one.words)
         problems = (*problems, f"task.vectors={config.task.vectors}: {name} has no vocabulary of words; {able} has one")
     return [*problems, *misfits(config.model, shape), *looks_ahead(name, next_token, config.model)]
 

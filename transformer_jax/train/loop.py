@@ -145,8 +145,8 @@ def fit(
 def _early(task: Task, train: TrainConfig, step: int) -> str:
     name = chosen_by(task.objective, train.best)[0]
     return (
-        f"ended at step {step} of {train.num_steps}: {train.patience} evaluations without a better validation {name}"
-        f" (train.patience={train.patience})"
+        f"ended at step {step} of {train.num_steps}: the last {train.patience} evaluations gave no better validation"
+        f" {name} (train.patience={train.patience})"
     )
 
 
