@@ -27,7 +27,7 @@ CONFIG = Config(
     ),
     train=TrainConfig(
         optimizer="rmsprop",
-        num_steps=2800,
+        num_steps=2450,
         peak_lr=1e-3,
         beta2=0.9,
         weight_decay=0.0,
