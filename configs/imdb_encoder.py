@@ -1,8 +1,8 @@
 """The encoder of Chollet's book (section 11.4) on IMDB reviews, with positions: one block, max pooling, RMSprop.
 
-python run.py prepare imdb_reviews --from FOLDER
-python run.py train imdb_encoder --out runs/imdb
-python run.py evaluate runs/imdb
+    python run.py prepare imdb_reviews --from FOLDER
+    python run.py train imdb_encoder --out runs/imdb
+    python run.py evaluate runs/imdb
 
 Vocabulary 20,000, d_model 256, two heads of 256 (Keras' key_dim is the width of one head), MLP 32, post-norm, dropout
 0.5 of the pooled vector. Three things differ from the book: a review is cut after 512 words, which 8 % exceed, where

@@ -1,7 +1,9 @@
 """The encoder of imdb_encoder on single sentences of film reviews (SST-2), whole.
 
-python run.py prepare sst2 --from FOLDER
-python run.py train sst2_encoder --out runs/sst2
+    python run.py prepare sst2 --from FOLDER
+    python run.py train sst2_encoder --out runs/sst2
+
+Ten epochs at most; a sentence is cut after 64 words, which none exceeds.
 """
 
 from configs import imdb_encoder
