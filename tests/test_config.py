@@ -33,7 +33,7 @@ def test_an_unknown_config_names_the_nearest():
         ({"model.d-modle": 8}, "did you mean model.d_model"),
         ({"model.num_heads": 3}, "not divisible by model.num_heads=3"),
         ({"model.num_kv_heads": 3}, "model.num_heads=4 is not a multiple of model.num_kv_heads=3"),
-        ({"model.num_layers": -1}, "model.num_layers=-1: must be at least 1"),
+        ({"model.num_layers": -1}, "model.num_layers=-1: must be at least 0"),
         ({"task.seq_len": 0}, "task.seq_len=0: must be at least 1"),
         ({"model.mixer": "lstn"}, "did you mean lstm"),
         ({"model.attention": "flash"}, "must be one of auto, reference"),
@@ -118,7 +118,7 @@ def test_a_mixer_says_what_it_reads_and_how_large_it_is():
         others = set(model.unread)
         assert others.isdisjoint(c.MIXERS[model.mixer].reads)
         assert others <= {field.name for field in dataclasses.fields(model)}
-    assert {*attention.unread} == {"recurrence", "recurrent_dim"} and "num_heads" in lstm.unread
+    assert {*attention.unread} == {"recurrence", "recurrent_dim", "bidirectional"} and "num_heads" in lstm.unread
 
 
 def test_positions_are_the_mixers_own_unless_a_config_names_some():

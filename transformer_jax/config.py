@@ -109,13 +109,16 @@ def _check_recurrence(model: "ModelConfig") -> None:
 
 
 def _recurrence_sizes(model: "ModelConfig") -> dict[str, int]:
-    own_width = model.recurrent_dim is not None
-    return {"width": model.recurrent_dim if own_width else model.d_model, "project_out": own_width}
+    own_width, both = model.recurrent_dim is not None, model.bidirectional
+    sizes = {"width": model.recurrent_dim if own_width else model.d_model, "project_out": own_width or both}
+    return sizes | {"directions": 2} if both else sizes
 
 
 def recurrent_mixer(*forms: str, text: str = "") -> Mixer:
     """The record of a recurrence that can run in the given forms."""
-    return Mixer(("recurrence", "recurrent_dim"), _check_recurrence, _recurrence_sizes, forms=forms, text=text)
+    return Mixer(
+        ("recurrence", "recurrent_dim", "bidirectional"), _check_recurrence, _recurrence_sizes, forms=forms, text=text
+    )
 
 
 MIXERS: dict[str, Mixer] = {
@@ -153,9 +156,13 @@ class ModelConfig:
     """How a recurrence runs over time; attention ignores it."""
     causal: bool = True
     """No position attends to a later one. Recurrences read from left to right in any case."""
+    bidirectional: bool = False
+    """A recurrence reads the sequence from both ends, with weights and a state of recurrent_dim each way, and projects
+    both to d_model; attention ignores it: what it sees is causal's matter."""
     score: Score = "auto"
     """How a query and a key are compared; auto: scaled_dot in attention, additive (Bahdanau) in a recurrent decoder."""
     num_layers: int = 2
+    """Blocks; 0: the embedding alone, where one sequence is read."""
     encoder_layers: int | None = None
     """Layers that read the source, where a task has one; None: num_layers."""
     d_model: int = 128
@@ -180,6 +187,12 @@ class ModelConfig:
     """A sublayer adds to what it read; False: what it gives stands in its place."""
     activation: Literal["gelu", "relu"] = "gelu"
     dropout_rate: float = 0.0
+    """Dropout of the embedding and of what each sublayer adds."""
+    pooling: Literal["mean", "max", "cls"] = "mean"
+    """How a sequence becomes one vector where the task asks for one answer: the mean over steps, the largest of each
+    entry, or what becomes of a learned vector before the first step. Padding never counts."""
+    pooled_dropout_rate: float = 0.0
+    """Dropout of that vector."""
     tie_embeddings: bool = False
     """Use the transposed token embedding as the head."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -198,12 +211,15 @@ class ModelConfig:
 
     def __post_init__(self):
         check_types(self, "model")
-        for name in ("num_layers", "d_model", "num_heads", "max_len", "patch_len", "patch_stride"):
+        at_least(self, "model", "num_layers", 0)
+        for name in ("d_model", "num_heads", "max_len", "patch_len", "patch_stride"):
             at_least(self, "model", name, 1)
         for name in ("num_kv_heads", "head_dim", "recurrent_dim", "mlp_dim", "encoder_layers"):
             if getattr(self, name) is not None:
                 at_least(self, "model", name, 1)
-        require(0.0 <= self.dropout_rate < 1.0, f"model.dropout_rate={self.dropout_rate}: must lie in [0, 1)")
+        for name in ("dropout_rate", "pooled_dropout_rate"):
+            rate = getattr(self, name)
+            require(0.0 <= rate < 1.0, f"model.{name}={rate}: must lie in [0, 1)")
         require(
             self.patch_stride <= self.patch_len,
             f"model.patch_stride={self.patch_stride} is more than model.patch_len={self.patch_len}: the steps between"
@@ -228,8 +244,9 @@ class ModelConfig:
 
     @property
     def looks_ahead(self) -> bool:
-        """A step's answer may depend on later steps: attention that is not causal."""
-        return not self.causal and "causal" in MIXERS[self.mixer].reads
+        """A step's answer may depend on later steps: attention that is not causal, a recurrence from both ends."""
+        reads = MIXERS[self.mixer].reads
+        return (not self.causal and "causal" in reads) or (self.bidirectional and "bidirectional" in reads)
 
     @property
     def unread(self) -> tuple[str, ...]:
@@ -248,7 +265,10 @@ class TaskConfig:
     name: str = "random_tokens"
     """Which data: a key of tasks.registry.TASKS, or the name of a prepared set of the user's own."""
     vocab_size: int = 256
-    """Symbols of a generated task, or the most words that a text's vocabulary may hold."""
+    """Symbols of a generated task, or the most words or subwords that a text's vocabulary may hold."""
+    tokens: Literal["characters", "subwords"] = "characters"
+    """What a text that is to be continued is cut into; subwords are fitted on its training part, vocab_size of them.
+    Other tasks ignore it."""
     num_items: int = 8
     """What a generated task asks to remember: symbols to copy, pairs to recall."""
     horizon: int = 96
@@ -298,7 +318,7 @@ class TaskConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How the parameters are updated (AdamW), for how long, and what is kept on the way."""
+    """How the parameters are updated, for how long, and what is kept on the way."""
 
     num_steps: int = 1000
     peak_lr: float = 3e-4
@@ -308,8 +328,11 @@ class TrainConfig:
     """The learning rate after the warm-up; inverse_sqrt: peak * sqrt(warmup_steps / step) (the 2017 paper)."""
     final_lr_fraction: float = 0.0
     """Where cosine and linear end, as a fraction of the peak."""
+    optimizer: Literal["adamw", "rmsprop"] = "adamw"
+    """AdamW, or RMSprop: the gradient divided by the root of its running mean square, without momentum, and as in
+    Keras without a correction of its first steps. Weight decay, clipping and schedule are the same for both."""
     beta2: float = 0.999
-    """How slowly Adam forgets squared gradients."""
+    """How slowly Adam, or RMSprop, forgets squared gradients; usual for RMSprop is 0.9."""
     weight_decay: float = 0.1
     clip_norm: float = 1.0
     """Gradients are scaled down to this global norm."""
@@ -328,6 +351,9 @@ class TrainConfig:
     checkpoint_every: int = 200
     keep_last: int = 1
     """So many of the newest checkpoints are kept, beside the best; evaluation can average their parameters."""
+    patience: int | None = None
+    """The run ends early after so many evaluations in a row of which none was better, by that metric which chooses the
+    best checkpoint, than the best before them; None: it goes on to num_steps."""
     best: str | None = None
     """The validation metric that chooses the best checkpoint; None: the task's own."""
     nan_policy: Literal["stop", "skip", "rollback"] = "stop"
@@ -339,6 +365,8 @@ class TrainConfig:
         counts = "num_steps", "micro_batches", "lanes", "chunk_steps", "eval_every", "checkpoint_every", "keep_last"
         for name in counts:
             at_least(self, "train", name, 1)
+        if self.patience is not None:
+            at_least(self, "train", "patience", 1)
         for name in ("seed", "warmup_steps"):
             at_least(self, "train", name, 0)
         for name in ("peak_lr", "clip_norm"):
@@ -425,6 +453,9 @@ def misfits(model: ModelConfig, shape: Shape) -> list[str]:
             f"the task's sources have up to {shape.source_len} tokens: longer than model.max_len={model.max_len},"
             " the longest sequence that the model can address"
         )
+    found += _pooling_misfits(model, shape)
+    if shape.source_len is not None and not model.num_layers:
+        found.append("model.num_layers=0: without a layer nothing reads the task's source")
     if model.tie_embeddings and (shape.pooled or shape.vocab_size != shape.outputs):
         found.append(
             "model.tie_embeddings=True answers every step with a token of the input's vocabulary: this task has"
@@ -438,6 +469,20 @@ def misfits(model: ModelConfig, shape: Shape) -> list[str]:
             " (task.seq_len)"
         )
     return found
+
+
+def _pooling_misfits(model: ModelConfig, shape: Shape) -> list[str]:
+    if not shape.pooled:
+        return [
+            f"model.{name}={getattr(model, name)} is for tasks that ask for one answer a sequence: this one asks for"
+            f" one at every step, so leave it at {default}"
+            for name, default in (("pooling", "mean"), ("pooled_dropout_rate", 0.0))
+            if getattr(model, name) != default
+        ]
+    if model.pooling == "cls" and not (model.looks_ahead and model.num_layers):
+        ahead = "model.causal=False" if "causal" in MIXERS[model.mixer].reads else "model.bidirectional=True"
+        return [f"model.pooling=cls reads a first step that must see all others: it needs {ahead}, and num_layers >= 1"]
+    return []
 
 
 def from_flat(flat: Mapping[str, Any]) -> Config:

@@ -11,7 +11,7 @@ from functools import cache
 from configs import bench
 from transformer_jax.config import Config, ConfigError, MeasureConfig
 from transformer_jax.lab.sweep import Job, Override, chain, grid
-from transformer_jax.measure.work import NO_STEP_READS, Level, Matching, Phase, Work, next_token
+from transformer_jax.measure.work import NO_COST, NO_STEP_READS, Level, Matching, Phase, Work, next_token
 from transformer_jax.typed import at_least, require
 
 
@@ -46,7 +46,7 @@ class CostConfig(Config):
 
 BASE = CostConfig(bench.CONFIG.model, bench.CONFIG.task, bench.CONFIG.train, Axes(rounds=5))
 BUDGET = 6 * 60.0  # seconds of a default run
-UNREAD = NO_STEP_READS
+UNREAD = (*NO_STEP_READS, *NO_COST)
 
 LENGTHS = [64, 128, 256, 512, 1024, 2048, 4096]
 SPARSE = LENGTHS[::2]

@@ -15,7 +15,7 @@ from typing import Literal
 
 from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig
 from transformer_jax.lab.sweep import Job, Override, chain, grid
-from transformer_jax.measure.work import NO_STEP_READS, Work, next_token
+from transformer_jax.measure.work import NO_COST, NO_STEP_READS, Work, next_token
 from transformer_jax.peers import libraries
 
 EXTRA = {"peers": ("torch", "keras")}
@@ -45,7 +45,7 @@ BASE = PeersConfig(
     measure=Axes(rounds=5),
 )
 
-UNREAD = NO_STEP_READS
+UNREAD = (*NO_STEP_READS, *NO_COST)
 SWEEPS = (
     "measure.level", "measure.phase", "measure.peer", "model.mixer", "model.attention", "model.causal", "task.seq_len",
 )  # fmt: skip

@@ -349,7 +349,7 @@ def test_list_has_a_line_for_each_thing_there_is(experiments, capsys):
     ):
         assert [found for found in lines if found.startswith(line)], line
     assert (
-        "task digits; fits imdb" in lines
+        "task digits; fits imdb, sst2" in lines
         and "task digits; fits random_tokens, copy_memory, reversal, numbers_en_fr" in shown
     )
     names = [*MIXERS, *ATTENTION, *TASKS, *configs.names()]

@@ -28,6 +28,8 @@ VARIANTS = {
     "remat": {"model.remat": True, "model.attention": "reference"},
     **{name: {"model.mixer": name} for name in ("rnn", "gru", "lstm", "min_gru")},
     "projected lstm": {"model.mixer": "lstm", "model.recurrent_dim": 20},
+    "lstm from both ends": {"model.mixer": "lstm", "model.recurrent_dim": 20, "model.bidirectional": True},
+    "no layers": {"model.num_layers": 0},
 }
 PLAIN = ("reference", "blockwise", "gru", "lstm")
 MEASURES = [("op", "forward"), ("op", "train"), ("block", "forward"), ("block", "train")]
@@ -61,9 +63,10 @@ def test_parameters_are_counted_to_the_last_one(variant):
         assert closed_form.num_params(config.model, shape, level) == made
 
 
-@pytest.mark.parametrize("mixer", ["attention", "gru"])
-def test_a_classifier_of_vectors_is_counted_too(mixer):
-    config = with_overrides(BASE, {"model.mixer": mixer, "model.attention": "reference", "model.causal": False})
+@pytest.mark.parametrize(("mixer", "pooling"), [("attention", "mean"), ("gru", "max"), ("attention", "cls")])
+def test_a_classifier_of_vectors_is_counted_too(mixer, pooling):
+    changes = {"model.mixer": mixer, "model.attention": "reference", "model.causal": False, "model.pooling": pooling}
+    config = with_overrides(BASE, changes)
     shape = Shape(config.task.seq_len, outputs=3, input_dim=5, pooled=True)
     model = models.build(config.model, shape)
     params = jax.eval_shape(model.init, jax.random.key(0))

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from transformer_jax.config import ConfigError, Shape
-from transformer_jax.tasks import imdb, registry, sets
+from transformer_jax.tasks import imdb, labelled, registry, sets
 
 
 def test_words():
-    assert imdb.split_words("It's GOOD!<br /><br />Très_bien, 7/10?") == [
+    assert labelled.split_words("It's GOOD!<br /><br />Très_bien, 7/10?") == [
         "it's",
         "good",
         "!",
@@ -21,7 +21,7 @@ def test_words():
 
 
 def test_a_vocabulary_is_of_the_most_frequent_words_and_full_at_its_size():
-    vocabulary = imdb.Vocabulary(["b a b c", "c b d"], size=4)
+    vocabulary = labelled.Vocabulary.of(["b a b c", "c b d"], size=4)
     assert vocabulary.symbols == ["<pad>", "<unknown>", "b", "c"]
     assert vocabulary.encode("c d B").tolist() == [3, 1, 2]
     assert vocabulary.encode("...").tolist() == [1]
@@ -63,9 +63,9 @@ def test_state_resumes_exactly(task):
 
 def test_equal_reviews_fall_on_one_side(made, imdb_files):
     builder = sets.open_set("imdb_reviews", made("imdb_reviews", imdb_files, train=70))
-    everything = imdb._read(builder, "train")
+    everything = labelled.texts_of(builder, "train")
     train, validation = imdb.split_by_content(everything)
-    assert len(train.texts) + len(validation.texts) == len(train.labels_N) + len(validation.labels_N) == 70
+    assert len(train.texts) + len(validation.texts) == len(train.labels) + len(validation.labels) == 70
     assert len(set(everything.texts)) == 60 and validation.texts
     assert not set(train.texts) & set(validation.texts)
 
@@ -73,16 +73,16 @@ def test_equal_reviews_fall_on_one_side(made, imdb_files):
 def test_a_review_sent_in_twice_with_changes_falls_on_one_side():
     texts = [f"Number {n}: " + "so it goes on and on " * 5 for n in range(200)]
     again = [text.upper().replace("!", "") + f" Changed, {n}." for n, text in enumerate(texts)]
-    train, validation = imdb.split_by_content(imdb.Reviews(texts + again, np.zeros(400, np.int32)))
+    train, validation = imdb.split_by_content(labelled.Texts(texts + again, ["neg"] * 400))
     sides = [{text.lower()[:12] for text in side.texts} for side in (train, validation)]
     assert not sides[0] & sides[1] and len(train.texts) > 300 and len(validation.texts) > 10
 
 
 def test_the_vocabulary_comes_from_the_training_split(task, made, imdb_files):
     builder = sets.open_set("imdb_reviews", made("imdb_reviews", imdb_files, train=70))
-    train, validation = imdb.split_by_content(imdb._read(builder, "train"))
-    numbers = {word for text in validation.texts for word in imdb.split_words(text) if word.isdigit()}
-    big = imdb.Vocabulary(train.texts, 10_000)
+    train, validation = imdb.split_by_content(labelled.texts_of(builder, "train"))
+    numbers = {word for text in validation.texts for word in labelled.split_words(text) if word.isdigit()}
+    big = labelled.Vocabulary.of(train.texts, 10_000)
     assert task.shape == Shape(12, 2, vocab_size=min(60, len(big.symbols)), pooled=True)
     assert numbers and not numbers & set(big.symbols)
 
@@ -90,7 +90,11 @@ def test_the_vocabulary_comes_from_the_training_split(task, made, imdb_files):
 def test_evaluation_meets_every_validation_review_once(task):
     batches = list(task.evaluate("validation"))
     assert sum(b["weights"].sum() for b in batches) == task.describe()["counts"]["validation"]
-    assert {b["inputs"].shape for b in batches} == {(4, 12)}
+    for batch in batches:
+        width = batch["inputs"].shape[1]
+        fits = [min(bound for bound in (7, 9, 12) if bound >= length) for length in batch["lengths"]]
+        assert batch["inputs"].shape[0] == 4 and fits == [width] * 4
+    assert len({b["inputs"].shape for b in batches}) > 1
 
 
 def test_a_set_without_a_test_split_says_so(task):

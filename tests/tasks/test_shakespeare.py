@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer_jax.config import ConfigError, Shape
-from transformer_jax.tasks import registry, shakespeare
+from transformer_jax.tasks import registry, text
 
 
 @given(length=st.integers(2, 40), width=st.integers(1, 12), data=st.data())
 def test_windows_show_each_character_and_ask_for_the_next(length, width, data):
     ids = np.arange(100, 100 + length)
     starts = np.array(data.draw(st.lists(st.integers(0, length - 1), min_size=1, max_size=5)))
-    batch = shakespeare.windows(ids, starts, width)
+    batch = text.windows(ids, starts, width)
     for row, start in enumerate(starts):
         for t in range(width):
             inside = start + t + 1 < length
@@ -35,10 +35,10 @@ def test_what_was_known_of_it_before_its_data_were_read(task, config_of):
 
 
 def test_the_first_nine_tenths_train_and_all_the_rest_validates(task, shakespeare_files):
-    text = (shakespeare_files / "input.txt").read_text()
-    cut = int(len(text) * 0.9)
-    assert task.describe()["counts"] == {"train": cut, "validation": len(text) - cut}
-    expected = {"train": text[:cut], "validation": text[cut:]}
+    whole = (shakespeare_files / "input.txt").read_text()
+    cut = int(len(whole) * 0.9)
+    assert task.describe()["counts"] == {"train": cut, "validation": len(whole) - cut}
+    expected = {"train": whole[:cut], "validation": whole[cut:]}
     for split, part in expected.items():
         batches = list(task.evaluate(split))
         targets = np.concatenate([b["targets"][b["weights"] > 0] for b in batches])
@@ -48,8 +48,8 @@ def test_the_first_nine_tenths_train_and_all_the_rest_validates(task, shakespear
 
 
 def test_training_windows_come_from_the_training_text(task, shakespeare_files):
-    text = (shakespeare_files / "input.txt").read_text()
-    train = text[: int(len(text) * 0.9)]
+    whole = (shakespeare_files / "input.txt").read_text()
+    train = whole[: int(len(whole) * 0.9)]
     stream = task.train(0)
     for _ in range(20):
         batch = next(stream)

@@ -119,5 +119,7 @@ def test_imdb_has_them_and_reads_the_file_only_when_asked(made, imdb_files, conf
 
 
 def test_a_task_without_words_says_so(config_of):
-    with pytest.raises(ConfigError, match="task.vectors=a.txt: digits has no vocabulary of words; imdb has one"):
+    with pytest.raises(
+        ConfigError, match="task.vectors=a.txt: digits has no vocabulary of words; imdb or sst2 has one"
+    ):
         registry.build(config_of("digits", vectors="a.txt"))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transformer_jax.config import ConfigError, TrainConfig
-from transformer_jax.train.optimizer import extension, learning_rate
+from transformer_jax.train.optimizer import extension, learning_rate, make_optimizer
 
 
 def inverse_sqrt(warmup, num_steps, peak_lr=3e-4):
@@ -41,3 +41,33 @@ def test_what_an_extension_says():
         "extended from 4 to 12 steps: the learning rate does not depend on their number, so that these are the steps"
         " of an unbroken run"
     )
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 100), st.floats(0.5, 0.99), st.sampled_from([0.0, 0.1]))
+def test_rmsprop_is_its_formula(seed, beta2, weight_decay):
+    """v = b v + (1 - b) g²; p -= rate (g / (sqrt(v) + eps) + decay p), where only a kernel decays; without clipping."""
+    random = np.random.default_rng(seed)
+    config = TrainConfig(optimizer="rmsprop", beta2=beta2, weight_decay=weight_decay, peak_lr=0.01, clip_norm=1e6)
+    params = {"kernel": random.normal(size=(3, 2)), "bias": random.normal(size=2)}
+    tx, expected = make_optimizer(config), {name: value.copy() for name, value in params.items()}
+    params = {name: value.astype(np.float32) for name, value in params.items()}
+    state, mean_square = tx.init(params), {name: 0.0 for name in params}
+    for _ in range(4):
+        grads = {name: random.normal(size=value.shape) for name, value in params.items()}
+        updates, state = tx.update({k: g.astype(np.float32) for k, g in grads.items()}, state, params)
+        params = {name: params[name] + np.asarray(updates[name]) for name in params}
+        for name, g in grads.items():
+            mean_square[name] = beta2 * mean_square[name] + (1 - beta2) * g**2
+            decay = weight_decay * expected[name] if name == "kernel" else 0
+            expected[name] = expected[name] - 0.01 * (g / (np.sqrt(mean_square[name]) + 1e-7) + decay)
+    for name, value in expected.items():
+        np.testing.assert_allclose(params[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_rmsprop_is_behind_the_clipping():
+    tx = make_optimizer(TrainConfig(optimizer="rmsprop", beta2=0.9, weight_decay=0.0, clip_norm=1e-9, peak_lr=1.0))
+    grads = {"kernel": np.ones((2, 2), np.float32)}
+    update = np.asarray(tx.update(grads, tx.init(grads), grads)[0]["kernel"])
+    clipped = 1e-9 / 2  # the norm of four ones is 2
+    np.testing.assert_allclose(update, -clipped / (np.sqrt(0.1) * clipped + 1e-7), rtol=1e-3)

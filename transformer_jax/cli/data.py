@@ -21,21 +21,34 @@ class Prepare:
     UTF-8 texts (.gz or not) with a sentence a line, line i of one meaning what line i of the other does. Where val.en
     (or valid, validation, dev) and test.en lie beside train.en, and the same for the target, they are the validation
     and the test split; of a split without such files 5 % of the pairs are held out, by a hash of the source sentence.
+
+    A text of your own: prepare text --from FILE.txt --name mine, UTF-8, split by position: the first 90 % train, the
+    next 5 % validate, the last 5 % test.
+
+    Labelled texts of your own: prepare labelled --from FILE.tsv --name mine, a table (.tsv or .csv, .gz or not) whose
+    first line names the columns, text and label among them. Where val.tsv and test.tsv lie beside train.tsv they are
+    the other splits; of a split without a file 5 % of the texts are held out, by a hash of the text.
+
     A series of your own: prepare series --from FILE.csv --name meter, a UTF-8 CSV file whose first line names its
     columns: one of times, ISO 8601, that rise by one step, and others of numbers. The first 70 % of its steps train,
     the next 10 % validate, the last 20 % test.
+
     Then: train CONFIG --task.name mine.
     """
 
     name: tyro.conf.Positional[str]
-    """A set: tiny_shakespeare, mnist, imdb_reviews, cifar10, cifar10_jpg_small, multi30k, ett_h1; or of your own:
-    parallel, series."""
+    """A set: tiny_shakespeare, mnist, imdb_reviews, cifar10, cifar10_jpg_small, multi30k, sst2, ett_h1; or of your own:
+    parallel, text, labelled, series."""
     folder: Annotated[Path, tyro.conf.arg(name="from")]
-    """The folder of the original files; of series: the file."""
+    """The folder of the original files; of text, labelled and series: the file."""
     source: str | None = None
     """Of parallel: the file of the sentences that are translated."""
     target: str | None = None
     """Of parallel: the file of their translations."""
+    text_column: str | None = None
+    """Of labelled: the column of the texts; None: text."""
+    label_column: str | None = None
+    """Of labelled: the column of the labels; None: label."""
     time_column: str | None = None
     """Of series: the column of the times, where more than one could be it; they may then be whole numbers as well."""
     columns: str | None = None
@@ -49,7 +62,8 @@ class Prepare:
         from transformer_jax.tasks import own, prepare, sets
 
         prepare.require_known(self.name)
-        options = {name: getattr(self, name) for name in ("source", "target", "time_column", "columns")}
+        names = ("source", "target", "text_column", "label_column", "time_column", "columns")
+        options = {name: getattr(self, name) for name in names}
         own.check(self.name, options | {"name": self.own_name})
         data_dir, moved = sets.data_dir(TaskConfig(data_dir=self.data_dir)), ""
         if self.data_dir is not None:
@@ -62,7 +76,11 @@ class Prepare:
             return 0
         given = {name: value for name, value in options.items() if value is not None}
         print(prepare.prepare_own(self.name, self.own_name, self.folder, data_dir, **given))
-        self._print_counts(sets.open_set(self.own_name, data_dir).info)
+        builder, about = sets.open_set(self.own_name, data_dir), own.KINDS[self.name].about
+        if about is None:
+            self._print_counts(builder.info)
+        else:
+            print("\n".join(about({split: sets.records(builder, split) for split in builder.info.splits})))
         print(f"to train on it: python run.py train {own.KINDS[self.name].config} --task.name {self.own_name}{moved}")
         return 0
 

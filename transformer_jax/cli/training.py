@@ -50,9 +50,11 @@ class Train:
             print(f"error: the loss or a gradient was not finite before step {outcome.step}", file=sys.stderr)
             return 1
         if not outcome.metrics:
+            early = outcome.step < config.train.num_steps
+            ended = f"ended early by train.patience={config.train.patience}" if early else "finished"
+            more = "" if early else f"; --train.num-steps {2 * outcome.step} would extend it"
             print(
-                f"{folder} holds this run, finished at step {outcome.step}: nothing is left to train;"
-                f" --train.num-steps {2 * outcome.step} would extend it",
+                f"{folder} holds this run, {ended} at step {outcome.step}: nothing is left to train{more}",
                 file=sys.stderr,
             )
         _print_validations(folder)

@@ -103,10 +103,12 @@ class Bidirectional(nn.Module):
 
     make: Callable[..., nn.Module]
     """The constructor of a mixer; `name=` is left to this module."""
+    features: int | None = None
+    """Width of a dense layer on both outputs; None: they stay side by side."""
 
     @nn.compact
     def __call__(self, x_BxLxD, context: Context | None = None, state=None):
-        """x_BxLxD -> (y_BxLx2R, None): both outputs side by side, zeros at padding; lengths come with the context.
+        """x_BxLxD -> (y_BxLx2R or y_BxLxfeatures, None), zeros at padding; lengths come with the context.
 
         Raises:
           ValueError: a state or a mask was given: the whole sequence is read, from both ends.
@@ -117,5 +119,7 @@ class Bidirectional(nn.Module):
         x_BxLxD = padding.zeroed(x_BxLxD, lengths_B)
         there, _ = self.make(name="forward")(x_BxLxD)
         back, _ = self.make(name="backward")(padding.turned(x_BxLxD, lengths_B))
-        y_BxLx2R = jnp.concatenate([there, padding.turned(back, lengths_B)], axis=-1)
-        return padding.zeroed(y_BxLx2R, lengths_B), None
+        y_BxLxF = jnp.concatenate([there, padding.turned(back, lengths_B)], axis=-1)
+        if self.features is not None:
+            y_BxLxF = nn.Dense(self.features, dtype=y_BxLxF.dtype, name="out")(y_BxLxF)
+        return padding.zeroed(y_BxLxF, lengths_B), None

@@ -62,10 +62,17 @@ def refusal(work: Work) -> str | None:
     return record(model).refusal(form(model), *sizes, model.dtype, model.causal)
 
 
+def _has_cls(model: ModelConfig, shape: Shape) -> bool:
+    """A learned step stands before the others."""
+    return shape.pooled and model.pooling == "cls"
+
+
 def _flops(work: Work, level: Level) -> tuple[int, int]:
     """Forward and backward FLOPs of one sequence."""
-    model, shape, steps = work.config.model, work.shape, work.steps
-    op, op_backward = record(model).flops(implementation(work), steps, work.context, model.causal)
+    model, shape = work.config.model, work.shape
+    more = int(level == "model" and _has_cls(model, shape))
+    steps = work.steps + more
+    op, op_backward = record(model).flops(implementation(work), steps, work.context + more, model.causal)
     if level == "op":
         return op, op_backward
     dense = 2 * steps * (record(model).weights(model.d_model) + 2 * model.d_model * model.mlp_width)
@@ -74,7 +81,7 @@ def _flops(work: Work, level: Level) -> tuple[int, int]:
         return block, block_backward
     # a vector's projection has no gradient with respect to its input
     head = 2 * (1 if shape.pooled else steps) * model.d_model * shape.outputs
-    vectors = 0 if shape.input_dim is None else 2 * steps * shape.input_dim * model.d_model
+    vectors = 0 if shape.input_dim is None else 2 * work.steps * shape.input_dim * model.d_model
     return model.num_layers * block + head + vectors, model.num_layers * block_backward + 2 * head + vectors
 
 
@@ -92,6 +99,7 @@ def num_params(model: ModelConfig, shape: Shape, level: Level = "model") -> int:
         return block
     embedding = (shape.vocab_size if shape.input_dim is None else shape.input_dim + 1) * model.d_model
     positions = model.max_len * model.d_model if model.positions == "learned" else 0
+    cls = model.d_model * _has_cls(model, shape)
     norm_out = 2 * model.d_model if model.norm == "pre" else 0
     head = 0 if model.tie_embeddings else (model.d_model + 1) * shape.outputs
-    return embedding + positions + model.num_layers * block + norm_out + head
+    return embedding + positions + cls + model.num_layers * block + norm_out + head

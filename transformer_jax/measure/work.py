@@ -16,11 +16,13 @@ NO_STEP_READS = (
     "train.num_steps", "train.label_smoothing", "train.micro_batches", "train.lanes", "train.lane_lrs",
     "train.chunk_steps", "train.eval_every", "train.checkpoint_every", "train.nan_policy",
     "train.keep_last", "train.best",
+)  # fmt: skip
+"""Keys of the config that change nothing of one step on random tokens: a whole training reads them, or other tasks."""
+NO_COST = (
     "train.seed", "train.peak_lr", "train.warmup_steps", "train.final_lr_fraction", "train.beta2",
     "train.weight_decay", "train.clip_norm",
 )  # fmt: skip
-"""Keys of the config that change no cost of one step on random tokens: what a whole training or another task reads, and
-numbers that a step computes with."""
+"""Keys that change numbers with which a step computes, and not what it costs."""
 
 
 @dataclass(frozen=True)

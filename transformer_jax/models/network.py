@@ -11,10 +11,11 @@ from transformer_jax.config import ConfigError, ModelConfig, Shape, misfits
 from transformer_jax.layers.attention import Attention
 from transformer_jax.layers.block import Context
 from transformer_jax.layers.embedding import Embedding
-from transformer_jax.layers.recurrent import Recurrent
+from transformer_jax.layers.recurrent import Bidirectional, Recurrent
 from transformer_jax.models.model import Model
 from transformer_jax.models.stack import State, check_length, inspection, make_block, stack
 from transformer_jax.ops import padding
+from transformer_jax.ops.pooling import POOLING
 from transformer_jax.ops.recurrence import RECURRENCE
 
 
@@ -31,9 +32,16 @@ def _attention(config: ModelConfig) -> Callable[..., nn.Module]:
 
 
 def _recurrent(config: ModelConfig) -> Callable[..., nn.Module]:
-    return partial(
-        Recurrent, **config.sizes, recurrence=config.mixer, form=config.recurrence, dtype=jnp.dtype(config.dtype)
+    sizes = config.sizes
+    make = partial(
+        Recurrent,
+        width=sizes["width"],
+        project_out=sizes["project_out"] and not config.bidirectional,
+        recurrence=config.mixer,
+        form=config.recurrence,
+        dtype=jnp.dtype(config.dtype),
     )
+    return partial(Bidirectional, make, features=config.d_model) if config.bidirectional else make
 
 
 def make_mixer(config: ModelConfig) -> Callable[..., nn.Module]:
@@ -43,7 +51,8 @@ def make_mixer(config: ModelConfig) -> Callable[..., nn.Module]:
 
 
 class Network(nn.Module):
-    """inputs -> logits_BxLxV at every step, or logits_BxV from the mean over real steps where the shape is pooled."""
+    """inputs -> logits_BxLxV at every step, or logits_BxV where the shape is pooled: from the mean over real
+    steps, the largest of each entry, or what comes of a learned vector that stands before the first step."""
 
     config: ModelConfig
     shape: Shape
@@ -59,26 +68,32 @@ class Network(nn.Module):
             shape.vocab_size, config.d_model, config.max_len, config.positions, dtype, name="embedding"
         )
         x_BxLxD = embedding(padding.zeroed(inputs, lengths_B), positions_L)
+        cls = shape.pooled and config.pooling == "cls"
+        if cls:
+            x_BxLxD, lengths_B = self._with_first(x_BxLxD, lengths_B, mask)
+            positions_L = jnp.arange(x_BxLxD.shape[1], dtype=jnp.int32)
         x_BxLxD = nn.Dropout(config.dropout_rate, deterministic=not self.train)(x_BxLxD)
         self.sow("intermediates", "embedded", x_BxLxD)
         states = None if state is None else (state.emptied() if first else state).blocks
         block, context = make_block(config, make_mixer(config)), Context(positions_L, mask, lengths_B)
         x_BxLxD, added = stack(config, block, config.num_layers, x_BxLxD, context, states, train=self.train)
         if shape.pooled:
-            x_BxLxD = _mean(x_BxLxD, lengths_B)
+            x_BxLxD = x_BxLxD[:, 0] if cls else POOLING[config.pooling](x_BxLxD, lengths_B)
+            x_BxLxD = nn.Dropout(config.pooled_dropout_rate, deterministic=not self.train)(x_BxLxD)
         if config.tie_embeddings:
             logits = embedding.attend(x_BxLxD)
         else:
             logits = nn.Dense(shape.outputs, dtype=dtype, name="head")(x_BxLxD)
         return logits.astype(jnp.float32), None if state is None else state.advanced(added, inputs.shape[1])
 
-
-def _mean(x_BxLxD, lengths_B):
-    """x_BxD: over all positions, or over the first `lengths_B` of each row (a row of none gives zeros)."""
-    if lengths_B is None:
-        return x_BxLxD.mean(1)
-    real_BxL = jnp.arange(x_BxLxD.shape[1]) < lengths_B[:, None]
-    return x_BxLxD.sum(1, where=real_BxL[..., None]) / jnp.maximum(lengths_B, 1)[:, None].astype(x_BxLxD.dtype)
+    def _with_first(self, x_BxLxD, lengths_B, mask):
+        """A learned vector before the first step (Devlin et al. 2019), which then counts as a real one."""
+        if mask is not None:
+            raise ValueError("model.pooling=cls adds a step, of which a mask says nothing: leave the mask out")
+        first_D = self.param("cls", nn.initializers.normal(1.0), (self.config.d_model,), jnp.float32)
+        first_Bx1xD = jnp.broadcast_to(first_D.astype(x_BxLxD.dtype), (x_BxLxD.shape[0], 1, self.config.d_model))
+        x_BxLxD = jnp.concatenate([first_Bx1xD, x_BxLxD], axis=1)
+        return x_BxLxD, None if lengths_B is None else lengths_B + 1
 
 
 def build(config: ModelConfig, shape: Shape) -> Model:
@@ -103,6 +118,8 @@ def build(config: ModelConfig, shape: Shape) -> Model:
 
     def initial_state(batch_size, max_len):
         check_length(max_len, config)
+        if not config.num_layers:
+            return State(jnp.zeros((), jnp.int32), {})
         one = {"mixer": make_mixer(config)().initial_state(batch_size, max_len)}
         stacked = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (config.num_layers, *leaf.shape)), one)
         return State(jnp.zeros((), jnp.int32), stacked)

@@ -57,11 +57,14 @@ def stack(config: ModelConfig, block: partial, num_layers: int, x_BxLxD, context
 
     Args:
       block: of `make_block`.
+      num_layers: 0: only the last norm, where there is one.
       states: by name, stacked over depth; None for a whole sequence.
     """
     # nn.scan and nn.remat transform a class; the partial's fields are given when it is called
     module = nn.remat(block.func, prevent_cse=not config.scan_layers) if config.remat else block.func
-    if config.scan_layers:
+    if not num_layers:
+        added = None if states is None else {}
+    elif config.scan_layers:
         scanned = nn.scan(
             module,
             variable_axes={"params": 0, "intermediates": 0},

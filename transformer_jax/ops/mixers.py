@@ -189,10 +189,69 @@ class Recurrent:
         return tuple(RECURRENCE[self.name].weights(self.width).values())
 
 
+@dataclass(frozen=True)
+class Bidirectional:
+    """Two recurrences over the same steps, one from each end, side by side and then projected: twice of all."""
+
+    one: Recurrent
+    """Each of them, without its projection."""
+
+    @property
+    def width(self) -> int:
+        return 2 * self.one.width
+
+    @property
+    def num_params(self) -> int:
+        return 2 * self.one.num_params
+
+    @property
+    def step_by_step(self) -> bool:
+        return self.one.step_by_step
+
+    def weights(self, d_model: int) -> int:
+        return 2 * self.one.weights(d_model) + d_model * self.width
+
+    def biases(self, d_model: int) -> int:
+        return 2 * self.one.biases(d_model) + d_model
+
+    def implementation(self, *asked) -> None:
+        return None
+
+    def refusal(self, *asked) -> str | None:
+        return self.one.refusal(*asked)
+
+    def flops(self, implementation: None, steps: int, context: int, causal: bool) -> tuple[int, int]:
+        forward, backward = self.one.flops(implementation, steps, context, causal)
+        return 2 * forward, 2 * backward
+
+    def stored_scores(self, implementation: None, steps: int, context: int) -> int:
+        return 0
+
+    def remembered(self, context: int) -> int:
+        """Nothing: what is read from its end as well cannot be continued."""
+        return 0
+
+    def arguments(self, draw: Draw, batch_size: int, steps: int) -> tuple[tuple, jax.Array]:
+        (there, like), (back, _) = (self.one.arguments(draw, batch_size, steps) for _ in range(2))
+        return (there, back), jnp.concatenate([like, like], axis=-1)
+
+    def op(self, form: str, causal: bool) -> Callable[..., jax.Array]:
+        recur = self.one.op(form, causal)
+
+        def both(there, back):
+            x, *others = back
+            turned = jnp.flip(recur(jnp.flip(x, 1), *others), 1)
+            return jnp.concatenate([recur(*there), turned], axis=-1)
+
+        return both
+
+
 MIXERS: dict[str, Callable[..., Any]] = {"attention": Attention}
 """Mixers that are no recurrence."""
 
 
 def mixer(name: str, **sizes: int) -> Mixer:
     """The record of a mixer (a key of MIXERS or RECURRENCE) of the given sizes; KeyError: there is no such mixer."""
+    if name in RECURRENCE and sizes.get("directions") == 2:
+        return Bidirectional(Recurrent(name, sizes["width"], project_out=False))
     return Recurrent(name, **sizes) if name in RECURRENCE else MIXERS[name](**sizes)

@@ -67,8 +67,8 @@ def refuse_other_models(config: Config) -> None:
     if other:
         unlike = ", ".join(f"model.{key}={getattr(model, key)}" for key in other)
         raise ValueError(f"the same model in PyTorch is not written for {unlike}")
-    if train.schedule != "constant" or train.warmup_steps or train.micro_batches > 1:
-        raise ValueError("the same step in PyTorch has a constant learning rate and no micro-batches")
+    if train.schedule != "constant" or train.warmup_steps or train.micro_batches > 1 or train.optimizer != "adamw":
+        raise ValueError("the same step in PyTorch has AdamW, a constant learning rate and no micro-batches")
 
 
 def torch_params(params, model: ModelConfig) -> dict[str, np.ndarray]:

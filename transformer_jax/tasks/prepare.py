@@ -38,7 +38,10 @@ def prepare(name: str, folder: str | Path, data_dir: str | Path) -> Path:
         if sha256[file] != digest:
             found = (folder / file).stat().st_size
             differs = f"{found} bytes, not {size}" if found != size else f"SHA-256 {sha256[file]}, not {digest}"
-            raise raw.BadSource(f"{file} is not the published one: it has {differs}; published at {original.address}")
+            raise raw.BadSource(
+                f"{file} is not the published one: it has {differs}; published at {original.address}"
+                + (f"\n  for a file of your own: prepare {original.own} {own.KINDS[original.own].example}")
+            )
     metadata = {"sha256": sha256, **original.metadata}
     if sets.folders(name, data_dir):
         return _same_or_refuse(name, data_dir, metadata)
@@ -127,7 +130,10 @@ def _same_or_refuse(name: str, data_dir: Path, metadata: dict) -> Path:
     builder = sets.open_set(name, data_dir)
     found = builder.info.metadata or {}
     if any(found.get(key) != value for key, value in metadata.items()):
-        raise FolderError(f"{builder.data_dir} was made from other sources; remove it to prepare it anew")
+        before, now = found.get("sha256", {}), metadata["sha256"]
+        changed = [file for file in now if before.get(file, now[file]) != now[file]]
+        which = f" ({', '.join(changed)} {'have' if len(changed) > 1 else 'has'} changed)" if changed else ""
+        raise FolderError(f"{builder.data_dir} was made from other sources{which}; remove it to prepare it anew")
     return Path(builder.data_dir)
 
 

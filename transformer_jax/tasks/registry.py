@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from transformer_jax.config import Config, ConfigError, Shape, TaskConfig, misfits, nearest
+from transformer_jax.config import Config, ConfigError, TaskConfig, misfits, nearest
 from transformer_jax.tasks import (
     associative_recall,
     copy_memory,
@@ -12,6 +12,7 @@ from transformer_jax.tasks import (
     generated,
     images,
     imdb,
+    labelled,
     numbers_en_fr,
     own,
     random_tokens,
@@ -20,6 +21,8 @@ from transformer_jax.tasks import (
     sets,
     shakespeare,
     sine_trend,
+    sst2,
+    text,
     translation,
     vision,
 )
@@ -42,12 +45,6 @@ class Entry(NamedTuple):
     """The keys of TaskConfig from which alone it is made: with other sizes it is another task."""
 
 
-def _of_text(config: Config, outputs: int | None = None) -> Outline:
-    """Of texts as ids; outputs: the classes of a whole text, None for the next id at every step."""
-    length, size = config.task.seq_len, config.task.vocab_size
-    return Outline(Shape(length, outputs or size, vocab_size=size, pooled=outputs is not None), outputs is None)
-
-
 GENERATED = {"random_tokens": random_tokens, "copy_memory": copy_memory, "associative_recall": associative_recall}
 LANGUAGES = {"en": "English", "fr": "French", "de": "German"}
 SIZES = ("seq_len", "vocab_size", "num_items")
@@ -66,8 +63,9 @@ TASKS: dict[str, Entry] = {
         name: Entry(vision.build, partial(images.outline, height=side, width=side), text)
         for name, (side, text) in vision.SETS.items()
     },
-    "imdb": Entry(imdb.build, partial(_of_text, outputs=2), imdb.__doc__, words=True),
-    "shakespeare_char": Entry(shakespeare.build, _of_text, shakespeare.__doc__),
+    "imdb": Entry(imdb.build, labelled.outline, imdb.__doc__, words=True),
+    "sst2": Entry(sst2.build, labelled.outline, sst2.__doc__, words=True),
+    "shakespeare_char": Entry(shakespeare.build, text.outline, shakespeare.__doc__),
     **{
         name: Entry(
             partial(translation.build, name="multi30k", columns=columns),
@@ -79,10 +77,18 @@ TASKS: dict[str, Entry] = {
 }
 OWN = {
     "parallel": Entry(translation.build, translation.outline, own.KINDS["parallel"].text),
+    "text": Entry(text.build, text.outline, own.KINDS["text"].text),
+    "labelled": Entry(labelled.build, labelled.outline, own.KINDS["labelled"].text, words=True),
     "series": Entry(series.build, series.outline, own.KINDS["series"].text),
 }
 """Any set that `prepare KIND` made is a task of its name: the task by its kind."""
-KEPT = {translation.FILE: "parallel", series.FILE: "series"}
+KEPT = {
+    translation.FILE: "parallel",
+    text.CHARACTERS: "text",
+    text.SUBWORDS: "text",
+    labelled.FILE: "labelled",
+    series.FILE: "series",
+}
 """The kind of a set by the file that a run on it keeps."""
 
 
@@ -138,7 +144,7 @@ def needs(config: Config, files: Files = ()) -> list[str]:
     name, found = config.task.name, entry(config.task, files)
     shape, next_token, problems = found.outline(config)
     if config.task.vectors is not None and not found.words:
-        able = ", ".join(other for other, one in TASKS.items() if one.words)
+        able = " or ".join(other for other, one in TASKS.items() if one.words)
         problems = (*problems, f"task.vectors={config.task.vectors}: {name} has no vocabulary of words; {able} has one")
     return [*problems, *misfits(config.model, shape), *looks_ahead(name, next_token, config.model)]
 

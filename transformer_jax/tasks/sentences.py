@@ -32,8 +32,8 @@ def multi30k(folder: Path) -> Splits:
     }
 
 
-def lines(path: Path) -> Iterator[str]:
-    r"""The lines of a UTF-8 text, gzipped or not, without white space around them.
+def lines(path: Path, strip: bool = True) -> Iterator[str]:
+    r"""The lines of a UTF-8 text, gzipped or not, without their ends; with `strip` without white space around them.
 
     A line ends with \n or \r\n alone: whatever else Unicode calls an end of line stays inside. A byte order mark is
     left out.
@@ -48,7 +48,8 @@ def lines(path: Path) -> Iterator[str]:
         with gzip.open(path) if zipped else path.open("rb") as file:
             while line := file.readline(MAX_LINE_BYTES + 1):
                 number += 1
-                yield _text(line, f"{path}, line {number}", first=number == 1)
+                text = _text(line, f"{path}, line {number}", first=number == 1)
+                yield text.strip() if strip else text.removesuffix("\n").removesuffix("\r")
     except (EOFError, OSError, zlib.error) as error:
         raise BadSource(f"{path} cannot be read after line {number}: {error}") from error
 
@@ -83,7 +84,7 @@ def of_splits(folder: Path, source: str, target: str) -> Files:
     for split, words in BESIDE.items():
         found = []
         for word in words:
-            pair = {column: _beside(name, word) for column, name in files["train"].items()}
+            pair = {column: beside(name, word) for column, name in files["train"].items()}
             present = [name for name in pair.values() if (folder / name).is_file()]
             if pair["source"] == source or pair["target"] == target or not present:
                 continue  # not named after the split that they are
@@ -109,7 +110,7 @@ def parallel(folder: Path, files: Files) -> tuple[Splits, dict[str, int]]:
     """
     paths = {split: {column: folder / name for column, name in pair.items()} for split, pair in files.items()}
     held = [split for split in BESIDE if split not in files]
-    times = Counter(_hash(pair["source"]) for _, pair in aligned(paths["train"]))
+    times = Counter(content_hash(pair["source"]) for _, pair in aligned(paths["train"]))
     if len(times) <= len(held):
         holding = f": too few to hold out {' and '.join(held)}" if held else ""
         raise BadSource(f"{paths['train']['source']} holds {len(times)} different sentences{holding}")
@@ -119,7 +120,7 @@ def parallel(folder: Path, files: Files) -> tuple[Splits, dict[str, int]]:
 
     def part(split: str) -> Iterator[Record]:
         for number, pair in aligned(paths["train"]):
-            if names[bisect_left(cuts, _hash(pair["source"]))] == split:
+            if names[bisect_left(cuts, content_hash(pair["source"]))] == split:
                 yield number, pair
 
     counts = {split: 0 for split in ("train", *BESIDE)}
@@ -134,7 +135,9 @@ def parallel(folder: Path, files: Files) -> tuple[Splits, dict[str, int]]:
 
 def _text(line: bytes, where: str, first: bool) -> str:
     if len(line) > MAX_LINE_BYTES:
-        raise BadSource(f"{where} has more than {MAX_LINE_BYTES} bytes: a line, which ends with \\n, is one sentence")
+        raise BadSource(
+            f"{where} has more than {MAX_LINE_BYTES} bytes: a line, which ends with \\n, is one sentence or row"
+        )
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
@@ -142,7 +145,7 @@ def _text(line: bytes, where: str, first: bool) -> str:
         raise BadSource(f"{where}: {bad} is not UTF-8; save the file as UTF-8") from None
     if "\0" in text:
         raise BadSource(f"{where} has a NUL character; a text has none: is the file UTF-16? Save it as UTF-8")
-    return (text.removeprefix("\ufeff") if first else text).strip()
+    return text.removeprefix("\ufeff") if first else text
 
 
 def _unequal(paths: list[Path], number: int, row: tuple[str | None, ...]) -> str:
@@ -158,10 +161,11 @@ def _unequal(paths: list[Path], number: int, row: tuple[str | None, ...]) -> str
     return f"{empty}, line {number} is empty, and that of {full} is not: fill it, or remove the line from both"
 
 
-def _beside(name: str, word: str) -> str:
-    """train.en -> val.en; a name without the word "train" stays."""
+def beside(name: str, word: str) -> str:
+    """The name of the file of another split: train.en -> val.en; a name without the word "train" stays."""
     return re.sub(r"^(.*(?<![A-Za-z]))train(?![A-Za-z])", rf"\g<1>{word}", name)
 
 
-def _hash(sentence: str) -> int:
+def content_hash(sentence: str) -> int:
+    """64 bits that decide into which split a sentence falls."""
     return int.from_bytes(hashlib.sha256(sentence.encode()).digest()[:8])

@@ -13,6 +13,7 @@ from transformer_jax.tasks.originals import ORIGINALS
 ALTERNATIVE = {
     "tiny_shakespeare": "--task.name associative_recall",
     "imdb_reviews": "--task.name associative_recall",
+    "sst2": "--task.name associative_recall",
     "multi30k": "--task.name numbers_en_fr",
     "ett_h1": "--task.name sine_trend",
 }

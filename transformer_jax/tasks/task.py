@@ -172,10 +172,10 @@ def looks_ahead(name: str, next_token: bool, model: ModelConfig) -> list[str]:
     """What keeps a model from such a task, a sentence: it would read the answers; none: it may."""
     if not (next_token and model.looks_ahead):
         return []
-    return [
-        f"model.causal=False: {name} asks every step for what comes next, and attention that is not causal"
-        " would read it from the later steps"
-    ]
+    key, who = "model.causal=False", "attention that is not causal"
+    if model.mixer != "attention":
+        key, who = "model.bidirectional=True", "a recurrence that also reads from the end"
+    return [f"{key}: {name} asks every step for what comes next, and {who} would read it from the later steps"]
 
 
 def check_split(name: str, split: str, known: Iterable[str] = SPLITS) -> None:

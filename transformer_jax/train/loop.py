@@ -17,6 +17,7 @@ from transformer_jax.train import programs, vectors
 from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.evaluate import divide, evaluate, score
 from transformer_jax.train.optimizer import extension
+from transformer_jax.train.patience import Patience
 from transformer_jax.train.progress import Progress
 
 MAX_ROLLBACKS = 3  # from one checkpoint; data that differ three times and fail three times are not to blame
@@ -42,7 +43,8 @@ def fit(
     allow_fallback: bool = False,
     send: run_folder.Send | None = None,
 ) -> Outcome:
-    """Trains a model on a task until `num_steps`, from the newest checkpoint of the folder if it has one.
+    """Trains a model on a task until `num_steps`, or until `train.patience` is over, from the newest checkpoint of the
+    folder if it has one.
 
     A run that is stopped or killed, however often, ends with the files of an unbroken run, bit for bit; after a NaN
     there may be one more checkpoint, that of a stop. The same holds for a run that is extended by more `num_steps`, if
@@ -79,10 +81,12 @@ def fit(
         state, step, meta = begin()
         run_folder.keep_files(folder, task.files, meta.get("files", {}) if meta else None)
         vectors.check_same(meta, task.vectors)
-        rollbacks = meta.get("rollbacks", 0)
+        rollbacks, waited = meta.get("rollbacks", 0), Patience.of(meta.get("patience"))
         _move(streams, meta.get("data"))
-        _note_extension(folder, step, meta, train, progress)
-        if task.vectors is not None and step < train.num_steps:
+        ended = waited.over(train.patience)  # a launch before this one ended it early
+        if not ended:
+            _note_extension(folder, step, meta, train, progress)
+        if task.vectors is not None and step < train.num_steps and not ended:
             progress.note(task.vectors.text())
         run_folder.record(
             folder, "start", step=step, **provenance.machine(), **provenance.commit(), data=task.describe()
@@ -92,8 +96,9 @@ def fit(
             positions = [stream.get_state() for stream in streams]
             chunk = draw(next_stop(step, train) - step)
             checkpoints.prepare(state)
-            _compile(_needed(run, state, chunk, task, examples, step, train), progress)
-            while step < train.num_steps and not stopping():
+            if not ended:
+                _compile(_needed(run, state, chunk, task, examples, step, train), progress)
+            while step < train.num_steps and not ended and not stopping():
                 checkpoints.check()
                 state, sums = _run(run, state, chunk)
                 step = next_stop(step, train)
@@ -107,7 +112,8 @@ def fit(
                         log.event(step, "nan")
                         status = "nan"
                         break
-                    failed, (state, step, *_) = step, begin(regular=True)
+                    failed, (state, step, meta) = step, begin(regular=True)
+                    waited = Patience.of(meta.get("patience"))
                     checkpoints.remove_between()
                     chunk = draw(next_stop(step, train) - step)  # the data go on
                     rollbacks += 1
@@ -121,22 +127,35 @@ def fit(
                     metrics = evaluate(run, state.params, task.evaluate("validation"), task.objective)
                     log.write("validation", step, metrics)
                     progress.evaluated(step, metrics)
-                if step % train.checkpoint_every == 0 or step == train.num_steps:
+                    waited = waited.after(score(metrics, task.objective, train.best))
+                    if ended := waited.over(train.patience) and step < train.num_steps:
+                        progress.note(_early(task, train, step))
+                if step % train.checkpoint_every == 0 or step == train.num_steps or ended:
                     rollbacks = 0
-                    meta = _meta(config, task, positions, rollbacks)
+                    meta = _meta(config, task, positions, rollbacks, waited)
                     checkpoints.save(step, state, meta=meta, score=score(metrics, task.objective, train.best))
-        status = "done" if step == train.num_steps and status != "nan" else status
+        status = "done" if (step == train.num_steps or ended) and status != "nan" else status
         if status == "stopped" and step % train.checkpoint_every:  # else it is saved
-            checkpoints.save(step, state, meta=_meta(config, task, positions, rollbacks), score=None)
+            checkpoints.save(step, state, meta=_meta(config, task, positions, rollbacks, waited), score=None)
         checkpoints.wait()
     run_folder.record(folder, "end", status=status, step=step, step_seconds=progress.step_seconds)
     return Outcome(status, step, metrics)
 
 
-def _meta(config: Config, task: Task, positions: list, rollbacks: int) -> dict:
+def _early(task: Task, train: TrainConfig, step: int) -> str:
+    name = chosen_by(task.objective, train.best)[0]
+    return (
+        f"ended at step {step} of {train.num_steps}: the last {train.patience} evaluations gave no better validation"
+        f" {name} (train.patience={train.patience})"
+    )
+
+
+def _meta(config: Config, task: Task, positions: list, rollbacks: int, waited: Patience) -> dict:
     """What a checkpoint holds beside the state: enough to go on as if nothing had happened."""
     files = run_folder.digests(task.files)
     meta = {"config": flatten(config), "data": positions, "rollbacks": rollbacks, "files": files}
+    if config.train.patience is not None:
+        meta["patience"] = waited._asdict()
     return meta if task.vectors is None else meta | {"vectors": task.vectors.sha256}
 
 

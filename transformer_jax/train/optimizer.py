@@ -13,6 +13,8 @@ from transformer_jax.train.leaves import name
 WITHOUT_END = {"constant": "is constant", "inverse_sqrt": "does not depend on their number"}
 """The schedules of which a longer run begins with the steps of a shorter one, and why."""
 
+RMSPROP_EPSILON = 1e-7  # as in Keras, whose recipes name RMSprop
+
 
 def learning_rate(config: TrainConfig, peak_lr: float | jax.Array | None = None) -> optax.Schedule:
     """step -> learning rate: linear warm-up to the peak, then the config's schedule until `num_steps`.
@@ -61,15 +63,21 @@ def extension(config: TrainConfig, step: int, before: int) -> str:
 def make_optimizer(
     config: TrainConfig, peak_lr: float | jax.Array | None = None, frozen: tuple[str, ...] = ()
 ) -> optax.GradientTransformation:
-    """AdamW (Loshchilov & Hutter 2019) behind clipping by the global norm.
+    """AdamW (Loshchilov & Hutter 2019), or RMSprop (Tieleman & Hinton 2012), behind clipping by the global norm.
 
     Matrices decay, biases and norms do not. `peak_lr` as in `learning_rate`. The leaves that `frozen` names get no
     update and no state, and do not count in the norm.
     """
-    tx = optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(learning_rate(config, peak_lr), b2=config.beta2, weight_decay=config.weight_decay, mask=_decays),
-    )
+    rate = learning_rate(config, peak_lr)
+    if config.optimizer == "adamw":
+        update = optax.adamw(rate, b2=config.beta2, weight_decay=config.weight_decay, mask=_decays)
+    else:
+        update = optax.chain(
+            optax.scale_by_rms(decay=config.beta2, eps=RMSPROP_EPSILON, eps_in_sqrt=False),
+            optax.add_decayed_weights(config.weight_decay, mask=_decays),
+            optax.scale_by_learning_rate(rate),
+        )
+    tx = optax.chain(optax.clip_by_global_norm(config.clip_norm), update)
     if not frozen:
         return tx
     label = partial(jax.tree_util.tree_map_with_path, lambda path, _: "frozen" if name(path) in frozen else "trained")

@@ -29,7 +29,7 @@ class Progress:
         self.advanced = True  # what is left to do is quick
 
     def note(self, text: str) -> None:
-        """Called before the loop with what a person should know of this launch."""
+        """Called before the loop, or where it ends early, with what a person should know of this launch."""
 
     def compiling(self, number: int, count: int) -> None:
         """Called before the first step, as each of `count` programs is about to be compiled, from the first on."""
