@@ -84,6 +84,7 @@ ORIGINALS = {
             )
         },
         metadata=series_files.ETT.metadata,
+        own="series",
     ),
     "multi30k": Original(
         sentences.multi30k,

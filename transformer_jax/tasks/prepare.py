@@ -38,9 +38,10 @@ def prepare(name: str, folder: str | Path, data_dir: str | Path) -> Path:
         if sha256[file] != digest:
             found = (folder / file).stat().st_size
             differs = f"{found} bytes, not {size}" if found != size else f"SHA-256 {sha256[file]}, not {digest}"
+            mine = own.KINDS[original.own].example if original.own else ""
             raise raw.BadSource(
                 f"{file} is not the published one: it has {differs}; published at {original.address}"
-                + (f"\n  for a file of your own: prepare {original.own} {own.KINDS[original.own].example}")
+                + (f"\n  for a file of your own: prepare {original.own} {mine}" if mine else "")
             )
     metadata = {"sha256": sha256, **original.metadata}
     if sets.folders(name, data_dir):
