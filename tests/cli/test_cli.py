@@ -152,7 +152,7 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
             "must be one of attention, rnn, gru, lstm, min_gru, not rnm; did you mean rnn?",
         ),
         ("experiment tiny --model.d-model 3", "model.d_model=3 is not divisible by model.num_heads=2"),
-        ("experiment tiny --model.num-layers -1", "model.num_layers=-1: must be at least 1"),
+        ("experiment tiny --model.num-layers -1", "model.num_layers=-1: must be at least 0"),
         ("experiment tiny --task.seq-len 0", "task.seq_len=0: must be at least 1"),
         ("experiment tiny --only seq_length=16", "did you mean task.seq_len"),
         ("experiment tiny --only seq_len=17", "task.seq_len takes 16, 32"),
@@ -398,7 +398,7 @@ def test_help_on_a_training_shows_its_configs_values(capsys):
     shown = on_one_line(capsys.readouterr().out)
     assert "--matching" in shown and "--task.name (default: digits): a text." in shown
     assert command("train", "--help") == 0
-    assert "--model.norm (default: pre): one of pre, post." in on_one_line(capsys.readouterr().out)
+    assert "--model.norm (default: pre): one of pre, post, none." in on_one_line(capsys.readouterr().out)
     assert command("train", "digits_vitt", "--help") == 2
     assert "did you mean digits_gru or digits_vit" in capsys.readouterr().err
 

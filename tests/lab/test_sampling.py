@@ -237,8 +237,9 @@ def test_a_budget_that_holds_no_five_passes_is_said_before_the_first(tmp_path):
     one, out, view = experiment(tmp_path), tmp_path / "out", Seen()
     run(one, out, view, budget=0.001)  # over before the worker has started, on any machine
     assert [len(rounds) for rounds in passes_of(out).values()] == [1] * 4
-    (text,) = view.notes
+    began, text = view.notes
+    assert began.startswith("tiny: 4 cells into ") and began.endswith("out, for 0s")
     assert "a pass takes about 2 s" in text and "--budget 30s" in text and "--measure.rounds 5" in text
     view = Seen()
     run(one, tmp_path / "long", view, given={"measure.rounds": 1})
-    assert view.notes == []
+    assert [note.endswith("long, 4 measurements") for note in view.notes] == [True]

@@ -74,7 +74,7 @@ def test_again_from_the_same_from_another_file_and_with_other_columns(file, tmp_
     after = prepared(file(text()), tmp_path)
     assert before["test"][0] == after["test"][0]
     for content, options in ((text(count=21), {}), (text(), {"columns": "temp"})):
-        with pytest.raises(FolderError, match="other sources; remove it"):
+        with pytest.raises(FolderError, match="other sources.*; remove it"):
             prepared(file(content), tmp_path, **options)
 
 
@@ -191,8 +191,11 @@ def test_columns_that_are_not_there(file, tmp_path, options, message):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    for path, what in ((tmp_path / "x.csv", "does not exist"), (tmp_path, "is a folder")):
-        with pytest.raises(FileNotFoundError, match=f"{what}: name a CSV file"):
+    for path, what in (
+        (tmp_path / "x.csv", r"lacks x\.csv; it holds nothing"),
+        (tmp_path, "is a folder: --from takes the file"),
+    ):
+        with pytest.raises(FileNotFoundError, match=what):
             prepared(path, tmp_path)
 
 
