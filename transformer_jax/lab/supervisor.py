@@ -215,7 +215,7 @@ class Worker:
         return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
 
     def _manner_of_death(self) -> str:
-        deadline = time.monotonic() + 5.0
+        deadline = time.monotonic() + 30.0  # a starved process takes its time to end
         while not (end := self._has_exited()):
             if time.monotonic() > deadline:
                 return "the worker closed its pipe"
