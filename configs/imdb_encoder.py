@@ -5,8 +5,9 @@
     python run.py evaluate runs/imdb
 
 Vocabulary 20,000, d_model 256, two heads of 256 (Keras' key_dim is the width of one head), MLP 32, post-norm, dropout
-0.5 of the pooled vector. Three things differ from the book: a review is cut after 512 words, which 8 % exceed, where
-the book takes 600; early stopping and three and a half epochs stand in the place of 20; positions are sinusoidal.
+0.5 of the pooled vector. What differs from the book, among other things: a review is cut after 512 words, which 8 %
+exceed, where the book takes 600; early stopping and three and a half epochs stand in the place of 20; positions are
+sinusoidal; gradients are clipped; token vectors start larger; a tenth of the reviews validates, by a hash.
 """
 
 from transformer_jax.config import Config, ModelConfig, TaskConfig, TrainConfig

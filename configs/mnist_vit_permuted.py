@@ -4,7 +4,7 @@
     python run.py evaluate runs/mnist_permuted --split test
 
 The control for what positions give: nothing in this model but its learned positions knows where a patch was, so that
-it should lose next to nothing against mnist_vit. TIMING on 2 CPU cores.
+it should lose next to nothing against mnist_vit.
 """
 
 from configs import mnist_vit

@@ -199,7 +199,7 @@ class ModelConfig:
     """What matrices are multiplied in; parameters stay float32."""
     forecaster: Forecaster = "stack"
     """What answers a forecast: the blocks over patches of the series, or DLinear (Zeng et al. 2023) or the last step
-    repeated, which read no other key of the model. Other tasks take the stack alone."""
+    repeated, which read no other key of the model but dtype. Other tasks take the stack alone."""
     patch_len: int = 16
     """Steps of a patch of a series that is forecast; other tasks ignore it."""
     patch_stride: int = 8
@@ -375,6 +375,16 @@ class TrainConfig:
         for name in ("final_lr_fraction", "label_smoothing", "beta2"):
             value = getattr(self, name)
             require(0 <= value < 1, f"train.{name}={value}: must lie in [0, 1)")
+        require(
+            self.optimizer != "rmsprop" or self.beta2 <= 0.99,
+            f"train.beta2={self.beta2}: the first steps of RMSprop, which nothing corrects, would be"
+            f" {(1 - self.beta2) ** -0.5:.0f} times as long as later ones; usual is --train.beta2 0.9",
+        )
+        require(
+            self.patience is None or self.checkpoint_every == self.eval_every,
+            f"train.patience={self.patience} needs a checkpoint of every evaluation, or the best may not be saved:"
+            f" train.checkpoint_every={self.checkpoint_every} must equal train.eval_every={self.eval_every}",
+        )
         require(self.weight_decay >= 0, f"train.weight_decay={self.weight_decay}: must not be negative")
         require(
             self.warmup_steps < self.num_steps,

@@ -143,7 +143,9 @@ def report(rows: Rows) -> Report:
             table(positions, ("num_layers",), "position", "accuracy", "lane", "Accuracy, by positions"),
             table(heads, ("num_heads",), "layer", "most_lost", "lane", "Accuracy lost without the best head"),
         ),
-        limits=(*conditions(rows), "One small task, one size, one learning rate for all.",
+        limits=(*conditions(rows), "More heads are narrower ones: d_model stays. Patches count as examples of the"
+                " CKA, and all images share their positions.",
+                "One small task, one size, one learning rate for all.",
                 "Scores are of independent normal vectors, as they are before training, not of trained ones."),
     )  # fmt: skip
 

@@ -72,12 +72,10 @@ def cell(config: Config, job: Job) -> list[dict]:
     trial.train(job.seeded(config), task, job.folder)
     rows = trial.curve(job.folder, "validation")
     parameters = trial.num_params(config, task) // config.train.lanes
-    kept = {lane: max((r for r in rows if r["lane"] == lane), key=lambda r: r["accuracy"]) for lane in _lanes(rows)}
-    return [row | {"parameters": parameters, "best": row is kept[row["lane"]]} for row in rows]
-
-
-def _lanes(rows: list[dict]) -> set[int]:
-    return {row["lane"] for row in rows}
+    measured = [row for row in rows if "accuracy" in row]  # a run that ended by a NaN has a row without one
+    best = {lane: max((r for r in measured if r["lane"] == lane), key=lambda r: r["accuracy"])
+            for lane in {row["lane"] for row in measured}}  # fmt: skip
+    return [row | {"parameters": parameters, "best": row is best.get(row["lane"])} for row in rows]
 
 
 def _tfidf(config: Config) -> dict:

@@ -34,9 +34,10 @@ OTHER = {
     "task.permute_patches": 1, "task.data_dir": "x", "task.workers": 2, "task.vectors": "x",
     "task.freeze_vectors": False, "train.num_steps": 7, "train.label_smoothing": 0.5,
     "train.micro_batches": 2, "train.lanes": 3,
-    "train.lane_lrs": (0.1, 0.2, 0.3), "train.chunk_steps": 3, "train.eval_every": 5, "train.checkpoint_every": 10,
+    "train.lane_lrs": (0.1, 0.2, 0.3), "train.chunk_steps": 3, "train.eval_every": 5, "train.checkpoint_every": 5,
     "train.nan_policy": "skip", "train.keep_last": 3, "train.best": "accuracy", "task.batch_tokens": 7,
     "model.encoder_layers": 3, "task.horizon": 7, "model.patch_len": 5, "model.patch_stride": 3,
+    "train.patience": 2, "task.tokens": "subwords",
 }  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def test_what_an_extension_says():
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 100), st.floats(0.5, 0.99), st.sampled_from([0.0, 0.1]))
 def test_rmsprop_is_its_formula(seed, beta2, weight_decay):
-    """v = b v + (1 - b) g²; p -= rate (g / (sqrt(v) + eps) + decay p), where only a kernel decays; without clipping."""
+    """v = b v + (1 - b) g²; p -= rate (g / sqrt(v + eps) + decay p), where only a kernel decays; without clipping."""
     random = np.random.default_rng(seed)
     config = TrainConfig(optimizer="rmsprop", beta2=beta2, weight_decay=weight_decay, peak_lr=0.01, clip_norm=1e6)
     params = {"kernel": random.normal(size=(3, 2)), "bias": random.normal(size=2)}
@@ -60,9 +60,14 @@ def test_rmsprop_is_its_formula(seed, beta2, weight_decay):
         for name, g in grads.items():
             mean_square[name] = beta2 * mean_square[name] + (1 - beta2) * g**2
             decay = weight_decay * expected[name] if name == "kernel" else 0
-            expected[name] = expected[name] - 0.01 * (g / (np.sqrt(mean_square[name]) + 1e-7) + decay)
+            expected[name] = expected[name] - 0.01 * (g / np.sqrt(mean_square[name] + 1e-7) + decay)
     for name, value in expected.items():
         np.testing.assert_allclose(params[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_rmsprop_forgets_fast_as_its_first_steps_are_not_corrected():
+    with pytest.raises(ConfigError, match="train.beta2=0.999: .* 32 times as long"):
+        TrainConfig(optimizer="rmsprop")
 
 
 def test_rmsprop_is_behind_the_clipping():
@@ -70,4 +75,4 @@ def test_rmsprop_is_behind_the_clipping():
     grads = {"kernel": np.ones((2, 2), np.float32)}
     update = np.asarray(tx.update(grads, tx.init(grads), grads)[0]["kernel"])
     clipped = 1e-9 / 2  # the norm of four ones is 2
-    np.testing.assert_allclose(update, -clipped / (np.sqrt(0.1) * clipped + 1e-7), rtol=1e-3)
+    np.testing.assert_allclose(update, -clipped / np.sqrt(0.1 * clipped**2 + 1e-7), rtol=1e-3)

@@ -45,7 +45,12 @@ def test_no_patience_at_all_is_refused():
         TrainConfig(patience=0)
 
 
-LONG = {"train.num_steps": 60, "train.eval_every": 2, "train.checkpoint_every": 4, "train.peak_lr": 0.09}
+def test_patience_needs_a_checkpoint_of_every_evaluation():
+    with pytest.raises(ConfigError, match="train.patience=2 needs .* must equal train.eval_every=100"):
+        TrainConfig(patience=2, eval_every=100, checkpoint_every=200)
+
+
+LONG = {"train.num_steps": 60, "train.eval_every": 2, "train.checkpoint_every": 2, "train.peak_lr": 0.09}
 PATIENT = LONG | {"train.patience": 2}
 
 
@@ -54,7 +59,7 @@ def rows_of(folder):
 
 
 def test_a_run_ends_where_its_evaluations_stop_getting_better(parts, tmp_path):
-    """Up to there it is the run without patience; the last step is saved, and so is the best that was saved."""
+    """Up to there it is the run without patience; its last step and its best are saved."""
     fit(*parts(LONG), tmp_path / "long")
     scores = [-row["loss"] for row in rows_of(tmp_path / "long") if row["split"] == "validation"]
     end = 2 * expected_end(scores, 2)
@@ -70,8 +75,7 @@ def test_a_run_ends_where_its_evaluations_stop_getting_better(parts, tmp_path):
     ]
     checkpoints = Checkpoints(tmp_path / "patient" / "checkpoints")
     losses = {row["step"]: row["loss"] for row in rows if row["split"] == "validation"}
-    saved = [step for step in losses if step % 4 == 0 or step == end]
-    assert checkpoints.find("latest") == end and checkpoints.find("best") == min(saved, key=losses.get)
+    assert checkpoints.find("latest") == end and checkpoints.find("best") == min(losses, key=losses.get)
 
 
 def test_the_same_command_leaves_it_as_it_is(parts, tmp_path):

@@ -90,7 +90,8 @@ class Prepare:
         metadata = info.metadata or {}
         files = metadata.get("files", info.splits)
         counts = {split: of.num_examples for split, of in info.splits.items()}
-        chosen = {split: "" if split in files else f" (held out by {metadata['split_by']})" for split in counts}
+        held = f" (held out by {metadata.get('split_by', 'a hash')})"
+        chosen = {split: "" if split in files else held for split in counts}
         print(", ".join(f"{split} {count}{chosen[split]}" for split, count in counts.items()))
         if "kind" in metadata and (few := [split for split, count in counts.items() if count < FEW]):
             print(f"fewer than {FEW} examples: {', '.join(few)}; metrics of so few say little", file=sys.stderr)

@@ -199,7 +199,7 @@ def _train(config: Config, folder: Path, build: Callable, options: Train):
             allow_fallback=options.allow_fallback,
             send=tracking.started(folder, config) if options.wandb else None,
         )
-        found = forecasts.of_run(folder, build)
+        found = forecasts.of_run(folder, build) if task.shape.horizon is not None and outcome.status == "done" else None
         trial_page.write(folder, [] if found is None else [forecasts.figure(found)])
     return outcome
 

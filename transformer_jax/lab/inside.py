@@ -13,6 +13,7 @@ class Looked(NamedTuple):
     """One text inside a model of N layers and H heads."""
 
     tokens: list[str]
+    """Of a model that pools with a learned first step, that step as well: <cls>."""
     vectors_NxLxD: np.ndarray
     """N + 1 of them: what the first block reads, and what each block gives."""
     weights_NxHxLxL: np.ndarray | None
@@ -32,6 +33,8 @@ def look(
     ids_L, tokens = _read(run.task, folder, text)
     if run.model.inspect is None:
         raise ConfigError(f"{folder} holds a model that cannot be looked into: {run.config.model.mixer} with a source")
+    if run.task.shape.pooled and run.config.model.pooling == "cls":
+        tokens = ["<cls>", *tokens]
     found = run.model.inspect(run.lanes[0], ids_L[None])
     weights = None if found.weights_NxHxBxLxL is None else np.asarray(found.weights_NxHxBxLxL[:, :, 0], np.float32)
     return Looked(tokens, np.asarray(found.vectors_NxBxLxD[:, 0], np.float32), weights)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -96,7 +97,8 @@ def attempt(config: Config, limit_bytes: int, limit_seconds: float) -> Try:
             raise RuntimeError(f"a process that tries one step did not start within {START_SECONDS:g} s")
         if line:
             return Try(T, **json.loads(line))
-        code = child.wait()
+        if (code := child.wait()) == -signal.SIGKILL:  # by the kernel, which chooses it first where memory runs out
+            return Try(T, "memory")
         log.seek(0)
         end = log.read().decode(errors="replace")[-2000:]
     if is_out_of_memory(end):

@@ -40,7 +40,8 @@ def _step(config: Config) -> dict[str, float | None]:
     from transformer_jax.measure import memory, programs, timing
     from transformer_jax.measure.work import Work, next_token
 
-    jax.devices()
+    if (backend := jax.default_backend()) != "cpu":
+        raise SystemExit(f"the memory of a {backend} is not limited by this process's: set JAX_PLATFORMS=cpu")
     print(READY, flush=True)
     program = programs.build(Work(config, next_token(config)))
     args = program.make_args()

@@ -15,7 +15,7 @@ NO_STEP_READS = (
     "model.patch_len", "model.patch_stride",
     "train.num_steps", "train.label_smoothing", "train.micro_batches", "train.lanes", "train.lane_lrs",
     "train.chunk_steps", "train.eval_every", "train.checkpoint_every", "train.nan_policy",
-    "train.keep_last", "train.best",
+    "train.keep_last", "train.best", "train.patience", "task.tokens",
 )  # fmt: skip
 """Keys of the config that change nothing of one step on random tokens: a whole training reads them, or other tasks."""
 NO_COST = (

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 
-from transformer_jax.config import ModelConfig, Shape
+from transformer_jax.config import MIXERS, ModelConfig, Shape
 from transformer_jax.models.network import Network
 from transformer_jax.models.stack import of_layers
 
@@ -45,5 +45,5 @@ def without(config: ModelConfig, params: Any, layer: int, head: int) -> Any:
 
 
 def _demand_heads(config: ModelConfig) -> None:
-    if config.mixer != "attention":
+    if "num_heads" not in MIXERS[config.mixer].reads:
         raise ValueError(f"model.mixer={config.mixer} has no heads")

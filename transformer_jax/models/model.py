@@ -44,7 +44,8 @@ class Model(NamedTuple):
 
     To look inside:
     inspect(params, inputs, lengths=None) -> Inspection: the vectors before and after every block, and how much each
-      step looks at each, by layer and head; of a network with a source its encoder, of the source
+      step looks at each, by layer and head; of a network with a source its encoder, of the source; where a learned
+      first step is pooled, of that step as well
     """
 
     init: Callable[..., Any]

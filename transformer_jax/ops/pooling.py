@@ -13,7 +13,9 @@ def mean(x_BxLxD, lengths_B=None):
     if lengths_B is None:
         return x_BxLxD.mean(1)
     real_BxL = padding.real(lengths_B, x_BxLxD.shape[1])
-    return x_BxLxD.sum(1, where=real_BxL[..., None]) / jnp.maximum(lengths_B, 1)[:, None].astype(x_BxLxD.dtype)
+    dtype = jnp.promote_types(x_BxLxD.dtype, jnp.float32)  # a length of 257 is none of bfloat16's numbers
+    total_BxD = x_BxLxD.sum(1, where=real_BxL[..., None], dtype=dtype)
+    return (total_BxD / jnp.maximum(lengths_B, 1)[:, None]).astype(x_BxLxD.dtype)
 
 
 def largest(x_BxLxD, lengths_B=None):

@@ -96,6 +96,10 @@ def build(
     given = vectors.of(task, [None, None, *vocabulary.symbols[2:]])
 
     @cache
+    def whole(split: Split) -> list[np.ndarray]:
+        return [vocabulary.encode(text) for text in texts(split).texts]
+
+    @cache
     def encoded(split: Split) -> tuple[list[np.ndarray], np.ndarray]:
         found = texts(split)
         if unknown := sorted(set(found.labels) - labels.keys()):
@@ -103,7 +107,7 @@ def build(
                 f"{task.name}: the {split} split has the label {unknown[0]!r}, which its vocabulary lacks"
             )
         labels_N = np.array([labels[label] for label in found.labels], np.int32)
-        return [vocabulary.encode(text)[: task.seq_len] for text in found.texts], labels_N
+        return [ids[: task.seq_len] for ids in whole(split)], labels_N
 
     @cache
     def buckets(split: Split) -> list[pairs.Bucket]:
@@ -127,7 +131,7 @@ def build(
 
     def describe() -> dict:
         about = sets.describe(opened(), {split: len(texts(split).texts) for split in ("train", "validation")})
-        about |= {"classes": list(labels), "cut": sum(len(one) == task.seq_len for one in encoded("train")[0])}
+        about |= {"classes": list(labels), "cut": sum(len(one) > task.seq_len for one in whole("train"))}
         about["sha256"] = about["sha256"] | {FILE: hashlib.sha256(saved).hexdigest()}
         return about if given is None else about | {"vectors": given.describe()}
 

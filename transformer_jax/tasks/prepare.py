@@ -130,7 +130,8 @@ def _same_or_refuse(name: str, data_dir: Path, metadata: dict) -> Path:
     """
     builder = sets.open_set(name, data_dir)
     found = builder.info.metadata or {}
-    if any(found.get(key) != value for key, value in metadata.items()):
+    decides = {key: value for key, value in metadata.items() if key != "split_by"}  # words, which may be put better
+    if any(found.get(key) != value for key, value in decides.items()):
         before, now = found.get("sha256", {}), metadata["sha256"]
         changed = [file for file in now if before.get(file, now[file]) != now[file]]
         which = f" ({', '.join(changed)} {'have' if len(changed) > 1 else 'has'} changed)" if changed else ""

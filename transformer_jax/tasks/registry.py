@@ -151,9 +151,12 @@ def needs(config: Config, files: Files = ()) -> list[str]:
 
 def identity(task: TaskConfig) -> str:
     """Names a task so that what was measured on equal names can be compared: one made from sizes alone with them, a
-    forecast with its horizon (of the user's own series, whose kind only the disk knows, with another than the usual).
+    forecast with its horizon (of the user's own series, whose kind only the disk knows, with another than the usual),
+    a text that is cut into subwords with their number.
     """
     usual = task.horizon == TaskConfig.horizon
     keys = TASKS[task.name].sizes if task.name in TASKS else () if usual else HORIZON
+    if task.tokens != TaskConfig.tokens and task.name not in {*TASKS} - {"shakespeare_char"}:
+        keys = (*keys, "tokens", "vocab_size")  # a loss by subwords is none by characters
     sizes = ", ".join(f"{key} {getattr(task, key)}" for key in keys)
     return f"{task.name} ({sizes})" if sizes else task.name

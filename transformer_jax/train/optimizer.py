@@ -13,7 +13,7 @@ from transformer_jax.train.leaves import name
 WITHOUT_END = {"constant": "is constant", "inverse_sqrt": "does not depend on their number"}
 """The schedules of which a longer run begins with the steps of a shorter one, and why."""
 
-RMSPROP_EPSILON = 1e-7  # as in Keras, whose recipes name RMSprop
+RMSPROP_EPSILON = 1e-7  # under the root, as in Keras, whose recipes name RMSprop
 
 
 def learning_rate(config: TrainConfig, peak_lr: float | jax.Array | None = None) -> optax.Schedule:
@@ -73,7 +73,7 @@ def make_optimizer(
         update = optax.adamw(rate, b2=config.beta2, weight_decay=config.weight_decay, mask=_decays)
     else:
         update = optax.chain(
-            optax.scale_by_rms(decay=config.beta2, eps=RMSPROP_EPSILON, eps_in_sqrt=False),
+            optax.scale_by_rms(decay=config.beta2, eps=RMSPROP_EPSILON),
             optax.add_decayed_weights(config.weight_decay, mask=_decays),
             optax.scale_by_learning_rate(rate),
         )
