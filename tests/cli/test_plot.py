@@ -49,6 +49,13 @@ def test_a_run_is_looked_into(folders, tmp_path, capsys):
         assert capsys.readouterr().out == f"{tmp_path / f'{name}.png'}\n"
 
 
+def test_a_runs_page_shows_what_its_model_has(folders):
+    for name, pictures in (("one", ["learned_alike", "attention"]), ("twin", []), ("recall", [])):
+        assert [figure.name for figure in inside.figures(folders / name, registry.build)] == pictures
+        page = (folders / name / "run.html").read_text()
+        assert ("What each token looks at" in page) == ("attention" in pictures)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -175,7 +175,7 @@ def _train(config: Config, folder: Path, build: Callable, options: Train):
     from rich.console import Console
 
     from transformer_jax.host import compilation
-    from transformer_jax.lab import forecasts, rows, tracking, trial, trial_display, trial_page
+    from transformer_jax.lab import forecasts, inside, rows, tracking, trial, trial_display, trial_page
     from transformer_jax.measure.matching import matched
 
     if (folder / rows.FILE).exists():
@@ -199,8 +199,11 @@ def _train(config: Config, folder: Path, build: Callable, options: Train):
             allow_fallback=options.allow_fallback,
             send=tracking.started(folder, config) if options.wandb else None,
         )
-        found = forecasts.of_run(folder, build) if task.shape.horizon is not None and outcome.status == "done" else None
-        trial_page.write(folder, [] if found is None else [forecasts.figure(found)])
+        figures = []
+        if outcome.status == "done":
+            forecast = task.shape.horizon is not None
+            figures = [forecasts.figure(forecasts.of_run(folder, build))] if forecast else inside.figures(folder, build)
+        trial_page.write(folder, figures)
     return outcome
 
 

@@ -6,7 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from transformer_jax.config import ConfigError
-from transformer_jax.lab import trained
+from transformer_jax.lab import pictures, trained
+from transformer_jax.report.plots import Figure
+
+TOKENS = 24
+"""Of a text, in the picture on a run's page."""
 
 
 class Looked(NamedTuple):
@@ -30,14 +34,31 @@ def look(
       CheckpointError, FileNotFoundError: as `trained.evaluate`.
     """
     run = trained.restored(folder, build_task, checkpoint, data_dir)
-    ids_L, tokens = _read(run.task, folder, text)
+    ids_L = _read(run.task, folder, text)
     if run.model.inspect is None:
         raise ConfigError(f"{folder} holds a model that cannot be looked into: {run.config.model.mixer} with a source")
-    if run.task.shape.pooled and run.config.model.pooling == "cls":
-        tokens = ["<cls>", *tokens]
     found = run.model.inspect(run.lanes[0], ids_L[None])
     weights = None if found.weights_NxHxBxLxL is None else np.asarray(found.weights_NxHxBxLxL[:, :, 0], np.float32)
-    return Looked(tokens, np.asarray(found.vectors_NxBxLxD[:, 0], np.float32), weights)
+    return Looked(_tokens(run, ids_L), np.asarray(found.vectors_NxBxLxD[:, 0], np.float32), weights)
+
+
+def figures(folder: Path, build_task: trained.BuildTask) -> list[Figure]:
+    """For a run's page, of its first lane's best checkpoint: learned positions beside sinusoidal ones, and what the
+    first tokens of the first validation text look at; those that its model has."""
+    run, found = trained.restored(folder, build_task), []
+    if run.config.model.positions == "learned":
+        found.append(pictures.learned(learned_positions(folder, build_task)))
+    task = run.task
+    if (task.translation is not None or task.encode is not None) and run.model.inspect is not None:
+        batch = next(iter(task.evaluate("validation")))
+        name = "inputs" if task.translation is None else "source"
+        count = batch["lengths" if name == "inputs" else "source_lengths"][0] if "lengths" in batch else TOKENS
+        ids_L = batch[name][0, : min(count, TOKENS)]
+        looked = run.model.inspect(run.lanes[0], ids_L[None])
+        if looked.weights_NxHxBxLxL is not None:
+            weights = np.asarray(looked.weights_NxHxBxLxL[:, :, 0], np.float32)
+            found.append(pictures.attention(weights, _tokens(run, ids_L)))
+    return found
 
 
 def learned_positions(folder: Path, build_task: trained.BuildTask, checkpoint: str = "best",
@@ -55,17 +76,23 @@ def learned_positions(folder: Path, build_task: trained.BuildTask, checkpoint: s
     return np.asarray(table[: run.task.shape.seq_len], np.float32)
 
 
-def _read(task: Any, folder: Path, text: str) -> tuple[np.ndarray, list[str]]:
-    """The ids of a text and the text of each."""
+def _tokens(run: trained.Restored, ids_L: np.ndarray) -> list[str]:
+    """The text of each id, and of the step that a model adds in front of them."""
+    task, ids = run.task, ids_L.tolist()
+    found = [task.decode([i]) for i in ids] if task.translation is None else task.translation.source_tokens(ids)
+    return ["<cls>", *found] if task.shape.pooled and run.config.model.pooling == "cls" else list(found)
+
+
+def _read(task: Any, folder: Path, text: str) -> np.ndarray:
+    """The ids of a text."""
     if task.translation is None and task.encode is None:
         raise ConfigError(f"{folder} holds a run on {task.name}, which reads no text")
     try:
         if task.translation is not None:
-            ids_L = task.translation.encode_source(text)
-            return ids_L, task.translation.source_tokens(ids_L.tolist())
+            return task.translation.encode_source(text)
         ids_L = task.encode(text)
     except ValueError as error:
         raise ConfigError(f"--text: {error}") from None
     if not 1 <= len(ids_L) <= task.shape.seq_len:
         raise ConfigError(f"--text has {len(ids_L)} tokens: the model of {folder} reads 1 to {task.shape.seq_len}")
-    return ids_L, [task.decode([i]) for i in ids_L.tolist()]
+    return ids_L
