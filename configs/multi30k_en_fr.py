@@ -6,7 +6,8 @@
     python run.py generate runs/enfr --text "Two dogs are running."
 
 d_model 128, 4 layers in the encoder and 4 in the decoder, 6,000 subwords for both languages, one tied table: 2.62
-million parameters, as many as a public transformer that reaches 60.8 BLEU on test_2016.
+million parameters. 0.6 s a step on two CPU cores; BLEU on test_2016 56.7 [55.0, 58.3] (average of the last five
+checkpoints, beam 5). A public transformer of this size reaches 60.8 on lower-cased text with other tokens.
 """
 
 from transformer_jax.config import Config, ModelConfig, TaskConfig, TrainConfig

@@ -4,7 +4,7 @@
     python run.py compare runs/enfr runs/enfr_rnn
 
 Task and training are those of multi30k_en_fr. With a state of 267 it has 2,624,142 parameters,
-the transformer 2,619,904.
+the transformer 2,619,904. BLEU on test_2016 56.4 [54.6, 58.2] (average of the last five checkpoints, beam 5).
 """
 
 from configs import multi30k_en_fr
