@@ -56,7 +56,8 @@ STUDIES = {
 }
 SWEEPS = ("model.num_heads", "model.num_layers", "model.residual", "model.norm", "model.position", "model.score")
 UNREAD = (
-    "measure.min_sample_seconds", "task.vocab_size", "task.num_items", "task.bucket_lengths", "task.data_dir",
+    "measure.min_sample_seconds", "task.vocab_size", "task.num_items", "task.bucket_lengths", "task.batch_tokens",
+    "task.data_dir", "task.tokens", "task.horizon", "model.patch_len", "model.patch_stride",
 )  # fmt: skip
 
 

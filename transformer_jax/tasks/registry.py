@@ -101,8 +101,7 @@ def entry(task: TaskConfig, files: Files = ()) -> Entry:
     if task.name in TASKS:
         return TASKS[task.name]
     folder = sets.data_dir(task)
-    prepared = sets.own(task.name, folder)
-    kind = prepared[0] if prepared else next((KEPT[name] for name, _ in files if name in KEPT), None)
+    kind = next((KEPT[name] for name, _ in files if name in KEPT), None) or (sets.own(task.name, folder) or (None,))[0]
     if kind in OWN:
         return OWN[kind]
     known = nearest(task.name, [*TASKS, *sets.own_names(folder)])
