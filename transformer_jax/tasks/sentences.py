@@ -6,7 +6,7 @@ import re
 import zlib
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
 
@@ -109,28 +109,38 @@ def parallel(folder: Path, files: Files) -> tuple[Splits, dict[str, int]]:
       BadSource: too few sentences; what `aligned` finds.
     """
     paths = {split: {column: folder / name for column, name in pair.items()} for split, pair in files.items()}
-    held = [split for split in BESIDE if split not in files]
     times = Counter(content_hash(pair["source"]) for _, pair in aligned(paths["train"]))
-    if len(times) <= len(held):
-        holding = f": too few to hold out {' and '.join(held)}" if held else ""
-        raise BadSource(f"{paths['train']['source']} holds {len(times)} different sentences{holding}")
-    share = max(1, round(HELD_OUT * len(times)))
-    cuts = [sorted(times)[(i + 1) * share - 1] for i in range(len(held))]
-    names = [*held, "train"]
+    split_of = held_out(times, files, f"{paths['train']['source']} holds {len(times)} different sentences")
 
     def part(split: str) -> Iterator[Record]:
         for number, pair in aligned(paths["train"]):
-            if names[bisect_left(cuts, content_hash(pair["source"]))] == split:
+            if split_of(content_hash(pair["source"])) == split:
                 yield number, pair
 
     counts = {split: 0 for split in ("train", *BESIDE)}
     for number, pairs in times.items():
-        counts[names[bisect_left(cuts, number)]] += pairs
+        counts[split_of(number)] += pairs
     for split in files.keys() - {"train"}:
         counts[split] = sum(1 for _ in aligned(paths[split]))
         if not counts[split]:
             raise BadSource(f"{paths[split]['source']} holds no sentence")
-    return {split: part(split) if split in names else aligned(paths[split]) for split in counts}, counts
+    own = files.keys() - {"train"}
+    return {split: aligned(paths[split]) if split in own else part(split) for split in counts}, counts
+
+
+def held_out(hashes: Collection[int], files: Mapping, holds: str) -> Callable[[int], str]:
+    """The split of each text of the training file, by its hash: the lowest are held out, HELD_OUT of the different
+    ones, one at least, for each split that has no file of its own.
+
+    Raises:
+      BadSource: too few; the message begins with `holds`.
+    """
+    held = [split for split in BESIDE if split not in files]
+    if len(hashes) <= len(held):
+        raise BadSource(holds + (f": too few to hold out {' and '.join(held)}" if held else ""))
+    share = max(1, round(HELD_OUT * len(hashes)))
+    cuts, names = [sorted(hashes)[(i + 1) * share - 1] for i in range(len(held))], [*held, "train"]
+    return lambda number: names[bisect_left(cuts, number)]
 
 
 def _text(line: bytes, where: str, first: bool) -> str:

@@ -1,14 +1,12 @@
 """Labelled texts in a table: a file of rows with named columns, read, checked, cut into splits."""
 
 import csv
-from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from transformer_jax.config import nearest
 from transformer_jax.tasks.raw import BadSource, Record, Splits
-from transformer_jax.tasks.sentences import BESIDE, HELD_OUT, beside, content_hash, lines
+from transformer_jax.tasks.sentences import BESIDE, beside, content_hash, held_out, lines
 
 COLUMNS = ("text", "label")
 DELIMITERS = {".tsv": "\t", ".tab": "\t", ".csv": ","}
@@ -94,20 +92,15 @@ def labelled(folder: Path, files: Files, columns: tuple[str, str]) -> tuple[Spli
       BadSource: too few texts, one label only or more than MOST_LABELS, a label that training lacks; what `rows` finds.
     """
     paths = {split: folder / one["table"] for split, one in files.items()}
-    held = [split for split in BESIDE if split not in files]
-    times = Counter(content_hash(text) for _, (text, _) in rows(paths["train"], columns))
-    if len(times) <= len(held):
-        holding = f": too few to hold out {' and '.join(held)}" if held else ""
-        raise BadSource(f"{paths['train']} holds {len(times)} different texts{holding}")
-    share = max(1, round(HELD_OUT * len(times)))
-    cuts, names = [sorted(times)[(i + 1) * share - 1] for i in range(len(held))], [*held, "train"]
+    hashes = {content_hash(text) for _, (text, _) in rows(paths["train"], columns)}
+    split_of = held_out(hashes, files, f"{paths['train']} holds {len(hashes)} different texts")
 
     def part(split: str) -> Iterator[tuple[int, list[str]]]:
         if split in files and split != "train":
             yield from rows(paths[split], columns)
             return
         for number, (text, label) in rows(paths["train"], columns):
-            if names[bisect_left(cuts, content_hash(text))] == split:
+            if split_of(content_hash(text)) == split:
                 yield number, [text, label]
 
     counts = _check_labels({split: (paths.get(split, paths["train"]), part(split)) for split in ("train", *BESIDE)})
