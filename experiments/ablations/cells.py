@@ -55,10 +55,7 @@ STUDIES = {
     "scale": grid({"measure.probe": ["scale"], "model.score": ["scaled_dot", "dot"]}),
 }
 SWEEPS = ("model.num_heads", "model.num_layers", "model.residual", "model.norm", "model.position", "model.score")
-UNREAD = (
-    "measure.min_sample_seconds", "task.vocab_size", "task.num_items", "task.bucket_lengths", "task.batch_tokens",
-    "task.data_dir", "task.tokens", "task.horizon", "model.patch_len", "model.patch_stride",
-)  # fmt: skip
+UNREAD = ("measure.min_sample_seconds",)
 
 
 def time_limit(config: Config) -> float:

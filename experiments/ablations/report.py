@@ -1,7 +1,5 @@
 """The report of `ablations`: what is lost without heads, residual sums, norms, positions, or the scale."""
 
-from collections.abc import Callable
-
 from transformer_jax.intervals import Estimate
 from transformer_jax.report import (
     Finding,
@@ -9,6 +7,8 @@ from transformer_jax.report import (
     Rows,
     Rule,
     Verdict,
+    all_above,
+    all_below,
     conditions,
     difference,
     lines,
@@ -32,22 +32,6 @@ HALF = 0.5
 NARROW, WIDE = 16, 1024
 
 
-def _sides(above: Callable[[Estimate], bool], below: Callable[[Estimate], bool]):
-    """SUPPORTED where all estimates are above, REFUTED where all are below, TASK-DEPENDENT where there are both."""
-
-    def decide(estimates: dict[str, Estimate]) -> Verdict:
-        found = list(estimates.values())
-        if not found or any(estimate.n == 0 for estimate in found):
-            return Verdict.INCONCLUSIVE
-        up, down = [above(e) for e in found], [below(e) for e in found]
-        if all(up) or all(down):
-            return Verdict.SUPPORTED if all(up) else Verdict.REFUTED
-        return Verdict.TASK_DEPENDENT if any(up) and any(down) else Verdict.INCONCLUSIVE
-
-    return decide
-
-
-_GAIN = _sides(lambda e: e.low > 0, lambda e: e.high < 0)
 _OVER = "Else, or where one is not measured, INCONCLUSIVE. By 95 % intervals over seeds."
 _ELSE = f"TASK-DEPENDENT if there are both. {_OVER}"
 
@@ -66,22 +50,22 @@ RULES = {
     "heads_differ": Rule(
         f"SUPPORTED if the mean linear CKA of two heads lies below {HALF} with its interval in every layer and for"
         f" every number of heads; REFUTED if above {HALF} everywhere; {_ELSE}",
-        _sides(lambda e: e.high < HALF, lambda e: e.low > HALF),
+        all_below(HALF),
     ),
     "residual_needed": Rule(
         f"SUPPORTED if at {DEEPEST} blocks residual sums raise the accuracy, the interval above 0, with and without"
         f" norms; REFUTED if they lower both; {_ELSE}",
-        _GAIN,
+        all_above(),
     ),
     "norm_needed": Rule(
         f"SUPPORTED if at {DEEPEST} blocks norms raise the accuracy, the interval above 0, with and without residual"
         f" sums; REFUTED if they lower both; {_ELSE}",
-        _GAIN,
+        all_above(),
     ),
     "positions_needed": Rule(
         "SUPPORTED if sinusoidal, learned and rotary positions each raise the accuracy over none, the interval above 0;"
         f" REFUTED if all lower it; {_ELSE}",
-        _GAIN,
+        all_above(),
     ),
     "scale_needed": Rule(
         f"SUPPORTED if from width {NARROW} to {WIDE} both entropy and gradient fall to less than {HALF} of what they"

@@ -1,21 +1,8 @@
 """The report of `recall`: who recalls more, at how many pairs, by how much."""
 
-from transformer_jax.intervals import Estimate
-from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, conditions, difference, lines, select, table
+from transformer_jax.report import Finding, Report, Rows, Rule, all_above, conditions, difference, lines, select, table
 
 PAIRS = (2, 4, 8)  # one pair is no choice
-
-
-def _attention_recalls_more(estimates: dict[str, Estimate]) -> Verdict:
-    if any(estimate.n == 0 for estimate in estimates.values()):
-        return Verdict.INCONCLUSIVE
-    if all(estimate.low > 0 for estimate in estimates.values()):
-        return Verdict.SUPPORTED
-    if all(estimate.high < 0 for estimate in estimates.values()):
-        return Verdict.REFUTED
-    if any(e.low > 0 for e in estimates.values()) and any(e.high < 0 for e in estimates.values()):
-        return Verdict.TASK_DEPENDENT
-    return Verdict.INCONCLUSIVE
 
 
 RULES = {
@@ -23,7 +10,7 @@ RULES = {
         "SUPPORTED if attention's accuracy less the LSTM's, over seeds, has a 95 % interval above 0 at 2, 4 and 8"
         " pairs; REFUTED if below 0 at all three; TASK-DEPENDENT if above at some and below at others; else, or where"
         " one of them is not measured, INCONCLUSIVE.",
-        _attention_recalls_more,
+        all_above(),
     )
 }
 

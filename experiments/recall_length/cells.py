@@ -47,10 +47,7 @@ STUDIES = {
     )
 }
 SWEEPS = ("model.mixer", "model.position")
-UNREAD = (
-    "measure.min_sample_seconds", "task.patch_size", "task.patch_rows", "task.permute_patches", "task.bucket_lengths",
-    "task.data_dir", "task.tokens", "task.horizon", "model.patch_len", "model.patch_stride",
-)  # fmt: skip
+UNREAD = ("measure.min_sample_seconds",)
 
 
 def time_limit(config: Config) -> float:

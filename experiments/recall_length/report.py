@@ -1,23 +1,10 @@
 """The report of `recall_length`: who still recalls when the distance grows beyond what was trained."""
 
-from transformer_jax.intervals import Estimate
-from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, conditions, difference, lines, select, table
+from transformer_jax.report import Finding, Report, Rows, Rule, all_above, conditions, difference, lines, select, table
 
 POSITIONS = ("none", "sinusoidal", "rotary")
 RECURRENCES = ("gru", "lstm")
 LONGER = 4
-
-
-def _attention_recalls_more(estimates: dict[str, Estimate]) -> Verdict:
-    found = list(estimates.values())
-    if any(estimate.n == 0 for estimate in found):
-        return Verdict.INCONCLUSIVE
-    above, below = [e.low > 0 for e in found], [e.high < 0 for e in found]
-    if all(above):
-        return Verdict.SUPPORTED
-    if all(below):
-        return Verdict.REFUTED
-    return Verdict.TASK_DEPENDENT if any(above) and any(below) else Verdict.INCONCLUSIVE
 
 
 RULES = {
@@ -26,7 +13,7 @@ RULES = {
         " and with rotary ones, less that of a GRU and less that of an LSTM has a 95 % interval above 0, over seeds, in"
         " all six comparisons; REFUTED if below 0 in all; TASK-DEPENDENT if above in some and below in others; else, or"
         " where one of them is not measured, INCONCLUSIVE.",
-        _attention_recalls_more,
+        all_above(),
     )
 }
 

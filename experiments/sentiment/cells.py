@@ -41,10 +41,7 @@ _ENCODER = imdb_encoder.CONFIG
 BASE = SentimentConfig(_ENCODER.model, _ENCODER.task, replace(_ENCODER.train, seed=0), SentimentMeasure(rounds=3))
 STUDIES = {"contenders": grid({"measure.contender": ["tfidf", *NETWORKS]})}
 SWEEPS = ("measure.contender",)
-UNREAD = (
-    "measure.min_sample_seconds", "task.num_items", "task.patch_size", "task.patch_rows", "task.permute_patches",
-    "task.tokens", "task.horizon", "model.patch_len", "model.patch_stride",
-)  # fmt: skip
+UNREAD = ("measure.min_sample_seconds",)
 
 
 def time_limit(config: Config) -> float:

@@ -1,22 +1,10 @@
 """The report of `sentiment`: who reads best, what positions give, and where the simple ones win."""
 
 from transformer_jax.intervals import Estimate
-from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, conditions, difference, lines, select, table
+from transformer_jax.report import Finding, Report, Rows, Rule, all_above, conditions, difference, lines, select, table
 
 AXIS = "contender"
 SIMPLE = {"tfidf": "a bag of bigrams", "maxpool": "max-pooled embeddings"}
-
-
-def _sign(estimates: dict[str, Estimate]) -> Verdict:
-    if any(estimate.n == 0 for estimate in estimates.values()):
-        return Verdict.INCONCLUSIVE
-    if all(estimate.low > 0 for estimate in estimates.values()):
-        return Verdict.SUPPORTED
-    if all(estimate.high < 0 for estimate in estimates.values()):
-        return Verdict.REFUTED
-    if any(e.low > 0 for e in estimates.values()) and any(e.high < 0 for e in estimates.values()):
-        return Verdict.TASK_DEPENDENT
-    return Verdict.INCONCLUSIVE
 
 
 def _rule(what: str) -> Rule:
@@ -24,7 +12,7 @@ def _rule(what: str) -> Rule:
         f"SUPPORTED if the accuracy of {what}, over seeds, has a 95 % interval above 0; REFUTED if below 0; with"
         " several differences if all of them are, and TASK-DEPENDENT if one is above and one below; else, or where one"
         " is not measured, INCONCLUSIVE.",
-        _sign,
+        all_above(),
     )
 
 

@@ -443,9 +443,11 @@ def test_where_the_best_step_is_not_the_last_both_are_printed_as_evaluate_does(t
     assert printed == [*expected, str(tmp_path / "run.html")]
 
 
-def test_a_data_folder_that_is_not_read_is_a_note(tmp_path, capsys):
-    assert command_here(*recall(tmp_path, "--task.data-dir", "/nope")) == 0
-    assert "--task.data-dir /nope is not used: associative_recall reads no prepared set" in capsys.readouterr().err
+def test_a_data_folder_that_is_not_read_is_refused_in_training_and_a_note_elsewhere(tmp_path, capsys):
+    assert command_here(*recall(tmp_path / "other", "--task.data-dir", "/nope")) == 2
+    refused = "task.data_dir: the task associative_recall does not read it; it reads task.batch_size, task.num_items"
+    assert refused in capsys.readouterr().err and not (tmp_path / "other").exists()
+    assert command_here(*recall(tmp_path)) == 0
     assert command_here("evaluate", tmp_path, "--data-dir", "/nope") == 0
     assert "--data-dir /nope is not used: associative_recall reads no prepared set" in capsys.readouterr().err
     assert command_here("evaluate", tmp_path) == 0

@@ -565,8 +565,8 @@ def data(config):
 
 
 def test_the_rules_of_the_report_are_in_the_header_before_the_first_row(tmp_path, monkeypatch):
-    findings = SimpleNamespace(digest=lambda rule: f"digest of {rule}")
-    monkeypatch.setitem(sys.modules, "transformer_jax.report.findings", findings)
+    rules_module = SimpleNamespace(digest=lambda rule: f"digest of {rule}")
+    monkeypatch.setitem(sys.modules, "transformer_jax.report.rules", rules_module)
     path, out = write_experiment(tmp_path), tmp_path / "out"
     path.with_name("report.py").write_text(REPORT + "RULES = {'rises': 'a rule'}\n")
     run(path, out)

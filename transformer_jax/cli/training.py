@@ -15,6 +15,7 @@ from transformer_jax.config import Config, ConfigError
 from transformer_jax.host import devices
 from transformer_jax.host.folders import FolderError, require_writable, write_whole
 from transformer_jax.host.signals import RESUMABLE, stop_signals
+from transformer_jax.tasks import keys
 from transformer_jax.typed import with_texts
 
 # What needs jax is imported where it is used: --help and mistakes answer at once.
@@ -40,6 +41,7 @@ class Train:
 
     def run(self, overrides: dict[str, list[str]]) -> int:
         config = with_texts(configs.get(self.name), overrides)
+        keys.require_read(config.task, overrides)
         folder = self.out or Path("runs") / self.name
         moved = " ".join(overrides.get("task.data_dir", ())) or None
         outcome = _train(config, folder, builder("--task.data-dir", moved), self)
@@ -238,8 +240,8 @@ def builder(option: str, given: str | None):
 
     @cache
     def build(config: Config, files=()):
-        name = config.task.name
-        if given is not None and name in registry.TASKS and not registry.TASKS[name].reads and name not in noted:
+        name, known = config.task.name, registry.TASKS.get(config.task.name)
+        if given is not None and known and "data_dir" not in known.keys and name not in noted:
             noted.add(name)
             print(f"{option} {given} is not used: {name} reads no prepared set", file=sys.stderr)
         try:

@@ -87,6 +87,6 @@ def rule_digests(experiment: Experiment) -> dict[str, str]:
     rules = getattr(experiment.report, "RULES", {})
     if not rules:
         return {}
-    from transformer_jax.report.findings import digest  # an experiment that concludes nothing need not wait for it
+    from transformer_jax.report.rules import digest  # an experiment that concludes nothing need not wait for it
 
     return {name: digest(rule) for name, rule in rules.items()}

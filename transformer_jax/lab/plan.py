@@ -16,6 +16,7 @@ from transformer_jax.host.provenance import ROOT
 from transformer_jax.lab import axes
 from transformer_jax.lab.rows import NOT_IN_KEY
 from transformer_jax.lab.sweep import Override, chain, only, pin
+from transformer_jax.tasks import keys
 
 FOLDER = ROOT / "experiments"
 
@@ -167,6 +168,8 @@ def plan(
     studies = cells.STUDIES if base is cells.BASE else axes.scaled(cells.STUDIES, cells.BASE, base)
     own = axes.values(swept or {}, studies, base)
     axes.require_read(given, own, getattr(cells, "UNREAD", ()), getattr(cells, "SWEEPS", None))
+    named = {key: value for key, value in given.items() if key in ("task.name", "task.data_dir")}
+    keys.require_read(with_overrides(base, named).task, [*given, *own])
     studies = _varied(studies, given, own, base, note)
     chosen = only(chain(*studies.values()), wanted or {})
     strict = base is cells.BASE and not own and not _can_be(base, given)

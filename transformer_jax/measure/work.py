@@ -9,15 +9,12 @@ Level = Literal["op", "block", "model"]
 Phase = Literal["forward", "train", "decode"]
 Matching = Literal["width", "params", "flops"]
 NO_STEP_READS = (
-    "task.num_items", "task.horizon", "task.patch_size", "task.patch_rows", "task.permute_patches",
-    "task.bucket_lengths", "task.data_dir", "task.workers",
-    "task.vectors", "task.freeze_vectors", "task.batch_tokens", "model.encoder_layers",
-    "model.patch_len", "model.patch_stride",
+    "task.workers", "model.encoder_layers",
     "train.num_steps", "train.label_smoothing", "train.micro_batches", "train.lanes", "train.lane_lrs",
     "train.chunk_steps", "train.eval_every", "train.checkpoint_every", "train.nan_policy",
-    "train.keep_last", "train.best", "train.patience", "task.tokens",
+    "train.keep_last", "train.best", "train.patience",
 )  # fmt: skip
-"""Keys of the config that change nothing of one step on random tokens: a whole training reads them, or other tasks."""
+"""Keys of the config that change nothing of one step on random tokens: a whole training reads them."""
 NO_COST = (
     "train.seed", "train.peak_lr", "train.warmup_steps", "train.final_lr_fraction", "train.beta2",
     "train.weight_decay", "train.clip_norm",

@@ -1,43 +1,19 @@
 """What a report is made of: findings with their estimates, rules that judge them, and what holds for all of them."""
 
-import ast
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
-from functools import partial
 from math import ceil, isfinite
-from pathlib import Path
 from statistics import median
-from types import FunctionType, NoneType
-from typing import Any
 
-from transformer_jax.host.provenance import ROOT
 from transformer_jax.intervals import Estimate
 from transformer_jax.report.plots import Figure
 from transformer_jax.report.points import Rows, groups, mean, merge, shared
+from transformer_jax.report.rules import Rule, Verdict
 from transformer_jax.report.tables import Table, shown
 
 OPEN = ("undecided", "INCONCLUSIVE")
 """Words of verdicts that another run could make definite."""
-
-
-class Verdict(StrEnum):
-    """What a rule makes of the estimates."""
-
-    SUPPORTED = "SUPPORTED"
-    REFUTED = "REFUTED"
-    TASK_DEPENDENT = "TASK-DEPENDENT"
-    INCONCLUSIVE = "INCONCLUSIVE"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How a question will be decided, written before the run: in a sentence, and as a function of the estimates."""
-
-    text: str
-    decide: Callable[[Mapping[str, Estimate]], Verdict]
 
 
 @dataclass(frozen=True)
@@ -95,67 +71,6 @@ class Report:
     limits: Sequence[str] = ()
     setting: str = ""
     notes: Sequence[str] = ()
-
-
-def digest(rule: Rule) -> str:
-    """Changes with the rule's text and with what decides: the syntax of the statement that holds the function, what it
-    is given (arguments of a factory or a partial, defaults), and the constants and functions of this checkout that it
-    uses, wherever they stand. Comments and docstrings change nothing.
-
-    Raises:
-      TypeError: what decides is no Python function.
-    """
-    found: dict[Any, str] = {}
-    _decides(rule.decide, Path(_function(rule.decide).__code__.co_filename).parent, found)
-    return hashlib.sha256(repr((rule.text, sorted(found.values()))).encode()).hexdigest()[:16]
-
-
-def _function(decide: Callable) -> FunctionType:
-    while isinstance(decide, partial):
-        decide = decide.func
-    if not isinstance(decide, FunctionType):
-        raise TypeError(f"a rule decides by a function, not by {decide!r}")
-    return decide
-
-
-def _decides(value: Any, home: Path, found: dict[Any, str]) -> None:
-    """Collects, by what it is, a text for the value and for each that it rests on."""
-    if isinstance(value, partial):
-        for part in (value.func, *value.args, *value.keywords.items()):
-            _decides(part, home, found)
-    elif isinstance(value, FunctionType):
-        path, line = Path(value.__code__.co_filename), value.__code__.co_firstlineno
-        given = [cell.cell_contents for cell in value.__closure__ or ()] + [value.__defaults__, value.__kwdefaults__]
-        for one in given:
-            _decides(one, home, found)
-        if (path, line) in found or not (path.is_relative_to(home) or path.is_relative_to(ROOT)):
-            return
-        body = ast.parse(path.read_text()).body
-        statement = next(node for node in body if _first_line(node) <= line <= node.end_lineno)
-        found[path, line] = ast.unparse(_without_docstrings(statement))
-        for name in {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)} & value.__globals__.keys():
-            _decides(value.__globals__[name], home, found)
-    elif isinstance(value, (bool, int, float, str, NoneType)):
-        found[repr(value)] = repr(value)
-    elif isinstance(value, (tuple, list, set, dict)):
-        parts = (
-            value.items() if isinstance(value, dict) else sorted(value, key=repr) if isinstance(value, set) else value
-        )
-        inner: dict[Any, str] = {}
-        for part in parts:
-            _decides(part, home, inner)
-        found[tuple(inner.values())] = repr(list(inner.values()))
-
-
-def _first_line(node: ast.stmt) -> int:
-    return min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
-
-
-def _without_docstrings(node: ast.stmt) -> ast.stmt:
-    for inner in ast.walk(node):
-        if isinstance(inner, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(inner) is not None:
-            inner.body = inner.body[1:] or [ast.Pass()]
-    return node
 
 
 def chance(ratios: int) -> str:

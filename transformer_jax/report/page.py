@@ -14,8 +14,9 @@ from transformer_jax.config import SAMPLING
 from transformer_jax.host.folders import write_whole
 from transformer_jax.host.provenance import without_private
 from transformer_jax.report import plots
-from transformer_jax.report.findings import Report, digest
+from transformer_jax.report.findings import Report
 from transformer_jax.report.points import Rows, is_number, merge, shared
+from transformer_jax.report.rules import digest
 from transformer_jax.report.tables import Table, shown
 
 FAILURE = ("message", "traceback", "requested_bytes")

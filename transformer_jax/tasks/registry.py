@@ -12,6 +12,7 @@ from transformer_jax.tasks import (
     generated,
     images,
     imdb,
+    keys,
     labelled,
     numbers_en_fr,
     own,
@@ -37,10 +38,8 @@ class Entry(NamedTuple):
     outline: Callable[[Config], Outline]
     text: str
     """One line for people."""
-    reads: bool = True
-    """Its data are a prepared set, in the folder that `task.data_dir` names."""
-    words: bool = False
-    """Its inputs are ids of words, whose vectors `task.vectors` may give."""
+    keys: tuple[str, ...] = ()
+    """The optional keys of TaskConfig that it reads (`tasks/keys.py`)."""
     sizes: tuple[str, ...] = ()
     """The keys of TaskConfig from which alone it is made: with other sizes it is another task."""
 
@@ -49,22 +48,22 @@ GENERATED = {"random_tokens": random_tokens, "copy_memory": copy_memory, "associ
 LANGUAGES = {"en": "English", "fr": "French", "de": "German"}
 SIZES = ("seq_len", "vocab_size", "num_items")
 HORIZON = ("horizon",)
-TASKS: dict[str, Entry] = {
+_TASKS = {
     **{
-        name: Entry(task.build, partial(generated.outline, task.build), task.__doc__, reads=False, sizes=SIZES)
+        name: Entry(task.build, partial(generated.outline, task.build), task.__doc__, sizes=SIZES)
         for name, task in GENERATED.items()
     },
-    "reversal": Entry(reversal.build, reversal.outline, reversal.__doc__, reads=False, sizes=SIZES[:2]),
-    "numbers_en_fr": Entry(numbers_en_fr.build, numbers_en_fr.outline, numbers_en_fr.__doc__, reads=False),
-    "sine_trend": Entry(sine_trend.build, sine_trend.outline, sine_trend.__doc__, reads=False, sizes=HORIZON),
+    "reversal": Entry(reversal.build, reversal.outline, reversal.__doc__, sizes=SIZES[:2]),
+    "numbers_en_fr": Entry(numbers_en_fr.build, numbers_en_fr.outline, numbers_en_fr.__doc__),
+    "sine_trend": Entry(sine_trend.build, sine_trend.outline, sine_trend.__doc__, sizes=HORIZON),
     "ett_h1": Entry(series.build, series.outline, series.ETT_TEXT, sizes=HORIZON),
-    "digits": Entry(digits.build, partial(images.outline, height=8, width=8), digits.__doc__, reads=False),
+    "digits": Entry(digits.build, partial(images.outline, height=8, width=8), digits.__doc__),
     **{
         name: Entry(vision.build, partial(images.outline, height=side, width=side), text)
         for name, (side, text) in vision.SETS.items()
     },
-    "imdb": Entry(imdb.build, labelled.outline, imdb.__doc__, words=True),
-    "sst2": Entry(sst2.build, labelled.outline, sst2.__doc__, words=True),
+    "imdb": Entry(imdb.build, labelled.outline, imdb.__doc__),
+    "sst2": Entry(sst2.build, labelled.outline, sst2.__doc__),
     "shakespeare_char": Entry(shakespeare.build, text.outline, shakespeare.__doc__),
     **{
         name: Entry(
@@ -75,12 +74,14 @@ TASKS: dict[str, Entry] = {
         for name, columns in translation.MULTI30K.items()
     },
 }
-OWN = {
+TASKS: dict[str, Entry] = {name: one._replace(keys=keys.TASKS[name]) for name, one in _TASKS.items()}
+_OWN = {
     "parallel": Entry(translation.build, translation.outline, own.KINDS["parallel"].text),
     "text": Entry(text.build, text.outline, own.KINDS["text"].text),
-    "labelled": Entry(labelled.build, labelled.outline, own.KINDS["labelled"].text, words=True),
+    "labelled": Entry(labelled.build, labelled.outline, own.KINDS["labelled"].text),
     "series": Entry(series.build, series.outline, own.KINDS["series"].text),
 }
+OWN = {kind: one._replace(keys=keys.KINDS[kind]) for kind, one in _OWN.items()}
 """Any set that `prepare KIND` made is a task of its name: the task by its kind."""
 KEPT = {
     translation.FILE: "parallel",
@@ -142,8 +143,8 @@ def needs(config: Config, files: Files = ()) -> list[str]:
     """
     name, found = config.task.name, entry(config.task, files)
     shape, next_token, problems = found.outline(config)
-    if config.task.vectors is not None and not found.words:
-        able = " or ".join(other for other, one in TASKS.items() if one.words)
+    if config.task.vectors is not None and "vectors" not in found.keys:
+        able = " or ".join(other for other, one in TASKS.items() if "vectors" in one.keys)
         problems = (*problems, f"task.vectors={config.task.vectors}: {name} has no vocabulary of words; {able} has one")
     return [*problems, *misfits(config.model, shape), *looks_ahead(name, next_token, config.model)]
 
@@ -154,8 +155,8 @@ def identity(task: TaskConfig) -> str:
     a text that is cut into subwords with their number.
     """
     usual = task.horizon == TaskConfig.horizon
-    keys = TASKS[task.name].sizes if task.name in TASKS else () if usual else HORIZON
+    sizes = TASKS[task.name].sizes if task.name in TASKS else () if usual else HORIZON
     if task.tokens != TaskConfig.tokens and task.name not in {*TASKS} - {"shakespeare_char"}:
-        keys = (*keys, "tokens", "vocab_size")  # a loss by subwords is none by characters
-    sizes = ", ".join(f"{key} {getattr(task, key)}" for key in keys)
-    return f"{task.name} ({sizes})" if sizes else task.name
+        sizes = (*sizes, "tokens", "vocab_size")  # a loss by subwords is none by characters
+    named = ", ".join(f"{key} {getattr(task, key)}" for key in sizes)
+    return f"{task.name} ({named})" if named else task.name

@@ -1,0 +1,138 @@
+"""Rules decide as their words say; digests change with what decides and with nothing else."""
+
+import importlib.util
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transformer_jax.intervals import NOTHING, Estimate
+from transformer_jax.report import Rule, Verdict, all_above, all_below, digest
+
+SOURCE = '''
+"""A report."""
+from transformer_jax.report import Rule, Verdict
+
+LEAST = 0.5
+OTHER = 1
+
+def above(estimate):
+    """Whether it is above."""
+    return estimate.low > LEAST  # the whole interval
+
+def decide(estimates):
+    """Decides."""
+    return Verdict.SUPPORTED if all(above(e) for e in estimates.values()) else Verdict.REFUTED
+
+RULE = Rule("SUPPORTED if all lie above 0.5", decide)
+'''
+
+
+def loaded(folder, source):
+    path = folder / f"report_{abs(hash(source))}.py"
+    path.write_text(source)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("old", "changed", "same"),
+    [
+        ("# the whole interval", "# another comment", True),
+        ('"""Decides."""', '"""Another docstring."""', True),
+        ('"""Whether it is above."""', "", True),
+        ("OTHER = 1", "OTHER = 2\n\n\ndef unused():\n    pass", True),
+        ("LEAST = 0.5", "LEAST = 0.6", False),
+        ("estimate.low", "estimate.value", False),
+        ("all(above", "any(above", False),
+        ("lie above 0.5", "lie above one half", False),
+    ],
+)
+def test_a_digest_changes_with_text_function_and_what_it_uses(tmp_path, old, changed, same):
+    assert old in SOURCE
+    before, after = (digest(loaded(tmp_path, source).RULE) for source in (SOURCE, SOURCE.replace(old, changed)))
+    assert (before == after) == same
+
+
+FACTORY = """
+from functools import partial
+from transformer_jax.report import Rule, Verdict
+import {module} as kept
+
+def above(limit):
+    def decide(estimates):
+        return Verdict.SUPPORTED if kept.passes(estimates, limit) else Verdict.REFUTED
+    return decide
+
+def at_least(estimates, limit):
+    return Verdict.SUPPORTED
+
+RULE = {rule}
+"""
+HELPER = "SHARE = 0.8\ndef passes(estimates, limit):\n    return len(estimates) * SHARE > limit\n"
+
+
+@pytest.mark.parametrize("rule", ["Rule('t', above({limit}))", "Rule('t', partial(at_least, limit={limit}))"])
+def test_a_digest_changes_with_what_a_factory_or_a_partial_is_given(tmp_path, monkeypatch, rule):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "kept_helper.py").write_text(HELPER)
+
+    def digest_of(limit):
+        source = FACTORY.format(module="kept_helper", rule=rule.format(limit=limit))
+        return digest(loaded(tmp_path, source).RULE)
+
+    assert digest_of(0.8) == digest_of(0.8) != digest_of(0.9)
+
+
+IMPORTING = FACTORY.replace("import {module} as kept", "from {module} import passes").replace("kept.passes", "passes")
+
+
+@pytest.mark.parametrize(
+    ("edited", "same"), [(("0.8", "0.7"), False), (("> limit", ">= limit"), False), (("\n", "  # why\n"), True)]
+)
+def test_a_digest_changes_with_a_function_of_another_file(tmp_path, monkeypatch, edited, same):
+    monkeypatch.syspath_prepend(tmp_path)
+    found = []
+    for name, text in (("one", HELPER), ("two", HELPER.replace(*edited))):
+        (tmp_path / f"kept_{name}.py").write_text(text)
+        monkeypatch.delitem(sys.modules, f"kept_{name}", raising=False)
+        source = IMPORTING.format(module=f"kept_{name}", rule="Rule('t', above(0.8))")
+        found.append(digest(loaded(tmp_path, source).RULE))
+    assert (found[0] == found[1]) == same
+
+
+def test_what_decides_is_a_function():
+    with pytest.raises(TypeError, match="a rule decides by a function"):
+        digest(Rule("t", Verdict))
+
+
+UP, DOWN, OPEN = Estimate(3, 2, 4, 5), Estimate(0, -1, 0.5, 5), Estimate(1, 0, 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("found", "word"),
+    [
+        ([UP, UP], "SUPPORTED"),
+        ([DOWN, DOWN], "REFUTED"),
+        ([UP, DOWN, OPEN], "TASK-DEPENDENT"),
+        ([UP, OPEN], "INCONCLUSIVE"),
+        ([DOWN, OPEN], "INCONCLUSIVE"),
+        ([UP, NOTHING], "INCONCLUSIVE"),
+        ([], "INCONCLUSIVE"),
+    ],
+)
+def test_intervals_on_one_side_of_a_limit_decide(found, word):
+    assert all_above(1.0)({str(i): e for i, e in enumerate(found)}) == word
+
+
+@given(st.lists(st.sampled_from([UP, DOWN, OPEN, NOTHING]), max_size=4), st.sampled_from([0.0, 1.0, 2.0]))
+def test_below_is_above_of_the_negative(found, limit):
+    negative = {str(i): Estimate(-e.value, -e.high, -e.low, e.n) for i, e in enumerate(found)}
+    assert all_below(limit)({str(i): e for i, e in enumerate(found)}) == all_above(-limit)(negative)
+
+
+def test_the_digest_holds_the_limit():
+    assert digest(Rule("t", all_above(0.5))) == digest(Rule("t", all_above(0.5))) != digest(Rule("t", all_above(0.6)))
