@@ -50,10 +50,11 @@ def test_a_run_is_looked_into(folders, tmp_path, capsys):
 
 
 def test_a_runs_page_shows_what_its_model_has(folders):
-    for name, pictures in (("one", ["learned_alike", "attention"]), ("twin", []), ("recall", [])):
+    for name, pictures in (("one", ["learned_alike", "attention", "vectors"]), ("twin", []), ("recall", [])):
         assert [figure.name for figure in inside.figures(folders / name, registry.build)] == pictures
         page = (folders / name / "run.html").read_text()
-        assert ("What each token looks at" in page) == ("attention" in pictures)
+        for name, title in (("attention", "What each token looks at"), ("vectors", "How alike tokens are")):
+            assert (title in page) == (name in pictures)
 
 
 @pytest.mark.parametrize(

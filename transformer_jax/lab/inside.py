@@ -43,8 +43,8 @@ def look(
 
 
 def figures(folder: Path, build_task: trained.BuildTask) -> list[Figure]:
-    """For a run's page, of its first lane's best checkpoint: learned positions beside sinusoidal ones, and what the
-    first tokens of the first validation text look at; those that its model has."""
+    """For a run's page, of its first lane's best checkpoint: learned positions beside sinusoidal ones; of the first
+    tokens of the first validation text, what they look at and how alike they are; those that its model has."""
     run, found = trained.restored(folder, build_task), []
     if run.config.model.positions == "learned":
         found.append(pictures.learned(learned_positions(folder, build_task)))
@@ -58,6 +58,9 @@ def figures(folder: Path, build_task: trained.BuildTask) -> list[Figure]:
         if looked.weights_NxHxBxLxL is not None:
             weights = np.asarray(looked.weights_NxHxBxLxL[:, :, 0], np.float32)
             found.append(pictures.attention(weights, _tokens(run, ids_L)))
+        vectors_NxLxD = np.asarray(looked.vectors_NxBxLxD[:, 0], np.float32)
+        if len(vectors_NxLxD) > 1:  # else there is no block
+            found.append(pictures.vectors(vectors_NxLxD, _tokens(run, ids_L)))
     return found
 
 

@@ -58,8 +58,9 @@ def attention(weights_NxHxLxL: np.ndarray, tokens: Sequence[str]) -> Figure:
 
 def vectors(vectors_NxLxD: np.ndarray, tokens: Sequence[str]) -> Figure:
     """How alike the tokens' vectors are before the first block, where each stands for itself, and after the last."""
+    caption = "Before the first block a vector holds a token and its place; after the last also what stands around it."
     tables = {"before the first block": vectors_NxLxD[0], f"after block {len(vectors_NxLxD) - 1}": vectors_NxLxD[-1]}
-    return _alike("vectors", tables, "", tokens)
+    return _alike("vectors", tables, "", tokens, caption)
 
 
 def cosines(rows_LxD: np.ndarray) -> np.ndarray:
@@ -69,7 +70,9 @@ def cosines(rows_LxD: np.ndarray) -> np.ndarray:
     return unit_LxD @ unit_LxD.T
 
 
-def _alike(name: str, tables: dict[str, np.ndarray], what: str, tokens: Sequence[str] = ()) -> Figure:
+def _alike(
+    name: str, tables: dict[str, np.ndarray], what: str, tokens: Sequence[str] = (), caption: str = ""
+) -> Figure:
     """The cosines between the rows of each table, one panel each."""
 
     def draw(canvas):
@@ -83,4 +86,4 @@ def _alike(name: str, tables: dict[str, np.ndarray], what: str, tokens: Sequence
                 one.set_yticks(range(len(tokens)), tokens)
         canvas.colorbar(image, ax=list(panels), label="cosine", pad=0.01)
 
-    return Figure(name, f"How alike {'tokens' if tokens else 'positions'} are", "", draw, (5.2 * len(tables), 4.6))
+    return Figure(name, f"How alike {'tokens' if tokens else 'positions'} are", caption, draw, (5.2 * len(tables), 4.6))
