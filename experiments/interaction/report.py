@@ -1,0 +1,75 @@
+"""The report of `interaction`: what reaches the last output past the steps in between, and how much from how far."""
+
+from transformer_jax.intervals import Estimate
+from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, all_above, conditions, lines, table
+from transformer_jax.report.points import groups, mean, ratio, select, values
+
+
+def _past_what_lies_between(shares: dict[str, Estimate]) -> Verdict:
+    attention = [share for reader, share in shares.items() if reader.startswith("attention")]
+    recurrent = [share for reader, share in shares.items() if not reader.startswith("attention")]
+    if not (attention and recurrent) or any(share.n == 0 for share in shares.values()):
+        return Verdict.INCONCLUSIVE
+    holds = all(share.low == 1 for share in attention) and all(share.high == 0 for share in recurrent)
+    return Verdict.SUPPORTED if holds else Verdict.REFUTED
+
+
+RULES = {
+    "past_what_lies_between": Rule(
+        "SUPPORTED if, with all that the steps in between hand on held fixed, attention's last output still depends on"
+        " every input from lag 2 on, and a recurrence's on none, in every seed; else REFUTED; where one kind is not"
+        " measured INCONCLUSIVE. It checks what follows from how they are built.",
+        _past_what_lies_between,
+    ),
+    "more_is_left": Rule(
+        "SUPPORTED if the influence at the last lag over that at lag 1 is larger for attention than for every"
+        " recurrence and start of the LSTM, by a ratio whose 95 % interval over seeds lies above 1; REFUTED if below 1"
+        " for all; TASK-DEPENDENT if above for some and below for others; else, or where one is not measured,"
+        " INCONCLUSIVE.",
+        all_above(1.0),
+    ),
+}
+
+
+def report(rows: Rows) -> Report:
+    """Seed by seed."""
+    rows = [row | {"reader": _reader(row)} for row in rows]
+    mixer, far = select(rows, study="mixer"), max((row.get("lag", 0) for row in rows), default=0)
+    past, nonzero = ({reader: mean(part, share, "lane") for (reader,), part in groups(mixer, "reader").items()}
+                     for share in ("past", "nonzero"))  # fmt: skip
+    left = {f"over {reader}": ratio(rows, "left", "reader", "attention", reader, "lane")
+            for reader in values(rows, "reader") if reader != "attention"}  # fmt: skip
+    look = {"pair": "lane", "x_label": "lag (steps before the last)", "y_label": "norm of the Jacobian's block"}
+    return Report(
+        question="Do all tokens interact directly?",
+        setting="One layer, without residual sum: how the last output depends on each earlier input. Held fixed: what"
+        " the steps in between hand on, which is a key and a value in attention and the state in a recurrence.",
+        answers=(
+            Finding("Does an input act past the steps in between?", "share of the lags from 2 on at which it does;"
+                    " it follows from how they are built, and is checked", past, RULES["past_what_lies_between"],
+                    of="what the steps in between hand on held fixed"),
+            Finding("Does every earlier input change the last output?", "share of the lags at which it does, in any"
+                    " way: it tells nobody apart", nonzero, of="nothing held fixed"),
+            Finding(f"How much is left at lag {far}?", "what attention keeps of its influence at lag 1, over what the"
+                    " recurrence keeps", left, RULES["more_is_left"], of="a measurement, before training"),
+        ),
+        figures=(
+            lines(rows, "lag", "whole", "reader", name="influence_by_lag", **look,
+                  title="How much the last output depends on an earlier input",
+                  caption="Frobenius norm of the Jacobian, geometric means over seeds, 95 % intervals."),
+            lines(mixer, "lag", "direct", "reader", name="direct_by_lag", **look,
+                  title="The same with what the steps in between hand on held fixed",
+                  caption="A recurrence has one point, at lag 1, where nothing lies in between; then it is exactly 0."),
+        ),
+        tables=(table(rows, ("reader",), "lag", "whole", "lane", "Influence by lag"),
+                table(rows, ("reader",), "lag", "direct", "lane", "The same, past the steps in between"),
+                table(rows, ("reader",), "lag", "left", "lane", "What is left of the influence at lag 1")),
+        limits=(*conditions(rows), "Attention is causal: no token acts on an earlier one. With a window it would act on"
+                " no token beyond it. Of several layers even a recurrence has paths of other lengths.",
+                "Inputs are independent normal vectors, and nothing is trained."),
+    )  # fmt: skip
+
+
+def _reader(row: dict) -> str:
+    mixer, bias = row["model.mixer"], row["measure.forget_bias"]
+    return mixer if bias == 1 else f"{mixer}, forget bias {bias:g}"
