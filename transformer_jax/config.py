@@ -181,6 +181,9 @@ class ModelConfig:
     position: Position = "auto"
     """How order gets in; auto: sinusoidal for attention, none for recurrences, which know the order. Rotary acts
     inside attention and adds nothing elsewhere."""
+    embedding_scale: float = 1.0
+    """Standard deviation of the entries of a token's vector, and of a learned position's, before training. Small ones
+    are learned sooner, as a step of AdamW or RMSprop does not depend on their size."""
     norm: Literal["pre", "post", "none"] = "pre"
     """Layer norm before each sublayer, after the residual sum (the 2017 paper), or nowhere."""
     residual: bool = True
@@ -220,6 +223,8 @@ class ModelConfig:
         for name in ("dropout_rate", "pooled_dropout_rate"):
             rate = getattr(self, name)
             require(0.0 <= rate < 1.0, f"model.{name}={rate}: must lie in [0, 1)")
+        scale = self.embedding_scale
+        require(0 < scale < math.inf, f"model.embedding_scale={scale}: must be positive and finite")
         require(
             self.patch_stride <= self.patch_len,
             f"model.patch_stride={self.patch_stride} is more than model.patch_len={self.patch_len}: the steps between"
