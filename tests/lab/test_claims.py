@@ -78,7 +78,11 @@ def test_the_command_runs_each_experiment_once_and_writes_the_page_of_all_claims
     assert ran == ["attention_cost"]
     assert "complexity      TASK-DEPENDENT" in printed and "context         not measured" in printed
     page = (measured / "claims.html").read_text()
-    assert "Quadratic with sequence length" in page and "Not measured." in page
+    assert (
+        "Quadratic with sequence length" in page
+        and "Rule of complexity: SUPPORTED if" in page
+        and "Not measured." in page
+    )
     found = json.loads((measured / "claims.json").read_text())
     assert found["complexity"]["verdict"] == "TASK-DEPENDENT" and "attention's time" in found["complexity"]["numbers"]
 

@@ -37,8 +37,8 @@ CLAIMS = {
         "Parallel (all tokens simultaneously)",
     ),
     "context": Claim(
-        "Limited short-term memory, prone to forgetting",
-        "Global context",
+        'Limited short-term memory, prone to "forgetting"',
+        "Global self-attention, captures long-range dependencies",
         "recall",
         ("attention_recalls_more",),
         holds="After a short training: how soon recall is learned, not what a model can hold.",
@@ -47,8 +47,10 @@ CLAIMS = {
         "Recurrent structure, state depends on previous inputs",
         "Attention-based, all tokens interact directly",
     ),
-    "training_speed": Claim("Slow", "Fast"),
-    "long_range": Claim("Struggles to remember distant information", "Excels at long-range dependencies"),
+    "training_speed": Claim("Slow, difficult to parallelize effectively", "Fast, highly parallelizable"),
+    "long_range": Claim(
+        "Struggles to capture information from distant tokens", "Excels at capturing long-range relationships"
+    ),
     "gradient_flow": Claim(
         "Prone to vanishing/exploding gradients in long sequences",
         "More stable gradient flow due to attention mechanism",
@@ -69,6 +71,7 @@ class Answer(NamedTuple):
 
     finding: Finding
     figure: Figure | None = None
+    rules: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
     headers: tuple[dict, ...] = ()
 
@@ -91,7 +94,7 @@ def answer(name: str, claim: Claim, folder: Path) -> Answer:
     Raises:
       ConfigError, FolderError: the folder's rows cannot be read, or the experiment has no such rule.
     """
-    quote = f"“{claim.recurrent}” against “{claim.attention}”"
+    quote = f"RNN: “{claim.recurrent}”. Transformer: “{claim.attention}”."
     if not claim.experiment or not (folder / rows.FILE).exists():
         return Answer(Finding(quote, "Not measured.", word="not measured", of=name.replace("_", " ")))
     experiment, results = plan.load(claim.experiment), rows.current(rows.read(folder))
@@ -101,7 +104,7 @@ def answer(name: str, claim: Claim, folder: Path) -> Answer:
     for finding in found:
         several = f"{finding.question} " if len(found) > 1 else ""
         numbers |= {f"{several}{label}": estimate for label, estimate in finding.estimates.items()}
-    text = " ".join(f"{finding.question} {finding.text}." for finding in found)
+    text = " ".join(f"{finding.question} {finding.text.rstrip('.')}." for finding in found)
     merged = Finding(
         quote, f"{text} {claim.holds}".strip(), numbers, word=combined([finding.verdict for finding in found]),
         of=name.replace("_", " "),
@@ -109,7 +112,8 @@ def answer(name: str, claim: Claim, folder: Path) -> Answer:
     figure = next((figure for figure in page.figures if figure), None)
     if figure is not None:
         figure = replace(figure, name=f"{name}_{figure.name}", title=f"{name.replace('_', ' ')}: {figure.title}")
-    return Answer(merged, figure, tuple(doubts(page, results.headers, results.rows)), tuple(results.headers))
+    rules = tuple(finding.rule.text for finding in found if finding.rule)
+    return Answer(merged, figure, rules, tuple(doubts(page, results.headers, results.rows)), tuple(results.headers))
 
 
 def combined(verdicts: Sequence[str]) -> str:
@@ -131,13 +135,16 @@ def ledger(answers: dict[str, Answer]) -> Report:
     """All claims on one page: the quote, what was found, the numbers, the verdict; a figure for each."""
     measured = {name: one for name, one in answers.items() if one.headers}
     return Report(
-        question="RNN versus transformer: which of the differences that are told can be measured here?",
-        setting="Each line is one row of a table that is often told, in its words: of RNNs, against of transformers.",
+        question="RNN versus transformer: which of the claims hold?",
+        setting="Seven claims, in the words of the table that makes them, each asked by an experiment of its own.",
         answers=[one.finding for one in answers.values()],
         notes=[f"{name}: {doubt}" for name, one in measured.items() for doubt in one.doubts],
         figures=[one.figure for one in measured.values()],
         tables=[_conditions(measured)],
-        limits=["A verdict holds for the sizes, tasks and the machine of these runs, and says nothing of others."],
+        limits=[
+            "A verdict holds for the sizes, the tasks and the machine of these runs, and says nothing of others.",
+            *(f"Rule of {name}: {rule}" for name, one in measured.items() for rule in one.rules),
+        ],
     )  # fmt: skip
 
 
