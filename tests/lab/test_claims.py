@@ -14,8 +14,8 @@ from transformer_jax.lab import claims, plan, rows
 def folder_of(path, found):
     """A folder with rows.jsonl, measured as a launch would have."""
     overrides = [{k: v for k, v in row.items() if "." in k} for row in found if row["round"] == 0]
-    header = {"kind": "header", "id": "h1", "experiment": "attention_cost", "base": planted.BASE, "code": "c", "accept_stale": False,
-              "studies": {"length": overrides}, "commit": "abcdef0123", "device": "cpu",
+    header = {"kind": "header", "id": "h1", "experiment": "attention_cost", "base": planted.BASE, "code": "c",
+              "accept_stale": False, "studies": {"length": overrides}, "commit": "abcdef0123", "device": "cpu",
               "versions": {"jax": "0"}}  # fmt: skip
     path.mkdir(parents=True)
     rows.append(path / rows.FILE, header)
