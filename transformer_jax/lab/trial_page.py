@@ -18,8 +18,8 @@ from transformer_jax.tasks import registry
 from transformer_jax.train.evaluate import bounds
 from transformer_jax.train.log import read_launches, read_metrics, step_seconds
 
-SETTING = ("model.num_layers", "model.d_model", "task.seq_len", "task.batch_size", "task.batch_tokens", "train.num_steps",
-           "train.peak_lr", "train.lanes", "train.seed")  # fmt: skip
+SETTING = ("model.num_layers", "model.d_model", "task.seq_len", "task.batch_size", "task.batch_tokens",
+           "train.num_steps", "train.peak_lr", "train.lanes", "train.seed")  # fmt: skip
 ENDS = {"done": "Finished", "stopped": "Stopped", "nan": "Ended by a number that is not finite"}
 NO_METRIC = ("step", "split", "lane")
 SPLITS = ("train", "validation")
