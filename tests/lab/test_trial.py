@@ -122,7 +122,7 @@ TRANSLATION = {
 @pytest.mark.parametrize("more", [{}, pytest.param(TRANSLATION, marks=pytest.mark.slow)], ids=["one", "two sequences"])
 def test_a_cell_that_is_killed_goes_on_bit_for_bit(tmp_path, request, more):
     """Killed as a supervisor does it, in the middle of its training, between two checkpoints."""
-    steps = {"train.num_steps": 1200, "train.eval_every": 20, "train.checkpoint_every": 20}
+    steps = {"train.num_steps": 600, "train.eval_every": 20, "train.checkpoint_every": 20}
     config = with_overrides(CONFIG, steps | more)
     words = [sys.executable, "-c", CELL, json.dumps(flatten(config)), str(tmp_path / "killed")]
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(request.config.cache.mkdir("compiled"))}
