@@ -57,7 +57,7 @@ STUDIES = {
 SWEEPS = ("model.num_heads", "model.num_layers", "model.residual", "model.norm", "model.position", "model.score")
 UNREAD = (
     "measure.min_sample_seconds", "task.vocab_size", "task.num_items", "task.bucket_lengths", "task.batch_tokens",
-    "task.data_dir", "task.tokens", "task.horizon", "model.patch_len", "model.patch_stride",
+    "task.data_dir", "task.min_len", "task.tokens", "task.horizon", "model.patch_len", "model.patch_stride",
 )  # fmt: skip
 
 

@@ -39,7 +39,7 @@ STUDIES = {"pairs": grid({"model.mixer": ["attention", "lstm"], "task.num_items"
 SWEEPS = ("model.mixer", "task.num_items")
 UNREAD = (
     "measure.min_sample_seconds", "task.patch_size", "task.patch_rows", "task.permute_patches", "task.bucket_lengths",
-    "task.data_dir", "task.tokens", "task.horizon", "model.patch_len", "model.patch_stride",
+    "task.data_dir", "task.min_len", "task.tokens", "task.horizon", "model.patch_len", "model.patch_stride",
 )  # fmt: skip
 
 

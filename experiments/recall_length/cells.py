@@ -49,7 +49,7 @@ STUDIES = {
 SWEEPS = ("model.mixer", "model.position")
 UNREAD = (
     "measure.min_sample_seconds", "task.patch_size", "task.patch_rows", "task.permute_patches", "task.bucket_lengths",
-    "task.data_dir", "task.tokens", "task.horizon", "model.patch_len", "model.patch_stride",
+    "task.data_dir", "task.min_len", "task.tokens", "task.horizon", "model.patch_len", "model.patch_stride",
 )  # fmt: skip
 
 

@@ -43,7 +43,7 @@ STUDIES = {"contenders": grid({"measure.contender": ["tfidf", *NETWORKS]})}
 SWEEPS = ("measure.contender",)
 UNREAD = (
     "measure.min_sample_seconds", "task.num_items", "task.patch_size", "task.patch_rows", "task.permute_patches",
-    "task.tokens", "task.horizon", "model.patch_len", "model.patch_stride",
+    "task.min_len", "task.tokens", "task.horizon", "model.patch_len", "model.patch_stride",
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ Level = Literal["op", "block", "model"]
 Phase = Literal["forward", "train", "decode"]
 Matching = Literal["width", "params", "flops"]
 NO_STEP_READS = (
-    "task.num_items", "task.horizon", "task.patch_size", "task.patch_rows", "task.permute_patches",
+    "task.min_len", "task.num_items", "task.horizon", "task.patch_size", "task.patch_rows", "task.permute_patches",
     "task.bucket_lengths", "task.data_dir", "task.workers",
     "task.vectors", "task.freeze_vectors", "task.batch_tokens", "model.encoder_layers",
     "model.patch_len", "model.patch_stride",

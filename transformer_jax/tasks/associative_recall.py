@@ -41,4 +41,5 @@ def _distinct(random: np.random.Generator, log_odds_K: np.ndarray, rows: int, n:
     return np.argsort(-noisy, axis=1)[:, :n].astype(np.int32)
 
 
-build = partial(generated.build, associative_recall)
+KIND = generated.Kind(associative_recall, sizes=("seq_len", "vocab_size", "num_items"), next_token=True)
+build = partial(generated.build, KIND)

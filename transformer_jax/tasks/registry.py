@@ -45,16 +45,26 @@ class Entry(NamedTuple):
     """The keys of TaskConfig from which alone it is made: with other sizes it is another task."""
 
 
-GENERATED = {"random_tokens": random_tokens, "copy_memory": copy_memory, "associative_recall": associative_recall}
+GENERATED = {
+    module.KIND.draw.__name__: module.KIND
+    for module in (
+        random_tokens, copy_memory, associative_recall,
+    )
+}  # fmt: skip
 LANGUAGES = {"en": "English", "fr": "French", "de": "German"}
-SIZES = ("seq_len", "vocab_size", "num_items")
 HORIZON = ("horizon",)
 TASKS: dict[str, Entry] = {
     **{
-        name: Entry(task.build, partial(generated.outline, task.build), task.__doc__, reads=False, sizes=SIZES)
-        for name, task in GENERATED.items()
+        name: Entry(
+            partial(generated.build, kind),
+            partial(generated.outline, kind),
+            kind.draw.__doc__.partition("\n")[0],
+            reads=False,
+            sizes=kind.sizes,
+        )
+        for name, kind in GENERATED.items()
     },
-    "reversal": Entry(reversal.build, reversal.outline, reversal.__doc__, reads=False, sizes=SIZES[:2]),
+    "reversal": Entry(reversal.build, reversal.outline, reversal.__doc__, reads=False, sizes=("seq_len", "vocab_size")),
     "numbers_en_fr": Entry(numbers_en_fr.build, numbers_en_fr.outline, numbers_en_fr.__doc__, reads=False),
     "sine_trend": Entry(sine_trend.build, sine_trend.outline, sine_trend.__doc__, reads=False, sizes=HORIZON),
     "ett_h1": Entry(series.build, series.outline, series.ETT_TEXT, sizes=HORIZON),
@@ -145,6 +155,9 @@ def needs(config: Config, files: Files = ()) -> list[str]:
     if config.task.vectors is not None and not found.words:
         able = " or ".join(other for other, one in TASKS.items() if one.words)
         problems = (*problems, f"task.vectors={config.task.vectors}: {name} has no vocabulary of words; {able} has one")
+    if config.task.min_len is not None and "min_len" not in found.sizes:
+        able = ", ".join(other for other, one in TASKS.items() if "min_len" in one.sizes)
+        problems = (*problems, f"task.min_len={config.task.min_len}: {name} draws no lengths; these tasks do: {able}")
     return [*problems, *misfits(config.model, shape), *looks_ahead(name, next_token, config.model)]
 
 
@@ -157,5 +170,5 @@ def identity(task: TaskConfig) -> str:
     keys = TASKS[task.name].sizes if task.name in TASKS else () if usual else HORIZON
     if task.tokens != TaskConfig.tokens and task.name not in {*TASKS} - {"shakespeare_char"}:
         keys = (*keys, "tokens", "vocab_size")  # a loss by subwords is none by characters
-    sizes = ", ".join(f"{key} {getattr(task, key)}" for key in keys)
+    sizes = ", ".join(f"{key} {value}" for key in keys if (value := getattr(task, key)) is not None)
     return f"{task.name} ({sizes})" if sizes else task.name
