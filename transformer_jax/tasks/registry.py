@@ -8,15 +8,20 @@ from transformer_jax.config import Config, ConfigError, TaskConfig, misfits, nea
 from transformer_jax.tasks import (
     associative_recall,
     copy_memory,
+    cycle_navigation,
     digits,
+    even_pairs,
     generated,
     images,
     imdb,
     labelled,
     numbers_en_fr,
     own,
+    parity,
+    parity_end,
     random_tokens,
     reversal,
+    s5_words,
     series,
     sets,
     shakespeare,
@@ -48,7 +53,8 @@ class Entry(NamedTuple):
 GENERATED = {
     module.KIND.draw.__name__: module.KIND
     for module in (
-        random_tokens, copy_memory, associative_recall,
+        random_tokens, copy_memory, associative_recall, parity, parity_end, even_pairs,
+        cycle_navigation, s5_words,
     )
 }  # fmt: skip
 LANGUAGES = {"en": "English", "fr": "French", "de": "German"}
