@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from transformer_jax.config import Config, ConfigError, TaskConfig, misfits, nearest
 from transformer_jax.tasks import (
+    adding,
     associative_recall,
     copy_memory,
     cycle_navigation,
@@ -22,9 +23,11 @@ from transformer_jax.tasks import (
     random_tokens,
     reversal,
     s5_words,
+    selective_copying,
     series,
     sets,
     shakespeare,
+    shapes_1d,
     sine_trend,
     sst2,
     text,
@@ -53,8 +56,8 @@ class Entry(NamedTuple):
 GENERATED = {
     module.KIND.draw.__name__: module.KIND
     for module in (
-        random_tokens, copy_memory, associative_recall, parity, parity_end, even_pairs,
-        cycle_navigation, s5_words,
+        random_tokens, copy_memory, selective_copying, associative_recall, adding, parity, parity_end, even_pairs,
+        cycle_navigation, s5_words, shapes_1d,
     )
 }  # fmt: skip
 LANGUAGES = {"en": "English", "fr": "French", "de": "German"}
