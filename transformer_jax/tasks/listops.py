@@ -20,9 +20,9 @@ def listops(random: np.random.Generator, config: TaskConfig) -> Batch:
 
     A row is an operation as Long Range Arena (arXiv:2011.04006) writes it: "[MAX 2 9 [MIN 4 7 ] 0 ]", of exactly
     its length in tokens, with 2 to 5 arguments each of which is a digit or an operation. The depth grows as the
-    logarithm of the length: some 4 at 32 tokens, 9 at 256. The target at the last step, the last bracket, is the
-    value, 0 .. 9; only this step has weight. Values are drawn beforehand, each alike, and rows until there is one for
-    each, so that guessing gives 1/10. Rows of 4 tokens are in all splits.
+    logarithm of the length: some 3 at 32 tokens, 8 at 256, 13 at 2,000. The target at the last step, the last
+    bracket, is the value, 0 .. 9; only this step has weight. Values are drawn beforehand, each alike, and rows until
+    there is one for each, so that guessing gives 1/10. Rows of 4 tokens are in all splits.
     """
     size, length = config.batch_size, config.seq_len
     tokens_BxT, lengths_B = np.zeros((size, length), np.int64), np.zeros(size, np.int64)
