@@ -181,6 +181,9 @@ class ModelConfig:
     position: Position = "auto"
     """How order gets in; auto: sinusoidal for attention, none for recurrences, which know the order. Rotary acts
     inside attention and adds nothing elsewhere."""
+    embedding_scale: float = 1.0
+    """Standard deviation of the entries of a token's vector, and of a learned position's, before training. Small ones
+    are learned sooner, as a step of AdamW or RMSprop does not depend on their size."""
     norm: Literal["pre", "post", "none"] = "pre"
     """Layer norm before each sublayer, after the residual sum (the 2017 paper), or nowhere."""
     residual: bool = True
@@ -220,6 +223,8 @@ class ModelConfig:
         for name in ("dropout_rate", "pooled_dropout_rate"):
             rate = getattr(self, name)
             require(0.0 <= rate < 1.0, f"model.{name}={rate}: must lie in [0, 1)")
+        scale = self.embedding_scale
+        require(0 < scale < math.inf, f"model.embedding_scale={scale}: must be positive and finite")
         require(
             self.patch_stride <= self.patch_len,
             f"model.patch_stride={self.patch_stride} is more than model.patch_len={self.patch_len}: the steps between"
@@ -260,6 +265,9 @@ class TaskConfig:
 
     seq_len: int = 256
     """Time steps of a sequence."""
+    min_len: int | None = None
+    """Shortest sequence drawn, of a generated task whose lengths may differ: they are uniform in min_len .. seq_len.
+    None: all have seq_len."""
     batch_size: int = 4
     """Examples of a step, over all processes together."""
     name: str = "random_tokens"
@@ -300,9 +308,14 @@ class TaskConfig:
         for name in ("seq_len", "batch_size", "vocab_size", "num_items", "horizon"):
             at_least(self, "task", name, 1)
         at_least(self, "task", "workers", 0)
-        for name, least in (("patch_size", 1), ("patch_rows", 1), ("batch_tokens", 1), ("permute_patches", 0)):
+        optional = ("min_len", 1), ("patch_size", 1), ("patch_rows", 1), ("batch_tokens", 1), ("permute_patches", 0)
+        for name, least in optional:
             if getattr(self, name) is not None:
                 at_least(self, "task", name, least)
+        require(
+            self.min_len is None or self.min_len <= self.seq_len,
+            f"task.min_len={self.min_len} is more than task.seq_len={self.seq_len}, the longest sequence",
+        )
         require(
             self.patch_size is None or self.patch_rows is None,
             f"task.patch_size={self.patch_size} and task.patch_rows={self.patch_rows}: patches are squares or whole"

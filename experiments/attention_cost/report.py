@@ -3,7 +3,7 @@
 from math import isfinite
 
 from transformer_jax.config import MIXERS, SAMPLING
-from transformer_jax.intervals import verdict
+from transformer_jax.intervals import NOTHING, Estimate, verdict
 from transformer_jax.report import sentences
 from transformer_jax.report.findings import Finding, Report, chance, conditions, undrawn
 from transformer_jax.report.plots import lines
@@ -21,6 +21,7 @@ from transformer_jax.report.points import (
     shared,
     values,
 )  # fmt: skip
+from transformer_jax.report.rules import Rule, Verdict
 from transformer_jax.report.sentences import in_proportion, rising
 from transformer_jax.report.tables import grid, table
 from transformer_jax.report.variants import joined, preferred, variants
@@ -38,6 +39,48 @@ SIZES = {"num_layers": "{} blocks", "d_model": "width {}", "batch_size": "batch 
 WHOLE, ALONE = ["model", "block"], ["op", "block"]
 
 
+QUADRATIC, LINEAR = 1.8, 1.2
+"""An exponent of T from, and up to, which a cost is called so."""
+
+
+def _quadratic_and_linear(estimates: dict[str, Estimate]) -> Verdict:
+    attention = [e for name, e in estimates.items() if name.startswith("attention")]
+    recurrent = [e for name, e in estimates.items() if not name.startswith("attention")]
+    if not (attention and recurrent) or any(e.n == 0 for e in estimates.values()):
+        return Verdict.INCONCLUSIVE
+    above, below = [e.low >= QUADRATIC for e in attention], [e.high < QUADRATIC for e in attention]
+    linear = all(e.high <= LINEAR for e in recurrent)
+    if all(above) and linear:
+        return Verdict.SUPPORTED
+    if all(below) or all(e.low > LINEAR for e in recurrent):
+        return Verdict.REFUTED
+    return Verdict.TASK_DEPENDENT if any(above) and any(below) and linear else Verdict.INCONCLUSIVE
+
+
+RULES = {
+    "quadratic": Rule(
+        f"SUPPORTED if time, FLOPs and memory of attention's op in training all grow with T by an exponent of at least"
+        f" {QUADRATIC}, interval included, and the time of an LSTM's by at most {LINEAR}; REFUTED if all three of"
+        f" attention's lie below {QUADRATIC}, or the LSTM's above {LINEAR}; TASK-DEPENDENT if some of attention's are"
+        " that high and others are not; else, or where one is not measured, INCONCLUSIVE.",
+        _quadratic_and_linear,
+    )
+}
+
+
+def claim(rows: Rows) -> Finding:
+    """Whether attention is quadratic in T where a recurrence is linear: the op alone, in training."""
+    length = _contenders(select([_with_costs(row, None) for row in rows], study="length", level="op", phase="train"))
+    found = {(name, key[-1]): line["exponent"] for (name, *key), line in _growths(length).items()}
+    estimates = {f"attention's {name}": found.get((name, "attention"), NOTHING) for name in QUANTITIES}
+    return Finding(
+        "Is attention quadratic in the sequence length, and a recurrence linear?",
+        "Exponents with which the cost of the op alone grows with T in a training step: attention (auto) and an LSTM.",
+        estimates | {"LSTM's time": found.get(("time", "lstm"), NOTHING)},
+        RULES["quadratic"],
+    )
+
+
 def report(rows: Rows) -> Report:
     """Seven answers, the figures that show them, tables. Any subset of rows will do: the rest is named as missing."""
     peak = max((row["matmul_peak_flops"] for row in rows if row.get("matmul_peak_flops")), default=None)
@@ -45,9 +88,7 @@ def report(rows: Rows) -> Report:
     twins, costs = costs, select(costs, repeat=values(costs, "repeat")[:1])
     length, place = _contenders(select(costs, study=("length", "matching", "decode"))), (*PLACE, "contender")
     parts = {study: _contenders(select(costs, study=study), axes) for study, axes in AXES.items()}
-    growths = {(name, *key): growth(part, T, y, pair, first=1024, same="implementation")
-               for name, (y, pair) in QUANTITIES.items() for key, part in groups(length, *place).items()}  # fmt: skip
-    growths = {key: line for key, line in growths.items() if line}
+    growths = _growths(length)
     crossings, versus = _versus(length)
     changes = {(study, *key): {name: ends(part, y, axis, pair) for name, (y, pair) in QUANTITIES.items()}
                | {"first": points[0], "last": points[-1]}
@@ -95,6 +136,14 @@ def report(rows: Rows) -> Report:
         ),
         limits=(*conditions(rows), f"Studies without a row here: {', '.join(missing) or 'none'}."),
     )  # fmt: skip
+
+
+def _growths(length: Rows) -> dict[tuple, dict]:
+    """How each quantity grows with T, by quantity, place and contender."""
+    found = {(name, *key): growth(part, T, y, pair, first=1024, same="implementation")
+             for name, (y, pair) in QUANTITIES.items()
+             for key, part in groups(length, *PLACE, "contender").items()}  # fmt: skip
+    return {key: line for key, line in found.items() if line}
 
 
 def _with_costs(row: dict, peak: float | None) -> dict:

@@ -20,7 +20,7 @@ NETWORKS = {
     "maxpool": {"model.num_layers": 0, "model.position": "none"},
     "encoder": {},
     "unordered": {"model.position": "none"},
-    "bilstm": {"model.mixer": "lstm", "model.bidirectional": True},
+    "bilstm": {"model.mixer": "lstm", "model.bidirectional": True, "model.position": "none"},
 }
 """What each network changes in the base's model, which is that of "encoder"."""
 REGULARISATION = 10.0  # scikit-learn's C: weak, as TF-IDF vectors have length 1

@@ -348,10 +348,8 @@ def test_list_has_a_line_for_each_thing_there_is(experiments, capsys):
         "copy_memory Copy memory",
     ):
         assert [found for found in lines if found.startswith(line)], line
-    assert (
-        "task digits; fits imdb, sst2" in lines
-        and "task digits; fits random_tokens, copy_memory, reversal, numbers_en_fr" in shown
-    )
+    assert "task imdb; fits shapes_1d, sst2" in lines
+    assert re.search(r"task digits; fits \d+ others", shown)
     names = [*MIXERS, *ATTENTION, *TASKS, *configs.names()]
     assert not [name for name in names if name in lines]  # a name alone, without a line of its own
 

@@ -294,6 +294,17 @@ def recall(folder, *more, steps=4, seq_len=8):
     return ["train", "bench", "--out", folder, "--train.num-steps", steps, *RECALL, *sizes, *every, *more]
 
 
+@pytest.mark.parametrize(
+    ("name", "mixer", "metrics"), [("s5_words", "attention", {"accuracy"}), ("adding", "lstm", {"r2"})]
+)
+def test_a_generated_task_is_trained_on_by_its_name_alone(name, mixer, metrics, tmp_path, capsys):
+    lengths = ["--task.min-len", 2] if name == "s5_words" else []
+    assert command_here(*recall(tmp_path, "--task.name", name, "--model.mixer", mixer, *lengths, steps=3)) == 0
+    printed = capsys.readouterr().out
+    rows = [row for row in read_metrics(tmp_path / "metrics.jsonl") if row["split"] == "validation"]
+    assert name in printed and {row["step"] for row in rows} == {2, 3} and metrics <= rows[0].keys()
+
+
 def test_several_runs_are_one_table_with_intervals_and_one_csv(tmp_path, capsys):
     for seed in (0, 5):
         assert command_here(*recall(tmp_path / str(seed), "--train.lanes", 3, "--train.seed", seed)) == 0

@@ -50,3 +50,9 @@ def test_an_extension_stands_above_all_else_and_once(tmp_path):
         log.write("train", 2, [{"loss": 1.0}])
     text = trial_page.write(tmp_path).read_text()
     assert text.count('<p class="warning">This run was extended from 2 to 4 steps: cosine.</p>') == 1
+
+
+def test_a_batch_is_named_as_it_is_made():
+    by_rows, by_tokens = ({"task.batch_size": 4, "task.batch_tokens": n} for n in (None, 2500))
+    assert trial_page._setting(by_rows, []) == "batch_size 4."
+    assert trial_page._setting(by_tokens, []) == "batch_tokens 2500."

@@ -204,8 +204,11 @@ def test_embedding_adds_order_as_asked(position):
     np.testing.assert_allclose(order[0], expected, atol=1e-5)
 
 
-def test_token_vectors_have_unit_variance_after_scaling():
-    module = Embedding(vocab_size=500, d_model=32, max_len=4, position="none")
+@pytest.mark.parametrize("scale", [1.0, 0.03])
+def test_token_vectors_and_learned_positions_have_the_given_deviation(scale):
+    module = Embedding(vocab_size=500, d_model=32, max_len=400, position="none", scale=scale)
     params = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 1), int), positions(1))["params"]
     x = jax.jit(module.apply)({"params": params}, jnp.arange(500)[None], positions(1))
-    assert abs(float(jnp.std(x)) - 1) < 0.05
+    assert abs(float(jnp.std(x)) / scale - 1) < 0.05
+    placed = jax.jit(module.clone(position="learned").init)(jax.random.key(0), jnp.zeros((1, 1), int), positions(1))
+    assert abs(float(jnp.std(placed["params"]["learned"]["embedding"])) / scale - 1) < 0.05

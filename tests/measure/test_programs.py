@@ -37,7 +37,7 @@ OTHER = {
     "train.lane_lrs": (0.1, 0.2, 0.3), "train.chunk_steps": 3, "train.eval_every": 5, "train.checkpoint_every": 5,
     "train.nan_policy": "skip", "train.keep_last": 3, "train.best": "accuracy", "task.batch_tokens": 7,
     "model.encoder_layers": 3, "task.horizon": 7, "model.patch_len": 5, "model.patch_stride": 3,
-    "train.patience": 2, "task.tokens": "subwords",
+    "train.patience": 2, "task.tokens": "subwords", "task.min_len": 2,
 }  # fmt: skip
 
 

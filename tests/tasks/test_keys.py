@@ -12,6 +12,8 @@ from transformer_jax.tasks import keys, own, registry
 
 def test_every_task_and_kind_says_what_it_reads():
     assert keys.TASKS.keys() == registry.TASKS.keys() and keys.KINDS.keys() == own.KINDS.keys()
+    for name, kind in registry.GENERATED.items():
+        assert set(keys.TASKS[name]) == {*kind.sizes} - {*keys.BY_ALL}
     known = {field.name for field in fields(TaskConfig)}
     for of_one in (*keys.TASKS.values(), *keys.KINDS.values()):
         assert {*of_one} <= known and not {*of_one} & {*keys.BY_ALL}

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from transformer_jax.tasks.objectives import cross_entropy, forecast_error, squared_error
+from transformer_jax.tasks.objectives import cross_entropy, forecast_error, octaves, squared_error
 from transformer_jax.tasks.task import Objective
 from transformer_jax.train.evaluate import divide, evaluate, score
 from transformer_jax.train.programs import Programs
@@ -91,6 +91,23 @@ def test_cross_entropy_and_accuracy():
     (loss, weight), metrics = objective.trained(logits.astype(np.float32), batch)
     assert loss / weight == pytest.approx(np.average(smoothed, weights=weights), rel=1e-5)
     assert set(metrics) == {"accuracy"} and cross_entropy().trained is None
+
+
+def test_accuracy_by_distance():
+    random = np.random.default_rng(3)
+    logits, targets = random.normal(size=(6, 5, 4)).astype(np.float32), random.integers(0, 4, (6, 5))
+    weights, distances = random.integers(0, 2, (6, 5)).astype(np.float32), random.integers(1, 8, (6, 5))
+    groups = octaves(2, 8)
+    assert groups == ((2, 3), (4, 7), (8, 15)) and octaves(1, 1) == ((1, 1),)
+    batch = {"targets": targets, "weights": weights, "distances": distances}
+    parts = [(logits[part], {key: array[part] for key, array in batch.items()}) for part in (slice(2), slice(2, 6))]
+    found = evaluated(cross_entropy(0.0, groups), parts)
+    for low, high in groups[:2]:
+        inside = (distances >= low) & (distances <= high) & (weights > 0)
+        assert found[f"accuracy_{low}_{high}"] == pytest.approx(np.mean(logits.argmax(-1)[inside] == targets[inside]))
+    assert "accuracy_8_15" not in found  # there is none
+    assert found["loss"] == pytest.approx(evaluated(cross_entropy(), [(logits, batch)])["loss"])
+    assert cross_entropy(0.0, groups) is cross_entropy(0.0, octaves(3, 9))
 
 
 def test_the_errors_of_a_forecast():

@@ -121,7 +121,7 @@ class Experiment:
             cells,
             folder,
             given=given,
-            options=self._options(overrides),
+            options=self.options(overrides),
             budget=budget,
             began=began,
             timeout=self.timeout,
@@ -131,7 +131,7 @@ class Experiment:
         )
         return _end(summary, len(cells), experiment, folder)
 
-    def _options(self, overrides: dict[str, list[str]]) -> list[str]:
+    def options(self, overrides: dict[str, list[str]]) -> list[str]:
         """The words of the command line that chose the cells."""
         own = {"--config": [self.config], "--sweep": self.sweep, "--only": self.only, "--limit": [self.limit]}
         options = [

@@ -10,6 +10,9 @@ from transformer_jax.config import MIXERS, ConfigError, TaskConfig, with_overrid
 from transformer_jax.host import devices
 from transformer_jax.lab import plan
 
+NAMED = 5
+"""So many tasks that fit a config are named; more are counted."""
+
 
 @dataclass(frozen=True)
 class List:
@@ -54,7 +57,7 @@ def _of_config(name: str) -> str:
     others = [
         task for task in TASKS if task != config.task.name and not needs(with_overrides(config, {"task.name": task}))
     ]
-    fits = f"; fits {', '.join(others)}" if others else ""
+    fits = f"; fits {', '.join(others) if len(others) <= NAMED else f'{len(others)} others'}" if others else ""
     return f"{text}\ntask {config.task.name}{fits}"
 
 

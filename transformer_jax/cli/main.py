@@ -13,7 +13,7 @@ from typing import Annotated, Union, get_args, get_origin, get_type_hints
 import tyro
 
 import configs
-from transformer_jax.cli import compare, data, experiments, listing, plot, training
+from transformer_jax.cli import claims, compare, data, experiments, listing, plot, training
 from transformer_jax.config import Config, ConfigError
 from transformer_jax.host.devices import DeviceError
 from transformer_jax.host.folders import FolderError
@@ -23,6 +23,7 @@ from transformer_jax.typed import describe, documentation, flatten, hints, neare
 COMMANDS = {
     "list": listing.List,
     "experiment": experiments.Experiment,
+    "claims": claims.Claims,
     "report": experiments.Report,
     "compare": compare.Compare,
     "train": training.Train,

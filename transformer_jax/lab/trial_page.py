@@ -18,8 +18,8 @@ from transformer_jax.tasks import registry
 from transformer_jax.train.evaluate import bounds
 from transformer_jax.train.log import read_launches, read_metrics, step_seconds
 
-SETTING = ("model.num_layers", "model.d_model", "task.seq_len", "task.batch_size", "train.num_steps", "train.peak_lr",
-           "train.lanes", "train.seed")  # fmt: skip
+SETTING = ("model.num_layers", "model.d_model", "task.seq_len", "task.batch_size", "task.batch_tokens",
+           "train.num_steps", "train.peak_lr", "train.lanes", "train.seed")  # fmt: skip
 ENDS = {"done": "Finished", "stopped": "Stopped", "nan": "Ended by a number that is not finite"}
 NO_METRIC = ("step", "split", "lane")
 SPLITS = ("train", "validation")
@@ -105,7 +105,8 @@ def overlay(folders: Sequence[Path], path: Path) -> Path:
 
 def _setting(config: Mapping, launches: Rows) -> str:
     """What was trained and how the last launch ended, in a line."""
-    sizes = ", ".join(f"{key.partition('.')[2]} {config[key]}" for key in SETTING if key in config)
+    unread = "task.batch_size" if config.get("task.batch_tokens") else "task.batch_tokens"
+    sizes = ", ".join(f"{key.partition('.')[2]} {config[key]}" for key in SETTING if key in config and key != unread)
     ends = [launch for launch in launches if launch.get("kind") == "end"]
     return f"{sizes}." + (f" {ENDS.get(ends[-1]['status'], '')} at step {ends[-1]['step']}." if ends else "")
 

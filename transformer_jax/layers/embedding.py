@@ -8,7 +8,7 @@ from transformer_jax.ops.positions import sinusoidal
 
 
 class Embedding(nn.Module):
-    """Token vectors of unit variance, plus sinusoidal or learned positions (none and rotary add nothing).
+    """Token vectors, plus sinusoidal or learned positions (none and rotary add nothing).
 
     With `vocab_size=None` the inputs are vectors (flattened patches, say) and are projected instead of
     looked up (Dosovitskiy et al. 2021, arXiv 2010.11929, equation 1).
@@ -21,6 +21,8 @@ class Embedding(nn.Module):
     dtype: jnp.dtype = jnp.float32
     token_of: "Embedding | None" = None
     """Another embedding, whose token vectors are these too; learned positions stay each one's own."""
+    scale: float = 1.0
+    """Standard deviation of the entries of a token's vector, and of a learned position's, before training."""
 
     def setup(self):
         if self.vocab_size is None:
@@ -29,10 +31,10 @@ class Embedding(nn.Module):
             self.token = nn.Embed(
                 self.vocab_size,
                 self.d_model,
-                embedding_init=nn.initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0),
+                embedding_init=nn.initializers.variance_scaling(self.scale**2, "fan_in", "normal", out_axis=0),
             )
         if self.position == "learned":
-            self.learned = nn.Embed(self.max_len, self.d_model, embedding_init=nn.initializers.normal(1.0))
+            self.learned = nn.Embed(self.max_len, self.d_model, embedding_init=nn.initializers.normal(self.scale))
 
     def __call__(self, inputs, positions_L):
         """inputs tokens_BxL (int) or vectors_BxLxF, positions_L int -> x_BxLxD.

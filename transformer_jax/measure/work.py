@@ -17,7 +17,7 @@ NO_STEP_READS = (
 """Keys of the config that change nothing of one step on random tokens: a whole training reads them."""
 NO_COST = (
     "train.seed", "train.peak_lr", "train.warmup_steps", "train.final_lr_fraction", "train.beta2",
-    "train.weight_decay", "train.clip_norm",
+    "train.weight_decay", "train.clip_norm", "model.embedding_scale",
 )  # fmt: skip
 """Keys that change numbers with which a step computes, and not what it costs."""
 

@@ -53,7 +53,10 @@ class AttentiveRNN(nn.Module):
     def setup(self):
         config, shape = self.config, self.shape
         dtype, width = jnp.dtype(config.dtype), config.sizes["width"]
-        embedding = partial(Embedding, d_model=config.d_model, max_len=config.max_len, position=config.positions)
+        embedding = partial(
+            Embedding, d_model=config.d_model, max_len=config.max_len, position=config.positions,
+            scale=config.embedding_scale,
+        )  # fmt: skip
         self.embedding = embedding(shape.vocab_size, dtype=dtype)
         if shape.source_vocab_size != shape.vocab_size:
             self.source_embedding = embedding(shape.source_vocab_size, dtype=dtype)

@@ -46,6 +46,7 @@ class EncoderDecoder(nn.Module):
     def setup(self):
         config, shape, dtype = self.config, self.shape, jnp.dtype(self.config.dtype)
         sizes = {"d_model": config.d_model, "max_len": config.max_len, "position": config.positions, "dtype": dtype}
+        sizes["scale"] = config.embedding_scale
         self.embedding = Embedding(shape.vocab_size, **sizes)
         shared = self.embedding if shape.source_vocab_size == shape.vocab_size else None
         self.source_embedding = Embedding(shape.source_vocab_size, **sizes, token_of=shared)

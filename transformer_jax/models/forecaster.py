@@ -35,7 +35,10 @@ class Stack(nn.Module):
         x_NxL, mean_Nx1, deviation_Nx1 = series.normalised(x_NxL)
         patches_NxPxW = series.patches(x_NxL, config.patch_len, config.patch_stride)
         positions_P = jnp.arange(patches_NxPxW.shape[1], dtype=jnp.int32)
-        embedding = Embedding(None, config.d_model, len(positions_P), config.positions, dtype, name="embedding")
+        embedding = Embedding(
+            None, config.d_model, len(positions_P), config.positions, dtype,
+            scale=config.embedding_scale, name="embedding",
+        )  # fmt: skip
         x_NxPxD = embedding(patches_NxPxW, positions_P)
         x_NxPxD = nn.Dropout(config.dropout_rate, deterministic=not self.train)(x_NxPxD)
         block = make_block(config, make_mixer(config))

@@ -65,8 +65,9 @@ class Network(nn.Module):
         index = 0 if state is None else state.index
         positions_L = index + jnp.arange(inputs.shape[1], dtype=jnp.int32)
         embedding = Embedding(
-            shape.vocab_size, config.d_model, config.max_len, config.positions, dtype, name="embedding"
-        )
+            shape.vocab_size, config.d_model, config.max_len, config.positions, dtype,
+            scale=config.embedding_scale, name="embedding",
+        )  # fmt: skip
         x_BxLxD = embedding(padding.zeroed(inputs, lengths_B), positions_L)
         cls = shape.pooled and config.pooling == "cls"
         if cls:

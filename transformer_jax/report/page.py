@@ -51,9 +51,7 @@ def write(folder: Path, report: Report, headers: Sequence[dict], rows: Rows) -> 
     for header in without_private(list(headers)):
         known = {name: value for name, value in header.items() if name not in NOT_IN_PROVENANCE}
         facts.append((f"Launch {header.get('id', '')}", known))
-    measured = {row.get("header") for row in rows}
-    warnings = _changed_rules(report, [header for header in headers if header.get("id") in measured])
-    warnings += unfinished(headers, rows)
+    warnings = doubts(report, headers, rows)
     machine = _machine(headers[-1]) if headers else ""
     write_page(folder / "report.html", report, warnings, [every], facts, svgs, machine)
 
@@ -75,6 +73,13 @@ def write_page(path: Path, report: Report, warnings: Sequence[str] = (), details
     known = {"report": report, "warnings": warnings, "tables": [*report.tables, *details], "facts": facts,
              "machine": machine}  # fmt: skip
     return write_whole(path, environment.get_template("page.html.jinja").render(known, figures=figures))
+
+
+def doubts(report: Report, headers: Sequence[dict], rows: Rows) -> list[str]:
+    """What a reader must know before the answers: rules that came after the rows, cells that are missing."""
+    measured = {row.get("header") for row in rows}
+    changed = _changed_rules(report, [header for header in headers if header.get("id") in measured])
+    return changed + unfinished(headers, rows)
 
 
 def _machine(header: dict) -> str:

@@ -4,9 +4,9 @@ from functools import partial
 
 import numpy as np
 
-from transformer_jax.config import ConfigError, TaskConfig
-from transformer_jax.tasks import generated
-from transformer_jax.tasks.task import Batch
+from transformer_jax.config import Config, ConfigError, TaskConfig
+from transformer_jax.tasks import generated, objectives
+from transformer_jax.tasks.task import Batch, Objective
 
 
 def associative_recall(random: np.random.Generator, config: TaskConfig) -> Batch:
@@ -14,7 +14,8 @@ def associative_recall(random: np.random.Generator, config: TaskConfig) -> Batch
 
     A row is: N distinct key-value pairs, then the N keys once more in places drawn without replacement with
     probability ~ place^-0.99 (most near, some far), among random tokens. Keys come from the lower half of the
-    vocabulary, values from the upper. The target at a repeated key is its value; only these have weight.
+    vocabulary, values from the upper. The target at a repeated key is its value; only these have weight. Their
+    `distances` are the tokens from a key to where it comes again; the accuracy of each octave of them is a metric.
     """
     n, size, length, half = config.num_items, config.batch_size, config.seq_len, config.vocab_size // 2
     if length < 4 * n:
@@ -32,7 +33,9 @@ def associative_recall(random: np.random.Generator, config: TaskConfig) -> Batch
     np.put_along_axis(inputs_BxT, places_BxN, keys_BxN, axis=1)
     np.put_along_axis(targets_BxT, places_BxN, values_BxN, axis=1)
     np.put_along_axis(weights_BxT, places_BxN, 1, axis=1)
-    return {"inputs": inputs_BxT, "targets": targets_BxT, "weights": weights_BxT}
+    distances_BxT = np.zeros((size, length), np.int32)
+    np.put_along_axis(distances_BxT, places_BxN, places_BxN - 2 * np.arange(n), axis=1)
+    return {"inputs": inputs_BxT, "targets": targets_BxT, "weights": weights_BxT, "distances": distances_BxT}
 
 
 def _distinct(random: np.random.Generator, log_odds_K: np.ndarray, rows: int, n: int) -> np.ndarray:
@@ -41,4 +44,11 @@ def _distinct(random: np.random.Generator, log_odds_K: np.ndarray, rows: int, n:
     return np.argsort(-noisy, axis=1)[:, :n].astype(np.int32)
 
 
-build = partial(generated.build, associative_recall)
+def _objective(config: Config) -> Objective:
+    longest = max(2, config.task.seq_len // 2 * 2 - 2)  # from the first key to the last place
+    return objectives.cross_entropy(config.train.label_smoothing, objectives.octaves(2, longest))
+
+
+SIZES = ("seq_len", "vocab_size", "num_items")
+KIND = generated.Kind(associative_recall, SIZES, objective=_objective, next_token=True)
+build = partial(generated.build, KIND)

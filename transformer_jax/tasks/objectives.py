@@ -1,29 +1,51 @@
 """Objectives: classes by cross-entropy, numbers by squared error, forecasts by that and the absolute one."""
 
+import math
 from functools import cache
 
 import jax.numpy as jnp
 
 from transformer_jax.ops import losses
-from transformer_jax.tasks.task import Objective, Terms
+from transformer_jax.tasks.task import Objective, Terms, unchanged
 
 
 @cache  # equal arguments give the same object, for which a step is compiled once
-def cross_entropy(label_smoothing: float = 0.0) -> Objective:
+def cross_entropy(label_smoothing: float = 0.0, distances: tuple[tuple[int, int], ...] = ()) -> Objective:
     """Mean cross-entropy in nats, and accuracy: for the next token, or one of several classes.
 
     Targets (B, L), or (B,), are the ids of the right answers among the outputs. Label smoothing is trained on and
     not reported of a split.
+
+    Args:
+      distances: (low, high) of each group of answers whose accuracy is a metric of its own, accuracy_16_31 say: those
+        for which the batch's `distances`, integers of the shape of the targets, lie in low .. high. A group of which
+        a split has none is not reported of it.
     """
-    return Objective(_entropy_terms(0.0), _entropy_terms(label_smoothing) if label_smoothing else None)
+    trained = _entropy_terms(label_smoothing, distances) if label_smoothing else None
+    return Objective(_entropy_terms(0.0, distances), trained, finish=_of_groups if distances else unchanged)
 
 
-def _entropy_terms(label_smoothing: float) -> Terms:
+def _of_groups(means: dict[str, float]) -> dict[str, float]:
+    return {n: value for n, value in means.items() if not (n.startswith("accuracy_") and math.isnan(value))}
+
+
+def octaves(shortest: int, longest: int) -> tuple[tuple[int, int], ...]:
+    """(1, 1), (2, 3), (4, 7), (8, 15), ...: those that hold a distance of shortest .. longest, which are positive."""
+    exponents = range(shortest.bit_length() - 1, longest.bit_length())
+    return tuple((2**n, 2 ** (n + 1) - 1) for n in exponents)
+
+
+def _entropy_terms(label_smoothing: float, distances: tuple[tuple[int, int], ...]) -> Terms:
     def terms(outputs, batch):
         targets, weights = batch["targets"], batch["weights"]
         loss_sum, weight = losses.cross_entropy(outputs, targets, weights, label_smoothing)
-        hits = jnp.sum((outputs.argmax(-1) == targets) * weights.astype(jnp.float32))
-        return (loss_sum, weight), {"accuracy": (hits, weight)}
+        weights = weights.astype(jnp.float32)
+        hits = (outputs.argmax(-1) == targets) * weights
+        metrics = {"accuracy": (jnp.sum(hits), weight)}
+        for low, high in distances:
+            inside = (low <= batch["distances"]) & (batch["distances"] <= high)
+            metrics[f"accuracy_{low}_{high}"] = (jnp.sum(hits * inside), jnp.sum(weights * inside))
+        return (loss_sum, weight), metrics
 
     return terms
 

@@ -16,4 +16,5 @@ def random_tokens(random: np.random.Generator, config: TaskConfig) -> Batch:
     return {"inputs": tokens_BxT1[:, :-1], "targets": tokens_BxT1[:, 1:], "weights": weights_BxT}
 
 
-build = partial(generated.build, random_tokens)
+KIND = generated.Kind(random_tokens, sizes=("seq_len", "vocab_size"), next_token=True)
+build = partial(generated.build, KIND)

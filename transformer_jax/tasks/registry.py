@@ -6,21 +6,30 @@ from typing import NamedTuple
 
 from transformer_jax.config import Config, ConfigError, TaskConfig, misfits, nearest
 from transformer_jax.tasks import (
+    adding,
     associative_recall,
     copy_memory,
+    cycle_navigation,
     digits,
+    even_pairs,
     generated,
     images,
     imdb,
     keys,
     labelled,
+    listops,
     numbers_en_fr,
     own,
+    parity,
+    parity_end,
     random_tokens,
     reversal,
+    s5_words,
+    selective_copying,
     series,
     sets,
     shakespeare,
+    shapes_1d,
     sine_trend,
     sst2,
     text,
@@ -44,16 +53,26 @@ class Entry(NamedTuple):
     """The keys of TaskConfig from which alone it is made: with other sizes it is another task."""
 
 
-GENERATED = {"random_tokens": random_tokens, "copy_memory": copy_memory, "associative_recall": associative_recall}
+GENERATED = {
+    module.KIND.draw.__name__: module.KIND
+    for module in (
+        random_tokens, copy_memory, selective_copying, associative_recall, adding, parity, parity_end, even_pairs,
+        cycle_navigation, s5_words, listops, shapes_1d,
+    )
+}  # fmt: skip
 LANGUAGES = {"en": "English", "fr": "French", "de": "German"}
-SIZES = ("seq_len", "vocab_size", "num_items")
 HORIZON = ("horizon",)
 _TASKS = {
     **{
-        name: Entry(task.build, partial(generated.outline, task.build), task.__doc__, sizes=SIZES)
-        for name, task in GENERATED.items()
+        name: Entry(
+            partial(generated.build, kind),
+            partial(generated.outline, kind),
+            kind.draw.__doc__.partition("\n")[0],
+            sizes=kind.sizes,
+        )
+        for name, kind in GENERATED.items()
     },
-    "reversal": Entry(reversal.build, reversal.outline, reversal.__doc__, sizes=SIZES[:2]),
+    "reversal": Entry(reversal.build, reversal.outline, reversal.__doc__, sizes=("seq_len", "vocab_size")),
     "numbers_en_fr": Entry(numbers_en_fr.build, numbers_en_fr.outline, numbers_en_fr.__doc__),
     "sine_trend": Entry(sine_trend.build, sine_trend.outline, sine_trend.__doc__, sizes=HORIZON),
     "ett_h1": Entry(series.build, series.outline, series.ETT_TEXT, sizes=HORIZON),
@@ -146,6 +165,9 @@ def needs(config: Config, files: Files = ()) -> list[str]:
     if config.task.vectors is not None and "vectors" not in found.keys:
         able = " or ".join(other for other, one in TASKS.items() if "vectors" in one.keys)
         problems = (*problems, f"task.vectors={config.task.vectors}: {name} has no vocabulary of words; {able} has one")
+    if config.task.min_len is not None and "min_len" not in found.keys:
+        able = ", ".join(other for other, one in TASKS.items() if "min_len" in one.keys)
+        problems = (*problems, f"task.min_len={config.task.min_len}: {name} draws no lengths; these tasks do: {able}")
     return [*problems, *misfits(config.model, shape), *looks_ahead(name, next_token, config.model)]
 
 
@@ -158,5 +180,5 @@ def identity(task: TaskConfig) -> str:
     sizes = TASKS[task.name].sizes if task.name in TASKS else () if usual else HORIZON
     if task.tokens != TaskConfig.tokens and task.name not in {*TASKS} - {"shakespeare_char"}:
         sizes = (*sizes, "tokens", "vocab_size")  # a loss by subwords is none by characters
-    named = ", ".join(f"{key} {getattr(task, key)}" for key in sizes)
+    named = ", ".join(f"{key} {value}" for key in sizes if (value := getattr(task, key)) is not None)
     return f"{task.name} ({named})" if named else task.name

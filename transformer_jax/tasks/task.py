@@ -122,7 +122,7 @@ class Task(NamedTuple):
         bucketed any of `task.bucket_lengths`.
       targets: what the objective takes, of any dtype: int32 (B, L), or (B,) if the shape is pooled, for classes.
       weights: float32 (B, L), or (B,) if pooled; 0 where nothing is asked and on rows that fill up a batch.
-      lengths: int32 (B,), for texts that are padded: the number of tokens before the padding.
+      lengths: int32 (B,), for rows that are padded: the number of tokens before the padding.
     Where the shape has a source, targets are its answer, and inputs the answer shifted right: `decoding.begin` first,
     then the right tokens (teacher forcing), whatever the model writes. The batch then also has
       source: int32 (B, S) tokens; S is `shape.source_len` or any of `task.bucket_lengths`.

@@ -1,0 +1,63 @@
+"""`claims`: the experiments behind the claims of "RNN versus Transformer", and one page of verdicts."""
+
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformer_jax.cli.experiments import Experiment
+from transformer_jax.host.folders import require_writable, write_whole
+from transformer_jax.host.signals import RESUMABLE
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Measure the claims of the table "RNN versus Transformer", each by its experiment, and write one page of verdicts.
+
+    A command that was stopped goes on when it is repeated; what is measured is not measured again.
+    """
+
+    only: tuple[str, ...] = ()
+    """Some of the claims, by name; none given: all of them."""
+    out: Path = Path("runs/claims")
+    """The folder: one for each experiment, and claims.html and claims.json."""
+    dry_run: bool = False
+    """Show the commands, and measure nothing."""
+
+    def run(self, overrides: dict[str, list[str]]) -> int:
+        from transformer_jax.lab import claims
+
+        wanted = claims.chosen(self.only)
+        asked = {
+            claim.experiment: Experiment(claim.experiment, claim.only or None, budget=claim.budget,
+                                         out=self.out / claim.experiment)
+            for claim in wanted.values() if claim.experiment
+        }  # fmt: skip
+        if self.dry_run:
+            for experiment in asked.values():
+                budget = ["--budget", experiment.budget] if experiment.budget else []
+                words = ["experiment", experiment.name, *experiment.options({}), *budget]
+                print(shlex.join(["run.py", *words, "--out", str(experiment.out)]))
+            return 0
+        require_writable(self.out / "claims.html", "--out", made=True)
+        codes = []
+        for experiment in asked.values():
+            codes.append(experiment.run({}))
+            if codes[-1] == RESUMABLE:
+                return RESUMABLE
+        return max([_write(self.out), *codes])
+
+
+def _write(out: Path) -> int:
+    """Writes the page of all claims, measured in the folder or not; prints the verdicts and where it is."""
+    from transformer_jax.lab import claims
+    from transformer_jax.report.page import write_page
+
+    found = {name: claims.answer(name, claim, out / claim.experiment) for name, claim in claims.CLAIMS.items()}
+    width = max(map(len, found))
+    for name, one in found.items():
+        print(f"{name.ljust(width)}  {one.finding.verdict}")
+    path = write_page(out / "claims.html", claims.ledger(found))
+    write_whole(out / "claims.json", json.dumps(claims.as_json(found), indent=1) + "\n")
+    print(path)
+    return 0
