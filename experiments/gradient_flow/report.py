@@ -24,38 +24,44 @@ def _only_recurrences_lose_it(slopes: dict[str, Estimate]) -> Verdict:
     return Verdict.REFUTED if attention == {False} or recurrent == {True} else Verdict.TASK_DEPENDENT
 
 
-RULES = {
-    "only_recurrences_lose_it": Rule(
+def _rule(where: str) -> Rule:
+    return Rule(
         f"A gradient vanishes where the slope of its norm over the lag lies below -{LIMIT:g} {UNIT} with its whole 95 %"
         f" interval over seeds, explodes where above {LIMIT:g}, and is kept where between. SUPPORTED if attention keeps"
-        " it and every recurrence loses it, in all settings of the line; REFUTED if in all of them attention loses it,"
-        " or every recurrence keeps it; TASK-DEPENDENT if each is lost or kept, but not all of a kind are; else, or"
-        " where one is not measured, INCONCLUSIVE.",
+        f" it and every recurrence loses it, {where}; REFUTED if in all of them attention loses it, or every recurrence"
+        " keeps it; TASK-DEPENDENT if each is lost or kept, but not all of a kind are; else, or where one is not"
+        " measured, INCONCLUSIVE.",
         _only_recurrences_lose_it,
     )
+
+
+ASKED = {  # of each study: the question, where the rule looks, and what tells its slopes apart
+    "mixer": ("Through a mixer alone?", "alone and as their layers start", "reader"),
+    "stack": ("Through two blocks?", "in two blocks with either norm", "reader", "norm"),
+    "start": (
+        "However it starts?",
+        "alone, for every forget bias of the LSTM and recurrent matrix of the RNN",
+        "start",
+    ),
+    "trained": ("After a short training?", "in two blocks, before and after the training", "reader", "when"),
 }
+RULES = {study: _rule(where) for study, (_, where, *_) in ASKED.items()}
 
 
 def report(rows: Rows) -> Report:
     """Seed by seed; a study that is not measured has a finding without a verdict."""
     rows = [row | _read(row) for row in rows]
-    mixer, stack, start, trained = (select(rows, study=name) for name in ("mixer", "stack", "start", "trained"))
-    asked = {
-        "Through a mixer alone?": (mixer, "reader"),
-        "Through two blocks?": (stack, "reader", "norm"),
-        "However it starts?": (start, "start"),
-        "After a short training?": (trained, "reader", "when"),
-    }
-    slopes = {question: {", ".join(key): mean(line, "decades", "lane") for key, line in groups(part, *names).items()}
-              for question, (part, *names) in asked.items()}  # fmt: skip
-    rule = RULES["only_recurrences_lose_it"]
+    mixer, stack, start, trained = (select(rows, study=study) for study in ASKED)
+    slopes = {study: {", ".join(key): mean(part, "decades", "lane")
+                      for key, part in groups(select(rows, study=study), *names).items()}
+              for study, (_, _, *names) in ASKED.items()}  # fmt: skip
     look = {"pair": "lane", "log": "y", "x_label": "lag (steps before the last)", "y_label": "norm over that at lag 1"}
     return Report(
         question="Does the gradient vanish or explode through a recurrence, and not through attention?",
         setting="The gradient of the last output by what each earlier step reads. -20 orders of magnitude in 100 steps:"
         " 100 steps further back it is 10⁻²⁰ times as large.",
-        answers=[Finding(question, "slope of the gradient's norm over the lag", found, rule, _word, of=UNIT)
-                 for question, found in slopes.items()],
+        answers=[Finding(ASKED[study][0], "slope of the norm over the lag", found, RULES[study], _word, of=UNIT)
+                 for study, found in slopes.items()],
         figures=(
             lines(mixer + stack, "lag", "relative_norm", "reader", "place", name="gradient_by_lag", **look,
                   title="The gradient on its way back, before training",
