@@ -77,6 +77,8 @@ def cell(config: FlowConfig, job: Job) -> list[dict]:
         return [{"step": config.train.num_steps, "lane": lane, "slope": math.nan} for lane in range(lanes)]
     run = trained.restored(job.folder, copy_memory.build, "latest")
     tokens_BxT = next(iter(run.task.evaluate("validation")))["inputs"]
-    states = {0: run.run.init().params, run.step: run.params}
-    return [{"step": step} | row for step, params in states.items()
-            for row in gradient_flow.rows(gradient_flow.of_tokens(model, params, tokens_BxT, job.seed))]  # fmt: skip
+    found, blank = [], config.task.seq_len - config.task.num_items
+    for step, params in ((0, run.run.init().params), (run.step, run.params)):
+        norms_NxT = gradient_flow.of_tokens(model, params, tokens_BxT, job.seed)
+        found += [{"step": step} | row for row in gradient_flow.rows(norms_NxT, blank)]
+    return found

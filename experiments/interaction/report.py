@@ -1,25 +1,21 @@
 """The report of `interaction`: what reaches the last output past the steps in between, and how much from how far."""
 
 from transformer_jax.intervals import Estimate
-from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, all_above, conditions, lines, table
+from transformer_jax.report import Finding, Report, Rows, Rule, all_above, conditions, lines, only_recurrences, table
 from transformer_jax.report.points import groups, mean, ratio, select, values
 
 
-def _past_what_lies_between(shares: dict[str, Estimate]) -> Verdict:
-    attention = [share for reader, share in shares.items() if reader.startswith("attention")]
-    recurrent = [share for reader, share in shares.items() if not reader.startswith("attention")]
-    if not (attention and recurrent) or any(share.n == 0 for share in shares.values()):
-        return Verdict.INCONCLUSIVE
-    holds = all(share.low == 1 for share in attention) and all(share.high == 0 for share in recurrent)
-    return Verdict.SUPPORTED if holds else Verdict.REFUTED
+def _nothing_passes(share: Estimate) -> bool | None:
+    return share.high == 0 if share.low == share.high and share.value in (0, 1) else None
 
 
 RULES = {
     "past_what_lies_between": Rule(
         "SUPPORTED if, with all that the steps in between hand on held fixed, attention's last output still depends on"
-        " every input from lag 2 on, and a recurrence's on none, in every seed; else REFUTED; where one kind is not"
-        " measured INCONCLUSIVE. It checks what follows from how they are built.",
-        _past_what_lies_between,
+        " every input from lag 2 on, and each recurrence's on none, in every seed; REFUTED if attention's depends on"
+        " none, or every recurrence's on all; TASK-DEPENDENT if only some recurrences differ from it; else, or where"
+        " one is not measured, INCONCLUSIVE. It checks what follows from how they are built.",
+        only_recurrences(_nothing_passes),
     ),
     "more_is_left": Rule(
         "SUPPORTED if the influence at the last lag over that at lag 1 is larger for attention than for every"

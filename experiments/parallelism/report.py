@@ -1,8 +1,19 @@
 """The report of `parallelism`: whose steps must follow each other, and what that costs on this machine."""
 
 from transformer_jax.intervals import Estimate
-from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, all_above, all_below, conditions, lines, table
+from transformer_jax.report import (
+    Finding,
+    Report,
+    Rows,
+    Rule,
+    all_above,
+    all_below,
+    conditions,
+    lines,
+    only_recurrences,
+)
 from transformer_jax.report.points import groups, ratio, relative, select, slope, values
+from transformer_jax.report.tables import table
 
 T, DEEP, FLAT = "seq_len", 0.9, 0.25
 SHALLOWEST = ("attention (reference)", "rnn", "gru", "lstm", "min_gru (associative)")
@@ -12,16 +23,8 @@ def _word(exponent: Estimate) -> str:
     return "sequential" if exponent.low >= DEEP else "parallel" if exponent.high <= FLAT else "between"
 
 
-def _only_recurrences_are_sequential(exponents: dict[str, Estimate]) -> Verdict:
-    attention, recurrent = ({_word(e) for name, e in exponents.items() if name.startswith("attention") == is_one}
-                            for is_one in (True, False))  # fmt: skip
-    if any(e.n == 0 for e in exponents.values()) or not (attention and recurrent) or "between" in attention:
-        return Verdict.INCONCLUSIVE
-    if "sequential" in attention or recurrent == {"parallel"}:
-        return Verdict.REFUTED
-    if recurrent == {"sequential"}:
-        return Verdict.SUPPORTED
-    return Verdict.TASK_DEPENDENT if {"sequential", "parallel"} <= recurrent else Verdict.INCONCLUSIVE
+def _sequential(exponent: Estimate) -> bool | None:
+    return {"sequential": True, "parallel": False}.get(_word(exponent))
 
 
 RULES = {
@@ -31,7 +34,7 @@ RULES = {
         " recurrence, in its least deep form, sequential; REFUTED if attention is sequential or every recurrence"
         " parallel; TASK-DEPENDENT if attention and some recurrences are parallel and others sequential; else, or"
         " where one is not measured, INCONCLUSIVE.",
-        _only_recurrences_are_sequential,
+        only_recurrences(_sequential),
     ),
     "time_grows_less": Rule(
         "SUPPORTED if from the shortest to the longest T a token's time grows by a smaller factor for attention than"

@@ -28,7 +28,7 @@ FLOOR = 1e-30
 """Below it a norm is not read: float32 ends at 1e-38, and what comes of sums near there is no number of its own."""
 FIRST_LAG = 8
 """The first few steps are left out of the slope: there the output's own gates and norms still show."""
-LAGS = (1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 160, 192, 224)
+LAGS = (1, 4, 8, 16, 32, 48, 64, 96, 128, 160, 192, 224)
 """Where `rows` reads the curve, beside the last lag."""
 VANISHED, EXPLODED = 1e-6, 1e3
 """Of the norm one step back: what the last lag is called if its norm is below, or above."""
@@ -79,10 +79,12 @@ def slope(norms_T: np.ndarray, first: int = FIRST_LAG) -> float:
     return float(np.polyfit(lags, np.log10(norms_T[lags]), 1)[0]) if len(lags) > 2 else float("nan")
 
 
-def rows(norms_NxT: np.ndarray) -> list[dict]:
+def rows(norms_NxT: np.ndarray, alike: int | None = None) -> list[dict]:
     """The curve of each lane over lags: "lane", "lag", "relative_norm", which is over that at lag 1 (None: too small).
 
     The row of a lane's last lag has its "slope" as well, and "lost": 1.0 where the norm there has vanished or exploded.
+
+    alike: the slope is over the lags below it, where those from it on have inputs of another kind; None: over all.
     """
     found, last = [], norms_NxT.shape[1] - 1
     for lane, norms_T in enumerate(norms_NxT):
@@ -91,7 +93,7 @@ def rows(norms_NxT: np.ndarray) -> list[dict]:
             share = float(share_T[lag]) if norms_T[lag] > FLOOR else None
             found.append({"lane": lane, "lag": lag, "relative_norm": share})
         lost = not VANISHED <= share_T[last] <= EXPLODED
-        found[-1] |= {"slope": slope(norms_T), "lost": float(lost)}
+        found[-1] |= {"slope": slope(norms_T[:alike]), "lost": float(lost)}
     return found
 
 
