@@ -153,8 +153,9 @@ class ModelConfig:
     """How order gets in; auto: sinusoidal for attention, none for recurrences, which know the order. Rotary acts
     inside attention and adds nothing elsewhere."""
     embedding_scale: float = 1.0
-    """Standard deviation of the entries of a token's vector, and of a learned position's, before training. Small ones
-    are learned sooner, as a step of AdamW or RMSprop does not depend on their size."""
+    """Standard deviation, before training, of the entries of a token's vector, a learned position's and that of
+    pooling=cls. Small ones are learned sooner, as a step of AdamW or RMSprop does not depend on their size. Vectors
+    from a file, and inputs that are vectors, keep theirs."""
     norm: Literal["pre", "post", "none"] = "pre"
     """Layer norm before each sublayer, after the residual sum (the 2017 paper), or nowhere."""
     residual: bool = True
