@@ -4,7 +4,7 @@
     python run.py train multi30k_en_de --out runs/ende
     python run.py evaluate runs/ende --split test
 
-A public transformer of this size reaches 40.8 BLEU on test_2016.
+A public transformer of this size reaches 40.8 BLEU on test_2016, on lower-cased text with other tokens.
 """
 
 from configs import multi30k_en_fr

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import configs
 from transformer_jax import config as c
 from transformer_jax.config import Config, ConfigError, flatten, from_flat, with_overrides
+from transformer_jax.config.model import Recurrence
 
 
 @pytest.mark.parametrize("name", configs.names())
@@ -101,7 +102,7 @@ def test_a_recurrence_runs_only_as_it_can():
 
     forms = {name: (*recurrence.forms, *recurrence.projecting) for name, recurrence in RECURRENCE.items()}
     assert forms == {name: mixer.forms for name, mixer in c.MIXERS.items() if name != "attention"}
-    assert set(get_args(c.Recurrence)) == {"auto", *itertools.chain(*forms.values())}
+    assert set(get_args(Recurrence)) == {"auto", *itertools.chain(*forms.values())}
     assert c.ModelConfig(mixer="min_gru", recurrence="associative").recurrence == "associative"
     assert c.ModelConfig(mixer="attention", recurrence="associative")  # ignored, as attention's by a recurrence
     with pytest.raises(c.ConfigError, match="lstm runs as auto or sequential or cudnn"):

@@ -9,6 +9,7 @@ import pytest
 
 from transformer_jax import config as c
 from transformer_jax import models, typed
+from transformer_jax.config.model import recurrent_mixer
 from transformer_jax.measure import closed_form, flops, programs
 from transformer_jax.measure.matching import matched
 from transformer_jax.measure.predict import predict
@@ -42,7 +43,7 @@ def config(monkeypatch):
         forget_gate=0,
     )
     monkeypatch.setitem(recurrence.RECURRENCE, "average", record)
-    monkeypatch.setitem(c.MIXERS, "average", c.recurrent_mixer("sequential"))
+    monkeypatch.setitem(c.MIXERS, "average", recurrent_mixer("sequential"))
     # a name in MIXERS is one of the field's values when the module is read, and here it has been
     monkeypatch.setitem(c.ModelConfig.__annotations__, "mixer", Literal["attention", "average"])
     typed.hints.cache_clear()

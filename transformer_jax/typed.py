@@ -174,7 +174,7 @@ def nearest(word: str, known, option: bool = False) -> str:
     if close:
         return f"; did you mean {' or '.join(map(shown, close[:3]))}?"
     sections = list(dict.fromkeys(parts(k)[0] for k in known))
-    if section and section not in sections:
+    if section and section not in sections and any(sections):
         return f"; known sections: {', '.join(filter(None, sections))}"
     return f"; known: {', '.join(map(shown, among))}"
 

@@ -3,7 +3,7 @@
 from math import isfinite
 
 from transformer_jax.config import MIXERS, SAMPLING
-from transformer_jax.intervals import NOTHING, Estimate, verdict
+from transformer_jax.intervals import ABOUT_POWER, NOTHING, Estimate, growth_word, verdict
 from transformer_jax.report import sentences
 from transformer_jax.report.findings import Finding, Report, chance, conditions, undrawn
 from transformer_jax.report.plots import lines
@@ -39,30 +39,23 @@ SIZES = {"num_layers": "{} blocks", "d_model": "width {}", "batch_size": "batch 
 WHOLE, ALONE = ["model", "block"], ["op", "block"]
 
 
-QUADRATIC, LINEAR = 1.8, 1.2
-"""An exponent of T from, and up to, which a cost is called so."""
-
-
 def _quadratic_and_linear(estimates: dict[str, Estimate]) -> Verdict:
-    attention = [e for name, e in estimates.items() if name.startswith("attention")]
-    recurrent = [e for name, e in estimates.items() if not name.startswith("attention")]
-    if not (attention and recurrent) or any(e.n == 0 for e in estimates.values()):
+    words = {name: growth_word(e) for name, e in estimates.items() if e.n}
+    if len(words) < len(estimates) or "undecided" in words.values():
         return Verdict.INCONCLUSIVE
-    above, below = [e.low >= QUADRATIC for e in attention], [e.high < QUADRATIC for e in attention]
-    linear = all(e.high <= LINEAR for e in recurrent)
-    if all(above) and linear:
+    attention = [word == "quadratic" for name, word in words.items() if name.startswith("attention")]
+    linear = [word == "about linear" for name, word in words.items() if not name.startswith("attention")]
+    if all(attention) and all(linear):
         return Verdict.SUPPORTED
-    if all(below) or all(e.low > LINEAR for e in recurrent):
-        return Verdict.REFUTED
-    return Verdict.TASK_DEPENDENT if any(above) and any(below) and linear else Verdict.INCONCLUSIVE
+    return Verdict.TASK_DEPENDENT if any(attention) and all(linear) else Verdict.REFUTED
 
 
 RULES = {
     "quadratic": Rule(
-        f"SUPPORTED if time, FLOPs and memory of attention's op in training all grow with T by an exponent of at least"
-        f" {QUADRATIC}, interval included, and the time of an LSTM's by at most {LINEAR}; REFUTED if all three of"
-        f" attention's lie below {QUADRATIC}, or the LSTM's above {LINEAR}; TASK-DEPENDENT if some of attention's are"
-        " that high and others are not; else, or where one is not measured, INCONCLUSIVE.",
+        "SUPPORTED if time, FLOPs and memory of attention's op in training all grow with T as a quadratic cost does, by"
+        f" an exponent within {ABOUT_POWER} of 2 with its interval, and the time of an LSTM's within {ABOUT_POWER} of"
+        " 1; TASK-DEPENDENT if the LSTM's does and only some of attention's; REFUTED if the LSTM's does not, or none of"
+        " attention's; INCONCLUSIVE where an interval leaves one of them open, or one is not measured.",
         _quadratic_and_linear,
     )
 }

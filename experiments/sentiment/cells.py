@@ -14,6 +14,7 @@ from typing import Literal
 from configs import imdb_encoder
 from transformer_jax.config import Config, ConfigError, MeasureConfig, with_overrides
 from transformer_jax.lab.sweep import Job, grid
+from transformer_jax.typed import require
 
 Contender = Literal["tfidf", "maxpool", "encoder", "unordered", "bilstm"]
 NETWORKS = {
@@ -35,6 +36,10 @@ class SentimentMeasure(MeasureConfig):
 @dataclass(frozen=True)
 class SentimentConfig(Config):
     measure: SentimentMeasure = field(default_factory=SentimentMeasure)
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.train.lanes == 1, f"train.lanes={self.train.lanes}: this experiment trains one seed a round")
 
 
 _ENCODER = imdb_encoder.CONFIG
@@ -68,14 +73,13 @@ def cell(config: Config, job: Job) -> list[dict]:
     from transformer_jax.measure.matching import matched
 
     task = _task(config)
-    config = matched(with_overrides(config, NETWORKS[config.measure.contender]), task.shape, "params")
+    network = with_overrides(config, NETWORKS[config.measure.contender])
+    config = matched(network, task.shape, "params", beside=config.model)
     trial.train(job.seeded(config), task, job.folder)
     rows = trial.curve(job.folder, "validation")
-    parameters = trial.num_params(config, task) // config.train.lanes
     measured = [row for row in rows if "accuracy" in row]  # a run that ended by a NaN has a row without one
-    best = {lane: max((r for r in measured if r["lane"] == lane), key=lambda r: r["accuracy"])
-            for lane in {row["lane"] for row in measured}}  # fmt: skip
-    return [row | {"parameters": parameters, "best": row is best.get(row["lane"])} for row in rows]
+    best, parameters = max(measured, key=lambda row: row["accuracy"], default=None), trial.num_params(config, task)
+    return [row | {"parameters": parameters, "best": row is best} for row in rows]
 
 
 def _tfidf(config: Config) -> dict:

@@ -38,6 +38,7 @@ def test_one_training_answers_at_three_lengths(tmp_path, override):
     assert all(0 <= row["accuracy"] <= 1 and row["loss"] > 0 for row in rows)
     run = trained.restored(tmp_path / "cell", associative_recall.build, "latest")
     batches = list(run.task.evaluate("validation"))
+    assert [row["accuracy"] for row in rows[:2]] == [row["accuracy_of_all"] for row in rows[:2]]
     assert [row["loss"] for row in rows[:2]] == [lane["loss"] for lane in run.metrics(batches)]
     nothing = run.metrics(batches, jax.tree.map(jnp.zeros_like, run.params))
     assert [lane["loss"] for lane in nothing] == pytest.approx([np.log(64)] * 2)  # all of 64 tokens alike

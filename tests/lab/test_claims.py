@@ -38,6 +38,8 @@ def test_every_claim_is_asked_by_an_experiment_and_rules_that_are_there_or_by_no
             report = plan.load(claim.experiment).report
             assert set(claim.rules) <= set(report.RULES)
             assert claim.rules or callable(report.claim)
+    asked = {(claim.experiment, claim.only, claim.budget) for claim in claims.CLAIMS.values() if claim.experiment}
+    assert len(asked) == len({experiment for experiment, *_ in asked})  # a folder has one run
     assert len(claims.CLAIMS) == 7
 
 
@@ -84,13 +86,19 @@ def test_the_command_runs_each_experiment_once_and_writes_the_page_of_all_claims
         and "Not measured." in page
     )
     found = json.loads((measured / "claims.json").read_text())
-    assert found["complexity"]["verdict"] == "TASK-DEPENDENT" and "attention's time" in found["complexity"]["numbers"]
+    assert found["complexity"]["verdict"] == "TASK-DEPENDENT"
+    assert found["complexity"]["numbers"]["attention's time"]["value"] == pytest.approx(2, abs=0.05)
 
 
 def test_a_stopped_experiment_stops_the_command(tmp_path, monkeypatch):
     monkeypatch.setattr(cli.claims.Experiment, "run", lambda self, overrides: 75)
     assert main(["claims", "--out", str(tmp_path / "new")]) == 75
     assert not (tmp_path / "new" / "claims.html").exists()
+
+
+def test_only_needs_a_name(capsys):
+    assert main(["claims", "--only"]) == 2
+    assert "--only needs a claim or several: processing, context" in capsys.readouterr().err
 
 
 def test_a_dry_run_shows_the_commands(tmp_path, capsys):

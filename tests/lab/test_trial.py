@@ -253,7 +253,7 @@ def test_numbers_are_sent_while_the_folder_is_this_runs(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"model.causal": False}, "model.causal=False: associative_recall asks every step for what comes next"),
+        ({"model.causal": False, "task.name": "random_tokens"}, "random_tokens asks every step for what comes next"),
         ({"task.name": "digits"}, "set task.patch_size"),
         ({"task.name": "digits", "task.patch_size": 1}, "model.max_len=16"),
         ({"model.d_model": 2**17, "model.mlp_dim": 2**17}, "parameters train in at least .* GB"),

@@ -90,17 +90,18 @@ def test_a_digest_changes_with_what_a_factory_or_a_partial_is_given(tmp_path, mo
 IMPORTING = FACTORY.replace("import {module} as kept", "from {module} import passes").replace("kept.passes", "passes")
 
 
+@pytest.mark.parametrize("source", [IMPORTING, FACTORY], ids=["its name", "its module"])
 @pytest.mark.parametrize(
     ("edited", "same"), [(("0.8", "0.7"), False), (("> limit", ">= limit"), False), (("\n", "  # why\n"), True)]
 )
-def test_a_digest_changes_with_a_function_of_another_file(tmp_path, monkeypatch, edited, same):
+def test_a_digest_changes_with_a_function_of_another_file(tmp_path, monkeypatch, source, edited, same):
     monkeypatch.syspath_prepend(tmp_path)
     found = []
     for name, text in (("one", HELPER), ("two", HELPER.replace(*edited))):
         (tmp_path / f"kept_{name}.py").write_text(text)
         monkeypatch.delitem(sys.modules, f"kept_{name}", raising=False)
-        source = IMPORTING.format(module=f"kept_{name}", rule="Rule('t', above(0.8))")
-        found.append(digest(loaded(tmp_path, source).RULE))
+        text = source.format(module=f"kept_{name}", rule="Rule('t', above(0.8))")
+        found.append(digest(loaded(tmp_path, text).RULE))
     assert (found[0] == found[1]) == same
 
 

@@ -18,9 +18,9 @@ def test_all_that_keeps_a_model_from_its_task_is_named_at_once(config_of):
         registry.build(config)
     for key in ("16 steps: longer than model.max_len=9", "model.tie_embeddings=True"):
         assert key in str(error.value)
-    sizes = {"task.name": "copy_memory", "task.seq_len": 5, "model.causal": False}
+    sizes = {"task.name": "reversal", "task.vocab_size": 4, "model.causal": False}
     (first, second) = registry.needs(with_overrides(base, sizes))
-    assert "task.seq_len=5" in first and "model.causal=False: copy_memory asks" in second
+    assert "task.vocab_size=4" in first and "model.causal=False: reversal asks" in second
     assert registry.needs(config_of("digits", patch_size=4)) == []
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transformer_jax.cli.experiments import Experiment
+from transformer_jax.config import ConfigError
 from transformer_jax.host.folders import require_writable, write_whole
 from transformer_jax.host.signals import RESUMABLE
 
@@ -17,8 +18,8 @@ class Claims:
     A command that was stopped goes on when it is repeated; what is measured is not measured again.
     """
 
-    only: tuple[str, ...] = ()
-    """Some of the claims, by name; none given: all of them."""
+    only: tuple[str, ...] | None = None
+    """Some of the claims, by name; None: all of them."""
     out: Path = Path("runs/claims")
     """The folder: one for each experiment, and claims.html and claims.json."""
     dry_run: bool = False
@@ -27,7 +28,9 @@ class Claims:
     def run(self, overrides: dict[str, list[str]]) -> int:
         from transformer_jax.lab import claims
 
-        wanted = claims.chosen(self.only)
+        if self.only == ():
+            raise ConfigError(f"--only needs a claim or several: {', '.join(claims.CLAIMS)}")
+        wanted = claims.chosen(self.only or ())
         asked = {
             claim.experiment: Experiment(claim.experiment, claim.only or None, budget=claim.budget,
                                          out=self.out / claim.experiment)

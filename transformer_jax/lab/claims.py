@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
 from transformer_jax.config import ConfigError, nearest
+from transformer_jax.intervals import Estimate
 from transformer_jax.lab import plan, rows
 from transformer_jax.report import Figure, Finding, Report, Table, Verdict
 from transformer_jax.report.page import doubts
-from transformer_jax.report.tables import shown
 
 
 class Claim(NamedTuple):
@@ -24,9 +25,9 @@ class Claim(NamedTuple):
     rules: tuple[str, ...] = ()
     """The rules of its report that judge the claim; none: its `claim(rows)` is the finding."""
     only: tuple[str, ...] = ()
-    """The cells of the experiment that its quick size keeps, as `--only` takes them; none: all."""
+    """The cells of the experiment that are run, as `--only` takes them; none: all."""
     budget: str | None = None
-    """Of its quick size, as `--budget` takes it."""
+    """How long they are, as `--budget` takes it. Claims of one experiment have the same of both."""
     holds: str = ""
     """What was not measured, and under which conditions the answer holds."""
 
@@ -41,7 +42,7 @@ CLAIMS = {
         "Global self-attention, captures long-range dependencies",
         "recall",
         ("attention_recalls_more",),
-        holds="After a short training: how soon recall is learned, not what a model can hold.",
+        holds="After a short training on 32 tokens: how soon recall is learned, not what a model can hold.",
     ),
     "architecture": Claim(
         "Recurrent structure, state depends on previous inputs",
@@ -159,13 +160,18 @@ def _conditions(measured: dict[str, Answer]) -> Table:
 
 
 def as_json(answers: dict[str, Answer]) -> dict:
-    """By claim: its words, the verdict, and the numbers with their intervals."""
+    """By claim: its words, the verdict, and each number with its interval."""
     return {
         name: {
             "recurrent": CLAIMS[name].recurrent,
             "attention": CLAIMS[name].attention,
             "verdict": one.finding.verdict,
-            "numbers": {label: shown(estimate) for label, estimate in one.finding.estimates.items()},
+            "numbers": {label: _plain(estimate) for label, estimate in one.finding.estimates.items()},
         }
         for name, one in answers.items()
     }
+
+
+def _plain(estimate: Estimate) -> dict[str, float | int | None]:
+    """An estimate whose numbers JSON can hold: what is not finite is null."""
+    return {field: value if isfinite(value) else None for field, value in estimate._asdict().items()}

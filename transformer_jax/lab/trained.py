@@ -12,7 +12,7 @@ from transformer_jax.config import Config, ConfigError, with_overrides
 from transformer_jax.host import compilation
 from transformer_jax.lab.trial import build_model, num_params
 from transformer_jax.models import Model
-from transformer_jax.tasks.task import Batch, Task
+from transformer_jax.tasks.task import Batch, Objective, Task
 from transformer_jax.train import programs
 from transformer_jax.train.checkpoint import AVERAGE, CheckpointError, Checkpoints
 from transformer_jax.train.evaluate import evaluate as evaluate_split
@@ -69,12 +69,17 @@ class Restored(NamedTuple):
         lanes = range(self.config.train.lanes)
         return [jax.tree.map(lambda leaf, lane=lane: leaf[lane], self.params) for lane in lanes]
 
-    def metrics(self, batches: Iterable[Batch], params: Any = None) -> list[dict[str, float]]:
+    def metrics(
+        self, batches: Iterable[Batch], params: Any = None, objective: Objective | None = None
+    ) -> list[dict[str, float]]:
         """The metrics of the task's objective by lane, over batches of any length that the model can address.
 
-        params: of all lanes, in the place of the run's own (with a part of them removed, say).
+        params: of all lanes, in the place of the run's own (with a part of them removed, say); objective: in the place
+        of the task's.
         """
-        return evaluate_split(self.run, self.params if params is None else params, batches, self.task.objective)
+        asked = objective or self.task.objective
+        run = self.run if objective is None else programs.build(self.model, asked, self.config.train)
+        return evaluate_split(run, self.params if params is None else params, batches, asked)
 
 
 def restored(folder: Path, build_task: BuildTask, checkpoint: str = "best", data_dir: str | None = None) -> Restored:

@@ -5,18 +5,19 @@ one thing differs between the two models.
 """
 
 import math
+from dataclasses import replace
 
 import jax
 
 from transformer_jax import models
-from transformer_jax.config import MIXERS, Config, ConfigError, Shape, with_overrides
+from transformer_jax.config import MIXERS, Config, ConfigError, ModelConfig, Shape, with_overrides
 from transformer_jax.measure.closed_form import matmul_flops, num_params
 from transformer_jax.measure.work import Matching, Work
 
 TOLERANCE = {"params": 0.02, "flops": 0.05}
 
 
-def matched(config: Config, shape: Shape, quantity: Matching) -> Config:
+def matched(config: Config, shape: Shape, quantity: Matching, beside: ModelConfig | None = None) -> Config:
     """The config with `model.recurrent_dim` solved for; attention stays as it is, and so does all at "width".
 
     "params": parameters of the whole model within 2 % of the attention model of the same config.
@@ -24,6 +25,7 @@ def matched(config: Config, shape: Shape, quantity: Matching) -> Config:
     A multiple of 16 is taken where one lies within the tolerance: an odd width would slow the recurrence for a
     reason that is not its own.
 
+    beside: the model that is matched, in the place of attention in the same config.
     Where the shape has a source, attention is the encoder and decoder of the same config with its own score.
 
     Raises:
@@ -40,7 +42,7 @@ def matched(config: Config, shape: Shape, quantity: Matching) -> Config:
         return _size(of_width(width), shape, quantity)
 
     twin = {"model.mixer": "attention", "model.score": "auto", "model.recurrence": "auto"}
-    goal = _size(with_overrides(config, twin), shape, quantity)
+    goal = _size(with_overrides(config, twin) if beside is None else replace(config, model=beside), shape, quantity)
     closest = _closest_width(size, goal)
     aligned = [w for w in {closest // 16 * 16, -(-closest // 16) * 16} if w > 0]
     error = {w: abs(size(w) / goal - 1) for w in [closest, *aligned]}

@@ -91,7 +91,8 @@ class Network(nn.Module):
         """A learned vector before the first step (Devlin et al. 2019), which then counts as a real one."""
         if mask is not None:
             raise ValueError("model.pooling=cls adds a step, of which a mask says nothing: leave the mask out")
-        first_D = self.param("cls", nn.initializers.normal(1.0), (self.config.d_model,), jnp.float32)
+        init = nn.initializers.normal(self.config.embedding_scale)
+        first_D = self.param("cls", init, (self.config.d_model,), jnp.float32)
         first_Bx1xD = jnp.broadcast_to(first_D.astype(x_BxLxD.dtype), (x_BxLxD.shape[0], 1, self.config.d_model))
         x_BxLxD = jnp.concatenate([first_Bx1xD, x_BxLxD], axis=1)
         return x_BxLxD, None if lengths_B is None else lengths_B + 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from types import FunctionType, NoneType
+from types import FunctionType, ModuleType, NoneType
 from typing import Any
 
 from transformer_jax.host.provenance import ROOT
@@ -121,8 +121,14 @@ def _decides(value: Any, home: Path, found: dict[Any, str]) -> None:
         body = ast.parse(path.read_text()).body
         statement = next(node for node in body if _first_line(node) <= line <= node.end_lineno)
         found[path, line] = ast.unparse(_without_docstrings(statement))
-        for name in {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)} & value.__globals__.keys():
-            _decides(value.__globals__[name], home, found)
+        known = value.__globals__
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name) and node.id in known:
+                _decides(known[node.id], home, found)
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                of_module = known.get(node.value.id)
+                if isinstance(of_module, ModuleType):
+                    _decides(getattr(of_module, node.attr, None), home, found)
     elif isinstance(value, (bool, int, float, str, NoneType)):
         found[repr(value)] = repr(value)
     elif isinstance(value, (tuple, list, set, dict)):

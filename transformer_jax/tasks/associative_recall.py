@@ -50,5 +50,5 @@ def _objective(config: Config) -> Objective:
 
 
 SIZES = ("seq_len", "vocab_size", "num_items")
-KIND = generated.Kind(associative_recall, SIZES, objective=_objective, next_token=True)
+KIND = generated.Kind(associative_recall, SIZES, objective=_objective)
 build = partial(generated.build, KIND)

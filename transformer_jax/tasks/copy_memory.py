@@ -31,5 +31,5 @@ def copy_memory(random: np.random.Generator, config: TaskConfig) -> Batch:
     return {"inputs": inputs_BxT, "targets": targets_BxT, "weights": weights_BxT}
 
 
-KIND = generated.Kind(copy_memory, sizes=("seq_len", "vocab_size", "num_items"), next_token=True)
+KIND = generated.Kind(copy_memory, sizes=("seq_len", "vocab_size", "num_items"))
 build = partial(generated.build, KIND)

@@ -42,8 +42,8 @@ class Kind(NamedTuple):
     next_token: bool = False
     apart_from: int | None = None
     """No row of so many tokens or more is in two splits: a hash of its content says in which it is. Of shorter ones
-    there are less than FEWEST, which all splits have. None: rows are drawn without regard to the split, from so many
-    that none comes twice."""
+    there are less than FEWEST, which all splits have. None: rows are drawn without regard to the split; where there
+    are few, as of copy_memory with two symbols, those of the test have been trained on."""
 
 
 def build(kind: Kind, config: Config) -> Task:
