@@ -42,8 +42,11 @@ SWEEPS = ("task.seq_len", "model.mixer", "model.attention", "model.recurrence")
 UNREAD = (*NO_STEP_READS, *NO_COST, "task.batch_size")
 
 
-def over(probe: str, attention: list[str], linear: list[str], rounds: int) -> list[Override]:
-    shared = {"measure.probe": [probe], "measure.rounds": [rounds], "task.seq_len": [16, 64, 256, 1024, 4096]}
+LENGTHS = [16, 64, 256, 1024, 4096]
+
+
+def over(probe: str, lengths: list[int], attention: list[str], linear: list[str], rounds: int) -> list[Override]:
+    shared = {"measure.probe": [probe], "measure.rounds": [rounds], "task.seq_len": lengths}
     kinds = (
         {"model.mixer": ["attention"], "model.attention": attention},
         {"model.mixer": ["rnn", "gru", "lstm"]},
@@ -53,9 +56,9 @@ def over(probe: str, attention: list[str], linear: list[str], rounds: int) -> li
 
 
 STUDIES = {
-    "depth": over("depth", ["reference", "blockwise"], ["sequential", "chunked", "associative"], rounds=1),
-    "generation": over("generation", ["reference"], ["sequential"], rounds=1),
-    "time": over("time", ["auto"], ["sequential", "associative"], rounds=5),
+    "depth": over("depth", LENGTHS, ["reference", "blockwise"], ["sequential", "chunked", "associative"], rounds=1),
+    "generation": over("generation", LENGTHS[::2], ["reference"], ["sequential"], rounds=1),
+    "time": over("time", LENGTHS[::2], ["auto"], ["sequential", "associative"], rounds=5),
 }
 
 
