@@ -13,7 +13,7 @@ from transformer_jax.report import (
     only_recurrences,
 )
 from transformer_jax.report.points import groups, ratio, relative, select, slope, values
-from transformer_jax.report.tables import table
+from transformer_jax.report.tables import grid, number, table
 
 T, DEEP, FLAT = "seq_len", 0.9, 0.25
 SHALLOWEST = ("attention (reference)", "rnn", "gru", "lstm", "min_gru (associative)")
@@ -55,12 +55,17 @@ def report(rows: Rows) -> Report:
     rows = [row | _read(row) for row in rows]
     depth, generation, time = (select(rows, study=name) for name in ("depth", "generation", "time"))
     lengths = values(select(time, status="ok"), T)
-    span = f"from T = {lengths[0]:,} to {lengths[-1]:,}" if lengths else ""
+    span = f"at T = {lengths[-1]:,} over that at {lengths[0]:,}" if lengths else ""
+    over = "The numbers: attention's over each recurrence's."
+    ends = {y: {name: ratio(part, y, T, lengths[-1], lengths[0]) for (name,), part in groups(time, "contender").items()}
+            for y in ("token_seconds", "speed")} if lengths else {}  # fmt: skip
     short, long = (select(time, seq_len=lengths[at]) if lengths else [] for at in (0, -1))
     grown = {y: relative(long, y, short, ("contender",)) for y in ("token_seconds", "speed")}
-    others = [name for name in values(time, "contender") if name != "attention"]
-    against = {y: {f"over {name}": ratio(part, "ratio", "contender", "attention", name) for name in others}
+    against = {y: {f"over {name}": ratio(part, "ratio", "contender", "attention", name)
+                   for name in values(time, "contender") if name != "attention"}
                for y, part in grown.items()}  # fmt: skip
+    each = {y: "; ".join(f"{name}: {number(e.value)}" for name, e in found.items()) for y, found in ends.items()}
+    time_of, speed_of = (f"{span}: {each[y]}. {over}" if lengths else "" for y in ("token_seconds", "speed"))
     deep = {name: slope(select(depth, contender=name), T, "train_depth", None) for name in SHALLOWEST}
     written = {name: slope(part, T, "generation_depth", None) for (name,), part in groups(generation, "mixer").items()}
     rule, power = RULES["only_recurrences_are_sequential"], "the depth grows as T to this power"
@@ -69,13 +74,13 @@ def report(rows: Rows) -> Report:
         setting="As many tokens in every step: T goes up, the batch down. Depth: operations that must follow each other"
         " on any number of processors, counted from the program.",
         answers=(
-            Finding("Must a training step go through T steps in turn?", power, deep, rule, _word,
+            Finding("In training: a recurrence sequential, attention parallel?", power, deep, rule, _word,
                     of="the op alone, forward and backward, least deep form"),
-            Finding("And writing T tokens?", power, written, rule, _word, of="whole model, one token after another"),
-            Finding("Does a token's time grow less with attention?", f"attention's factor {span} over the recurrence's",
+            Finding("In writing T tokens: the same?", power, written, rule, _word, of="the whole model"),
+            Finding("Does a token's time grow less with attention?", f"Time {time_of}",
                     against["token_seconds"], RULES["time_grows_less"], of="training step of the whole model"),
-            Finding("Does attention keep more of its speed?", f"FLOPs per second: attention's factor {span} over the"
-                    " recurrence's", against["speed"], RULES["speed_is_kept"], of="the same steps, by their FLOPs"),
+            Finding("Does attention keep more of its speed?", f"FLOPs per second {speed_of}",
+                    against["speed"], RULES["speed_is_kept"], of="the same steps, by their FLOPs"),
         ),
         figures=(
             lines(depth, T, "train_depth", "contender", pair=None, name="depth_by_length", y_label="operations in turn",
@@ -89,8 +94,7 @@ def report(rows: Rows) -> Report:
         ),
         tables=(table(depth, ("contender",), T, "forward_depth", None, "Depth of the op, forward"),
                 table(generation, ("mixer",), T, "generation_depth", None, "Depth of writing T tokens"),
-                *(table(part, ("mixer",), "contender", "ratio", title=f"Factor of {y.replace('_', ' ')} {span}")
-                  for y, part in grown.items())),
+                grid(f"Factors {span}", ("of",), {(y,): found for y, found in ends.items()})),
         limits=(*conditions(rows), "A sum of n numbers is log2 n operations deep, a loop its trips times its body.",
                 "Time is of this device with all its cores; one core against all of them is not measured."),
     )  # fmt: skip

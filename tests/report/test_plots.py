@@ -92,6 +92,14 @@ def test_any_two_looks_differ_in_colour_marker_and_dashes():
         assert len(set(part)) == len(LOOKS)
 
 
+def test_names_beside_mixers_look_different_as_long_as_there_are_looks():
+    mixers, others = ["rnn", "lstm"], [f"form {n}" for n in range(7)]
+    rows = [{"status": "ok", "round": 0, "x": x, "y": x, "who": who} for who in mixers + others for x in (1, 2)]
+    svg, _ = render(lines(rows, "x", "y", "who", pair=None, name="looks"))
+    colours = {colour for colour, *_ in LOOKS if colour.lower() in svg.lower()}
+    assert len(colours) == len(mixers + others) == len(LOOKS)
+
+
 @pytest.mark.parametrize("name", ["../up", "A", "", "a b", "a/b"])
 def test_a_figure_name_cannot_leave_the_folder(name):
     with pytest.raises(ValueError, match="name"):

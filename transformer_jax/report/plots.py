@@ -151,9 +151,11 @@ def lines(
 
 
 def _styles(names: Sequence) -> list[dict]:
-    """How each name is drawn: a mixer as always, other names in turn."""
-    known = dict(zip(MIXERS, LOOKS, strict=False))
-    free = [look for look in LOOKS if look not in known.values() or not set(map(str, names)) & set(known)]
+    """How each name is drawn: a mixer as always, other names in turn, the looks of mixers that are not there last."""
+    known, there = dict(zip(MIXERS, LOOKS, strict=False)), set(map(str, names))
+    absent = [look for mixer, look in known.items() if mixer not in there]
+    others = [look for look in LOOKS if look not in known.values()]
+    free = [*others, *absent] if there & set(known) else list(LOOKS)
     looks = [known.get(str(name)) or (free.pop(0) if free else LOOKS[-1]) for name in names]
     return [
         {"color": color, "marker": marker, "linestyle": dashes, "markerfacecolor": color if marker == "o" else "white"}
