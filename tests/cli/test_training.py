@@ -314,6 +314,8 @@ def test_several_runs_are_one_table_with_intervals_and_one_csv(tmp_path, capsys)
     assert [line.split(":")[0] for line in trained[1:5]] == ["lane 0", "lane 1", "lane 2", "mean"]
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
+    assert command_here("evaluate", tmp_path / "0", tmp_path / "emty") == 2
+    assert f"emty holds no run: there is no such folder; did you mean {tmp_path / 'empty'}?" in capsys.readouterr().err
     folders = [tmp_path / name for name in ("0", "empty", "file", "5")]
     assert command_here("evaluate", *folders, "--checkpoint", "latest", "--csv", tmp_path / "all.csv") == 0
     shown, noted = capsys.readouterr()

@@ -80,7 +80,7 @@ class TrainConfig:
         require(
             self.warmup_steps < self.num_steps,
             f"train.warmup_steps={self.warmup_steps}: must be fewer than train.num_steps={self.num_steps}"
-            f" (for so short a run add --train.warmup-steps {self.num_steps // 10})",
+            f" (for so short a run add --train.warmup-steps {max(1, self.num_steps // 10)})",
         )
         require(
             self.schedule != "inverse_sqrt" or self.warmup_steps >= 1,

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 
 from transformer_jax.config import ConfigError, TaskConfig
-from transformer_jax.tasks import sets
+from transformer_jax.tasks import place
 
 BY_ALL = ("name", "batch_size", "workers")
 BUCKETS = ("batch_tokens", "bucket_lengths")
@@ -49,14 +49,24 @@ FORECAST = ("model.patch_len", "model.patch_stride")
 """Keys of the model that a forecast alone reads."""
 
 
+def own_kind(task: TaskConfig) -> str | None:
+    """The kind of set of the user's own that a task is; None: it is another task, or no such set is there."""
+    found = None if task.name in TASKS else place.own(task.name, place.data_dir(task))
+    return found and found[0]
+
+
+def like(name: str) -> str | None:
+    """The kind of sets of the user's own that are read as the task of that name is; None: none is."""
+    return next((kind for kind, read in KINDS.items() if TASKS.get(name) == read), None)
+
+
 def require_read(task: TaskConfig, given: Iterable[str]) -> None:
     """Checks that a task reads the keys that a user gives, as dotted names; a name that nobody knows reads all.
 
     Raises:
       ConfigError: a key that the task does not read, with those that it does.
     """
-    kind = None if task.name in TASKS else sets.own(task.name, sets.data_dir(task))
-    read = TASKS.get(task.name) if kind is None else KINDS[kind[0]]
+    read = TASKS.get(task.name) if (kind := own_kind(task)) is None else KINDS[kind]
     if read is None:
         return
     of_task = tuple(f"task.{field.name}" for field in fields(TaskConfig))

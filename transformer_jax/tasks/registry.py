@@ -22,6 +22,7 @@ from transformer_jax.tasks import (
     own,
     parity,
     parity_end,
+    place,
     random_tokens,
     reversal,
     s5_words,
@@ -120,8 +121,8 @@ def entry(task: TaskConfig, files: Files = ()) -> Entry:
     """
     if task.name in TASKS:
         return TASKS[task.name]
-    folder = sets.data_dir(task)
-    kind = next((KEPT[name] for name, _ in files if name in KEPT), None) or (sets.own(task.name, folder) or (None,))[0]
+    folder = place.data_dir(task)
+    kind = next((KEPT[name] for name, _ in files if name in KEPT), None) or (place.own(task.name, folder) or (None,))[0]
     if kind in OWN:
         return OWN[kind]
     known = nearest(task.name, [*TASKS, *sets.own_names(folder)])
