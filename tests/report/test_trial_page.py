@@ -76,6 +76,7 @@ def run_in(folder, overrides, losses, lanes=1):
 def test_several_runs_are_overlaid(tmp_path):
     one = run_in(tmp_path / "a" / "gru", {"model.mixer": "gru"}, [3.0, 2.0], lanes=3)
     other = run_in(tmp_path / "lstm", {"model.mixer": "lstm", "train.seed": 7}, [4.0, 1.0, 0.5])
+    (tmp_path / "none").mkdir()
     path = trial_page.overlay([one, other, tmp_path / "none"], tmp_path / "both.html")
     page = path.read_text()
     for text in (
