@@ -126,3 +126,14 @@ def test_attention_that_looks_ahead_is_measured_as_such():
         _, pullback = jax.vjp(lambda v, fn=program.fn, q=q, k=k, weight=weight: fn((q, k, v), weight), v)
         (slope,) = pullback(jnp.zeros_like(weight).at[0, 0].set(1))
         assert np.any(np.asarray(slope)[0, -1]) == (not causal)
+
+
+@pytest.mark.parametrize("mixer", ["attention", "lstm"])
+def test_generation_writes_the_likeliest_token_after_all_that_were_written(mixer):
+    written = programs.generation(work(model__mixer=mixer))
+    params, prompt, key = written.make_args()
+    tokens, model = prompt, models.build(with_overrides(BASE, {"model.mixer": mixer}).model, next_token(BASE))
+    for _ in range(written.steps):  # all of them read anew for each
+        logits = model.apply(params, tokens)
+        tokens = jnp.concatenate([tokens, logits[:, -1:].argmax(-1).astype(tokens.dtype)], axis=1)
+    assert written.steps == 6 and np.array_equal(written.fn(params, prompt, key), tokens[:, 1:])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer_jax.intervals import NOTHING, Estimate
-from transformer_jax.report import Rule, Verdict, all_above, all_below, digest
+from transformer_jax.report import Rule, Verdict, all_above, all_below, digest, only_recurrences
 
 SOURCE = '''
 """A report."""
@@ -137,3 +137,19 @@ def test_below_is_above_of_the_negative(found, limit):
 
 def test_the_digest_holds_the_limit():
     assert digest(Rule("t", all_above(0.5))) == digest(Rule("t", all_above(0.5))) != digest(Rule("t", all_above(0.6)))
+
+
+def test_only_recurrences_sets_attention_against_the_others():
+    decide = only_recurrences(lambda e: True if e.low > 1 else False if e.high < 1 else None)
+    has, lacks, open_ = Estimate(3, 2, 4, 5), Estimate(0, -1, 0.5, 5), Estimate(1, 0, 2, 5)
+
+    def verdict(attention, **others):
+        return decide({"attention": attention} | others)
+
+    assert verdict(lacks, rnn=has, gru=has) == "SUPPORTED"
+    assert verdict(has, rnn=has) == verdict(lacks, rnn=lacks, gru=lacks) == verdict(has, rnn=lacks) == "REFUTED"
+    assert verdict(lacks, rnn=has, gru=lacks) == "TASK-DEPENDENT"
+    assert decide({"attention, pre": lacks, "attention, post": has, "rnn": has}) == "TASK-DEPENDENT"
+    assert verdict(lacks, rnn=has, gru=open_) == verdict(open_, rnn=has) == "INCONCLUSIVE"
+    assert verdict(lacks, rnn=has, gru=NOTHING) == decide({}) == decide({"rnn": has}) == "INCONCLUSIVE"
+    assert verdict(lacks) == "INCONCLUSIVE"

@@ -10,18 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax
 from jax.extend import core
-from jax.interpreters import partial_eval
 
-from transformer_jax.measure import primitives
+from transformer_jax.measure import jaxprs, primitives
+from transformer_jax.measure.jaxprs import UnknownTripCount
 from transformer_jax.measure.primitives import Cost, UnknownPrimitive
 
 __all__ = ["Count", "UnknownPrimitive", "UnknownTripCount", "count"]
-
-
-class UnknownTripCount(ValueError):
-    """A while loop whose number of trips depends on run-time values."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +49,7 @@ def count(fn: Callable, *args: Any) -> Count:
     Raises UnknownPrimitive for a primitive without a rule and UnknownTripCount for a data-dependent while
     loop; both name the place in the source.
     """
-    closed = jax.make_jaxpr(fn)(*args)
-    known = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
-    jaxpr, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars), instantiate=True)
+    jaxpr, known = jaxprs.traced(fn, *args)
     costs, depths = _walk(jaxpr, [0] * len(jaxpr.invars), known)
     total = Cost()
     for cost in costs.values():
@@ -72,7 +65,6 @@ def count(fn: Callable, *args: Any) -> Count:
 
 
 Costs = dict[str, Cost]
-_CALLS = frozenset("jit closed_call remat2 custom_jvp_call custom_vjp_call".split())
 
 
 def _walk(jaxpr: core.Jaxpr, depths: Sequence[int], known: dict) -> tuple[Costs, list[int]]:
@@ -93,15 +85,14 @@ def _walk(jaxpr: core.Jaxpr, depths: Sequence[int], known: dict) -> tuple[Costs,
 
 def _equation(eqn: core.JaxprEqn, reads: list[int], known: dict) -> tuple[Costs, list[int]]:
     name, params, start = eqn.primitive.name, eqn.params, max(reads, default=0)
-    if name in _CALLS:
-        inner = params["jaxpr"] if "jaxpr" in params else params["call_jaxpr"]
-        jaxpr, values = _open(inner), [_value(atom, known) for atom in eqn.invars]
-        return _walk(jaxpr, reads, _constants(inner) | dict(zip(jaxpr.invars, values, strict=True)))
+    if name in jaxprs.CALLS:
+        jaxpr, inner = jaxprs.called(eqn, known)
+        return _walk(jaxpr, reads, inner)
     if name == "scan":
         costs, depth = _body(params["jaxpr"], times=params["length"])
         depth = params["length"] * max(1, depth)
     elif name == "while":
-        trips = _trip_count(eqn, known)
+        trips = jaxprs.trip_count(eqn, known)
         costs, depth = _body(params["body_jaxpr"], times=trips)
         depth = trips * max(1, depth)
         for key, cost in _body(params["cond_jaxpr"], times=trips + 1)[0].items():
@@ -120,49 +111,6 @@ def _equation(eqn: core.JaxprEqn, reads: list[int], known: dict) -> tuple[Costs,
 
 def _body(closed: Any, times: int = 1) -> tuple[Costs, int]:
     """Costs of a loop's or branch's body, repeated, and the depth of one execution."""
-    jaxpr = _open(closed)
-    costs, depths = _walk(jaxpr, [0] * len(jaxpr.invars), _constants(closed))
+    jaxpr = jaxprs.opened(closed)
+    costs, depths = _walk(jaxpr, [0] * len(jaxpr.invars), jaxprs.constants(closed))
     return {name: cost.times(times) for name, cost in costs.items()}, max(depths, default=0)
-
-
-def _open(closed: Any) -> core.Jaxpr:
-    return getattr(closed, "jaxpr", closed)  # remat holds an open jaxpr; jax 0.12 has one type for both
-
-
-def _constants(closed: Any) -> dict:
-    return dict(zip(_open(closed).constvars, getattr(closed, "consts", ()), strict=True))
-
-
-def _value(atom: Any, known: dict) -> Any:
-    return atom.val if isinstance(atom, core.Literal) else known.get(atom)
-
-
-def _trip_count(eqn: core.JaxprEqn, known: dict) -> int:
-    """Trips of `while counter < limit: counter += step`, as fori_loop makes it, with all three known."""
-    cond, body = _open(eqn.params["cond_jaxpr"]), _open(eqn.params["body_jaxpr"])
-    num_cond, num_body = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
-    values = [_value(atom, known) for atom in eqn.invars]
-    carry, before, after = cond.invars[num_cond:], body.invars[num_body:], body.outvars
-    entry = dict(zip(cond.invars, values[:num_cond] + values[num_cond + num_body :], strict=True))
-    changing = {var for var, one, other in zip(carry, before, after, strict=True) if one is not other}
-
-    if [test.primitive.name for test in cond.eqns] == ["lt"]:
-        counter, limit = cond.eqns[0].invars
-        if not isinstance(counter, core.Literal) and counter in changing:
-            index = carry.index(counter)
-            start, step = entry[counter], _step(body, before[index], after[index])
-            stop = _value(limit, {var: entry[var] for var in entry.keys() - changing})
-            if None not in (start, step, stop) and step > 0:
-                return max(0, math.ceil((stop - start) / step))
-    raise UnknownTripCount(
-        f"the number of trips of the while loop at {primitives.where(eqn)} cannot be told before it runs; "
-        "use lax.scan, or fori_loop with bounds that are Python integers"
-    )
-
-
-def _step(body: core.Jaxpr, before: core.Var, after: Any) -> Any:
-    """The literal that the body adds to a variable, or None."""
-    for eqn in body.eqns:
-        if eqn.primitive.name == "add" and eqn.outvars[0] is after and eqn.invars[0] is before:
-            return _value(eqn.invars[1], {})
-    return None

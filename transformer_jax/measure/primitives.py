@@ -4,7 +4,7 @@ The rules were read off XLA's figures for single operations (`HloCostAnalysis`, 
 a matrix product of (m, k) by (k, n) is 2mnk; an elementwise operation is one FLOP per element of its
 result, comparisons, selects and conversions included; a reduction is one FLOP per element that it removes;
 exp, tanh, rsqrt and their like are no FLOP but one transcendental. What moves data or makes random bits is
-no FLOP.
+no FLOP. Depth has a rule of its own (`depth`).
 """
 
 import math
@@ -98,8 +98,46 @@ def cost(eqn: core.JaxprEqn) -> Cost:
         flops = _SCATTERS[name] * updates.aval.size
         traffic = (2 + _SCATTERS[name]) * _bytes(updates) + _bytes(indices)
     elif name not in _MOVES:
-        raise UnknownPrimitive(f"no cost rule for the primitive {name!r} at {where(eqn)}; add one to {__name__}")
+        raise _unknown(eqn)
     return Cost(1, flops, transcendentals, traffic)
+
+
+def depth(eqn: core.JaxprEqn) -> int:
+    """The longest chain of operations in one execution of the same primitives, on any number of processors.
+
+    What is done element by element is one step, whatever it is. n numbers are added (or the largest found) by a tree of
+    ceil(log2 n) steps, in running sums as well (Blelloch 1990); a matrix product is one multiplication and such a sum
+    over what is contracted; updates that are added to an array may all meet in one place; sorting takes
+    ceil(log2 n)^2 (Batcher 1968). What moves data is no step. Raises UnknownPrimitive.
+    """
+    name = eqn.primitive.name
+    if name == "dot_general":
+        (contracted, _), _ = eqn.params["dimension_numbers"]
+        return 1 + _levels(math.prod(eqn.invars[0].aval.shape[axis] for axis in contracted))
+    if name in _REDUCTIONS:
+        return _levels(eqn.invars[0].aval.size // max(1, eqn.outvars[0].aval.size))
+    if name in _CUMULATIVE:
+        return _levels(eqn.invars[0].aval.shape[eqn.params["axis"]])
+    if name in ("sort", "top_k"):
+        return _levels(eqn.invars[0].aval.shape[eqn.params["dimension"] if name == "sort" else -1]) ** 2
+    if name in _SCATTERS:
+        indices = eqn.invars[1].aval
+        return _SCATTERS[name] * _levels(1 + indices.size // max(1, indices.shape[-1]))
+    if name in _ELEMENTWISE or name == "integer_pow":
+        return 1
+    if name not in (*_MOVES, *_SELECTS, "dynamic_update_slice"):
+        raise _unknown(eqn)
+    return 0
+
+
+def _levels(count: int) -> int:
+    """Of a tree that brings so many numbers together, two at a time: ceil(log2 count)."""
+    return max(0, count - 1).bit_length()
+
+
+def _unknown(eqn: core.JaxprEqn) -> UnknownPrimitive:
+    name = eqn.primitive.name
+    return UnknownPrimitive(f"no cost rule for the primitive {name!r} at {where(eqn)}; add one to {__name__}")
 
 
 def where(eqn: core.JaxprEqn) -> str:

@@ -51,6 +51,30 @@ def all_below(limit: float = 0.0) -> Decide:
     )  # fmt: skip
 
 
+def only_recurrences(loses: Callable[[Estimate], bool | None]) -> Decide:
+    """Of estimates by name, those whose name begins with "attention" against the others, recurrences.
+
+    loses: whether an estimate is of what recurrences are said to have and attention not; None: that is open.
+
+    SUPPORTED where no estimate of attention is and every other is; REFUTED where all of attention's are or none of the
+    others is; TASK-DEPENDENT where it is neither; INCONCLUSIVE where one is open or not measured, or a kind is missing.
+    """
+
+    def decide(estimates: Mapping[str, Estimate]) -> Verdict:
+        attention, recurrent = (
+            {loses(estimate) if estimate.n else None for name, estimate in estimates.items()
+             if name.startswith("attention") == mine}
+            for mine in (True, False)
+        )  # fmt: skip
+        if None in attention | recurrent or not (attention and recurrent):
+            return Verdict.INCONCLUSIVE
+        if attention == {False} and recurrent == {True}:
+            return Verdict.SUPPORTED
+        return Verdict.REFUTED if attention == {True} or recurrent == {False} else Verdict.TASK_DEPENDENT
+
+    return decide
+
+
 def _sides(estimates: Mapping[str, Estimate], for_it: set[str], against_it: set[str]) -> Verdict:
     if not estimates or any(estimate.n == 0 for estimate in estimates.values()):
         return Verdict.INCONCLUSIVE

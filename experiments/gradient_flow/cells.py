@@ -1,0 +1,84 @@
+"""Does the gradient vanish or explode on its way back through a recurrence, and not through attention?
+
+The norm of the gradient of the last output by what each earlier step reads, one seed a lane: of a mixer alone and of
+two blocks before training, for other starts of LSTM and tanh-RNN, and around a short training on copying symbols over
+a blank. A row for each lane and lag.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig
+from transformer_jax.lab.sweep import Job, grid
+from transformer_jax.typed import at_least, require
+
+
+@dataclass(frozen=True)
+class Axes(MeasureConfig):
+    level: Literal["mixer", "stack", "trained"] = "mixer"
+    """A mixer alone; blocks of it; or the same before and after `train.num_steps` steps of copy_memory."""
+    forget_bias: float = 1.0
+    """The bias of an LSTM's forget gate at the start, of an untrained one."""
+    recurrent_scale: float = 1.0
+    """What the recurrent matrix of a tanh-RNN, which starts orthogonal, is multiplied by, of an untrained one."""
+
+
+@dataclass(frozen=True)
+class FlowConfig(Config):
+    measure: Axes = field(default_factory=Axes)
+
+    def __post_init__(self):
+        super().__post_init__()
+        at_least(self.train, "train", "lanes", 2)
+        at_least(self.task, "task", "seq_len", 32)
+        for name, mixer in (("forget_bias", "lstm"), ("recurrent_scale", "rnn")):
+            own, value = self.model.mixer == mixer and self.measure.level != "trained", getattr(self.measure, name)
+            require(own or value == 1, f"measure.{name}={value}: it is for an untrained {mixer}")
+
+
+BASE = FlowConfig(
+    ModelConfig(d_model=64, num_layers=2, num_heads=4, max_len=256, attention="reference"),
+    TaskConfig(name="copy_memory", seq_len=256, vocab_size=10, num_items=8, batch_size=16),
+    TrainConfig(num_steps=100, warmup_steps=10, peak_lr=3e-3, lanes=5, eval_every=100, checkpoint_every=100),
+    Axes(rounds=1),
+)
+EVERY = {"model.mixer": ["attention", "rnn", "gru", "lstm", "min_gru"]}
+STUDIES = {
+    "mixer": grid(EVERY),
+    "stack": grid({"measure.level": ["stack"], "model.norm": ["pre", "post"]} | EVERY),
+    "start": grid({"model.mixer": ["attention"]})
+    + grid({"model.mixer": ["lstm"], "measure.forget_bias": [0.0, 1.0, 3.0, 5.5]})
+    + grid({"model.mixer": ["rnn"], "measure.recurrent_scale": [1.0, 2.0, 3.0]}),
+    "trained": grid({"measure.level": ["trained"], "task.seq_len": [64], "model.mixer": ["attention", "gru", "lstm"]}),
+}
+SWEEPS = ("model.mixer", "model.norm", "measure.forget_bias", "measure.recurrent_scale")
+UNREAD = ("measure.min_sample_seconds", "task.name", "model.attention", "model.recurrence", "model.scan_layers",
+          "model.remat", "model.encoder_layers")  # fmt: skip
+
+
+def time_limit(config: Config) -> float:
+    """Seconds that a cell may take, compilation included."""
+    return 600.0
+
+
+def cell(config: FlowConfig, job: Job) -> list[dict]:
+    """What `measure.gradient_flow.rows` finds; of a trained stack before its first step and after the last."""
+    from transformer_jax.measure import gradient_flow  # here, as jax takes seconds to load and a plan has no need of it
+
+    model, measure, lanes = config.model, config.measure, config.train.lanes
+    if measure.level != "trained":
+        seeds, start = range(job.seed, job.seed + lanes), (measure.forget_bias, measure.recurrent_scale)
+        return gradient_flow.rows(gradient_flow.untrained(model, measure.level, config.task.seq_len, seeds, *start))
+    from transformer_jax.lab import trained, trial
+    from transformer_jax.tasks import copy_memory
+
+    if trial.train(job.seeded(config), copy_memory.build(config), job.folder).status == "nan":
+        return [{"step": config.train.num_steps, "lane": lane, "slope": math.nan} for lane in range(lanes)]
+    run = trained.restored(job.folder, copy_memory.build, "latest")
+    tokens_BxT = next(iter(run.task.evaluate("validation")))["inputs"]
+    found, blank = [], config.task.seq_len - config.task.num_items
+    for step, params in ((0, run.run.init().params), (run.step, run.params)):
+        norms_NxT = gradient_flow.of_tokens(model, params, tokens_BxT, job.seed)
+        found += [{"step": step} | row for row in gradient_flow.rows(norms_NxT, blank)]
+    return found

@@ -1,0 +1,92 @@
+"""The report of `gradient_flow`: through what the gradient vanishes or explodes, and what decides it."""
+
+from transformer_jax.intervals import Estimate
+from transformer_jax.report import Finding, Report, Rows, Rule, conditions, lines, only_recurrences, table
+from transformer_jax.report.points import groups, mean, select
+
+LIMIT, UNIT = 1.0, "orders of magnitude in 100 steps"
+
+
+def _word(slope: Estimate) -> str:
+    if slope.high < -LIMIT or slope.low > LIMIT:
+        return "vanishes" if slope.high < 0 else "explodes"
+    return "kept" if -LIMIT <= slope.low and slope.high <= LIMIT else "open"
+
+
+def _loses(slope: Estimate) -> bool | None:
+    return {"kept": False, "open": None}.get(_word(slope), True)
+
+
+def _rule(where: str) -> Rule:
+    return Rule(
+        f"A gradient vanishes where the slope of its norm over the lag lies below -{LIMIT:g} {UNIT} with its whole 95 %"
+        f" interval over seeds, explodes where above {LIMIT:g}, and is kept where between. SUPPORTED if attention keeps"
+        f" it and every recurrence loses it, {where}; REFUTED if in all of them attention loses it, or every recurrence"
+        " keeps it; TASK-DEPENDENT if each is lost or kept, but not all of a kind are; else, or where one is not"
+        " measured, INCONCLUSIVE.",
+        only_recurrences(_loses),
+    )
+
+
+ASKED = {  # of each study: the question, where the rule looks, and what tells its slopes apart
+    "mixer": ("Through a mixer alone?", "alone and as their layers start", "reader"),
+    "stack": ("Through two blocks?", "in two blocks with either norm", "reader", "norm"),
+    "start": ("However it starts?", "alone, for each forget bias of the LSTM and matrix of the RNN", "start"),
+    "trained": ("After a short training?", "in two blocks, over the blank, before and after", "reader", "when"),
+}
+RULES = {study: _rule(where) for study, (_, where, *_) in ASKED.items()}
+
+
+def report(rows: Rows) -> Report:
+    """Seed by seed; a study that is not measured has a finding without a verdict."""
+    rows = sorted((row | _read(row) for row in rows), key=lambda row: row["order"])
+    mixer, stack, start, trained = (select(rows, study=study) for study in ASKED)
+    slopes = {study: {", ".join(key): mean(part, "decades", "lane")
+                      for key, part in groups(select(rows, study=study), *names).items()}
+              for study, (_, _, *names) in ASKED.items()}  # fmt: skip
+    look = {"pair": "lane", "log": "y", "x_label": "lag (steps before the last)", "y_label": "norm over that at lag 1"}
+    return Report(
+        question="Does the gradient vanish or explode through a recurrence, and not through attention?",
+        setting="The gradient of the last output by what each earlier step reads. -20 orders of magnitude in 100 steps:"
+        " 100 steps further back it is 10⁻²⁰ times as large.",
+        answers=[Finding(ASKED[study][0], _sentence(found), found, RULES[study], of=UNIT)
+                 for study, found in slopes.items()],
+        figures=(
+            lines(mixer + stack, "lag", "relative_norm", "reader", "place", name="gradient_by_lag", **look,
+                  title="The gradient on its way back, before training",
+                  caption="Means of the logarithm over seeds, 95 % intervals. Lines end where float32 does."),
+            lines([row for row in start if row["value"]], "lag", "relative_norm", "value", "reader",
+                  name="gradient_by_start", **look, title="A mixer alone, by how it starts"),
+            lines(trained, "lag", "relative_norm", "when", "reader", name="gradient_trained", **look,
+                  title="Two blocks, before and after a short training on copying symbols over a blank",
+                  caption="The symbols are the last lags, and all others up to the seventh read the same blank."),
+        ),
+        tables=(table([row for row in rows if row.get("lost") is not None], ("start", "place", "when"), "lag", "lost",
+                      "lane", "Share of seeds whose gradient at the last lag is under 10⁻⁶, or over 10³, of lag 1's"),),
+        limits=(*conditions(rows), "A residual stream carries a vector to its own step alone: from lag 1 on all of the"
+                " gradient of a stack has come through the mixers. Inputs are independent normal vectors; where a stack"
+                " is trained, the embeddings of the task's tokens, before and after."),
+    )  # fmt: skip
+
+
+def _sentence(slopes: dict[str, Estimate]) -> str:
+    """Who does what: "kept: attention; vanishes or explodes: rnn"."""
+    words: dict[str, dict] = {}
+    for name, slope in slopes.items():
+        words.setdefault(name.partition(",")[0], {})[_word(slope)] = None
+    readers = {said: [reader for reader in words if " or ".join(words[reader]) == said]
+               for said in map(" or ".join, words.values())}  # fmt: skip
+    return "; ".join(f"{said}: {', '.join(names)}" for said, names in readers.items())
+
+
+def _read(row: dict) -> dict:
+    """What the gradient went through, how that started, and its place among the others."""
+    mixer, level, norm, slope = row["model.mixer"], row["measure.level"], row["model.norm"], row.get("slope")
+    start = {"lstm": "measure.forget_bias", "rnn": "measure.recurrent_scale"}.get(mixer, "")
+    value = f"{'forget bias' if mixer == 'lstm' else 'matrix ×'} {row[start]:g}" if start else ""
+    places = {"mixer": "a mixer alone", "trained": "two blocks, copying"}
+    step = row.get("step") or 0
+    return {"reader": mixer, "value": value, "start": f"{mixer}, {value}" if value else mixer,
+            "place": places.get(level, f"two blocks, {norm}-norm"), "when": f"after {step} steps" if step else "before",
+            "decades": None if slope is None else 100 * slope,
+            "order": (start, row[start] if start else 0, norm == "post", step)}  # fmt: skip

@@ -1,0 +1,133 @@
+"""Gradient flow: cells give what the report reads, and its rule decides from planted rows."""
+
+import importlib.util
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.gradient_flow import cells
+from transformer_jax.config import ConfigError, flatten, with_overrides
+from transformer_jax.lab import plan
+from transformer_jax.lab.sweep import Job
+from transformer_jax.report import digest, write
+
+PATH = Path(__file__).parents[2] / "experiments" / "gradient_flow" / "report.py"
+spec = importlib.util.spec_from_file_location("gradient_flow_report", PATH)
+page = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(page)
+
+SHORT = {"model.d_model": 8, "model.num_heads": 2, "task.seq_len": 32, "task.num_items": 2, "train.lanes": 2}
+TRAINED = {"measure.level": "trained", "train.num_steps": 4, "train.warmup_steps": 1, "train.eval_every": 4,
+           "train.checkpoint_every": 4, "train.chunk_steps": 4, "task.batch_size": 4}  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_once(request, compilation_cache_in):
+    with compilation_cache_in(request.config.cache.mkdir("compiled")):
+        yield
+
+
+@pytest.mark.parametrize(
+    "override",
+    [{"model.mixer": "lstm", "measure.forget_bias": 3.0}, {"measure.level": "stack", "model.norm": "post"}],
+    ids=["mixer", "stack"],
+)
+def test_an_untrained_cell_gives_the_curve_of_each_lane(tmp_path, override):
+    config = with_overrides(cells.BASE, SHORT | override)
+    rows = cells.cell(config, Job(3, tmp_path / "none", 0))
+    assert [(row["lane"], row["lag"]) for row in rows] == [(n, lag) for n in (0, 1) for lag in (1, 4, 8, 16, 31)]
+    last = [row for row in rows if row["lag"] == 31]
+    assert all(np.isfinite(row["slope"]) and row["lost"] in (0.0, 1.0) for row in last)
+    assert last[0]["slope"] != last[1]["slope"] and not (tmp_path / "none").exists()
+
+
+def test_a_trained_cell_looks_before_the_first_step_and_after_the_last(tmp_path):
+    config = with_overrides(cells.BASE, SHORT | TRAINED | {"model.mixer": "gru"})
+    rows = cells.cell(config, Job(0, tmp_path / "cell", 0))
+    slopes = {(row["step"], row["lane"]): row["slope"] for row in rows if "slope" in row}
+    assert list(slopes) == [(0, 0), (0, 1), (4, 0), (4, 1)] and len(set(slopes.values())) == 4
+    assert cells.cell(config, Job(0, tmp_path / "cell", 0)) == rows  # what is trained is not trained again
+
+
+def test_only_a_trained_stack_waits_for_a_folder_and_a_loss_that_is_not_finite_is_told(tmp_path):
+    config = with_overrides(cells.BASE, SHORT | TRAINED | {"model.mixer": "gru", "train.peak_lr": 1e30})
+    rows = cells.cell(config, Job(0, tmp_path / "cell", 0))
+    assert {row["lane"] for row in rows} == {0, 1} and all(np.isnan(row["slope"]) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"train.lanes": 1}, "train.lanes=1: must be at least 2"),
+        ({"task.seq_len": 31}, "task.seq_len=31: must be at least 32"),
+        ({"measure.forget_bias": 3.0, "model.mixer": "gru"}, "measure.forget_bias=3.0: it is for an untrained lstm"),
+        ({"measure.recurrent_scale": 2.0, "model.mixer": "lstm"}, "recurrent_scale=2.0: it is for an untrained rnn"),
+        ({"measure.level": "trained", "model.mixer": "lstm", "measure.forget_bias": 3.0}, "for an untrained lstm"),
+        ({"model.attention": "auto"}, "model.attention: it changes nothing that this experiment measures"),
+        ({"task.horizon": 3}, "the task copy_memory does not read it"),
+    ],
+)
+def test_what_cannot_be_or_changes_nothing_is_refused(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        plan.plan(cells, overrides)
+
+
+def planted(attention=0.0, recurrent=-0.2, forget=None, lanes=5):
+    """All studies as cells give them; forget: the slope of an LSTM by its forget bias, where it is another."""
+    rng, found = np.random.default_rng(0), []
+    for (name, study), lane in itertools.product(cells.STUDIES.items(), range(lanes)):
+        for number, override in enumerate(study):
+            config = flatten(with_overrides(cells.BASE, override))
+            slope = attention if config["model.mixer"] == "attention" else recurrent
+            if forget and config["model.mixer"] == "lstm" and name == "start":
+                slope = forget[config["measure.forget_bias"]]
+            for step in (0, 100) if name == "trained" else (None,):
+                own = slope + float(rng.normal(0, 5e-4))
+                shared = config | {"status": "ok", "round": 0, "studies": (name,), "key": f"{name}{number}",
+                                   "header": "h", "lane": lane} | ({} if step is None else {"step": step})  # fmt: skip
+                curve = [{"lag": lag, "relative_norm": 10 ** (own * (lag - 1))} for lag in (1, 16, 63)]
+                curve[-1] |= {"slope": own, "lost": float(abs(own * 62) > 6)}
+                found += [shared | one | {"part": len(found) + i} for i, one in enumerate(curve)]
+    return found
+
+
+def verdicts(rows):
+    return [finding.verdict for finding in page.report(rows).answers]
+
+
+def test_the_rule_decides():
+    assert verdicts(planted()) == ["SUPPORTED"] * 4
+    assert verdicts(planted(recurrent=0.05)) == ["SUPPORTED"] * 4  # it explodes
+    assert verdicts(planted(recurrent=0.001)) == ["REFUTED"] * 4
+    assert verdicts(planted(attention=-0.1)) == ["REFUTED"] * 4
+    starts = {0.0: -0.2, 1.0: -0.08, 3.0: 0.0, 5.5: 0.006}
+    assert verdicts(planted(forget=starts)) == ["SUPPORTED", "SUPPORTED", "TASK-DEPENDENT", "SUPPORTED"]
+    assert verdicts(planted(recurrent=-0.01)) == ["INCONCLUSIVE"] * 4  # the interval reaches over the bound
+    assert verdicts([]) == ["INCONCLUSIVE"] * 4
+    assert verdicts(planted(lanes=1)) == ["INCONCLUSIVE"] * 4
+    mixer = [row for row in planted() if row["studies"] == ("mixer",)]
+    assert verdicts(mixer) == ["SUPPORTED"] + ["INCONCLUSIVE"] * 3
+    assert verdicts([row for row in mixer if row["model.mixer"] != "attention"])[0] == "INCONCLUSIVE"
+
+
+def test_a_sentence_says_what_the_gradient_does_where():
+    (first, _, starts, trained) = page.report(planted(forget={0.0: -0.2, 1.0: -0.08, 3.0: 0.0, 5.5: 0.05})).answers
+    assert first.text == "kept: attention; vanishes: rnn, gru, lstm, min_gru"
+    assert starts.text == "kept: attention; vanishes or kept or explodes: lstm; vanishes: rnn"
+    assert list(starts.estimates) == [
+        "attention",
+        *(f"lstm, forget bias {bias}" for bias in (0, 1, 3, 5.5)),
+        *(f"rnn, matrix × {scale}" for scale in (1, 2, 3)),
+    ]
+    assert {"lstm, before", "lstm, after 100 steps"} <= trained.estimates.keys()
+    assert first.estimates["gru"].value == pytest.approx(-20, abs=0.2)
+
+
+def test_the_page_has_its_figures_and_the_rule_as_it_stood(tmp_path):
+    rows, rules = planted(), {name: digest(rule) for name, rule in page.RULES.items()}
+    write(tmp_path, page.report(rows), [{"id": "h", "rules": rules}], rows)
+    drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert drawn == {"gradient_by_lag", "gradient_by_start", "gradient_trained"}
+    assert "was changed" not in (tmp_path / "report.html").read_text()
