@@ -30,6 +30,7 @@ TASKS: dict[str, tuple[str, ...]] = {
     "s5_words": ("min_len",),
     "listops": ("min_len",),
     "shapes_1d": (),
+    "number_words": (),
     "reversal": ("vocab_size", *BUCKETS),
     "numbers_en_fr": BUCKETS,
     "sine_trend": ("horizon",),
