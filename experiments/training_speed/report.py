@@ -11,9 +11,9 @@ RULES = {
     "attention_is_sooner": Rule(
         "Seconds to a validation loss of 2 nats a letter of Tiny Shakespeare (0.32 of numbers in words): steps times"
         " the seconds of a step of one model alone. SUPPORTED if those of attention over those of a GRU, and over those"
-        " of an LSTM, have a 95 % interval below 1, over seeds, in windows of 64 and of 256 letters; REFUTED if above 1 in"
-        f" all four; TASK-DEPENDENT if below in some and above in others; else, or where fewer than {SEEDS} seeds are"
-        " measured or one does not come to that loss, INCONCLUSIVE.",
+        " of an LSTM, have a 95 % interval below 1, over seeds, in windows of 64 and of 256 letters; REFUTED if above 1"
+        f" in all four; TASK-DEPENDENT if below in some and above in others; else, or where fewer than {SEEDS} seeds"
+        " are measured or one does not come to that loss, INCONCLUSIVE.",
         all_below(1.0),
     )
 }

@@ -92,7 +92,8 @@ def train(
         "train.lanes": len(rates),
         "train.lane_lrs": rates,
     }
-    trial.train(with_overrides(config, choosing | GOES_ON), task, of_rates)
+    own = Config(config.model, config.task, config.train)  # an experiment's own rules are for the second
+    trial.train(with_overrides(own, choosing | GOES_ON), task, of_rates)
     last = {row["lane"]: row.get(metric, math.nan) for row in trial.curve(of_rates, "validation")}  # steps rise
     tried = {rate: last.get(lane, math.nan) for lane, rate in enumerate(rates)}
     finite = {rate: value for rate, value in tried.items() if math.isfinite(value)}
