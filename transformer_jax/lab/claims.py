@@ -56,9 +56,21 @@ CLAIMS = {
         ("past_what_lies_between",),
         holds="Of one layer.",
     ),
-    "training_speed": Claim("Slow, difficult to parallelize effectively", "Fast, highly parallelizable"),
+    "training_speed": Claim(
+        "Slow, difficult to parallelize effectively",
+        "Fast, highly parallelizable",
+        "training_speed",
+        ("attention_is_sooner",),
+        holds="For small models on one device; how either scales to more devices is not measured, nor what cuDNN's"
+        " kernel makes of an LSTM.",
+    ),
     "long_range": Claim(
-        "Struggles to capture information from distant tokens", "Excels at capturing long-range relationships"
+        "Struggles to capture information from distant tokens",
+        "Excels at capturing long-range relationships",
+        "long_range",
+        ("attention_solves_more",),
+        holds="Small models, generated tasks, a few hundred steps: who does not solve a task in them may with more."
+        " Distances beyond 200 steps, images as sequences and language are not measured.",
     ),
     "gradient_flow": Claim(
         "Prone to vanishing/exploding gradients in long sequences",

@@ -30,6 +30,7 @@ TASKS: dict[str, tuple[str, ...]] = {
     "s5_words": ("seq_len", "min_len"),
     "listops": ("seq_len", "min_len"),
     "shapes_1d": (),
+    "number_words": ("seq_len",),
     "reversal": ("seq_len", "vocab_size", *BUCKETS),
     "numbers_en_fr": ("seq_len", *BUCKETS),
     "sine_trend": ("seq_len", "horizon"),

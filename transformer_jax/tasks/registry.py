@@ -18,6 +18,7 @@ from transformer_jax.tasks import (
     keys,
     labelled,
     listops,
+    number_words,
     numbers_en_fr,
     own,
     parity,
@@ -58,7 +59,7 @@ GENERATED = {
     module.KIND.draw.__name__: module.KIND
     for module in (
         random_tokens, copy_memory, selective_copying, associative_recall, adding, parity, parity_end, even_pairs,
-        cycle_navigation, s5_words, listops, shapes_1d,
+        cycle_navigation, s5_words, listops, shapes_1d, number_words,
     )
 }  # fmt: skip
 LANGUAGES = {"en": "English", "fr": "French", "de": "German"}

@@ -9,7 +9,7 @@ from transformer_jax.tasks.place import data_dir, folders, own
 
 # A generated task of the same kind, for who has no copy of the set.
 ALTERNATIVE = {
-    "tiny_shakespeare": "--task.name associative_recall",
+    "tiny_shakespeare": "--task.name number_words",
     "imdb_reviews": "--task.name associative_recall",
     "sst2": "--task.name associative_recall",
     "multi30k": "--task.name numbers_en_fr",
