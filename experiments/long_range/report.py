@@ -40,7 +40,8 @@ def _read(row: dict) -> dict:
     if "lane" not in row:
         return row
     right = {"accuracy": row["accuracy"] or 0.0} if "accuracy" in row else {}
-    return row | right | {"status": "ok", "seed": row["lane"] + 1, "score": row.get("mse", row.get("accuracy"))}
+    seed = row["round"] * row["train.lanes"] + row["lane"] + 1
+    return row | right | {"status": "ok", "seed": seed, "score": row.get("mse", row.get("accuracy"))}
 
 
 def report(rows: Rows) -> Report:
@@ -74,6 +75,6 @@ def report(rows: Rows) -> Report:
             table(ok, ("name", "reader", "seed"), "longer", "score", None, "Accuracy (adding: MSE) by length"),
         ),
         notes=[f"The chosen rate is the lowest or highest that was tried: {', '.join(edges)}."] * bool(edges),
-        limits=(*conditions(rows), "One size, few steps, as many for all: what solves a task later is not asked. One of"
-                " five rates is chosen in half of them, on a seed that no answer uses. Each side has its best model."),
+        limits=(*conditions(rows), "One size, few steps, as many for all: what solves a task later is not asked. Of"
+                " five rates one is chosen in half of them, on a seed that no answer uses. A side counts by its best."),
     )  # fmt: skip

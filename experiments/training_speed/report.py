@@ -21,10 +21,10 @@ RULES = {
 
 def _versus(rows: Rows) -> list[dict]:
     """Two rows for each lane of a recurrence: its own, and attention's with the time of a step measured beside it."""
-    attention = {(row["task.seq_len"], row["lane"]): row for row in select(rows, mixer="attention")}
+    attention = {(row["task.seq_len"], row["seed"]): row for row in select(rows, mixer="attention")}
     found = []
     for row in rows:
-        twin = attention.get((row["task.seq_len"], row["lane"]))
+        twin = attention.get((row["task.seq_len"], row["seed"]))
         if row["model.mixer"] != "attention" and twin:
             of_twin = {"steps": twin["steps"], "step_seconds": row["twin_step_seconds"]}
             found += [_timed(row | {"who": "recurrence"}), _timed(row | of_twin | {"who": "attention"})]
@@ -33,7 +33,8 @@ def _versus(rows: Rows) -> list[dict]:
 
 def _timed(row: dict) -> dict:
     seconds = {} if row["steps"] is None else {"seconds": row["steps"] * row["step_seconds"]}
-    return row | {"status": "ok", "seed": row["lane"] + 1} | seconds
+    seed = row["round"] * row["train.lanes"] + row["lane"] + 1
+    return row | {"status": "ok", "seed": seed} | seconds
 
 
 def report(rows: Rows) -> Report:

@@ -148,6 +148,12 @@ def test_a_lane_without_a_number_ends_no_other():
     assert "parity: lstm" not in kept.estimates
 
 
+def test_more_rounds_are_more_seeds():
+    rows = planted(lambda *_: 100, lambda *_: None)
+    report = page.report(rows + [row | {"round": 1} for row in rows])
+    assert report.answers[0].estimates["adding: attention"].n == 10 and report.tables[0].columns[-1] == "10"
+
+
 def test_the_page_shows_every_seed_and_which_rates_were_an_edge(tmp_path):
     rows = planted(lambda *_: (100, 75, 125, None, 200), lambda *_: None)
     report = page.report(rows)

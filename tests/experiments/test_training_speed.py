@@ -138,6 +138,12 @@ def test_what_is_missing_or_did_not_come_to_the_loss_decides_nothing():
     assert verdict([failed, *good[5:]]) == "INCONCLUSIVE"
 
 
+def test_more_rounds_are_more_seeds():
+    rows = planted(step=lambda mixer, T: 0.04)
+    report = page.report(rows + [row | {"round": 1, "part": row["part"] + 5} for row in rows])
+    assert report.answers[0].estimates["T 64, over gru"].n == 10 and report.tables[0].columns[-1] == "10"
+
+
 def test_the_page_names_text_and_device_and_shows_every_seed(tmp_path):
     rows = [row | {"task.name": "number_words"} for row in planted(step=lambda mixer, T: 0.04)]
     report = page.report(rows)
