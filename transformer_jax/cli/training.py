@@ -178,7 +178,7 @@ def _require_kind(name: str, usual: str, config: Config) -> None:
     """Raises ConfigError where a set of the user's own is of another kind than the config was made for."""
     from transformer_jax.tasks.own import KINDS
 
-    if (kind := keys.own_kind(config.task)) is not None and kind != keys.like(usual):
+    if (kind := keys.own_kind(config.task)) is not None and keys.like(usual) not in (None, kind):
         task, right = config.task.name, KINDS[kind].config
         raise ConfigError(
             f"task.name={task}: this set is {KINDS[kind].text}, and {name} is not made for such: python run.py train"
