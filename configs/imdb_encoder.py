@@ -10,6 +10,8 @@ from the book, among other things: tokens are looked up in a table that is multi
 moves them sixteen times as far; a review is cut after 512 words, which 8 % exceed, where the book takes 600; early
 stopping and three and a half epochs stand in the place of 20; gradients are clipped; a tenth of the reviews validates,
 by a hash.
+
+Validation accuracy 0.890 (one seed), in 46 minutes on one CPU core; a bag of pairs of words reaches 0.909.
 """
 
 from transformer_jax.config import Config, ModelConfig, TaskConfig, TrainConfig

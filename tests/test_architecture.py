@@ -30,9 +30,9 @@ MAY_IMPORT = {
     "cli": FOUNDATION | {"configs", "ops", "models", "tasks", "train", "measure", "report", "lab"},
     "run": {"cli", "host"},
 }
-# What experiments may take of the laboratory: how a sweep is written, one training run in its folder, and what it
-# learned.
-OF_LAB = {"sweep", "trial", "trained"}
+# What experiments may take of the laboratory: how a sweep is written, one training run in its folder, what it learned,
+# and one at a rate that was chosen.
+OF_LAB = {"sweep", "trial", "trained", "tuned"}
 
 
 def sources() -> list[Path]:

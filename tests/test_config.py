@@ -46,6 +46,8 @@ def test_an_unknown_config_names_the_nearest():
         ({"train.peak_lr": float("nan")}, "train.peak_lr=nan: must be positive"),
         ({"model.max_len": 8}, "is longer than model.max_len=8"),
         ({"model.position": "rotary", "model.head_dim": 3}, "must be even"),
+        ({"train.lanes": 2, "train.same_seed": True}, "train.lanes=2 of one seed are one run, unless each has a rate"),
+        ({"train.lanes": 2, "train.lane_lrs": (1.0, 1.0), "train.same_seed": True}, "unless each has a rate of its"),
     ],
 )
 def test_what_cannot_be_says_why(overrides, message):

@@ -76,13 +76,13 @@ def group(config: ParallelConfig) -> str:
 
 @cache
 def _ready(config: ParallelConfig) -> Callable[[tuple], dict]:
-    from transformer_jax.measure import cost, depth, programs
+    from transformer_jax.measure import cost, depth, generation, programs
 
     shape, probe = next_token(config), config.measure.probe
     if probe == "time":
         return cost.Sampler(Work(config, shape), config.measure.min_sample_seconds)
     if probe == "generation":
-        found = {"generation_depth": depth.of_program(programs.generation(Work(config, shape)))}
+        found = {"generation_depth": depth.of_program(generation.program(Work(config, shape)))}
     else:
         steps = {phase: programs.build(Work(config, shape, "op", phase)) for phase in ("forward", "train")}
         found = {f"{phase}_depth": depth.of_program(step) for phase, step in steps.items()}

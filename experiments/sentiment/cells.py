@@ -103,12 +103,12 @@ def _tfidf(config: Config) -> dict:
 
 def _set(config: Config):
     """(the builder of the prepared set, read(builder, split) -> its texts)."""
-    from transformer_jax.tasks import imdb, labelled, sets, sst2
+    from transformer_jax.tasks import imdb, labelled, place, sets, sst2
 
-    folder, name = sets.data_dir(config.task), config.task.name
+    folder, name = place.data_dir(config.task), config.task.name
     if name == "imdb":
         return sets.open_set(imdb.SET, folder), imdb.read
-    if name != sst2.SET and (sets.own(name, folder) or ("",))[0] != "labelled":
+    if name != sst2.SET and (place.own(name, folder) or ("",))[0] != "labelled":
         raise ConfigError(
             f"task.name={name}: this experiment reads imdb, sst2, or labelled texts of your own, and {folder} holds"
             " none of that name (python run.py prepare labelled --from FILE.tsv --name NAME)"

@@ -1,6 +1,7 @@
 """From a file of the user's own to a trained run: a text to be continued, a table of labelled texts."""
 
 import json
+import shutil
 
 import pytest
 
@@ -37,7 +38,15 @@ def test_a_text_is_prepared_trained_on_and_continued(tmp_path, data, capsys, tok
     assert (run / f"{tokens}.json").exists()
     assert command("evaluate", run, "--split", "test") == 0
     assert command("generate", run, "--prompt", "1§", "--max-new", 3) == (2 if tokens == "characters" else 0)
+    (tmp_path / "other.txt").write_text("".join(f"{n} times {n} is {n * n}, it says.\n" for n in range(101, 180)))
     data.rename(tmp_path / "gone")
+    assert command("prepare", "text", "--from", tmp_path / "other.txt", "--name", "novel") == 0
+    capsys.readouterr()
+    for words in (["evaluate", run], ["train", "shakespeare_char", "--task.name", "novel", "--out", run, *TRAIN, *EVERY,
+                                      *small, "--train.num-steps", 6]):  # fmt: skip
+        assert command(*words) == 2
+        assert f"{run} was trained on another other.txt than novel in" in capsys.readouterr().err
+    shutil.rmtree(data)
     assert command("generate", run, "--prompt", "10", "--max-new", 3) == 0  # its vocabulary is in its folder
     assert command("evaluate", run) == 2 and "no prepared set 'novel'" in capsys.readouterr().err
 

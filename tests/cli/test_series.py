@@ -28,7 +28,7 @@ def test_a_series_of_ones_own_is_prepared_trained_on_and_evaluated(meter, tmp_pa
     assert command("prepare", "series", "--from", meter, "--name", "meter") == 0
     shown = capsys.readouterr().out
     assert "train 280, validation 40 (held out by time: 70, 10 and 20 % of the steps" in shown and "test 80 (" in shown
-    assert "python run.py train etth1_patch --task.name meter\n" in shown
+    assert "python run.py train etth1_patch --task.name meter --task.seq-len 70 --task.horizon 20\n" in shown
     sizes = ["--task.name", "meter", "--task.seq-len", 48, "--task.horizon", 12]
     assert command("train", "etth1_dlinear", *sizes, *SHORT, "--out", tmp_path / "run") == 0
     assert "Forecasts, over what came" in (tmp_path / "run" / "run.html").read_text()

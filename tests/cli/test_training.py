@@ -284,7 +284,8 @@ def test_a_recurrence_is_matched_and_evaluated_beside_attention(tmp_path, capsys
     assert sum(leaf.size for leaf in jax.tree.leaves(state.params)) == params[1]
 
 
-RECALL = ["--task.name", "associative_recall", "--task.num-items", 2, "--task.vocab-size", 16, "--task.batch-size", 4]
+SIZES = ["--task.num-items", 2, "--task.vocab-size", 16]
+RECALL = ["--task.name", "associative_recall", *SIZES, "--task.batch-size", 4]
 
 
 def recall(folder, *more, steps=4, seq_len=8):
@@ -299,7 +300,9 @@ def recall(folder, *more, steps=4, seq_len=8):
 )
 def test_a_generated_task_is_trained_on_by_its_name_alone(name, mixer, metrics, tmp_path, capsys):
     lengths = ["--task.min-len", 2] if name == "s5_words" else []
-    assert command_here(*recall(tmp_path, "--task.name", name, "--model.mixer", mixer, *lengths, steps=3)) == 0
+    words = recall(tmp_path, "--task.name", name, "--model.mixer", mixer, *lengths, steps=3)
+    at = words.index(SIZES[0])  # of associative_recall alone
+    assert command_here(*words[:at], *words[at + len(SIZES) :]) == 0
     printed = capsys.readouterr().out
     rows = [row for row in read_metrics(tmp_path / "metrics.jsonl") if row["split"] == "validation"]
     assert name in printed and {row["step"] for row in rows} == {2, 3} and metrics <= rows[0].keys()
@@ -314,6 +317,8 @@ def test_several_runs_are_one_table_with_intervals_and_one_csv(tmp_path, capsys)
     assert [line.split(":")[0] for line in trained[1:5]] == ["lane 0", "lane 1", "lane 2", "mean"]
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
+    assert command_here("evaluate", tmp_path / "0", tmp_path / "emty") == 2
+    assert f"emty holds no run: there is no such folder; did you mean {tmp_path / 'empty'}?" in capsys.readouterr().err
     folders = [tmp_path / name for name in ("0", "empty", "file", "5")]
     assert command_here("evaluate", *folders, "--checkpoint", "latest", "--csv", tmp_path / "all.csv") == 0
     shown, noted = capsys.readouterr()

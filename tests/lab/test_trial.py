@@ -217,7 +217,7 @@ def test_what_trains_a_cell_knows_no_other_task_and_no_display():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.removeprefix("transformer_jax.") for name in done.stdout.split()}
     tasks = {name for name in loaded if name.startswith("tasks.")}
-    assert tasks == {"tasks.task"}, tasks
+    assert tasks == {"tasks.task", "tasks.place"}, tasks
     assert not {
         name for name in loaded if name.startswith(("report", "cli", "peers", "measure")) or name == "host.signals"
     }

@@ -8,8 +8,9 @@ import pytest
 
 from transformer_jax import intervals
 from transformer_jax.intervals import NOTHING
-from transformer_jax.report import crossing, difference, lines, mean, ratio, relative, select, slope, table
+from transformer_jax.report import crossing, difference, lines, mean, ratio, reached, relative, select, slope, table
 from transformer_jax.report.points import added, ends, groups, growth, merge, samples, values
+from transformer_jax.report.tables import shown
 
 
 def row(round_=0, mixer="lstm", seq_len=64, **columns):
@@ -166,3 +167,14 @@ def test_more_rounds_join_and_of_a_program_sampled_in_two_ways_the_one_sampled_l
     careful = [row(r, step_seconds=5.0, **{"measure.rounds": 2, "measure.min_sample_seconds": 0.3}) for r in range(2)]
     for rows in (few + careful, careful + few):
         assert mean(rows, "step_seconds").value == 5
+
+
+def test_steps_by_which_a_share_of_the_seeds_had_come_somewhere():
+    def of(*steps):
+        return reached([{"at": step, "step": 90} for step in steps], "at", 0.8, "step")
+
+    assert of(30, 10, 50, 20, 40) == (40, 40, 40, 5)  # four of five
+    assert of(30, 10, None, 20, 40) == (40, 40, 40, 5)
+    one = of(30, None, 10, None, 20)
+    assert math.isnan(one.value) and (one.low, one.high, one.n) == (90, math.inf, 5) and shown(one) == "above 90"
+    assert of() == intervals.NOTHING and of(None).n == 1 and of(7).value == 7

@@ -14,7 +14,7 @@ from transformer_jax.tasks import keys, own, registry
 def test_every_task_and_kind_says_what_it_reads():
     assert keys.TASKS.keys() == registry.TASKS.keys() and keys.KINDS.keys() == own.KINDS.keys()
     for name, kind in registry.GENERATED.items():
-        assert set(keys.TASKS[name]) == {*kind.sizes}
+        assert set(keys.TASKS[name]) == {*kind.sizes} - {*keys.BY_ALL}
     known = {field.name for field in fields(TaskConfig)}
     for of_one in (*keys.TASKS.values(), *keys.KINDS.values()):
         assert {*of_one} <= known and not {*of_one} & {*keys.BY_ALL}
@@ -27,7 +27,6 @@ def test_every_task_and_kind_says_what_it_reads():
         ("copy_memory", "task.horizon", "task.num_items"),
         ("digits", "model.patch_len", "task.permute_patches"),
         ("sine_trend", "task.data_dir", "model.patch_len, .*task.horizon"),
-        ("digits", "task.seq_len", "task.patch_size"),
     ],
 )
 def test_a_key_that_the_task_does_not_read_is_refused_with_those_that_it_does(name, key, also):
@@ -44,8 +43,7 @@ def test_keys_that_are_read_and_those_of_other_sections_pass(tmp_path):
 def test_a_config_sets_no_key_in_vain(name):
     task = configs.get(name).task
     given = [f.name for f in fields(task) if getattr(task, f.name) != f.default]
-    images = "patch_size" in keys.TASKS[task.name]  # their patches decide the length
-    keys.require_read(task, [f"task.{key}" for key in given if not (images and key == "seq_len")])
+    keys.require_read(task, [f"task.{key}" for key in given])
 
 
 def test_it_loads_no_jax():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from transformer_jax.config import ConfigError
 from transformer_jax.host.folders import FolderError
-from transformer_jax.tasks import originals, prepare, raw, sentences, sets
+from transformer_jax.tasks import originals, place, prepare, raw, sentences, sets
 
 SPLITS = ("train", "validation", "test")
 
@@ -219,7 +219,7 @@ def test_a_missing_file_a_shared_file_and_a_folder_that_is_none(corpus, tmp_path
 def test_a_name_that_is_none(name, corpus, tmp_path):
     with pytest.raises(ConfigError, match="a name is small letters, digits and _, begins with a letter, at most 40"):
         prepared(corpus({"a.en": EN, "a.fr": FR}), tmp_path, name=name)
-    assert sets.own(name, tmp_path) is None and not (tmp_path / "data").exists()
+    assert place.own(name, tmp_path) is None and not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("name", ["digits", "copy_memory", "imdb", "imdb_reviews", "multi30k", "parallel", "downloads"])
@@ -234,8 +234,8 @@ def test_which_sets_are_pairs(corpus, tmp_path, made, shakespeare_files):
     for name in ("zwei", "eins"):
         prepared(folder, tmp_path, name=name)
     data = made("tiny_shakespeare", shakespeare_files)
-    assert sets.own_names(data) == ["eins", "zwei"] and sets.own("eins", data) == ("parallel", "a.en, a.fr")
-    assert not any(sets.own(name, data) for name in ("drei", "tiny_shakespeare", "downloads", "../data/eins"))
+    assert sets.own_names(data) == ["eins", "zwei"] and place.own("eins", data) == ("parallel", "a.en, a.fr")
+    assert not any(place.own(name, data) for name in ("drei", "tiny_shakespeare", "downloads", "../data/eins"))
     (data / "eins/1.0.0/metadata.json").write_text("{")
     assert sets.own_names(data) == ["zwei"]
 
@@ -265,7 +265,7 @@ def multi30k_files(corpus):
 def test_multi30k_has_three_columns_in_the_order_of_its_lines(multi30k_files, made):
     data = made("multi30k", multi30k_files, train=12, validation=4, test=3)
     builder = sets.open_set("multi30k", data)
-    assert sets.own("multi30k", data) is None and "English" in builder.info.description
+    assert place.own("multi30k", data) is None and "English" in builder.info.description
     for split, stem, count in (("train", "train", 12), ("validation", "val", 4), ("test", "test_2016_flickr", 3)):
         found = sets.records(builder, split)
         assert found == [{lang: f"{stem} {lang} {n}".encode() for lang in ("en", "fr", "de")} for n in range(count)]
@@ -280,7 +280,7 @@ def test_multi30k_is_the_published_one_and_whole(multi30k_files, made, tmp_path)
     (multi30k_files / "val.de.gz").write_bytes(gzip.compress(b"eins\n"))
     with pytest.raises(raw.BadSource, match=r"val\.fr\.gz has 4, .*val\.de\.gz has 1"):
         made("multi30k", multi30k_files, train=12, validation=4, test=3)
-    assert sets.folders("multi30k", tmp_path / "data") == []
+    assert place.folders("multi30k", tmp_path / "data") == []
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from transformer_jax.config import ConfigError
 from transformer_jax.host.folders import FolderError
-from transformer_jax.tasks import originals, own, prepare, raw, series_files, sets
+from transformer_jax.tasks import originals, own, place, prepare, raw, series_files, sets
 
 HEADER = "when,load,temp"
 SPLITS = ("train", "validation", "test")
@@ -66,7 +66,7 @@ def test_what_is_recorded(file, tmp_path):
         metadata["kind"] == "series" and metadata["columns"] == ["load", "temp"] and metadata["time_column"] == "when"
     )
     assert metadata["counts"] == {"train": 14, "validation": 2, "test": 4} and list(metadata["sha256"]) == ["meter.csv"]
-    assert sets.own("meter", tmp_path / "data") == ("series", "meter.csv")
+    assert place.own("meter", tmp_path / "data") == ("series", "meter.csv")
 
 
 def test_again_from_the_same_from_another_file_and_with_other_columns(file, tmp_path):

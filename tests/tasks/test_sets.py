@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from transformer_jax.config import TaskConfig
-from transformer_jax.tasks import registry, sets
+from transformer_jax.tasks import place, registry, sets
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_a_flipped_byte_is_noticed(prepared):
 
 def test_the_data_folder_comes_from_the_config_then_the_environment(monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", "/a/b")
-    assert sets.data_dir(TaskConfig()) == Path("/a/b")
-    assert sets.data_dir(TaskConfig(data_dir="/c")) == Path("/c")
+    assert place.data_dir(TaskConfig()) == Path("/a/b")
+    assert place.data_dir(TaskConfig(data_dir="/c")) == Path("/c")
     monkeypatch.delenv("TFDS_DATA_DIR")
-    assert sets.data_dir(TaskConfig()) == Path.home() / ".cache/transformer_jax/data"
+    assert place.data_dir(TaskConfig()) == Path.home() / ".cache/transformer_jax/data"

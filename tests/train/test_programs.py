@@ -43,3 +43,26 @@ def test_the_judge_sees_what_greedy_decoding_writes_of_each_batch_and_lane():
 def test_without_decoding_there_is_nothing_to_write():
     run = programs.build(counting(), Objective(None), TrainConfig())
     assert run.write is None and run.judge is None
+
+
+def test_lanes_of_one_seed_begin_alike_and_rates_are_no_constants_of_the_program():
+    def loss(outputs, batch):
+        total = jnp.sum((outputs - batch["inputs"]) ** 2), jnp.float32(batch["inputs"].size)
+        return total, {}
+
+    def train(**fields):
+        model = Model(lambda key: {"kernel": jax.random.normal(key, (3,))},
+                      lambda params, inputs, **_: params["kernel"] + 0 * inputs, None, None)  # fmt: skip
+        return programs.build(model, Objective(loss), TrainConfig(num_steps=4, seed=7, lanes=2, **fields))
+
+    one, other = train(lane_lrs=(0.1, 0.2), same_seed=True), train(lane_lrs=(0.3, 0.1))
+    batches = {"inputs": np.ones((2, 2, 5, 3), np.float32)}  # steps, lanes, B
+    kernels = [np.asarray(run.init().params["kernel"]) for run in (one, other)]
+    np.testing.assert_array_equal(kernels[0], np.stack([kernels[1][0]] * 2))
+    assert not np.array_equal(*kernels[1])
+    texts = [run.run_chunk.lower(run.init(), batches).as_text() for run in (one, other)]
+    assert texts[0] == texts[1]
+    after, metrics = one.run_chunk(one.init(), batches)
+    assert not np.array_equal(*after.params["kernel"]) and metrics["loss"][0].shape == (2, 2)
+    assert programs.lane_seeds(TrainConfig(seed=7, lanes=2, lane_lrs=(0.1, 0.2), same_seed=True)) == [7, 7]
+    assert programs.lane_seeds(TrainConfig(seed=7, lanes=2)) == [7, 8]

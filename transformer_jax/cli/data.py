@@ -59,13 +59,13 @@ class Prepare:
     """Where to; None: $TFDS_DATA_DIR, or ~/.cache/transformer_jax/data."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
-        from transformer_jax.tasks import own, prepare, sets
+        from transformer_jax.tasks import own, place, prepare, sets
 
         prepare.require_known(self.name)
         names = ("source", "target", "text_column", "label_column", "time_column", "columns")
         options = {name: getattr(self, name) for name in names}
         own.check(self.name, options | {"name": self.own_name})
-        data_dir, moved = sets.data_dir(TaskConfig(data_dir=self.data_dir)), ""
+        data_dir, moved = place.data_dir(TaskConfig(data_dir=self.data_dir)), ""
         if self.data_dir is not None:
             moved = f" --task.data-dir {shlex.quote(self.data_dir)}"
         if self.name not in own.KINDS:
@@ -81,7 +81,9 @@ class Prepare:
             self._print_counts(builder.info)
         else:
             print("\n".join(about({split: sets.records(builder, split) for split in builder.info.splits})))
-        print(f"to train on it: python run.py train {own.KINDS[self.name].config} --task.name {self.own_name}{moved}")
+        short = _shorter(len(sets.records(builder, "train"))) if self.name == "series" else ""
+        config = own.KINDS[self.name].config
+        print(f"to train on it: python run.py train {config} --task.name {self.own_name}{short}{moved}")
         return 0
 
     @staticmethod
@@ -95,3 +97,14 @@ class Prepare:
         print(", ".join(f"{split} {count}{chosen[split]}" for split, count in counts.items()))
         if "kind" in metadata and (few := [split for split, count in counts.items() if count < FEW]):
             print(f"fewer than {FEW} examples: {', '.join(few)}; metrics of so few say little", file=sys.stderr)
+
+
+def _shorter(steps: int) -> str:
+    """Options with which windows fit into a series whose training part has so few steps; empty: they fit without."""
+    import configs
+    from transformer_jax.tasks import own
+
+    task = configs.get(own.KINDS["series"].config).task
+    if task.seq_len + task.horizon <= steps // 2:
+        return ""
+    return f" --task.seq-len {max(1, steps // 4)} --task.horizon {max(1, steps // 14)}"

@@ -21,15 +21,15 @@ class List:
     def run(self, overrides: dict[str, list[str]]) -> int:
         devices.require()  # whether a config fits a task is asked of the tasks, which ask JAX
         from transformer_jax.ops.attention import ATTENTION
-        from transformer_jax.tasks import sets
+        from transformer_jax.tasks import place, sets
         from transformer_jax.tasks.registry import TASKS
 
         sources = {name: plan.FOLDER / name / "cells.py" for name in plan.names()}
         _print_list("experiments (run.py experiment NAME)", {name: _first_line(p) for name, p in sources.items()})
         _print_list("configs (run.py train NAME)", {name: _of_config(name) for name in configs.names()})
         _print_list("tasks (--task.name)", {name: entry.text for name, entry in TASKS.items()})
-        folder = sets.data_dir(TaskConfig())
-        if own := {name: "{}: {}".format(*sets.own(name, folder)) for name in sets.own_names(folder)}:
+        folder = place.data_dir(TaskConfig())
+        if own := {name: "{}: {}".format(*place.own(name, folder)) for name in sets.own_names(folder)}:
             _print_list("data of your own (--task.name)", own)
         _print_list("mixers (--model.mixer)", {name: mixer.text for name, mixer in MIXERS.items()})
         texts = {name: function.__doc__.splitlines()[0] for name, function in ATTENTION.items()}

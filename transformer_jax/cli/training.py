@@ -40,7 +40,9 @@ class Train:
     """What a recurrence shares with the attention model of the same config: width, parameters or FLOPs."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
-        config = with_texts(configs.get(self.name), overrides)
+        base = configs.get(self.name)
+        config = with_texts(base, overrides)
+        _require_kind(self.name, base.task.name, config)
         keys.require_read(config.task, overrides)
         folder = self.out or Path("runs") / self.name
         moved = " ".join(overrides.get("task.data_dir", ())) or None
@@ -170,6 +172,18 @@ class Generate:
         added = trained.generate(self.folder, build, self.prompt, self.max_new, **options)
         print(self.prompt + added)
         return 0
+
+
+def _require_kind(name: str, usual: str, config: Config) -> None:
+    """Raises ConfigError where a set of the user's own is of another kind than the config was made for."""
+    from transformer_jax.tasks.own import KINDS
+
+    if (kind := keys.own_kind(config.task)) is not None and keys.like(usual) not in (None, kind):
+        task, right = config.task.name, KINDS[kind].config
+        raise ConfigError(
+            f"task.name={task}: this set is {KINDS[kind].text}, and {name} is not made for such: python run.py train"
+            f" {right} --task.name {task}"
+        )
 
 
 def _train(config: Config, folder: Path, build: Callable, options: Train):

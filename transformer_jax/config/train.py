@@ -35,6 +35,8 @@ class TrainConfig:
     """So many runs, with seeds seed, seed + 1, ..., trained side by side in one compiled step."""
     lane_lrs: tuple[float, ...] = ()
     """The peak learning rate of each lane; empty: peak_lr for all."""
+    same_seed: bool = False
+    """Every lane has the seed `seed`, so that lanes differ in their learning rate (lane_lrs) alone."""
     chunk_steps: int = 20
     """Steps that run on the device between two looks at them; the training log has a row for each chunk."""
     eval_every: int = 200
@@ -80,7 +82,7 @@ class TrainConfig:
         require(
             self.warmup_steps < self.num_steps,
             f"train.warmup_steps={self.warmup_steps}: must be fewer than train.num_steps={self.num_steps}"
-            f" (for so short a run add --train.warmup-steps {self.num_steps // 10})",
+            f" (for so short a run add --train.warmup-steps {max(1, self.num_steps // 10)})",
         )
         require(
             self.schedule != "inverse_sqrt" or self.warmup_steps >= 1,
@@ -95,4 +97,9 @@ class TrainConfig:
         require(
             len(self.lane_lrs) in (0, self.lanes) and all(0 < lr < math.inf for lr in self.lane_lrs),
             f"train.lane_lrs={list(self.lane_lrs)}: one positive number for each of train.lanes={self.lanes}",
+        )
+        require(
+            not self.same_seed or len(set(self.lane_lrs)) == self.lanes,
+            f"train.same_seed=True: train.lanes={self.lanes} of one seed are one run, unless each has a rate of its own"
+            f" (train.lane_lrs={list(self.lane_lrs)})",
         )

@@ -12,13 +12,14 @@ from transformer_jax.config import Config, ConfigError, with_overrides
 from transformer_jax.host import compilation
 from transformer_jax.lab.trial import build_model, num_params
 from transformer_jax.models import Model
+from transformer_jax.tasks import place
 from transformer_jax.tasks.task import Batch, Objective, Task
 from transformer_jax.train import programs
 from transformer_jax.train.checkpoint import AVERAGE, CheckpointError, Checkpoints
 from transformer_jax.train.evaluate import evaluate as evaluate_split
 from transformer_jax.train.generate import check as check_options
 from transformer_jax.train.generate import generate as continue_tokens
-from transformer_jax.train.log import check_files, digests, read_config, step_seconds
+from transformer_jax.train.log import check_data, check_files, digests, read_config, step_seconds
 
 BuildTask = Callable[..., Task]
 """The task of a config: where a run is known by its folder alone, its task is too (`tasks.registry.build`)."""
@@ -182,6 +183,7 @@ def task_of(folder: Path, build_task: BuildTask, data_dir: str | None) -> tuple[
     config = read_config(folder)
     if data_dir is not None:
         config = with_overrides(config, {"task.data_dir": data_dir})
+    check_data(folder, place.data_dir(config.task))
     checkpoints, meta = Checkpoints(folder / "checkpoints"), {}
     with contextlib.suppress(ConfigError, CheckpointError):  # what is wrong there is found when it is restored
         meta = checkpoints.meta(checkpoints.find("latest"))

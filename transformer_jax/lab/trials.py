@@ -1,6 +1,7 @@
 """Several training runs beside each other: which folders hold one, whether they can be compared, their metrics."""
 
 import csv
+import difflib
 import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,9 +24,15 @@ def read(folders: Iterable[Path], saved: bool = False) -> tuple[dict[Path, Confi
     """The configs of the folders that hold a run (`saved`: with a checkpoint), and why the others are left out.
 
     Raises:
-      ConfigError: none holds a run, or the runs are of different tasks, whose metrics are no one table.
+      ConfigError: a folder is not there, none holds a run, or the runs are of different tasks, whose metrics are no one
+        table.
     """
-    configs, left_out = {}, []
+    configs, left_out, folders = {}, [], list(folders)
+    for folder in folders:
+        if not folder.exists():
+            near = difflib.get_close_matches(folder.name, [path.name for path in folder.parent.glob("*")], n=1)
+            meant = f"; did you mean {folder.parent / near[0]}?" if near else ""
+            raise ConfigError(f"{folder} holds no run: there is no such folder{meant}")
     for folder in folders:
         try:
             config = read_config(folder)

@@ -11,7 +11,6 @@ from transformer_jax import models
 from transformer_jax.measure.closed_form import record
 from transformer_jax.measure.work import Work, form
 from transformer_jax.tasks.objectives import cross_entropy
-from transformer_jax.train.generate import generate
 from transformer_jax.train.optimizer import make_optimizer
 from transformer_jax.train.state import TrainState, create
 from transformer_jax.train.step import LossFn, make_loss, train_step
@@ -162,19 +161,6 @@ def _decode(work: Work):
         return jax.lax.scan(step, (tokens_Bx1, state), length=DECODED)
 
     return decode, make_args
-
-
-def generation(work: Work) -> Program:
-    """The whole model writing `shape.seq_len` tokens after a prompt of one, each the likeliest after those before."""
-    model, length = models.build(work.config.model, work.shape), work.context
-
-    def make_args():
-        return _state(model, work).params, _tokens(work, 1), jax.random.key(work.config.train.seed)
-
-    def write(params, prompt_Bx1, key):
-        return generate(model, params, prompt_Bx1, length, key=key, max_len=length + 1, temperature=0.0)
-
-    return Program(jax.jit(write), make_args, work.batch_size, length)
 
 
 def _normal(work: Work, *shapes: tuple[int, ...]) -> list[jax.Array]:

@@ -11,6 +11,7 @@ Matching = Literal["width", "params", "flops"]
 NO_STEP_READS = (
     "task.workers", "model.encoder_layers",
     "train.num_steps", "train.label_smoothing", "train.micro_batches", "train.lanes", "train.lane_lrs",
+    "train.same_seed",
     "train.chunk_steps", "train.eval_every", "train.checkpoint_every", "train.nan_policy",
     "train.keep_last", "train.best", "train.patience",
 )  # fmt: skip

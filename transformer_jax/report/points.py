@@ -128,6 +128,19 @@ def mean(rows: Rows, y: str, pair: str | None = "round") -> Estimate:
     return intervals.mean(found[:, 0], pair is None) if found.size else NOTHING
 
 
+def reached(rows: Rows, y: str, share: float, limit: str) -> Estimate:
+    """The y by which a share of the rows (seeds, say) had come somewhere; n: of all rows. A row without y never did.
+
+    It is counted, and its interval a point; where fewer came, it has no value and lies above the column `limit`, up to
+    which all were watched.
+    """
+    found = sorted(row[y] if is_number(row.get(y)) else math.inf for row in rows)
+    at = found[math.ceil(share * len(found)) - 1] if found else math.inf
+    if not found or math.isfinite(at):
+        return Estimate(at, at, at, len(found)) if found else NOTHING
+    return Estimate(math.nan, min(row[limit] for row in rows), math.inf, len(found))
+
+
 def difference(rows: Rows, y: str, over: str, a, b, pair: str | None = "round") -> Estimate:
     """y where the column `over` is a, less y where it is b, pair by pair."""
     both = _both(rows, y, over, a, b, pair)

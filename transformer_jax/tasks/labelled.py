@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from transformer_jax.config import Config, ConfigError, Shape
-from transformer_jax.tasks import objectives, pairs, sets, stream, vectors
+from transformer_jax.tasks import objectives, pairs, place, sets, stream, vectors
 from transformer_jax.tasks.task import Batch, Files, Outline, Split, Task, check_split
 
 PADDING, UNKNOWN = 0, 1
@@ -78,7 +78,7 @@ def build(
 
     @cache
     def opened():
-        return sets.open_set(name or task.name, sets.data_dir(task))
+        return sets.open_set(name or task.name, place.data_dir(task))
 
     @cache
     def texts(split: Split) -> Texts:

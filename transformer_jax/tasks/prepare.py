@@ -9,7 +9,7 @@ from pathlib import Path
 
 from transformer_jax.config import ConfigError, nearest
 from transformer_jax.host.folders import FolderError
-from transformer_jax.tasks import own, raw, sets
+from transformer_jax.tasks import own, place, raw, sets
 from transformer_jax.tasks.originals import ORIGINALS
 
 
@@ -44,7 +44,7 @@ def prepare(name: str, folder: str | Path, data_dir: str | Path) -> Path:
                 + (f"\n  for a file of your own: prepare {original.own} {mine}" if mine else "")
             )
     metadata = {"sha256": sha256, **original.metadata}
-    if sets.folders(name, data_dir):
+    if place.folders(name, data_dir):
         return _same_or_refuse(name, data_dir, metadata)
     splits = {s: counted(name, s, found, original.counts[s]) for s, found in original.read(folder).items()}
     return _write(name, splits, metadata, data_dir)
@@ -74,7 +74,7 @@ def prepare_own(kind: str, name: str, path: str | Path, data_dir: str | Path, **
     data_dir, found = Path(data_dir), own.KINDS[kind].find(Path(path), **options)
     sha256 = {file: _sha256(found.folder / file) for columns in found.files.values() for file in columns.values()}
     metadata = {"kind": kind, "files": found.files, "sha256": sha256, "split_by": found.split_by, **found.metadata}
-    if sets.folders(name, data_dir):
+    if place.folders(name, data_dir):
         return _same_or_refuse(name, data_dir, metadata)
     splits, counts = found.read()
     splits = {split: counted(name, split, records, counts[split]) for split, records in splits.items()}
@@ -82,7 +82,7 @@ def prepare_own(kind: str, name: str, path: str | Path, data_dir: str | Path, **
 
 
 def _check_name(name: str) -> None:
-    if not sets.is_name(name):
+    if not place.is_name(name):
         raise ConfigError(f"--name {name}: a name is small letters, digits and _, begins with a letter, at most 40")
     from transformer_jax.tasks import registry  # imports JAX and all tasks, which the other sets need not
 

@@ -18,10 +18,12 @@ from transformer_jax.tasks import (
     keys,
     labelled,
     listops,
+    number_words,
     numbers_en_fr,
     own,
     parity,
     parity_end,
+    place,
     random_tokens,
     reversal,
     s5_words,
@@ -57,7 +59,7 @@ GENERATED = {
     module.KIND.draw.__name__: module.KIND
     for module in (
         random_tokens, copy_memory, selective_copying, associative_recall, adding, parity, parity_end, even_pairs,
-        cycle_navigation, s5_words, listops, shapes_1d,
+        cycle_navigation, s5_words, listops, shapes_1d, number_words,
     )
 }  # fmt: skip
 LANGUAGES = {"en": "English", "fr": "French", "de": "German"}
@@ -120,8 +122,8 @@ def entry(task: TaskConfig, files: Files = ()) -> Entry:
     """
     if task.name in TASKS:
         return TASKS[task.name]
-    folder = sets.data_dir(task)
-    kind = next((KEPT[name] for name, _ in files if name in KEPT), None) or (sets.own(task.name, folder) or (None,))[0]
+    folder = place.data_dir(task)
+    kind = next((KEPT[name] for name, _ in files if name in KEPT), None) or (place.own(task.name, folder) or (None,))[0]
     if kind in OWN:
         return OWN[kind]
     known = nearest(task.name, [*TASKS, *sets.own_names(folder)])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from transformer_jax.config import Config, ConfigError, Shape, TaskConfig
-from transformer_jax.tasks import objectives, sets, stream
+from transformer_jax.tasks import objectives, place, sets, stream
 from transformer_jax.tasks.task import SPLITS, Batch, Files, Outline, Split, Task, check_split
 
 ETT_TEXT = "ETTh1: seven hourly measurements of an electricity transformer, to forecast (Zhou et al. 2021)."
@@ -29,7 +29,7 @@ def build(config: Config, files: Files = ()) -> Task:
     """
     del files  # the values are in the set alone
     name = config.task.name
-    builder = sets.open_set(name, sets.data_dir(config.task))
+    builder = sets.open_set(name, place.data_dir(config.task))
     metadata = builder.info.metadata or {}
     counts = {split: builder.info.splits[split].num_examples for split in SPLITS}
     columns = metadata["columns"]

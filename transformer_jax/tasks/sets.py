@@ -1,17 +1,15 @@
 """Real sets on disk in the layout of tensorflow-datasets: found, checked for completeness, opened."""
 
-import json
-import os
-import re
 import shlex
 from pathlib import Path
 
 from transformer_jax.config import TaskConfig
 from transformer_jax.tasks.originals import ORIGINALS
+from transformer_jax.tasks.place import data_dir, folders, own
 
 # A generated task of the same kind, for who has no copy of the set.
 ALTERNATIVE = {
-    "tiny_shakespeare": "--task.name associative_recall",
+    "tiny_shakespeare": "--task.name number_words",
     "imdb_reviews": "--task.name associative_recall",
     "sst2": "--task.name associative_recall",
     "multi30k": "--task.name numbers_en_fr",
@@ -21,39 +19,6 @@ ALTERNATIVE = {
 
 class MissingData(FileNotFoundError):
     """A set that is not there, or only in part; the message says what to run."""
-
-
-def data_dir(config: TaskConfig) -> Path:
-    """The folder of prepared sets: task.data_dir, else $TFDS_DATA_DIR, else ~/.cache/transformer_jax/data."""
-    named = config.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/.cache/transformer_jax/data"
-    return Path(named).expanduser()
-
-
-def folders(name: str, folder: Path) -> list[Path]:
-    """The versions of a set, oldest first; what tensorflow-datasets is still writing is called incomplete.*."""
-    found = sorted(path.parent for path in (folder / name).glob("**/dataset_info.json"))
-    return [path for path in found if not path.name.startswith("incomplete.")]
-
-
-def is_name(name: str) -> bool:
-    """Whether a set of the user's own may be called so: a folder of it, and a file's name, are made from it."""
-    return re.fullmatch("[a-z][a-z0-9_]{,39}", name) is not None
-
-
-def own(name: str, folder: Path) -> tuple[str, str] | None:
-    """The kind (`own.KINDS`) and the training files of a set of the user's own, prepared there under that name.
-
-    Neither the set's other files are looked at nor tensorflow-datasets imported: `open_set` checks the set.
-
-    Returns:
-      None: there is none.
-    """
-    found = folders(name, folder) if is_name(name) else []
-    try:
-        metadata = json.loads((found[-1] / "metadata.json").read_text())
-        return metadata["kind"], ", ".join(metadata["files"]["train"].values())
-    except (IndexError, OSError, ValueError, KeyError, TypeError, AttributeError):  # no set, or not such a one
-        return None
 
 
 def own_names(folder: Path) -> list[str]:

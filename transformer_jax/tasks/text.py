@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from transformer_jax.config import Config, ConfigError, Shape
-from transformer_jax.tasks import objectives, sets, stream, tokenizer
+from transformer_jax.tasks import objectives, place, sets, stream, tokenizer
 from transformer_jax.tasks.task import SPLITS, Batch, Files, Outline, Split, Task, check_split
 
 PARTS = {split: (split,) for split in SPLITS}
@@ -98,7 +98,7 @@ def build(
 
     @cache
     def opened():
-        return sets.open_set(name or task.name, sets.data_dir(task))
+        return sets.open_set(name or task.name, place.data_dir(task))
 
     @cache
     def text(split: Split) -> str:

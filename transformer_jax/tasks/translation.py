@@ -5,7 +5,7 @@ from functools import cache
 from itertools import chain
 
 from transformer_jax.config import Config, Shape
-from transformer_jax.tasks import pairs, sets, tokenizer
+from transformer_jax.tasks import pairs, place, sets, tokenizer
 from transformer_jax.tasks.task import Files, Outline, Split, Task
 
 COLUMNS = ("source", "target")
@@ -31,7 +31,7 @@ def build(config: Config, files: Files = (), *, name: str | None = None, columns
 
     @cache
     def opened():
-        return sets.open_set(name or config.task.name, sets.data_dir(config.task))
+        return sets.open_set(name or config.task.name, place.data_dir(config.task))
 
     @cache
     def read(split: Split) -> pairs.Texts:

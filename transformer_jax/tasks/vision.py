@@ -5,7 +5,7 @@ import io
 import numpy as np
 
 from transformer_jax.config import Config
-from transformer_jax.tasks import images, sets
+from transformer_jax.tasks import images, place, sets
 from transformer_jax.tasks.task import SPLITS, Task
 
 # Set -> the height and width of its images, and one line for people.
@@ -30,7 +30,7 @@ def build(config: Config) -> Task:
       MissingData: the set that `task.name` names is not prepared.
     """
     name, parts = config.task.name, dict(zip(SPLITS, PARTS[config.task.name], strict=True))
-    builder = sets.open_set(name, sets.data_dir(config.task))
+    builder = sets.open_set(name, place.data_dir(config.task))
 
     def load(split: str, at_most: int | None) -> tuple[np.ndarray, np.ndarray]:
         import tensorflow_datasets as tfds

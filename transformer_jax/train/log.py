@@ -14,6 +14,7 @@ from pathlib import Path
 
 from transformer_jax.config import Config, ConfigError, flatten, from_flat
 from transformer_jax.host.folders import RESULTS, contents, write_whole
+from transformer_jax.tasks import place
 from transformer_jax.train.checkpoint import EARLIER
 
 # What may differ between two launches of one run: where the data lie, and what only experiments read.
@@ -184,6 +185,21 @@ def read_config(folder: Path) -> Config:
     if unknown := [key for key in found if key not in known]:
         raise ConfigError(f"{folder} {EARLIER} (its config.json has {', '.join(unknown)}, which are no keys now)")
     return from_flat(found)
+
+
+def check_data(folder: Path, sets_folder: Path) -> None:
+    """Checks that the set which a run began with still is what it was, where it is in the folder of prepared sets.
+
+    Raises:
+      ConfigError: it was prepared anew from other files.
+    """
+    began = next((row["data"] for row in read_launches(folder) if row["kind"] == "start" and row.get("data")), {})
+    if differ := place.changed(began, sets_folder):
+        raise ConfigError(
+            f"{folder} was trained on another {' and '.join(differ)} than {began['source'].partition('/')[0]} in"
+            f" {sets_folder} is made from now: what was trained on may be in its validation or test part; bring back"
+            " the file and prepare it anew, or train anew in another --out"
+        )
 
 
 def check_files(folder: Path, files: Mapping[str, bytes], trained: Mapping[str, str] | None = None) -> None:

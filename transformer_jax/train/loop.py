@@ -11,6 +11,7 @@ import numpy as np
 
 from transformer_jax.config import Config, TrainConfig, flatten
 from transformer_jax.host import provenance
+from transformer_jax.tasks import place
 from transformer_jax.tasks.task import Batch, Task, chosen_by
 from transformer_jax.train import log as run_folder
 from transformer_jax.train import programs, vectors
@@ -70,6 +71,7 @@ def fit(
     train, progress = config.train, progress or Progress()
     chosen_by(task.objective, train.best)
     run_folder.claim(folder, config)
+    run_folder.check_data(folder, place.data_dir(config.task))
     run_folder.check_files(folder, task.files)
     run = programs.build(model, task.objective, train)
     streams = [task.train(seed) for seed in programs.lane_seeds(train)]

@@ -37,6 +37,20 @@ class Programs(NamedTuple):
     write: Callable[[Any, jax.Array, jax.Array], jax.Array] | None = None
 
 
+class _Given(NamedTuple):
+    """A jitted function whose first argument is given. It is no constant of the program: runs that differ in it alone,
+    in their learning rates say, find each other's program in the compilation cache."""
+
+    program: Any
+    first: Any
+
+    def __call__(self, *args):
+        return self.program(self.first, *args)
+
+    def lower(self, *args):
+        return self.program.lower(self.first, *args)
+
+
 @lru_cache(maxsize=8)  # a second call finds what the first one compiled
 def build(model, objective: Objective, config: TrainConfig) -> Programs:
     """The jitted programs of a model and an objective; a lane computes what a run alone with its seed and rate does."""
@@ -68,7 +82,7 @@ def build(model, objective: Objective, config: TrainConfig) -> Programs:
     else:
         seeds, lrs = seeds[0], lrs[0]
 
-    def run_chunk(state, batches):
+    def run_chunk(lrs, state, batches):
         return jax.lax.scan(lambda state, batch: step(state, batch, lrs), state, batches)
 
     write = None if objective.decoding is None else jax.jit(partial(greedy, model, decoding=objective.decoding))
@@ -81,7 +95,7 @@ def build(model, objective: Objective, config: TrainConfig) -> Programs:
 
     return Programs(
         partial(jax.jit(init), seeds, lrs),
-        jax.jit(run_chunk, donate_argnums=0),
+        _Given(jax.jit(run_chunk, donate_argnums=1), lrs),
         jax.jit(evaluate),
         None if objective.judge is None else judge,
         write,
@@ -93,5 +107,5 @@ def _one_after_another(fn: Callable) -> Callable:
 
 
 def lane_seeds(config: TrainConfig) -> list[int]:
-    """The seed of each lane."""
-    return [config.seed + lane for lane in range(config.lanes)]
+    """The seed of each lane: seed, seed + 1, ..., or seed for all (`train.same_seed`)."""
+    return [config.seed + (0 if config.same_seed else lane) for lane in range(config.lanes)]

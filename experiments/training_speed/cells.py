@@ -1,0 +1,81 @@
+"""How long does a language model of letters train to a given loss, with attention and with a GRU or LSTM?
+
+Tiny Shakespeare where it is prepared, else numbers in words. All models have as many parameters and read 1,024 letters
+a step, in windows of 64 or 256. A cell chooses its learning rate on a seed of its own and trains five others up to the
+loss; the time of a step is that of one lane alone, measured in turns with attention's where it is a recurrence's.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig, with_overrides
+from transformer_jax.lab.sweep import Job, chain, grid
+from transformer_jax.tasks import place, sets
+from transformer_jax.typed import require
+
+RATES = (2e-3, 5e-3, 1e-2)
+CHOOSING = 400  # steps of the training that chooses the rate
+TARGETS = {"shakespeare_char": 2.0, "number_words": 0.32}  # nats a letter
+SHAKESPEARE, VALIDATED = "tiny_shakespeare", 16  # batches of the validation split that are evaluated
+
+
+@dataclass(frozen=True)
+class SpeedConfig(Config):
+    def __post_init__(self):
+        super().__post_init__()
+        name = self.task.name
+        require(name in TARGETS, f"task.name={name}: this experiment trains on {' or '.join(TARGETS)}")
+
+
+_PREPARED = bool(place.folders(SHAKESPEARE, place.data_dir(TaskConfig())))
+BASE = SpeedConfig(
+    model=ModelConfig(d_model=64, num_layers=2, num_heads=4, max_len=256, position="rotary", scan_layers=False),
+    task=TaskConfig(name="shakespeare_char" if _PREPARED else "number_words", seq_len=64, batch_size=16),
+    train=TrainConfig(num_steps=1000, warmup_steps=50, beta2=0.99, weight_decay=0.01, lanes=5, chunk_steps=25,
+                      eval_every=25, checkpoint_every=200),
+    measure=MeasureConfig(rounds=1, min_sample_seconds=0.5),
+)  # fmt: skip
+_MIXERS = {"model.mixer": ["attention", "gru", "lstm"]}
+STUDIES = {
+    "speed": chain(
+        grid({"task.seq_len": [64], "task.batch_size": [16]} | _MIXERS),
+        grid({"task.seq_len": [256], "task.batch_size": [4]} | _MIXERS),
+    )
+}
+SWEEPS = ("model.mixer",)
+UNREAD = ("train.peak_lr", "train.lane_lrs", "train.same_seed", "train.nan_policy")
+
+
+def time_limit(config: Config) -> float:
+    """Seconds that a cell may take, compilation included."""
+    return 3600.0
+
+
+def data(config: Config) -> dict[str, str]:
+    """The SHA-256 of the text; numbers in words are generated. MissingData: it is not prepared."""
+    read = config.task.name == "shakespeare_char"
+    info = sets.open_set(SHAKESPEARE, place.data_dir(config.task)).info if read else None
+    return dict((info.metadata or {}).get("sha256", {})) if read else {}
+
+
+def cell(config: Config, job: Job) -> list[dict]:
+    """Trains in the job's folder, where a killed cell goes on, and then times a step; a row for each lane."""
+    from transformer_jax.lab import trial, tuned  # here, as jax takes seconds to load
+    from transformer_jax.measure import in_turns
+    from transformer_jax.measure.matching import matched
+    from transformer_jax.measure.work import Work
+    from transformer_jax.tasks import number_words, shakespeare
+
+    target, attention = TARGETS[config.task.name], config.model.mixer == "attention"
+    whole = (shakespeare if config.task.name == "shakespeare_char" else number_words).build(config)
+    task = whole._replace(evaluate=lambda split: itertools.islice(whole.evaluate(split), VALIDATED))
+    config = matched(config, task.shape, "params")
+    asked = {"steps": min(CHOOSING, config.train.num_steps), "until": lambda row: row["loss"] <= target}
+    of = tuned.train(job.seeded(config), task, job.folder, RATES, **asked)
+    steps = of.fell_to("loss", target)
+    last = {row["lane"]: row for row in trial.curve(of.folder, "validation")}
+    works = {"": config} | ({} if attention else {"twin_": with_overrides(config, {"model.mixer": "attention"})})
+    works = {name: Work(one, task.shape) for name, one in works.items()}
+    times = in_turns.step_seconds(works, config.train.lanes, config.measure.min_sample_seconds)
+    shared = of.columns | {"target": target, "parameters": trial.num_params(config, task) // config.train.lanes}
+    return [shared | last[lane] | {"steps": steps.get(lane)} | timed for lane, timed in enumerate(times)]

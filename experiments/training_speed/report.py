@@ -1,0 +1,84 @@
+"""The report of `training_speed`: seconds to a loss, attention over recurrences with as many parameters."""
+
+from transformer_jax.intervals import NOTHING
+from transformer_jax.report import Finding, Report, Rows, Rule, all_below, conditions, lines, ratio, select, table
+
+LENGTHS, RECURRENCES = (64, 256), ("gru", "lstm")
+SEEDS = 5
+TEXTS = {"shakespeare_char": "Tiny Shakespeare", "number_words": "numbers in words (generated)"}
+
+RULES = {
+    "attention_is_sooner": Rule(
+        "Seconds to a validation loss of 2 nats a letter of Tiny Shakespeare (0.32 of numbers in words): steps times"
+        " the seconds of a step of one model alone. SUPPORTED if those of attention over those of a GRU, and over those"
+        " of an LSTM, have a 95 % interval below 1, over seeds, in windows of 64 and of 256 letters; REFUTED if above 1"
+        f" in all four; TASK-DEPENDENT if below in some and above in others; else, or where fewer than {SEEDS} seeds"
+        " are measured or one does not come to that loss, INCONCLUSIVE.",
+        all_below(1.0),
+    )
+}
+
+
+def _versus(rows: Rows) -> list[dict]:
+    """Two rows for each lane of a recurrence: its own, and attention's with the time of a step measured beside it."""
+    attention = {(row["task.seq_len"], row["seed"]): row for row in select(rows, mixer="attention")}
+    found = []
+    for row in rows:
+        twin = attention.get((row["task.seq_len"], row["seed"]))
+        if row["model.mixer"] != "attention" and twin:
+            of_twin = {"steps": twin["steps"], "step_seconds": row["twin_step_seconds"]}
+            found += [_timed(row | {"who": "recurrence"}), _timed(row | of_twin | {"who": "attention"})]
+    return found
+
+
+def _timed(row: dict) -> dict:
+    seconds = {} if row["steps"] is None else {"seconds": row["steps"] * row["step_seconds"]}
+    seed = row["round"] * row["train.lanes"] + row["lane"] + 1
+    return row | {"status": "ok", "seed": seed} | seconds
+
+
+def report(rows: Rows) -> Report:
+    """Ratios lane by lane."""
+    rows = select(rows, study="speed")
+    lanes = [_timed(row) for row in rows if "lane" in row]  # one whose last loss was no number takes no other with it
+    both = _versus(lanes)
+
+    def ratios(y: str) -> dict:
+        found = {}
+        for T in LENGTHS:
+            for mixer in RECURRENCES:
+                part = select(both, seq_len=T, mixer=mixer)
+                whole = len(part) >= 2 * SEEDS and all(row["steps"] is not None for row in part)
+                one = ratio(part, y, "who", "attention", "recurrence", pair="lane") if whole else NOTHING
+                found[f"T {T}, over {mixer}"] = one
+        return found
+
+    text, device = (", ".join(dict.fromkeys(map(str, (row.get(c) for row in lanes)))) for c in ("task.name", "device"))
+    edges = {f"{row['model.mixer']} at T {row['task.seq_len']}": None for row in select(lanes, rate_at_edge=True)}
+    late = {f"{row['model.mixer']} at T {row['task.seq_len']}": None for row in select(lanes, steps=None)}
+    notes = {"A seed did not come to the loss within the steps": late, "The chosen rate is an end of its grid": edges}
+    shown = {"pair": "lane", "log": ""}
+    return Report(
+        question="Does attention train to a given loss in less time than a recurrence?",
+        setting=f"Text: {TEXTS.get(text, text)}; 1,024 letters a step; device: {device}.",
+        answers=(
+            Finding("Does attention come to the loss in less time?", f"its seconds over the recurrence's, on {device}",
+                    ratios("seconds"), RULES["attention_is_sooner"]),
+            Finding("In fewer steps?", "its steps over the recurrence's", ratios("steps")),
+            Finding("Is its step shorter?", "its seconds a step over the recurrence's", ratios("step_seconds")),
+        ),
+        figures=(
+            lines(lanes, "seq_len", "seconds", "mixer", pair="lane", log="x", name="seconds_by_window",
+                  title="Seconds to the loss", x_label="letters of a window", caption="Means over seeds."),
+            lines(lanes, "seed", "steps", "mixer", "seq_len", name="steps_by_seed", title="Steps to the loss", **shown,
+                  caption="Every seed; one without a mark did not come to it."),
+        ),
+        tables=(
+            table(lanes, ("seq_len", "mixer"), "seed", "steps", None, "Steps to the loss, seed by seed"),
+            table(lanes, ("seq_len",), "mixer", "step_seconds", "lane", "Seconds of a step"),
+            table(lanes, ("seq_len",), "mixer", "compile_seconds", "lane", "Seconds to compile it, not counted above"),
+        ),
+        notes=[f"{what}: {', '.join(where)}." for what, where in notes.items() if where],
+        limits=(*conditions(rows), "One size, one text, the first 16,384 letters of its validation part. Of three rates"
+                " one is chosen by the loss after 400 steps of a seed that no answer uses."),
+    )  # fmt: skip
