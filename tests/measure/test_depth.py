@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec
 
 from configs import bench
 from transformer_jax.config import with_overrides
-from transformer_jax.measure import programs
+from transformer_jax.measure import generation, programs
 from transformer_jax.measure.depth import depth, of_program
 from transformer_jax.measure.flops import UnknownPrimitive, UnknownTripCount
 from transformer_jax.measure.work import Work, next_token
@@ -223,5 +223,5 @@ def test_the_programs_that_are_measured_are_counted_without_a_run():
     counted = {mixer: [of_program(programs.build(work(mixer, T))) for T in (16, 64)] for mixer in ("lstm", "attention")}
     assert counted["lstm"][1] > 3.5 * counted["lstm"][0] and counted["attention"][1] < 1.5 * counted["attention"][0]
     for mixer in ("lstm", "attention"):
-        short, long = (of_program(programs.generation(work(mixer, T))) for T in (8, 32))
+        short, long = (of_program(generation.program(work(mixer, T))) for T in (8, 32))
         assert long > 3 * short
