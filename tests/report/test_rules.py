@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer_jax.intervals import NOTHING, Estimate
-from transformer_jax.report import Rule, Verdict, all_above, all_below, digest, only_recurrences
+from transformer_jax.report import Rule, Verdict, all_above, all_below, digest, only_recurrences, rules
 
 SOURCE = '''
 """A report."""
@@ -103,6 +103,33 @@ def test_a_digest_changes_with_a_function_of_another_file(tmp_path, monkeypatch,
         text = source.format(module=f"kept_{name}", rule="Rule('t', above(0.8))")
         found.append(digest(loaded(tmp_path, text).RULE))
     assert (found[0] == found[1]) == same
+
+
+def test_a_library_inside_the_checkout_is_not_read_into(tmp_path, monkeypatch):
+    monkeypatch.setattr(rules, "ROOT", tmp_path)
+    monkeypatch.syspath_prepend(tmp_path / ".venv")
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / "experiments").mkdir()
+    found = []
+    for name, text in (("one", HELPER), ("two", HELPER.replace("0.8", "0.7"))):
+        (tmp_path / ".venv" / f"kept_library_{name}.py").write_text(text)
+        source = FACTORY.format(module=f"kept_library_{name}", rule="Rule('t', above(0.8))")
+        found.append(digest(loaded(tmp_path / "experiments", source).RULE))
+    assert found[0] == found[1]
+
+
+def test_what_holds_itself_is_read_once(tmp_path):
+    source = """
+from transformer_jax.report import Rule, Verdict
+
+def words(estimates):
+    return Verdict.SUPPORTED if KNOWN else Verdict.REFUTED
+
+KNOWN = {"words": words}
+KNOWN["itself"] = KNOWN
+RULE = Rule("t", words)
+"""
+    assert digest(loaded(tmp_path, source).RULE) == digest(loaded(tmp_path, source).RULE)
 
 
 def test_what_decides_is_a_function():

@@ -34,7 +34,7 @@ class Claims:
         asked = {
             claim.experiment: Experiment(claim.experiment, claim.only or None, budget=claim.budget,
                                          out=self.out / claim.experiment)
-            for claim in wanted.values() if claim.experiment
+            for claim in wanted.values()
         }  # fmt: skip
         if self.dry_run:
             for experiment in asked.values():

@@ -20,8 +20,8 @@ class Claim(NamedTuple):
     """What the table says of RNNs, in its words."""
     attention: str
     """What it says of transformers."""
-    experiment: str = ""
-    """A folder in experiments/; empty: nobody asks yet."""
+    experiment: str
+    """A folder in experiments/."""
     rules: tuple[str, ...] = ()
     """The rules of its report that judge the claim; none: its `claim(rows)` is the finding."""
     only: tuple[str, ...] = ()
@@ -119,7 +119,7 @@ def answer(name: str, claim: Claim, folder: Path) -> Answer:
       ConfigError, FolderError: the folder's rows cannot be read, or the experiment has no such rule.
     """
     quote = f"RNN: “{claim.recurrent}”. Transformer: “{claim.attention}”."
-    if not claim.experiment or not (folder / rows.FILE).exists():
+    if not (folder / rows.FILE).exists():
         return Answer(Finding(quote, "Not measured.", word="not measured", of=name.replace("_", " ")))
     experiment, results = plan.load(claim.experiment), rows.current(rows.read(folder))
     page = experiment.report.report(results.rows)

@@ -9,11 +9,10 @@ import jax.numpy as jnp
 
 from transformer_jax.config import ConfigError, ModelConfig, Shape
 from transformer_jax.layers.block import Context, Source
-from transformer_jax.layers.embedding import Embedding
 from transformer_jax.layers.recurrent import Bidirectional, Recurrent
 from transformer_jax.layers.recurrent_attention import AttentiveRecurrent, Memory, StateAttention, context
 from transformer_jax.models.model import Model
-from transformer_jax.models.network import check_shape
+from transformer_jax.models.network import check_shape, make_embedding
 from transformer_jax.models.stack import check_length
 from transformer_jax.ops import padding
 from transformer_jax.ops.recurrence import RECURRENCE
@@ -53,13 +52,9 @@ class AttentiveRNN(nn.Module):
     def setup(self):
         config, shape = self.config, self.shape
         dtype, width = jnp.dtype(config.dtype), config.sizes["width"]
-        embedding = partial(
-            Embedding, d_model=config.d_model, max_len=config.max_len, position=config.positions,
-            scale=config.embedding_scale,
-        )  # fmt: skip
-        self.embedding = embedding(shape.vocab_size, dtype=dtype)
+        self.embedding = make_embedding(config, shape.vocab_size)
         if shape.source_vocab_size != shape.vocab_size:
-            self.source_embedding = embedding(shape.source_vocab_size, dtype=dtype)
+            self.source_embedding = make_embedding(config, shape.source_vocab_size)
         recurrent = partial(Recurrent, config.mixer, width, config.recurrence, dtype=dtype)
         self.encoder = [Bidirectional(recurrent) for _ in range(config.encoder_layers or config.num_layers)]
         score, arrays = score_of(config), RECURRENCE[config.mixer].num_carry

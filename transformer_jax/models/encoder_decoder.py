@@ -12,9 +12,8 @@ import jax.numpy as jnp
 
 from transformer_jax.config import ModelConfig, Shape
 from transformer_jax.layers.block import Context, Source
-from transformer_jax.layers.embedding import Embedding
 from transformer_jax.models.model import Model
-from transformer_jax.models.network import check_shape, make_mixer
+from transformer_jax.models.network import check_shape, make_embedding, make_mixer
 from transformer_jax.models.stack import State, check_length, inspection, make_block, of_layers, stack
 
 # B batch, S source length, L target length, D d_model, V vocab, N layers
@@ -45,11 +44,9 @@ class EncoderDecoder(nn.Module):
 
     def setup(self):
         config, shape, dtype = self.config, self.shape, jnp.dtype(self.config.dtype)
-        sizes = {"d_model": config.d_model, "max_len": config.max_len, "position": config.positions, "dtype": dtype}
-        sizes["scale"] = config.embedding_scale
-        self.embedding = Embedding(shape.vocab_size, **sizes)
+        self.embedding = make_embedding(config, shape.vocab_size)
         shared = self.embedding if shape.source_vocab_size == shape.vocab_size else None
-        self.source_embedding = Embedding(shape.source_vocab_size, **sizes, token_of=shared)
+        self.source_embedding = make_embedding(config, shape.source_vocab_size, token_of=shared)
         attention = make_mixer(config)
         encoder_block = make_block(config, partial(attention, causal=False))
         decoder_block = make_block(config, attention, ("cross", partial(attention, cross=True)))

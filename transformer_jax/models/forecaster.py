@@ -6,9 +6,8 @@ import jax.numpy as jnp
 
 from transformer_jax.config import ModelConfig, Shape
 from transformer_jax.layers.block import Context
-from transformer_jax.layers.embedding import Embedding
 from transformer_jax.models.model import Model
-from transformer_jax.models.network import check_shape, make_mixer
+from transformer_jax.models.network import check_shape, make_embedding, make_mixer
 from transformer_jax.models.stack import make_block, stack
 from transformer_jax.ops import series
 
@@ -35,10 +34,7 @@ class Stack(nn.Module):
         x_NxL, mean_Nx1, deviation_Nx1 = series.normalised(x_NxL)
         patches_NxPxW = series.patches(x_NxL, config.patch_len, config.patch_stride)
         positions_P = jnp.arange(patches_NxPxW.shape[1], dtype=jnp.int32)
-        embedding = Embedding(
-            None, config.d_model, len(positions_P), config.positions, dtype,
-            scale=config.embedding_scale, name="embedding",
-        )  # fmt: skip
+        embedding = make_embedding(config, None, max_len=len(positions_P), name="embedding")
         x_NxPxD = embedding(patches_NxPxW, positions_P)
         x_NxPxD = nn.Dropout(config.dropout_rate, deterministic=not self.train)(x_NxPxD)
         block = make_block(config, make_mixer(config))

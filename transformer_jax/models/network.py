@@ -44,6 +44,13 @@ def _recurrent(config: ModelConfig) -> Callable[..., nn.Module]:
     return partial(Bidirectional, make, features=config.d_model) if config.bidirectional else make
 
 
+def make_embedding(config: ModelConfig, vocab_size: int | None, **others) -> Embedding:
+    """The embedding of so many tokens, or of vectors (None), as the config says it; others: its fields, name too."""
+    sizes = {"d_model": config.d_model, "max_len": config.max_len, "position": config.positions}
+    start = {"dtype": jnp.dtype(config.dtype), "scale": config.embedding_scale}
+    return Embedding(vocab_size, **(sizes | start | others))
+
+
 def make_mixer(config: ModelConfig) -> Callable[..., nn.Module]:
     """The constructor of the config's sequence mixer; `name=` is left to the caller."""
     layers = {"attention": _attention} | dict.fromkeys(RECURRENCE, _recurrent)
@@ -64,10 +71,7 @@ class Network(nn.Module):
         dtype = jnp.dtype(config.dtype)
         index = 0 if state is None else state.index
         positions_L = index + jnp.arange(inputs.shape[1], dtype=jnp.int32)
-        embedding = Embedding(
-            shape.vocab_size, config.d_model, config.max_len, config.positions, dtype,
-            scale=config.embedding_scale, name="embedding",
-        )  # fmt: skip
+        embedding = make_embedding(config, shape.vocab_size, name="embedding")
         x_BxLxD = embedding(padding.zeroed(inputs, lengths_B), positions_L)
         cls = shape.pooled and config.pooling == "cls"
         if cls:

@@ -31,6 +31,9 @@ class Rule:
     decide: Callable[[Mapping[str, Estimate]], Verdict]
 
 
+TOPS = ("transformer_jax", "experiments")
+"""The folders of this checkout whose functions a rule may rest on."""
+
 Decide = Callable[[Mapping[str, Estimate]], Verdict]
 
 
@@ -106,17 +109,25 @@ def _function(decide: Callable) -> FunctionType:
     return decide
 
 
-def _decides(value: Any, home: Path, found: dict[Any, str]) -> None:
-    """Collects, by what it is, a text for the value and for each that it rests on."""
+def _decides(value: Any, home: Path, found: dict[Any, str], within: tuple[int, ...] = ()) -> None:
+    """Collects, by what it is, a text for the value and for each that it rests on.
+
+    within: ids of the containers and functions that are being read: one that holds itself is read once.
+    """
+    if id(value) in within:
+        return
+    inside = (*within, id(value))
     if isinstance(value, partial):
         for part in (value.func, *value.args, *value.keywords.items()):
-            _decides(part, home, found)
+            _decides(part, home, found, inside)
     elif isinstance(value, FunctionType):
         path, line = Path(value.__code__.co_filename), value.__code__.co_firstlineno
+        if not _is_ours(path, home):
+            return
         given = [cell.cell_contents for cell in value.__closure__ or ()] + [value.__defaults__, value.__kwdefaults__]
         for one in given:
-            _decides(one, home, found)
-        if (path, line) in found or not (path.is_relative_to(home) or path.is_relative_to(ROOT)):
+            _decides(one, home, found, inside)
+        if (path, line) in found:
             return
         body = ast.parse(path.read_text()).body
         statement = next(node for node in body if _first_line(node) <= line <= node.end_lineno)
@@ -124,11 +135,11 @@ def _decides(value: Any, home: Path, found: dict[Any, str]) -> None:
         known = value.__globals__
         for node in ast.walk(statement):
             if isinstance(node, ast.Name) and node.id in known:
-                _decides(known[node.id], home, found)
+                _decides(known[node.id], home, found, inside)
             elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 of_module = known.get(node.value.id)
                 if isinstance(of_module, ModuleType):
-                    _decides(getattr(of_module, node.attr, None), home, found)
+                    _decides(getattr(of_module, node.attr, None), home, found, inside)
     elif isinstance(value, (bool, int, float, str, NoneType)):
         found[repr(value)] = repr(value)
     elif isinstance(value, (tuple, list, set, dict)):
@@ -137,8 +148,13 @@ def _decides(value: Any, home: Path, found: dict[Any, str]) -> None:
         )
         inner: dict[Any, str] = {}
         for part in parts:
-            _decides(part, home, inner)
+            _decides(part, home, inner, inside)
         found[tuple(inner.values())] = repr(list(inner.values()))
+
+
+def _is_ours(path: Path, home: Path) -> bool:
+    """Whether a file is the project's; an environment inside the checkout holds those of others."""
+    return any(path.is_relative_to(top) for top in (home, *(ROOT / name for name in TOPS)))
 
 
 def _first_line(node: ast.stmt) -> int:
