@@ -77,6 +77,23 @@ def test_vectors_can_be_answered_step_by_step():
         assert model.extend is None and model.initial_state is None
 
 
+def test_steps_that_are_asked_alone_are_answered_as_among_all():
+    model = models.build(ModelConfig(**SMALL), NEXT_TOKEN)
+    params, random = jax.jit(model.init)(jax.random.key(0)), np.random.default_rng(0)
+    tokens, asked = random.integers(0, 11, (4, 7)), random.permuted(np.tile(np.arange(7), (4, 1)), axis=1)[:, :3]
+    apply = jax.jit(model.apply)
+    found, everywhere = apply(params, tokens, asked=asked), apply(params, tokens)
+    assert found.shape == (4, 3, 11)
+    expected = [[everywhere[row, step] for step in steps] for row, steps in enumerate(asked)]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_pooled_answer_cannot_be_asked_for_at_some_steps():
+    model, params = built()
+    with pytest.raises(ValueError, match="a pooled answer is one for all steps"):
+        model.apply(params, vectors(), asked=np.zeros((4, 1), np.int32))
+
+
 @pytest.mark.parametrize("shape", [NEXT_TOKEN._replace(pooled=True), NEXT_TOKEN, SHAPE])
 @pytest.mark.parametrize("causal", [True, False])
 def test_what_is_read_in_pieces_is_causal_and_answers_every_token(shape, causal):
