@@ -37,6 +37,7 @@ BASE = RecallConfig(
 
 STUDIES = {"pairs": grid({"model.mixer": ["attention", "lstm"], "task.num_items": [1, 2, 4, 8]})}
 SWEEPS = ("model.mixer", "task.num_items")
+SIDE_BY_SIDE = True  # nothing is timed
 UNREAD = ("measure.min_sample_seconds",)
 
 

@@ -242,6 +242,11 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
         ("experiment tiny --out=", "--out is empty"),
         ("experiment tiny --out experiments", "experiments holds something else (tiny): choose another --out"),
         ("experiment tiny --timeout 0", "--timeout 0.0: must be above 0 seconds"),
+        ("experiment tiny --workers 0", "--workers 0: must be at least 1"),
+        ("experiment tiny --workers -3", "--workers -3: must be at least 1"),
+        ("experiment tiny --workers many", "--workers must be a whole number, not many"),
+        ("experiment tiny --workers 2", "--workers 2: tiny runs with one worker, as its cells measure time or memory"),
+        ("claims --workers 0", "--workers 0: must be at least 1"),
         ("experiment tiny --timeout nan", "--timeout nan: must be above 0 seconds"),
         ("train digits_vit --train.num-steps 99999999999", "train.num_steps=99999999999: must be at most 2147483647"),
         ("train digits_vit --model.d-model 1000000", "parameters train in at least"),
@@ -626,6 +631,19 @@ def test_the_base_is_a_config_by_name_and_the_experiments_axes_stay(tmp_path, ca
     assert header["base"]["measure.rounds"] == 2
     assert command("experiment", "tiny", "--config", "bench_acelerator") == 2
     assert "did you mean bench_accelerator" in capsys.readouterr().err
+
+
+def test_cells_that_time_nothing_run_side_by_side_and_not_on_an_accelerator(tmp_path, monkeypatch, experiments, capsys):
+    (experiments / "cells.py").write_text(SOURCE + "SIDE_BY_SIDE = True\n")
+    for n in ("1", "3"):
+        assert command("experiment", "tiny", "--workers", n, "--out", n) == 0
+    one, three = ((tmp_path / n / rows.FILE).read_text().splitlines() for n in ("1", "3"))
+    assert sorted(one) == sorted(three) and len(one) == 9
+    for name in ("rows.csv", "report.html"):
+        assert (tmp_path / "1" / name).read_text() == (tmp_path / "3" / name).read_text()
+    monkeypatch.setattr("transformer_jax.cli.experiments.first_device", lambda: Device("gpu", 2**36))
+    assert command("experiment", "tiny", "--workers", "2") == 2
+    assert "every worker would take the gpu, or its memory, from the others" in capsys.readouterr().err
 
 
 def test_on_an_accelerator_the_larger_base_is_taken_and_named(monkeypatch, experiments, capsys):

@@ -8,6 +8,7 @@ from tests.experiments import planted
 from transformer_jax import cli
 from transformer_jax.cli.main import main
 from transformer_jax.config import ConfigError
+from transformer_jax.host.accelerator import Device
 from transformer_jax.lab import claims, plan, rows
 
 
@@ -93,6 +94,22 @@ def test_a_stopped_experiment_stops_the_command(tmp_path, monkeypatch):
     monkeypatch.setattr(cli.claims.Experiment, "run", lambda self, overrides: 75)
     assert main(["claims", "--out", str(tmp_path / "new")]) == 75
     assert not (tmp_path / "new" / "claims.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "platform", "free", "many"),
+    [([], "cpu", 100, 8), ([], "cpu", 7, 3), ([], "cpu", 1, 1), (["--workers", "2"], "cpu", 1, 2), ([], "gpu", 99, 1)],
+)
+def test_experiments_that_time_nothing_get_several_workers(tmp_path, monkeypatch, options, platform, free, many):
+    ran = {}
+    monkeypatch.setattr(cli.claims.os, "sched_getaffinity", lambda _: range(8))
+    monkeypatch.setattr(cli.claims, "first_device", lambda: Device(platform, None))
+    monkeypatch.setattr(cli.claims, "available_bytes", lambda: free * 2**30)
+    monkeypatch.setattr(cli.claims.Experiment, "run", lambda self, _: ran.update({self.name: self.workers}) or 0)
+    assert main(["claims", "--out", str(tmp_path), *options]) == 0
+    trains = {"recall", "long_range", "gradient_flow", "interaction"}
+    assert {name: ran[name] for name in trains} == dict.fromkeys(trains, many)
+    assert all(workers == 1 for name, workers in ran.items() if name not in trains) and len(ran) == 7
 
 
 def test_only_needs_a_name(capsys):

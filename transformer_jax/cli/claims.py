@@ -1,14 +1,20 @@
 """`claims`: the experiments behind the claims of "RNN versus Transformer", and one page of verdicts."""
 
 import json
+import os
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformer_jax.cli.experiments import Experiment
 from transformer_jax.config import ConfigError
+from transformer_jax.host.accelerator import first_device
+from transformer_jax.host.exhaustion import available_bytes
 from transformer_jax.host.folders import require_writable, write_whole
 from transformer_jax.host.signals import RESUMABLE
+
+WORKER_BYTES = 2 * 2**30
+"""Memory that is left to each worker where nobody says how many there are: about twice what a small training takes."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +30,16 @@ class Claims:
     """The folder: one for each experiment, and claims.html and claims.json."""
     dry_run: bool = False
     """Show the commands, and measure nothing."""
+    workers: int | None = None
+    """How many cells run at once in experiments that only train (on a CPU); those that time run one after the other.
+    None: as many as there are cores, and 2 GiB of free memory for each."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
-        from transformer_jax.lab import claims
+        from transformer_jax.lab import claims, plan
+        from transformer_jax.lab.crew import why_alone
 
+        if self.workers is not None and self.workers < 1:
+            raise ConfigError(f"--workers {self.workers}: must be at least 1")
         if self.only == ():
             raise ConfigError(f"--only needs a claim or several: {', '.join(claims.CLAIMS)}")
         wanted = claims.chosen(self.only or ())
@@ -43,12 +55,23 @@ class Claims:
                 print(shlex.join(["run.py", *words, "--out", str(experiment.out)]))
             return 0
         require_writable(self.out / "claims.html", "--out", made=True)
-        codes = []
+        codes, platform = [], first_device().platform
         for experiment in asked.values():
-            codes.append(experiment.run({}))
+            alone = why_alone(plan.load(experiment.name).cells, platform)
+            workers = 1 if alone else self.workers or _as_many_as_fit()
+            codes.append(replace(experiment, workers=workers).run({}))
             if codes[-1] == RESUMABLE:
                 return RESUMABLE
         return max([_write(self.out), *codes])
+
+
+def _as_many_as_fit() -> int:
+    """A worker for each core, as long as there is memory; one where that is not known."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        return max(1, min(cores, available_bytes() // WORKER_BYTES))
+    except OSError:
+        return 1
 
 
 def _write(out: Path) -> int:

@@ -165,6 +165,7 @@ def _expanded(entry: dict, base: dict) -> list[dict]:
 def current(results: Results) -> Results:
     """The rows that the last launch stands by: of its code, jax and data, comparable, one line for each cell and round.
 
+    They come by round and by config, whichever was measured first: of several workers that is chance.
     With `accept_stale` in the last header, rows of other code count too.
 
     Raises:
@@ -184,7 +185,7 @@ def current(results: Results) -> Results:
             if of_round and of_round[-1]["key"] != row["key"]:
                 of_round.clear()  # other code measured the same before
             of_round.append(row)
-    found = [row for of_round in kept.values() for row in of_round]
+    found = [row for place in sorted(kept, key=lambda place: place[::-1]) for row in kept[place]]
     used = [trusted[name] for name in dict.fromkeys(row["header"] for row in found)]
     for header in used[1:]:
         refuse_mix(used[0], header)
