@@ -1,15 +1,27 @@
-"""The claims are rows of one table; each says what its experiment's rules make of the rows, or that nobody asked."""
+"""The claims are rows of one table; each says what its experiments' rules make of the rows, or that nobody asked."""
 
 import json
+import re
 
 import pytest
+from markupsafe import escape
 
-from tests.experiments import planted
+from tests.experiments import (
+    planted,
+    test_gradient_flow,
+    test_interaction,
+    test_long_range,
+    test_parallelism,
+    test_recall_report,
+    test_training_speed,
+)
 from transformer_jax import cli
 from transformer_jax.cli.main import main
 from transformer_jax.config import ConfigError
 from transformer_jax.host.accelerator import Device
-from transformer_jax.lab import claims, plan, rows
+from transformer_jax.lab import claims, ledger, plan, rows
+from transformer_jax.lab.sweep import parse
+from transformer_jax.report.plots import render
 
 
 def folder_of(path, found):
@@ -33,14 +45,27 @@ def measured(tmp_path):
     return tmp_path
 
 
-def test_every_claim_is_asked_by_an_experiment_and_rules_that_are_there():
-    for claim in claims.CLAIMS.values():
-        report = plan.load(claim.experiment).report
-        assert set(claim.rules) <= set(report.RULES)
-        assert claim.rules or callable(report.claim)
-    asked = {(claim.experiment, claim.only, claim.budget) for claim in claims.CLAIMS.values()}
-    assert len(asked) == len({experiment for experiment, *_ in asked})  # a folder has one run
+def test_every_claim_is_asked_by_experiments_and_rules_that_are_there():
+    every = [one for claim in claims.CLAIMS.values() for one in claim.asked]
+    for one in every:
+        report = plan.load(one.experiment).report
+        assert set(one.rules) <= set(report.RULES)
+        assert one.rules or callable(report.claim)
+        plan.plan(plan.load(one.experiment).cells, wanted=parse("--only", one.only))
+    runs = claims.experiments(claims.CLAIMS)
+    for one in every:  # a folder has one run: where they differ, another claim asks for all of it
+        assert (one.only, one.budget) == (runs[one.experiment].only, runs[one.experiment].budget) or (
+            not runs[one.experiment].only and runs[one.experiment].budget is None
+        )
     assert len(claims.CLAIMS) == 7
+    for claim in claims.CLAIMS.values():
+        assert claim.says.count("{}") == len(claim.decides) == len(set(claim.decides.values()))
+
+
+def test_an_experiment_is_run_as_far_as_the_chosen_claims_need_it():
+    alone = claims.experiments(claims.chosen(["context"]))
+    assert list(alone) == ["recall", "long_range"] and alone["long_range"].only == ("name=copy_memory",)
+    assert claims.experiments(claims.CLAIMS)["long_range"].only == ()
 
 
 @pytest.mark.parametrize(
@@ -64,12 +89,56 @@ def test_an_unknown_claim_is_named_with_the_nearest():
 
 
 def test_a_claim_says_what_its_rows_say_and_one_without_rows_that_it_is_not_measured(measured):
-    one = claims.answer("complexity", claims.CLAIMS["complexity"], measured / "attention_cost")
+    one = claims.answer("complexity", claims.CLAIMS["complexity"], measured)
     assert one.finding.verdict == "TASK-DEPENDENT"  # planted: quadratic in time and FLOPs, linear in memory
-    assert one.finding.estimates["attention's time"].low > 1.8 > one.finding.estimates["attention's memory"].high
-    assert "Linear with sequence length" in one.finding.question and one.figure.name.startswith("complexity_")
-    other = claims.answer("context", claims.CLAIMS["context"], measured / "recall")
-    assert other.finding.verdict == "not measured" and other.figure is None
+    assert one.finding.estimates["attention, time"].low > 1.8 > one.finding.estimates["attention, memory"].high
+    assert "attention's FLOPs" in one.numbers and "attention's time grows as T^2" in one.finding.text
+    assert "Linear with sequence length" in one.finding.question and one.figures[0].name.startswith("complexity_")
+    other = claims.answer("context", claims.CLAIMS["context"], measured)
+    assert other.finding.verdict == "not measured" and other.figures == () and other.finding.text == "Not measured."
+
+
+def found_in(rows_of, tmp_path, monkeypatch):
+    """A folder in which experiments have these rows, by name."""
+    for name in rows_of:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / rows.FILE).touch()
+    monkeypatch.setattr(claims.rows, "read", lambda folder: folder.name)
+    results = {name: rows.Results([{"id": "h", "experiment": name}], found, []) for name, found in rows_of.items()}
+    monkeypatch.setattr(claims.rows, "current", results.get)
+    return tmp_path
+
+
+def answers_of(folder):
+    return {name: claims.answer(name, claim, folder) for name, claim in claims.CLAIMS.items()}
+
+
+def test_every_number_that_decides_is_one_of_the_reports(tmp_path, monkeypatch):
+    rows_of = {
+        "parallelism": test_parallelism.planted(),
+        "recall": test_recall_report.planted(lambda n: 0.9, lambda n: 0.5),
+        "long_range": test_long_range.planted(lambda *_: 100, lambda *_: None),
+        "interaction": test_interaction.planted(),
+        "training_speed": test_training_speed.planted(),
+        "gradient_flow": test_gradient_flow.planted(),
+        "attention_cost": [row for row in planted.make_rows(noise=0.002) if row["measure.level"] == "op"],
+    }
+    found = answers_of(found_in(rows_of, tmp_path, monkeypatch))
+    for one in found.values():
+        assert one.finding.estimates and all(estimate.n for estimate in one.finding.estimates.values())
+        assert "not measured)" not in one.finding.text and "{" not in one.finding.text
+    context = found["context"]
+    assert context.finding.verdict == "SUPPORTED" and len(context.figures) == len(context.headers) == 2
+    assert "attention needs 100 steps of training, a GRU or an LSTM more than 600" in context.finding.text
+    assert "right answers less an LSTM's is 0.4." in context.finding.text
+    assert {"2 pairs", "copying: attention"} <= set(context.numbers) and len(context.rules) == 2
+
+
+def test_a_claim_of_two_experiments_is_open_while_one_has_no_rows(tmp_path, monkeypatch):
+    rows_of = {"recall": test_recall_report.planted(lambda n: 0.9, lambda n: 0.5)}
+    one = answers_of(found_in(rows_of, tmp_path, monkeypatch))["context"]
+    assert one.finding.verdict == "INCONCLUSIVE"
+    assert "attention needs (not measured) steps" in one.finding.text
 
 
 def test_the_command_runs_each_experiment_once_and_writes_the_page_of_all_claims(measured, monkeypatch, capsys):
@@ -80,14 +149,41 @@ def test_the_command_runs_each_experiment_once_and_writes_the_page_of_all_claims
     assert ran == ["attention_cost"]
     assert "complexity      TASK-DEPENDENT" in printed and "context         not measured" in printed
     page = (measured / "claims.html").read_text()
-    assert (
-        "Quadratic with sequence length" in page
-        and "Rule of complexity: SUPPORTED if" in page
-        and "Not measured." in page
-    )
+    assert "Quadratic with sequence length" in page and "Rule of complexity: SUPPORTED if" in page
+    assert "Not measured." in page and "Introduction to Transformers in Keras" in page
+    for entry in ledger.published():
+        assert all(str(escape(text)) in page for text in (entry.what, entry.value, entry.source, entry.because))
     found = json.loads((measured / "claims.json").read_text())
-    assert found["complexity"]["verdict"] == "TASK-DEPENDENT"
+    assert found["complexity"]["verdict"] == "TASK-DEPENDENT" and "T^2" in found["complexity"]["found"]
     assert found["complexity"]["numbers"]["attention's time"]["value"] == pytest.approx(2, abs=0.05)
+    assert (measured / "claims.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_published_figures_are_whole_and_stand_beside_the_claim_that_they_are_of(measured, tmp_path):
+    found = ledger.published()
+    assert {entry.claim for entry in found} == set(claims.CLAIMS)
+    for entry in found:
+        assert type(entry.comparable) is bool
+        assert all(isinstance(text, str) and text for name, text in entry._asdict().items() if name != "comparable")
+        assert re.search(r"arXiv:\d{4}\.\d{4,5}|\w+\.\w+/", entry.source)
+    tables = ledger.ledger(answers_of(measured)).tables
+    beside = {table.title.split(": ")[1].split(" (")[0]: table for table in tables if "beside" in table.title}
+    assert sum(len(table.rows) for table in beside.values()) == len(found) and len(beside) == 7
+    assert "Ours: With the number of tokens T attention's time grows as T^2" in beside["complexity"].note
+    assert beside["long range"].note == "Ours: Not measured."
+    lacking = tmp_path / "lacking.toml"
+    lacking.write_text('[[figure]]\nclaim = "context"\nwhat = "recall"\n')
+    with pytest.raises(TypeError, match="value"):
+        ledger.published(lacking)
+
+
+def test_the_picture_has_a_line_for_each_claim_with_its_verdict(measured):
+    found = answers_of(measured)
+    svg, png = render(ledger.picture(found))
+    assert svg.count("not measured") == 6 and svg.count("TASK-DEPENDENT") == 1 and png.startswith(b"\x89PNG")
+    said = claims.sentence(claims.CLAIMS["complexity"], found["complexity"].numbers, intervals=True)
+    assert "Struggles to capture" in svg and re.search(r"time grows as T\^2 \[[\d.]+, [\d.]+\]", said)
+    assert set(said.split()) <= set(re.split(r"[\s<>]+", svg))
 
 
 def test_a_stopped_experiment_stops_the_command(tmp_path, monkeypatch):

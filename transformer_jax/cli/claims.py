@@ -19,7 +19,7 @@ WORKER_BYTES = 2 * 2**30
 
 @dataclass(frozen=True)
 class Claims:
-    """Measure the claims of the table "RNN versus Transformer", each by its experiment, and write one page of verdicts.
+    """Measure the claims of the table "RNN versus Transformer" by their experiments, and write one page of verdicts.
 
     A command that was stopped goes on when it is repeated; what is measured is not measured again.
     """
@@ -27,7 +27,7 @@ class Claims:
     only: tuple[str, ...] | None = None
     """Some of the claims, by name; None: all of them."""
     out: Path = Path("runs/claims")
-    """The folder: one for each experiment, and claims.html and claims.json."""
+    """The folder: one for each experiment, and claims.html, claims.json and claims.png."""
     dry_run: bool = False
     """Show the commands, and measure nothing."""
     workers: int | None = None
@@ -44,10 +44,9 @@ class Claims:
             raise ConfigError(f"--only needs a claim or several: {', '.join(claims.CLAIMS)}")
         wanted = claims.chosen(self.only or ())
         asked = {
-            claim.experiment: Experiment(claim.experiment, claim.only or None, budget=claim.budget,
-                                         out=self.out / claim.experiment)
-            for claim in wanted.values()
-        }  # fmt: skip
+            name: Experiment(name, one.only or None, budget=one.budget, out=self.out / name)
+            for name, one in claims.experiments(wanted).items()
+        }
         if self.dry_run:
             for experiment in asked.values():
                 budget = ["--budget", experiment.budget] if experiment.budget else []
@@ -76,14 +75,16 @@ def _as_many_as_fit() -> int:
 
 def _write(out: Path) -> int:
     """Writes the page of all claims, measured in the folder or not; prints the verdicts and where it is."""
-    from transformer_jax.lab import claims
+    from transformer_jax.lab import claims, ledger
     from transformer_jax.report.page import write_page
+    from transformer_jax.report.plots import render
 
-    found = {name: claims.answer(name, claim, out / claim.experiment) for name, claim in claims.CLAIMS.items()}
+    found = {name: claims.answer(name, claim, out) for name, claim in claims.CLAIMS.items()}
     width = max(map(len, found))
     for name, one in found.items():
         print(f"{name.ljust(width)}  {one.finding.verdict}")
-    path = write_page(out / "claims.html", claims.ledger(found))
-    write_whole(out / "claims.json", json.dumps(claims.as_json(found), indent=1) + "\n")
+    path = write_page(out / "claims.html", ledger.ledger(found))
+    write_whole(out / "claims.json", json.dumps(ledger.as_json(found), indent=1) + "\n")
+    write_whole(out / "claims.png", render(ledger.picture(found))[1])
     print(path)
     return 0
