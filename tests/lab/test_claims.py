@@ -130,8 +130,8 @@ def test_every_number_that_decides_is_one_of_the_reports(tmp_path, monkeypatch):
     context = found["context"]
     assert context.finding.verdict == "SUPPORTED" and len(context.figures) == len(context.headers) == 2
     assert "attention needs 100 steps of training, a GRU or an LSTM more than 600" in context.finding.text
-    assert "right answers less an LSTM's is 0.4." in context.finding.text
-    assert {"2 pairs", "copying: attention"} <= set(context.numbers) and len(context.rules) == 2
+    assert "right answers less an LSTM's is 0.4, less a GRU's 0.4." in context.finding.text
+    assert {"2 pairs, less gru", "copying: attention"} <= set(context.numbers) and len(context.rules) == 2
 
 
 def test_a_claim_of_two_experiments_is_open_while_one_has_no_rows(tmp_path, monkeypatch):

@@ -56,7 +56,7 @@ def test_a_training_is_the_same_bit_for_bit_beside_another(tmp_path):
     given = {"train.num_steps": 6, "train.warmup_steps": 1, "train.eval_every": 3, "train.checkpoint_every": 3,
              "model.num_layers": 1, "train.lanes": 2}  # fmt: skip
     experiment = plan.load("recall")
-    cells = plan.plan(experiment.cells, given, {"task.num_items": ["2"]})
+    cells = plan.plan(experiment.cells, given, {"task.num_items": ["2"], "model.mixer": ["attention", "lstm"]})
     assert len(cells) == 2
     for n in (1, 2):
         summary = schedule.run(experiment, cells, tmp_path / str(n), given=given, workers=n)

@@ -70,10 +70,11 @@ CLAIMS = {
             Asked("recall", ("attention_recalls_more",)),
             Asked("long_range", ("only_attention_copies",), only=("name=copy_memory",)),
         ),
-        says="Asked for 8 pairs after a short training, attention's share of right answers less an LSTM's is {}. To"
-        " copy four symbols over 50 blanks attention needs {} steps of training, a GRU or an LSTM {}.",
+        says="Asked for 8 pairs after a short training, attention's share of right answers less an LSTM's is {}, less"
+        " a GRU's {}. To copy four symbols over 50 blanks attention needs {} steps of training, a GRU or an LSTM {}.",
         decides={
-            "8 pairs": "recall, difference", "copying: attention": "copying, attention",
+            "8 pairs, less lstm": "recall, less LSTM", "8 pairs, less gru": "recall, less GRU",
+            "copying: attention": "copying, attention",
             "copying: recurrences": "copying, GRU or LSTM",
         },
         holds="After a short training on 32 and 58 tokens: how soon it is learned, not what a model can hold.",
