@@ -248,6 +248,21 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
         ("experiment tiny --workers 2", "--workers 2: tiny runs with one worker, as its cells measure time or memory"),
         ("claims --workers 0", "--workers 0: must be at least 1"),
         ("experiment tiny --timeout nan", "--timeout nan: must be above 0 seconds"),
+        (
+            "train digits_vit --train.num-steps 20",
+            "error: train.num_steps=20 is no longer than the warm-up of digits_vit, 50 steps:"
+            " add --train.warmup-steps 2, or take --train.num-steps 51 or more",
+        ),
+        ("train digits_vit --train.num-steps 20 --task.name mnits", "'mnits'; did you mean mnist?"),
+        ("train digits_vit --train.num-steps 20 --task.name mnits", "and: train.num_steps=20 is no longer than"),
+        (
+            "train digits_vit --train.num-steps 20 --model.num-heads 3",
+            "error: model.d_model=64 is not divisible by model.num_heads=3: ",
+        ),
+        (
+            "train digits_vit --train.num-steps 20 --train.warmup-steps 30",
+            "error: train.warmup_steps=30: must be",
+        ),
         ("train digits_vit --train.num-steps 99999999999", "train.num_steps=99999999999: must be at most 2147483647"),
         ("train digits_vit --model.d-model 1000000", "parameters train in at least"),
         ("report nowhere", "there is no folder nowhere"),
@@ -360,7 +375,9 @@ def test_list_has_a_line_for_each_thing_there_is(experiments, capsys):
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])  # found out at the first line, or at the end
-@pytest.mark.parametrize("line", ["list", "--help", "experiment attention_cost --dry-run", "train digits_vit --help"])
+@pytest.mark.parametrize(
+    "line", ["list", "--help", "experiment attention_cost --dry-run --limit 3", "train digits_vit --help"]
+)
 def test_head_may_read_less_than_there_is(line, unbuffered):
     reader, writer = os.pipe()
     os.close(reader)
@@ -519,6 +536,10 @@ def test_a_missing_extra_is_one_message_before_anything_runs(experiments, capsys
         (("--out", "a_file"), "a_file is a file"),
         (("--out", ""), "--out is empty"),
         (("--out", "a_training"), "a_training holds a training run"),
+        (("--out", "a_file", "--dry-run"), "a_file is a file"),
+        (("--out", "a_file/below", "--dry-run"), "below cannot be written: Not a directory"),
+        (("--out", "a_training", "--dry-run"), "a_training holds a training run"),
+        (("--out", "experiments", "--dry-run"), "experiments holds something else (tiny)"),
     ],
 )
 def test_a_slip_of_the_hand_runs_nothing(tmp_path, capsys, options, message):
@@ -616,6 +637,26 @@ def test_a_dry_run_shows_what_is_there_what_failed_and_what_cannot_run(tmp_path,
     assert "1 measurements: about" in shown and "2 cannot run on this cpu" in shown
     assert "1 did not end well there" in shown and "4 cells; runs/tiny holds 1 of them" in shown
     assert (tmp_path / "runs" / "tiny" / rows.FILE).read_bytes() == before
+
+
+def test_a_dry_run_finds_what_a_run_would_find_of_its_data(tmp_path, experiments, capsys):
+    data = """def data(config):
+    from transformer_jax.tasks.sets import MissingData
+    if config.task.seq_len == 32:
+        raise MissingData("nobody prepared them")
+    return {"a.txt": "12ab"}
+
+"""
+    (experiments / "cells.py").write_text(SOURCE.replace("def predict", f"{data}def predict"))
+    for more in ([], ["--dry-run"]):
+        assert command("experiment", "tiny", *more) == 2
+        assert capsys.readouterr() == ("", "error: nobody prepared them\n")
+    line = ["experiment", "tiny", "--only", "seq_len=16"]
+    assert command(*line) == 0
+    (experiments / "cells.py").write_text((experiments / "cells.py").read_text().replace("12ab", "34cd"))
+    capsys.readouterr()
+    assert command(*line, "--dry-run", "--accept-stale") == 0
+    assert "holds 0 of them" in capsys.readouterr().out  # they were measured on other data
 
 
 def test_a_dry_run_says_that_a_folder_cannot_be_joined(tmp_path, capsys):

@@ -30,7 +30,7 @@ def test_random_tokens_are_uniform_and_targets_come_next():
     assert len(counts) == 30 and abs(counts - 400).max() < 6 * 20  # six deviations of a count of 400
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=seeds, items=st.integers(1, 9), gap=st.integers(0, 12))
 def test_copy_memory(seed, items, gap):
     length = 2 * items + gap
@@ -43,7 +43,7 @@ def test_copy_memory(seed, items, gap):
         assert weights.tolist() == [0] * (length - items) + [1] * items
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=seeds, items=st.integers(2, 9), gap=st.integers(0, 12))
 def test_selective_copying(seed, items, gap):
     length = 2 * items + gap
@@ -63,7 +63,7 @@ def test_what_is_to_be_copied_may_stand_anywhere():
     assert len(np.unique(batch["inputs"][:, :10] > 0, axis=0)) == 210  # all ways to choose 6 places of 10
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=seeds, items=st.integers(1, 9), extra=st.integers(0, 30))
 def test_associative_recall(seed, items, extra):
     length = 4 * items + extra
