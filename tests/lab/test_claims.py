@@ -1,7 +1,6 @@
 """The claims are rows of one table; each says what its experiments' rules make of the rows, or that nobody asked."""
 
 import json
-import re
 from math import inf, nan
 
 import pytest
@@ -22,7 +21,6 @@ from transformer_jax.config import ConfigError
 from transformer_jax.intervals import NOTHING, Estimate
 from transformer_jax.lab import claims, ledger, plan, rows
 from transformer_jax.lab.sweep import parse
-from transformer_jax.report.plots import render
 
 
 def folder_of(path, found):
@@ -177,33 +175,6 @@ def test_the_command_runs_each_experiment_once_and_writes_the_page_of_all_claims
     assert found["complexity"]["verdict"] == "TASK-DEPENDENT" and "T^2.00" in found["complexity"]["found"]
     assert found["complexity"]["numbers"]["attention's time"]["value"] == pytest.approx(2, abs=0.05)
     assert (measured / "claims.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_published_figures_are_whole_and_stand_beside_the_claim_that_they_are_of(measured, tmp_path):
-    found = ledger.published()
-    assert {entry.claim for entry in found} == set(claims.CLAIMS)
-    for entry in found:
-        assert type(entry.comparable) is bool
-        assert all(isinstance(text, str) and text for name, text in entry._asdict().items() if name != "comparable")
-        assert re.search(r"arXiv:\d{4}\.\d{4,5}|\w+\.\w+/", entry.source)
-    tables = ledger.ledger(answers_of(measured)).tables
-    beside = {table.title.split(": ")[1].split(" (")[0]: table for table in tables if "beside" in table.title}
-    assert sum(len(table.rows) for table in beside.values()) == len(found) and len(beside) == 7
-    assert "Ours: With the number of tokens T attention's time grows as T^2.00" in beside["complexity"].note
-    assert beside["long range"].note == "Ours: Not measured."
-    lacking = tmp_path / "lacking.toml"
-    lacking.write_text('[[figure]]\nclaim = "context"\nwhat = "recall"\n')
-    with pytest.raises(TypeError, match="value"):
-        ledger.published(lacking)
-
-
-def test_the_picture_has_a_line_for_each_claim_with_its_verdict(measured):
-    found = answers_of(measured)
-    svg, png = render(ledger.picture(found))
-    assert svg.count("not measured") == 6 and svg.count("TASK-DEPENDENT") == 1 and png.startswith(b"\x89PNG")
-    said = claims.sentence(claims.CLAIMS["complexity"], found["complexity"].numbers, intervals=True)
-    assert "Struggles to capture" in svg and re.search(r"time grows as T\^2\.00 \[[\d.]{4}, [\d.]{4}\]", said)
-    assert set(said.split()) <= set(re.split(r"[\s<>]+", svg))
 
 
 def test_a_stopped_experiment_stops_the_command(tmp_path, monkeypatch):
