@@ -11,7 +11,7 @@ from transformer_jax.intervals import NOTHING, Estimate
 from transformer_jax.lab import plan, rows
 from transformer_jax.report import Figure, Finding, Report, Verdict
 from transformer_jax.report.page import doubts
-from transformer_jax.report.tables import number, shown
+from transformer_jax.report.tables import shown
 
 DOCUMENT = "“Introduction to Transformers in Keras”, table “Main Differences between RNN and Transformers”"
 
@@ -228,8 +228,8 @@ def _written(estimate: Estimate, intervals: bool) -> str:
 
 
 def _short(value: float) -> str:
-    """Two decimals at most, and none where the value is whole."""
-    return f"{round(value, 2) + 0.0:g}" if abs(value) < 1000 else number(value)
+    """Two decimals, and none where the value is whole or large."""
+    return f"{round(value, 2) + 0.0:.2f}" if abs(value) < 20 and value % 1 else f"{value:,.0f}"
 
 
 def combined(verdicts: Sequence[str]) -> str:
