@@ -1,7 +1,19 @@
 """The report of `recall`: who recalls more, at how many pairs, how far away, by how much."""
 
 from transformer_jax.intervals import NOTHING
-from transformer_jax.report import Finding, Report, Rows, Rule, all_above, conditions, difference, lines, select, table
+from transformer_jax.report import (
+    Finding,
+    Report,
+    Rows,
+    Rule,
+    all_above,
+    conditions,
+    difference,
+    lines,
+    mean,
+    select,
+    table,
+)
 
 PAIRS, RECURRENCES, SEEDS = (2, 4, 8), ("gru", "lstm"), 5
 
@@ -37,9 +49,15 @@ def report(rows: Rows) -> Report:
                     "attention's accuracy less theirs",
                     {f"{n} pairs, less {mixer}": gap(n, mixer) for n in PAIRS for mixer in RECURRENCES},
                     RULES["attention_recalls_more"]),
+            Finding(f"How much does each recall of {max(PAIRS)} pairs?",
+                    f"share of right answers; guessing among their values gives {1 / max(PAIRS):g}",
+                    {f"{max(PAIRS)} pairs: {mixer}": mean(select(most, mixer=mixer), "accuracy", pair="lane")
+                     for mixer in ("attention", *RECURRENCES)}),
         ),
         figures=(
-            lines(last, "num_items", "accuracy", "mixer", pair="lane", log="x", name="accuracy_by_pairs"),
+            lines(last, "num_items", "accuracy", "mixer", pair="lane", log="x", name="accuracy_by_pairs",
+                  title="Accuracy by the number of pairs", x_label="pairs",
+                  caption="Guessing among the values of n pairs is right once in n times."),
             lines(curve, "step", "accuracy", "mixer", panel="num_items", pair="lane", log="", name="accuracy_by_step"),
             lines(by_distance, "distance", "right", "mixer", pair="lane", log="x", name="accuracy_by_distance",
                   title=f"Accuracy by distance, {max(PAIRS)} pairs", x_label="tokens from a key to where it is asked"

@@ -114,5 +114,5 @@ def test_a_part_of_the_pairs_decides_nothing():
         for mixer, accuracy in (("attention", 0.9), ("lstm", 0.1), ("gru", 0.1))
         for lane in range(5)
     ]  # fmt: skip
-    (finding,) = report.report(rows).answers
+    finding = report.report(rows).answers[0]
     assert finding.estimates["2 pairs, less lstm"].low > 0 and finding.verdict == "INCONCLUSIVE"

@@ -39,7 +39,10 @@ def test_the_rule_decides_over_the_last_evaluation_of_every_seed():
     assert verdict(planted(lambda n: 0.9, lambda n: 0.5, gru=lambda n: 0.95)) == "TASK-DEPENDENT"
     assert verdict(planted(lambda n: 0.9, lambda n: 0.5, seeds=4)) == "INCONCLUSIVE"
     assert verdict([]) == "INCONCLUSIVE" == verdict(planted(lambda n: 0.9, lambda n: 0.5)[:30])
-    (finding,) = recall.report(planted(lambda n: 0.9, lambda n: 0.5)).answers
+    finding, shares = recall.report(planted(lambda n: 0.9, lambda n: 0.5)).answers
+    assert {mixer: round(share.value, 1) for mixer, share in shares.estimates.items()} == {
+        "8 pairs: attention": 0.9, "8 pairs: gru": 0.5, "8 pairs: lstm": 0.5
+    }  # fmt: skip
     assert list(finding.estimates) == [f"{n} pairs, less {mixer}" for n in (2, 4, 8) for mixer in ("gru", "lstm")]
     assert finding.estimates["2 pairs, less gru"].n == 5
 

@@ -149,7 +149,7 @@ def test_every_number_that_decides_is_one_of_the_reports(tmp_path, monkeypatch):
     context = found["context"]
     assert context.finding.verdict == "SUPPORTED" and len(context.figures) == len(context.headers) == 2
     assert "attention needs 100 steps of training, a GRU or an LSTM more than 600" in context.finding.text
-    assert "right answers less an LSTM's is 0.40, less a GRU's 0.40." in context.finding.text
+    assert "attention answers 0.90 of all queries rightly, an LSTM 0.50, a GRU 0.50 (guessing" in context.finding.text
     assert {"2 pairs, less gru", "copying: attention"} <= set(context.numbers) and len(context.rules) == 2
 
 

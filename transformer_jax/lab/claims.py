@@ -70,12 +70,12 @@ CLAIMS = {
             Asked("recall", ("attention_recalls_more",)),
             Asked("long_range", ("only_attention_copies",), only=("name=copy_memory",)),
         ),
-        says="Asked for 8 pairs after a short training, attention's share of right answers less an LSTM's is {}, less"
-        " a GRU's {}. To copy four symbols over 50 blanks attention needs {} steps of training, a GRU or an LSTM {}.",
+        says="Asked for 8 pairs after a short training, attention answers {} of all queries rightly, an LSTM {}, a GRU"
+        " {} (guessing among the 8 answers: 0.125). To copy four symbols over 50 blanks attention needs {} steps of"
+        " training, a GRU or an LSTM {}.",
         decides={
-            "8 pairs, less lstm": "recall, less LSTM", "8 pairs, less gru": "recall, less GRU",
-            "copying: attention": "copying, attention",
-            "copying: recurrences": "copying, GRU or LSTM",
+            "8 pairs: attention": "recall, attention", "8 pairs: lstm": "recall, LSTM", "8 pairs: gru": "recall, GRU",
+            "copying: attention": "copying, attention", "copying: recurrences": "copying, GRU or LSTM",
         },
         holds="After a short training on 32 and 58 tokens: how soon it is learned, not what a model can hold.",
     ),
@@ -145,7 +145,7 @@ class Answer(NamedTuple):
     finding: Finding
     """With the numbers that decide."""
     numbers: Mapping[str, Estimate]
-    """All that its rules read."""
+    """All that its rules read, and what else the sentence says."""
     figures: tuple[Figure, ...] = ()
     rules: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
@@ -180,7 +180,7 @@ def answer(name: str, claim: Claim, out: Path) -> Answer:
     Raises:
       ConfigError, FolderError: a folder's rows cannot be read, or an experiment has no such rule.
     """
-    found, figures, warnings, headers = [], [], [], []
+    found, figures, warnings, headers, beside = [], [], [], [], {}
     for one in claim.asked:
         if not (out / one.experiment / rows.FILE).exists():
             found.append(Finding(one.experiment, "", word=UNMEASURED))
@@ -188,6 +188,7 @@ def answer(name: str, claim: Claim, out: Path) -> Answer:
         experiment, results = plan.load(one.experiment), rows.current(rows.read(out / one.experiment))
         page = experiment.report.report(results.rows)
         found += _judged(experiment, page, one.rules) if one.rules else [experiment.report.claim(results.rows)]
+        beside |= {label: one for finding in page.answers for label, one in finding.estimates.items()}
         figures += [figure for figure in page.figures if figure][:1]
         warnings += doubts(page, results.headers, results.rows)
         headers += results.headers[-1:]
@@ -196,6 +197,7 @@ def answer(name: str, claim: Claim, out: Path) -> Answer:
         for label, estimate in finding.estimates.items():
             other = numbers.get(label, estimate) != estimate  # what two questions share stands there once
             numbers[f"{finding.question} {label}" if other else label] = estimate
+    numbers |= {label: beside[label] for label in claim.decides if label in beside and label not in numbers}
     verdict = combined([finding.verdict for finding in found])
     decides = {new: numbers.get(label, NOTHING) for label, new in claim.decides.items()} if headers else {}
     text = f"{sentence(claim, numbers)} {claim.holds}" if headers else "Not measured."

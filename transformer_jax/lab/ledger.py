@@ -73,7 +73,11 @@ def _beside(answers: Mapping[str, Answer]) -> list[Table]:
 def _numbers(measured: Mapping[str, Answer]) -> Table:
     found = tuple((name, label, estimate, estimate.n) for name, one in measured.items()
                   for label, estimate in one.numbers.items())  # fmt: skip
-    return Table("All numbers that the rules read", ("claim", "of", "number [95 % interval]", "samples"), found)
+    return Table(
+        "All numbers that the rules read or the answers name",
+        ("claim", "of", "number [95 % interval]", "samples"),
+        found,
+    )
 
 
 def _conditions(measured: Mapping[str, Answer]) -> Table:
