@@ -63,7 +63,7 @@ def look(experiment: Experiment, cells: Sequence[Cell], folder: Path, device: De
     require_free(folder)
     with Worker(experiment.folder) as worker:
         facts = worker.start()
-        data = schedule._data(experiment, cells, worker)
+        data = schedule.data_of(experiment, cells, worker)
         predicted = [_predicted(worker, cell) for cell in cells] if hasattr(experiment.cells, "predict") else None
     facts = facts | {"data": {content_key(identity): found for identity, found in data.items()}}
     statuses, notes, _ = held(folder, make_header(experiment, cells, given, facts, accept_stale))

@@ -81,7 +81,7 @@ def run(
     with locked(folder), stop_signals() as stopping, Crew(experiment.folder, workers, stopping) as crew:
         try:
             facts = crew.start()
-            data = _data(experiment, cells, crew.first)
+            data = data_of(experiment, cells, crew.first)
         except Stopped:
             return Summary(Counter(), Counter(missing=len(cells)), True)
         facts = facts | {"rules": rules, "data": {content_key(identity): found for identity, found in data.items()}}
@@ -141,7 +141,7 @@ def _open(folder: Path, header: dict, key: str) -> tuple[Statuses, list[str], di
     return statuses, notes, endings[-1] if endings else NOT_ENDED
 
 
-def _data(experiment: Experiment, cells: Sequence[Cell], worker: Worker) -> dict[str, dict[str, str]]:
+def data_of(experiment: Experiment, cells: Sequence[Cell], worker: Worker) -> dict[str, dict[str, str]]:
     """By identity of the cell: what its prepared data are, {name: sha256}; nothing if the experiment has none.
 
     Raises:
