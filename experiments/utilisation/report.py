@@ -60,7 +60,7 @@ def report(rows: Rows) -> Report:
         figures=(
             lines(train, T, "share", "mixer", name="share_by_length", reference=1, y_label="share of the matmul's peak",
                   title="A training step's FLOPs per second over the peak of a large matmul"),
-            lines(train + roofs, "intensity", "speed", "mixer", T, name="roofline", x_label="FLOPs per byte",
+            lines(train + roofs, "intensity", "speed", "mixer", T, name="roofline", log="y", x_label="FLOPs per byte",
                   y_label="FLOPs per second", title="The same steps under the roofs of memory and of the matmul",
                   caption="Bytes as if every operation read and wrote memory: caches and fusion move fewer, so that a"
                   " step may stand above the roof."),

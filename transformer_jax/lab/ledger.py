@@ -53,7 +53,7 @@ def ledger(answers: Mapping[str, Answer]) -> Report:
         tables=[*_beside(answers), _numbers(measured), _conditions(measured)],
         limits=[
             "A verdict holds for the sizes, the tasks and the machine of these runs, and says nothing of others.",
-            *(f"Rule of {name}: {rule}" for name, one in measured.items() for rule in one.rules),
+            *(f"Rule of {name}: {rule}" for name, one in measured.items() for rule in dict.fromkeys(one.rules)),
         ],
     )  # fmt: skip
 
