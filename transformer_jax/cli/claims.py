@@ -14,7 +14,7 @@ from transformer_jax.host.folders import require_writable, write_whole
 from transformer_jax.host.signals import RESUMABLE
 
 WORKER_BYTES = 2 * 2**30
-"""Memory that is left to each worker where nobody says how many there are: about twice what a small training takes."""
+"""Memory for each worker where nobody says how many there are: twice what was seen of the claims (0.85 GiB at most)."""
 
 
 @dataclass(frozen=True)
