@@ -67,7 +67,10 @@ def report(rows: Rows) -> Report:
     each = {y: "; ".join(f"{name}: {number(e.value)}" for name, e in found.items()) for y, found in ends.items()}
     time_of, speed_of = (f"{span}: {each[y]}. {over}" if lengths else "" for y in ("token_seconds", "speed"))
     deep = {name: slope(select(depth, contender=name), T, "train_depth", None) for name in SHALLOWEST}
-    written = {name: slope(part, T, "generation_depth", None) for (name,), part in groups(generation, "mixer").items()}
+    written = {
+        f"{name}, writing": slope(part, T, "generation_depth", None)
+        for (name,), part in groups(generation, "mixer").items()
+    }
     rule, power = RULES["only_recurrences_are_sequential"], "the depth grows as T to this power"
     return Report(
         question="Are a recurrence's steps sequential, and attention's parallel?",

@@ -32,7 +32,7 @@ BASE = RecallConfig(
     ),
     task=TaskConfig(name="associative_recall", vocab_size=64, seq_len=32, batch_size=32),
     train=TrainConfig(
-        num_steps=400, warmup_steps=50, beta2=0.99, weight_decay=0.01, lanes=5, eval_every=100, checkpoint_every=100
+        num_steps=600, warmup_steps=50, beta2=0.99, weight_decay=0.01, lanes=5, eval_every=50, checkpoint_every=300
     ),
     measure=MeasureConfig(rounds=1),
 )
@@ -57,5 +57,6 @@ def cell(config: Config, job: Job) -> list[dict]:
     task = associative_recall.build(config)
     config = matched(config, task.shape, "params")
     of = tuned.train(job.seeded(config), task, job.folder, RATES)
+    solved = of.first(lambda row: row["accuracy"] >= 0.99)
     shared = of.columns | {"parameters": trial.num_params(config, task) // config.train.lanes}
-    return [row | shared for row in trial.curve(of.folder, "validation")]
+    return [row | shared | {"solved_step": solved.get(row["lane"])} for row in trial.curve(of.folder, "validation")]

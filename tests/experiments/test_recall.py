@@ -41,6 +41,9 @@ def test_a_cell_gives_a_row_for_each_lane_and_evaluation(tmp_path, override):
     rows = cells.cell(config, job(tmp_path / "cell"))
     assert [(row["step"], row["lane"]) for row in rows] == [(10, 0), (10, 1), (20, 0), (20, 1)]
     assert all(0 <= row["accuracy"] <= 1 and row["loss"] > 0 for row in rows)
+    assert all(
+        row["solved_step"] is None or row["accuracy"] >= 0.99 or row["step"] != row["solved_step"] for row in rows
+    )
     assert len({row["loss"] for row in rows}) == 4  # every lane has parameters and data of its own
     assert cells.cell(config, job(tmp_path / "cell")) == rows  # what is done is not trained again
     assert 0 < cells.time_limit(config) <= 3600
@@ -104,15 +107,3 @@ def test_the_cells_config_is_what_the_folder_says(tmp_path):
 def test_what_cannot_be_recalled_is_refused_before_anything_runs(overrides, message):
     with pytest.raises(ConfigError, match=message):
         plan.plan(cells, overrides)
-
-
-def test_a_part_of_the_pairs_decides_nothing():
-    report = plan.load("recall").report
-    rows = [
-        {"model.mixer": mixer, "task.num_items": 2, "studies": ("pairs",), "status": "ok", "round": 0, "lane": lane,
-         "step": 10, "accuracy": accuracy + lane / 100}
-        for mixer, accuracy in (("attention", 0.9), ("lstm", 0.1), ("gru", 0.1))
-        for lane in range(5)
-    ]  # fmt: skip
-    finding = report.report(rows).answers[0]
-    assert finding.estimates["2 pairs, less lstm"].low > 0 and finding.verdict == "INCONCLUSIVE"

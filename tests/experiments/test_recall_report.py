@@ -3,8 +3,6 @@
 import importlib.util
 from pathlib import Path
 
-import numpy as np
-
 from transformer_jax.report import digest, write
 
 PATH = Path(__file__).parents[2] / "experiments" / "recall" / "report.py"
@@ -14,41 +12,67 @@ spec.loader.exec_module(recall)
 
 
 def planted(attention, lstm, gru=None, seeds=5):
-    """Accuracy rises over steps to what is given for so many pairs; a GRU's to the LSTM's, unless it is given."""
-    rng, found = np.random.default_rng(0), []
-    for mixer, last in (("attention", attention), ("lstm", lstm), ("gru", gru or lstm)):
+    """By pairs the step at which a model's seeds answer 99 %, one for all or one each; None: they guess to the end.
+
+    A GRU's are the LSTM's, unless they are given.
+    """
+    found = []
+    for mixer, solved in (("attention", attention), ("lstm", lstm), ("gru", gru or lstm)):
         for n in (2, 4, 8):
-            for part, (lane, step) in enumerate((lane, step) for lane in range(seeds) for step in (100, 200)):
-                accuracy = last(n) * step / 200 + rng.normal(0, 0.005)
+            for part, (lane, step) in enumerate((lane, step) for lane in range(seeds) for step in range(50, 601, 50)):
+                first = solved(n)[lane] if isinstance(solved(n), tuple) else solved(n)
+                accuracy = 0.995 if first and step >= first else 1 / n + lane / 1000
                 found.append({"status": "ok", "round": 0, "part": part, "key": f"{mixer}{n}", "studies": ("pairs",),
                               "model.mixer": mixer, "task.num_items": n, "lane": lane, "step": step,
-                              "accuracy": float(accuracy), "accuracy_2_3": float(accuracy),
-                              "accuracy_16_31": float(accuracy) / 2})  # fmt: skip
+                              "solved_step": first, "accuracy": accuracy, "accuracy_2_3": accuracy,
+                              "accuracy_16_31": accuracy / 2})  # fmt: skip
     return found
+
+
+def soon(n):
+    return 200
+
+
+def never(n):
+    return None
 
 
 def verdict(rows):
     return recall.report(rows).answers[0].verdict
 
 
-def test_the_rule_decides_over_the_last_evaluation_of_every_seed():
-    assert verdict(planted(lambda n: 0.9, lambda n: 0.5)) == "SUPPORTED"
-    assert verdict(planted(lambda n: 0.5, lambda n: 0.9)) == "REFUTED"
-    assert verdict(planted(lambda n: 0.9, lambda n: 0.5 + 0.1 * n)) == "TASK-DEPENDENT"
-    assert verdict(planted(lambda n: 0.9, lambda n: 0.9)) == "INCONCLUSIVE"
-    assert verdict(planted(lambda n: 0.9, lambda n: 0.5, gru=lambda n: 0.95)) == "TASK-DEPENDENT"
-    assert verdict(planted(lambda n: 0.9, lambda n: 0.5, seeds=4)) == "INCONCLUSIVE"
-    assert verdict([]) == "INCONCLUSIVE" == verdict(planted(lambda n: 0.9, lambda n: 0.5)[:30])
-    finding, shares = recall.report(planted(lambda n: 0.9, lambda n: 0.5)).answers
-    assert {mixer: round(share.value, 1) for mixer, share in shares.estimates.items()} == {
-        "8 pairs: attention": 0.9, "8 pairs: gru": 0.5, "8 pairs: lstm": 0.5
+def test_who_wins_learns_it_in_half_of_the_steps_and_the_other_in_none():
+    assert verdict(planted(soon, never)) == "SUPPORTED"
+    assert verdict(planted(never, soon)) == verdict(planted(never, never, gru=soon)) == "REFUTED"
+    assert verdict(planted(lambda n: 300, never)) == "SUPPORTED"
+    assert verdict(planted(lambda n: 350, never)) == "INCONCLUSIVE"  # too late: the other may lack steps
+    assert verdict(planted(soon, lambda n: 550)) == verdict(planted(soon, never, gru=lambda n: 600)) == "INCONCLUSIVE"
+    assert verdict(planted(never, never)) == "INCONCLUSIVE"  # nobody recalls, however they guess
+    assert verdict(planted(lambda n: 200 if n < 8 else None, lambda n: 200 if n == 8 else None)) == "TASK-DEPENDENT"
+    assert verdict(planted(lambda n: 200 if n < 8 else None, never)) == "INCONCLUSIVE"
+
+
+def test_four_of_five_seeds_are_enough_and_four_seeds_are_not():
+    assert verdict(planted(lambda n: (200, 100, None, 300, 250), never)) == "SUPPORTED"
+    assert verdict(planted(lambda n: (200, 100, None, None, 250), never)) == "INCONCLUSIVE"
+    assert verdict(planted(soon, lambda n: (None, 600, 600, 600, None))) == "SUPPORTED"
+    assert verdict(planted(soon, never, seeds=4)) == verdict([]) == "INCONCLUSIVE"
+    lacking = [row for row in planted(soon, never) if (row["model.mixer"], row["task.num_items"]) != ("gru", 4)]
+    assert verdict(lacking) == "INCONCLUSIVE"
+
+
+def test_the_numbers_are_steps_and_shares():
+    finding, shares = recall.report(planted(soon, never)).answers
+    assert list(finding.estimates) == [f"{n} pairs, {who}" for n in (2, 4, 8) for who in ("attention", "gru", "lstm")]
+    assert finding.estimates["2 pairs, attention"][:3] == (200, 200, 200)
+    assert "4 pairs, gru: above 600" in finding.numbers
+    assert {mixer: round(share.value, 3) for mixer, share in shares.estimates.items()} == {
+        "8 pairs: attention": 0.995, "8 pairs: gru": 0.127, "8 pairs: lstm": 0.127
     }  # fmt: skip
-    assert list(finding.estimates) == [f"{n} pairs, less {mixer}" for n in (2, 4, 8) for mixer in ("gru", "lstm")]
-    assert finding.estimates["2 pairs, less gru"].n == 5
 
 
 def test_the_page_has_its_figures_and_knows_the_rule(tmp_path):
-    rows = planted(lambda n: 0.9, lambda n: 0.5)
+    rows = planted(soon, never)
     rules = {name: digest(rule) for name, rule in recall.RULES.items()}
     write(tmp_path, recall.report(rows), [{"id": "h", "rules": rules}], [row | {"header": "h"} for row in rows])
     page = (tmp_path / "report.html").read_text()

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from transformer_jax.cli.experiments import Experiment
 from transformer_jax.config import ConfigError
 from transformer_jax.host.accelerator import first_device
 from transformer_jax.host.exhaustion import available_bytes
-from transformer_jax.host.folders import require_writable, write_whole
+from transformer_jax.host.folders import FolderError, require_writable, write_whole
 from transformer_jax.host.signals import RESUMABLE
 
+MISTAKE = 2
+"""The exit code where an experiment could not be run as it was asked for."""
 WORKER_BYTES = 2 * 2**30
 """Memory for each worker where nobody says how many there are: twice what was seen of the claims (0.85 GiB at most)."""
 
@@ -30,6 +33,9 @@ class Claims:
     """The folder: one for each experiment, and claims.html, claims.json and claims.png."""
     dry_run: bool = False
     """Show the commands, and measure nothing."""
+    seed: int | None = None
+    """The first seed of what is trained or drawn; None: 0. Another one, in a folder of its own, asks whether the
+    verdicts are those of the seeds."""
     workers: int | None = None
     """How many cells run at once in experiments that only train (on a CPU); those that time run one after the other.
     None: as many as there are cores, and 2 GiB of free memory for each."""
@@ -47,18 +53,24 @@ class Claims:
             name: Experiment(name, one.only or None, budget=one.budget, out=self.out / name)
             for name, one in claims.experiments(wanted).items()
         }
+        seeded = {} if self.seed is None else {"train.seed": [str(self.seed)]}
+        given = {name: {} if "train.seed" in getattr(plan.load(name).cells, "UNREAD", ()) else seeded for name in asked}
         if self.dry_run:
-            for experiment in asked.values():
+            for name, experiment in asked.items():
                 budget = ["--budget", experiment.budget] if experiment.budget else []
-                words = ["experiment", experiment.name, *experiment.options({}), *budget]
+                words = ["experiment", name, *experiment.options(given[name]), *budget]
                 print(shlex.join(["run.py", *words, "--out", str(experiment.out)]))
             return 0
         require_writable(self.out / "claims.html", "--out", made=True)
         codes, platform = [], first_device().platform
-        for experiment in asked.values():
-            alone = why_alone(plan.load(experiment.name).cells, platform)
+        for name, experiment in asked.items():
+            alone = why_alone(plan.load(name).cells, platform)
             workers = 1 if alone else self.workers or _as_many_as_fit()
-            codes.append(replace(experiment, workers=workers).run({}))
+            try:
+                codes.append(replace(experiment, workers=workers).run(given[name]))
+            except (ConfigError, FolderError) as error:  # the others can be measured all the same
+                print(f"error: {name}: {error}", file=sys.stderr)
+                codes.append(MISTAKE)
             if codes[-1] == RESUMABLE:
                 return RESUMABLE
         return max([_write(self.out), *codes])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from transformer_jax.config import ConfigError, nearest
+from transformer_jax.host.folders import FolderError
 from transformer_jax.intervals import NOTHING, Estimate
 from transformer_jax.lab import plan, rows
 from transformer_jax.report import Figure, Finding, Report, Verdict
@@ -29,6 +30,8 @@ class Asked(NamedTuple):
     """The cells of the experiment that are run, as `--only` takes them; none: all."""
     budget: str | None = None
     """How long they are, as `--budget` takes it."""
+    figure: str | None = ""
+    """The name of its figure that shows the answer; "": the first; None: none."""
 
 
 class Claim(NamedTuple):
@@ -41,7 +44,8 @@ class Claim(NamedTuple):
     asked: tuple[Asked, ...]
     """What asks it: the claim's verdict is that of all their rules together."""
     says: str
-    """What was found, as a newcomer understands it: a sentence with a {} for each number that decides."""
+    """What was found, as a newcomer understands it: a sentence with a {} for each number that decides, and {device} for
+    what it was measured on."""
     decides: Mapping[str, str]
     """Those numbers: by their names in the reports, the names under which the page shows them."""
     holds: str = ""
@@ -54,11 +58,11 @@ CLAIMS = {
         "Parallel (all tokens simultaneously)",
         (Asked("parallelism", ("only_recurrences_are_sequential",), only=("probe=depth,generation",)),),
         says="The chain of operations that must wait for each other grows with the number of tokens T: in training as"
-        " T^{} in attention, T^{} in an LSTM and T^{} in a minGRU, a recurrence too; in writing as T^{} in attention."
-        " (T^0: not at all. T^1: in proportion.)",
+        " T^{} in attention, T^{} in an LSTM and T^{} in a minGRU, a recurrence too; in writing as T^{} in attention"
+        " and T^{} in an LSTM. (T^0: not at all. T^1: in proportion.)",
         decides={
             "attention (reference)": "attention", "lstm": "LSTM", "min_gru (associative)": "minGRU",
-            "attention": "attention, writing",
+            "attention, writing": "attention, writing", "lstm, writing": "LSTM, writing",
         },
         holds="Of the op alone in training, and of the whole model in writing; whether a machine gains from it is asked"
         " by the experiment's other questions.",
@@ -67,8 +71,8 @@ CLAIMS = {
         'Limited short-term memory, prone to "forgetting"',
         "Global self-attention, captures long-range dependencies",
         (
-            Asked("recall", ("attention_recalls_more",)),
-            Asked("long_range", ("only_attention_copies",), only=("name=copy_memory",)),
+            Asked("recall", ("only_attention_recalls",)),
+            Asked("long_range", ("only_attention_copies",), only=("name=copy_memory",), figure=None),
         ),
         says="Asked for 8 pairs after a short training, attention answers {} of all queries rightly, an LSTM {}, a GRU"
         " {} (guessing among the 8 answers: 0.125). To copy four symbols over 50 blanks attention needs {} steps of"
@@ -77,36 +81,38 @@ CLAIMS = {
             "8 pairs: attention": "recall, attention", "8 pairs: lstm": "recall, LSTM", "8 pairs: gru": "recall, GRU",
             "copying: attention": "copying, attention", "copying: recurrences": "copying, GRU or LSTM",
         },
-        holds="After a short training on 32 and 58 tokens: how soon it is learned, not what a model can hold.",
+        holds="On 32 and 58 tokens. The recurrences did not learn to look up at all, however few the pairs: it says how"
+        " soon that is learned, not how much a state can hold.",
     ),
     "architecture": Claim(
         "Recurrent structure, state depends on previous inputs",
         "Attention-based, all tokens interact directly",
         (Asked("interaction", ("past_what_lies_between",)),),
-        says="With all that lies between held fixed, the share of earlier inputs that still act on the last output is"
-        " {} in attention and {} in an LSTM, where all of it goes through the state.",
+        says="Of the earlier inputs with others in between, and these held fixed, a share of {} still acts on the last"
+        " output in attention, and of {} in an LSTM, where all of it goes through the state.",
         decides={"attention": "attention", "lstm": "LSTM"},
-        holds="Of one layer.",
+        holds="Of one causal layer, before training.",
     ),
     "training_speed": Claim(
         "Slow, difficult to parallelize effectively",
         "Fast, highly parallelizable",
         (Asked("training_speed", ("attention_is_sooner",)),),
-        says="To learn a text to the same loss attention takes {} times an LSTM's seconds and {} times a GRU's in"
-        " windows of 64 letters, {} and {} times in windows of 256.",
+        says="On {device}, to learn a text to the same loss, a model of some 110,000 parameters with attention takes {}"
+        " times an LSTM's seconds and {} times a GRU's in windows of 64 letters, {} and {} times in windows of 256.",
         decides={
             "T 64, over lstm": "over LSTM, 64", "T 64, over gru": "over GRU, 64", "T 256, over lstm": "over LSTM, 256",
             "T 256, over gru": "over GRU, 256",
         },
-        holds="For small models on one device; how either scales to more devices is not measured, nor what cuDNN's"
-        " kernel makes of an LSTM.",
+        holds="Compiling and evaluating are not counted; attention has rotary positions alone. “Difficult to"
+        " parallelize” is not measured: neither how either scales to more devices, nor what cuDNN's kernel makes of an"
+        " LSTM.",
     ),
     "long_range": Claim(
         "Struggles to capture information from distant tokens",
         "Excels at capturing long-range relationships",
-        (Asked("long_range", ("attention_solves_more",)),),
-        says="To add two numbers among 200 attention needs {} steps of training, a GRU or an LSTM {}; to tell whether"
-        " the ones in 20 bits are odd in number attention needs {}, a GRU or an LSTM {}.",
+        (Asked("long_range", ("attention_solves_more",), figure="steps_by_seed"),),
+        says="To add two numbers among 200 four of five seeds of attention need {} steps of training, of a GRU or an"
+        " LSTM {}; to tell whether the ones in 20 bits are odd in number attention needs {}, a GRU or an LSTM {}.",
         decides={
             "adding: attention": "adding, attention", "adding: recurrences": "adding, GRU or LSTM",
             "parity: attention": "parity, attention", "parity: recurrences": "parity, GRU or LSTM",
@@ -127,14 +133,15 @@ CLAIMS = {
         "Linear with sequence length",
         "Quadratic with sequence length (in self-attention)",
         (Asked("attention_cost", only=("level=op", "phase=train", "mixer=attention,lstm"), budget="3m"),),
-        says="With the number of tokens T attention's time grows as T^{}, an LSTM's as T^{}, and attention's memory"
-        " as T^{}. (T^1: linear. T^2: quadratic.)",
+        says="With the number of tokens T the time of attention that stores every score grows as T^{}, its memory as"
+        " T^{}; of attention in blocks, which stores none, as T^{} and T^{}; on {device}. An LSTM's time grows as T^{}."
+        " (T^1: linear. T^2: quadratic.)",
         decides={
-            "attention's time": "attention, time", "LSTM's time": "LSTM, time",
-            "attention's memory": "attention, memory",
+            "attention's time, scores stored": "storing, time", "attention's memory, scores stored": "storing, memory",
+            "attention's time": "in blocks, time", "attention's memory": "in blocks, memory",
+            "LSTM's time": "LSTM, time",
         },
-        holds="Of the op alone in training, on a CPU; `auto` stores no scores, so that its memory is another than that"
-        " of the formula.",
+        holds="Of the op alone in training.",
     ),
 }  # fmt: skip
 
@@ -175,22 +182,27 @@ def experiments(wanted: Mapping[str, Claim]) -> dict[str, Asked]:
 
 
 def answer(name: str, claim: Claim, out: Path) -> Answer:
-    """What the folders of the claim's experiments, in `out`, say; a claim that nobody has measured says so.
-
-    Raises:
-      ConfigError, FolderError: a folder's rows cannot be read, or an experiment has no such rule.
-    """
+    """What the folders of the claim's experiments, in `out`, say; a claim that nobody has measured says so, and so does
+    one whose rows cannot be read."""
     found, figures, warnings, headers, beside = [], [], [], [], {}
     for one in claim.asked:
         if not (out / one.experiment / rows.FILE).exists():
             found.append(Finding(one.experiment, "", word=UNMEASURED))
             continue
-        experiment, results = plan.load(one.experiment), rows.current(rows.read(out / one.experiment))
+        experiment = plan.load(one.experiment)
+        try:
+            results = rows.current(rows.read(out / one.experiment))
+        except FolderError as error:
+            found.append(Finding(one.experiment, "", word=UNMEASURED))
+            warnings.append(str(error))
+            continue
         page = experiment.report.report(results.rows)
-        found += _judged(experiment, page, one.rules) if one.rules else [experiment.report.claim(results.rows)]
+        judged = _judged(experiment, page, one.rules) if one.rules else [experiment.report.claim(results.rows)]
+        page, found = replace(page, answers=[*page.answers, *(not one.rules) * judged]), found + judged
         beside |= {label: one for finding in page.answers for label, one in finding.estimates.items()}
-        figures += [figure for figure in page.figures if figure][:1]
-        warnings += doubts(page, results.headers, results.rows)
+        named = [figure for figure in page.figures if figure and one.figure in ("", figure.name)]
+        figures += named[:1]
+        warnings += [*doubts(page, results.headers, results.rows), *page.notes]
         headers += results.headers[-1:]
     numbers: dict[str, Estimate] = {}
     for finding in found:
@@ -200,7 +212,7 @@ def answer(name: str, claim: Claim, out: Path) -> Answer:
     numbers |= {label: beside[label] for label in claim.decides if label in beside and label not in numbers}
     verdict = combined([finding.verdict for finding in found])
     decides = {new: numbers.get(label, NOTHING) for label, new in claim.decides.items()} if headers else {}
-    text = f"{sentence(claim, numbers)} {claim.holds}" if headers else "Not measured."
+    text = f"{sentence(claim, numbers, headers)} {claim.holds}" if headers else "Not measured."
     quote, of = f"RNN: “{claim.recurrent}”. Transformer: “{claim.attention}”.", name.replace("_", " ")
     return Answer(
         Finding(quote, text, decides, word=verdict, of=of),
@@ -212,17 +224,25 @@ def answer(name: str, claim: Claim, out: Path) -> Answer:
     )
 
 
-def sentence(claim: Claim, numbers: Mapping[str, Estimate], intervals: bool = False) -> str:
+def sentence(
+    claim: Claim, numbers: Mapping[str, Estimate], headers: Sequence[dict] = (), intervals: bool = False
+) -> str:
     """What was found, with the numbers that decide, and with their intervals if asked for.
 
-    What has not come that far is "more than" so much; what is not there is "(not measured)".
+    What has not come that far is "more than" so much; what is not there is "(no number)".
     """
-    return claim.says.format(*(_written(numbers.get(label, NOTHING), intervals) for label in claim.decides))
+    given = (_written(numbers.get(label, NOTHING), intervals) for label in claim.decides)
+    return claim.says.format(*given, device=" and ".join(sorted({_device(last) for last in headers})))
+
+
+def _device(header: dict) -> str:
+    device, threads = str(header.get("device")), header.get("threads")
+    return device if device != "cpu" else f"{threads} CPU threads" if threads else "a CPU"
 
 
 def _written(estimate: Estimate, intervals: bool) -> str:
     if estimate.n == 0:
-        return "(not measured)"
+        return "(no number)"
     if isnan(estimate.value):
         return f"more than {_short(estimate.low)}" if estimate.high == inf else shown(estimate)
     known = intervals and estimate.low < estimate.high < inf
@@ -235,10 +255,13 @@ def _short(value: float) -> str:
 
 
 def combined(verdicts: Sequence[str]) -> str:
-    """One verdict of several: theirs where they agree, TASK-DEPENDENT where some support and some refute."""
+    """One verdict of several: theirs where they agree, TASK-DEPENDENT where some support and some refute; INCONCLUSIVE
+    where a part is not measured."""
     found = set(verdicts)
     if len(found) == 1:
         return found.pop()
+    if UNMEASURED in found:
+        return Verdict.INCONCLUSIVE
     if Verdict.TASK_DEPENDENT in found or {Verdict.SUPPORTED, Verdict.REFUTED} <= found:
         return Verdict.TASK_DEPENDENT
     return Verdict.INCONCLUSIVE

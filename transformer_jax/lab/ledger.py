@@ -48,11 +48,12 @@ def ledger(answers: Mapping[str, Answer]) -> Report:
         question="RNN versus transformer: which of the claims hold?",
         setting=f"Seven claims in the words of {DOCUMENT}. {WORDS}",
         answers=[one.finding for one in answers.values()],
-        notes=[f"{name}: {doubt}" for name, one in measured.items() for doubt in one.doubts],
+        notes=[f"{name}: {doubt}" for name, one in answers.items() for doubt in one.doubts],
         figures=[figure for one in measured.values() for figure in one.figures],
         tables=[*_beside(answers), _numbers(measured), _conditions(measured)],
         limits=[
             "A verdict holds for the sizes, the tasks and the machine of these runs, and says nothing of others.",
+            "Each experiment's own report, with every seed, is report.html in the folder of its name beside this page.",
             *(f"Rule of {name}: {rule}" for name, one in measured.items() for rule in dict.fromkeys(one.rules)),
         ],
     )  # fmt: skip
@@ -63,7 +64,7 @@ def _beside(answers: Mapping[str, Answer]) -> list[Table]:
     columns, found = ("what", "published", "setting", "source", "comparable", "because"), []
     for name, one in answers.items():
         beside = tuple(tuple(entry[1:]) for entry in published() if entry.claim == name)
-        ours = f"{sentence(CLAIMS[name], one.numbers, intervals=True)} {CLAIMS[name].holds}"
+        ours = f"{sentence(CLAIMS[name], one.numbers, one.headers, intervals=True)} {CLAIMS[name].holds}"
         ours = ours if one.headers else one.finding.text
         title = f"Published beside ours: {name.replace('_', ' ')} ({len(beside)})"
         found.append(Table(title, columns, beside, f"Ours: {ours}"))
@@ -114,8 +115,9 @@ def picture(answers: Mapping[str, Answer]) -> Figure:
         claim = CLAIMS[name]
         quote = [*textwrap.wrap(f"RNN: “{claim.recurrent}”", WIDTHS[0]),
                  *textwrap.wrap(f"Transformer: “{claim.attention}”", WIDTHS[0])]  # fmt: skip
-        said = sentence(claim, one.numbers, intervals=True) if one.headers else "Not measured."
-        lines.append((quote, textwrap.wrap(said, WIDTHS[1]), str(one.finding.verdict)))
+        said = f"{sentence(claim, one.numbers, one.headers, intervals=True)} {claim.holds}"
+        said = textwrap.wrap(said if one.headers else "Not measured.", WIDTHS[1])
+        lines.append((quote, said, str(one.finding.verdict)))
     heights = [LINE * (max(len(quote), len(said)) + 1) for quote, said, _ in lines]
 
     def draw(canvas):
