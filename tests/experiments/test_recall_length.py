@@ -58,14 +58,15 @@ def test_what_cannot_be_tested_longer_is_refused(overrides, message):
         plan.plan(cells, overrides)
 
 
-def planted(attention, others, lanes=3):
-    """Accuracy at 32, 64 and 128 steps: 1 at the first, what is given at the last."""
+def planted(attention, others, lanes=3, first=1.0):
+    """Accuracy at 32, 64 and 128 steps: 1 at the first (recurrences: what is given), what is given at the last."""
     rng, found = np.random.default_rng(0), []
     readers = [("attention", p) for p in page.POSITIONS] + [(m, "auto") for m in page.RECURRENCES]
     for mixer, position in readers:
         last = attention(position) if mixer == "attention" else others
         for part, (lane, test_len) in enumerate((lane, T) for lane in range(lanes) for T in (32, 64, 128)):
-            accuracy = 1 - (1 - last) * (test_len - 32) / 96 + rng.normal(0, 0.002)
+            begin = 1.0 if mixer == "attention" else first
+            accuracy = begin - (begin - last) * (test_len - 32) / 96 + rng.normal(0, 0.002)
             found.append({"status": "ok", "round": 0, "part": part, "key": mixer + position, "studies": ("length",),
                           "model.mixer": mixer, "model.position": position, "task.seq_len": 32, "lane": lane,
                           "test_len": test_len, "accuracy": float(accuracy)})  # fmt: skip
@@ -84,6 +85,13 @@ def test_the_rule_decides_at_four_times_the_length():
     lost = page.report(planted(lambda p: 0.9, 0.5)).answers[1].estimates
     assert lost["attention, rotary"].value == pytest.approx(-0.1, abs=0.01)
     assert lost["lstm"].value == pytest.approx(-0.5, abs=0.01) and lost["lstm"].n == 3
+
+
+def test_who_has_learned_nothing_loses_nothing_and_is_not_compared():
+    guessing = page.report(planted(lambda p: 0.9, 0.25, first=0.25))
+    assert guessing.answers[0].verdict == "INCONCLUSIVE"
+    assert set(guessing.answers[1].estimates) == {f"attention, {p}" for p in page.POSITIONS}
+    assert "lstm: 0.25" in " ".join(guessing.answers[2].numbers) and "not learned" in guessing.answers[2].verdict
 
 
 def test_a_cell_that_failed_is_shown_and_breaks_nothing():
