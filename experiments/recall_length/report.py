@@ -26,8 +26,8 @@ RULES = {
         " accuracy of attention, with no positions, with sinusoidal and with rotary ones, less that of a GRU and less"
         " that of an LSTM has a 95 % interval above 0, over seeds, in all six comparisons; REFUTED if below 0 in all;"
         " TASK-DEPENDENT if above in some and below in others; else, or where one of them is not measured,"
-        f" INCONCLUSIVE. A model whose accuracy at the trained length does not lie above {LEARNED} with its interval has"
-        " learned nothing that could be kept, and is not compared.",
+        f" INCONCLUSIVE. A model whose accuracy at the trained length does not lie above {LEARNED} with its interval"
+        " has learned nothing that could be kept, and is not compared.",
         all_above(),
     )
 }
