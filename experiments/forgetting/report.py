@@ -79,10 +79,10 @@ def _read(row: dict) -> dict:
     continual = {name: row.get(f"continual.{name}") for name in ("stream", "scenario", "method", "part", "control")}
     method, part = continual["method"], {"query_key": "Q and K"}.get(continual["part"], continual["part"])
     variant = f"{method.upper()} on {'a random subset' if continual['control'] else part}"
-    pairs = f", {row['task.num_items']} pairs, T = {row['task.seq_len']}"
-    sizes = pairs if continual["stream"] == "vocabularies" else ""
+    recall = continual["stream"] == "vocabularies"
+    sizes = f", {row['task.num_items']} pairs, T = {row['task.seq_len']}" if recall else ""
     sizes += "" if row["model.mixer"] == "attention" else f", {row['model.mixer']}"
-    name = f"{continual['stream']} ({continual['scenario']}-incremental{sizes})"
+    name = f"{'recall' if recall else continual['stream']} ({continual['scenario']}{sizes})"
     strength = "frozen" if row.get("frozen") else row.get("strength")
     variant = JOINT if method == "joint" else variant
     drawn = (row.get("strength") or 0) * (row.get("importance") or 0)
@@ -166,7 +166,8 @@ def report(rows: Rows) -> Report:
     return Report(
         question="How much of what was learned should be protected, and how much should be allowed to adapt?",
         setting="Plasticity: accuracy on each task when it was learned, over that without protection. Stability: 1 less"
-        " the accuracy on old tasks that was lost.",
+        " the accuracy on old tasks that was lost. In brackets what is known when an answer is asked for: the task;"
+        " not the task, and all have the same answers (domain); not the task, which has answers of its own (class).",
         answers=(
             Finding("How much to protect, with both of equal weight?", " ".join(text for text, _ in answers.values()),
                     {name: gain for name, (_, gain) in answers.items()}, of="gain in average accuracy",

@@ -107,7 +107,7 @@ def test_sis_path_integral_of_a_quadratic():
 
 SHAPE = Shape(5, 7, vocab_size=7)
 SMALL = ModelConfig(d_model=8, num_heads=2, num_layers=1, mlp_dim=12, max_len=8, scan_layers=False)
-TRAIN = TrainConfig(num_steps=6, peak_lr=1e-2, chunk_steps=3, lanes=2)
+TRAIN = TrainConfig(num_steps=6, peak_lr=1e-2, chunk_steps=3, lanes=2, weight_decay=0.0)
 
 
 def chunk():
@@ -127,7 +127,7 @@ def test_strength_0_is_plain_training_bit_for_bit_and_lanes_carry_their_own():
         ones = jax.tree.map(jnp.ones_like, state.params)
         moves = jax.tree.map(lambda leaf: leaf.at[1].set(1 - frozen), ones)
         held = state.anchor | {"strength": jnp.asarray(strengths), "importance": ones}
-        begun = state.replace(anchor=held, opt_state=(*state.opt_state[:-1], moves))
+        begun = state.replace(anchor=held, opt_state=(moves, *state.opt_state[1:]))
         return run.run_chunk(jax.tree.map(jnp.copy, begun), chunk())
 
     after, metrics = trained([0.0, 10.0])

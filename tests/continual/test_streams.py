@@ -166,7 +166,7 @@ def test_a_set_of_another_kind_is_refused():
 
 def test_lanes_of_a_seed_stand_beside_each_other():
     config = StreamConfig(
-        train=TrainConfig(lanes=6, seed=7),
+        train=TrainConfig(lanes=6, seed=7, weight_decay=0.0),
         continual=ContinualConfig(strengths=(0.0, 3.0), with_frozen=True),
     )
     assert config.seeds == (7, 7, 7, 8, 8, 8) and config.strengths == (0.0, 3.0, None) * 2

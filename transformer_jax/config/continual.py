@@ -109,6 +109,10 @@ class StreamConfig(Config):
             part not in ("query_key", "value_out") or mixer == "attention",
             f"continual.part={part}: a model with model.mixer={mixer} has no queries, keys and values; take mixer",
         )
+        require(
+            None not in self.continual.lanes or self.train.weight_decay == 0,
+            f"train.weight_decay={self.train.weight_decay}: it would move what is frozen; set it to 0",
+        )
         require(not self.train.lane_lrs, "train.lane_lrs: the lanes of a stream differ in seed and strength")
         require(self.train.nan_policy != "rollback", "train.nan_policy=rollback: a stream of tasks takes stop or skip")
         smooth = self.train.label_smoothing

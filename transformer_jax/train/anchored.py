@@ -13,7 +13,8 @@ from transformer_jax.train.step import Observe, Penalty
 class Anchored(NamedTuple):
     """What a run does with `TrainState.anchor`.
 
-    With it the optimizer's state ends in a tree of ones and zeros (`moving`): what is 0 there does not move.
+    With it the optimizer's state begins with a tree of ones and zeros (`moving`): what is 0 there has no gradient, and
+    so does not move, if the optimizer is new and decays nothing.
     """
 
     begin: Callable[[Any], Any]
@@ -25,7 +26,11 @@ class Anchored(NamedTuple):
 
 
 def moving() -> optax.GradientTransformation:
-    """Multiplies updates by its state, ones at the start: which parameters move is no part of the program."""
+    """Multiplies gradients by its state, ones at the start: which parameters move is no part of the program.
+
+    It stands before the optimizer: times 1 a gradient keeps its bits, where an update would lose that its last product
+    and sum are rounded once.
+    """
     return optax.GradientTransformation(
         lambda params: jax.tree.map(jnp.ones_like, params),
         lambda updates, moves, params=None: (jax.tree.map(jnp.multiply, updates, moves), moves),

@@ -66,12 +66,11 @@ def build(model, objective: Objective, config: TrainConfig, anchored: Anchored |
 
     def optimizer(lr):
         tx = make_optimizer(config, lr, model.frozen)
-        return tx if anchored is None else optax.chain(tx, moving())
+        return tx if anchored is None else optax.chain(moving(), tx)
 
     def init(seed, lr):
         params_key, step_key = jax.random.split(jax.random.key(seed))
-        params = model.init(params_key)
-        return create(params, optimizer(lr), step_key, anchored and anchored.begin(params))
+        return create(model.init(params_key), make_optimizer(config, lr, model.frozen), step_key)
 
     def step(state, batch, lr):
         return train_step(
@@ -105,8 +104,17 @@ def build(model, objective: Objective, config: TrainConfig, anchored: Anchored |
 
         return objective.judge(written, batches)
 
+    first = partial(jax.jit(init), seeds, lrs)
+
+    def begin():
+        """What an anchor adds stands outside the program that draws the parameters, so that these keep their bits."""
+        state = first()
+        anchor = (jax.vmap(anchored.begin) if config.lanes > 1 else anchored.begin)(state.params)
+        moves = moving().init(state.params)
+        return state.replace(opt_state=(moves, state.opt_state), anchor=jax.tree.map(jnp.copy, anchor))
+
     return Programs(
-        partial(jax.jit(init), seeds, lrs),
+        first if anchored is None else begin,
         _Given(jax.jit(run_chunk, donate_argnums=1), lrs),
         jax.jit(evaluate),
         None if objective.judge is None else judge,
