@@ -6,7 +6,7 @@ before made of them, as strongly as their Fisher says (EWC) or all alike (L2): a
 or as many drawn at random. Strengths and seeds are lanes of one compiled step; a row for each lane.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig
 from transformer_jax.config.continual import ContinualConfig, StreamConfig
@@ -34,7 +34,7 @@ BASE = ForgettingConfig(
     task=TaskConfig(name="digits", patch_rows=1, seq_len=8, batch_size=32),
     train=TrainConfig(
         num_steps=80, peak_lr=3e-3, warmup_steps=8, beta2=0.99, weight_decay=0.0, lanes=SEEDS * 11, nan_policy="skip",
-        eval_every=20, checkpoint_every=80,
+        eval_every=40, checkpoint_every=80,
     ),
     measure=MeasureConfig(rounds=1),
     continual=ContinualConfig(
@@ -68,7 +68,7 @@ STUDIES = {
     "memory": grid(RECALL | {"continual.part": ["all"], "task.num_items": [2], "task.seq_len": [16, 32]})
     + grid(RECALL | {"continual.part": ["all"], "task.num_items": [4], "task.seq_len": [16]}),
 }
-SWEEPS = ("model.mixer",)
+SWEEPS = ("model.mixer", "continual.method", "continual.part", "continual.variant", "continual.buffer")
 UNREAD = ("measure.min_sample_seconds",)
 
 
@@ -88,6 +88,6 @@ def cell(config: ForgettingConfig, job: Job) -> list[dict]:
     base = {"digits": digits, "associative_recall": associative_recall}[config.task.name].build(config)
     stream = tasks_of.build(config, base)
     config = matched(config, stream.tasks[0].shape, "params")
-    trained = StreamConfig(config.model, config.task, config.train, replace(config.measure), config.continual)
+    trained = StreamConfig(config.model, config.task, config.train, continual=config.continual)
     streams.train(trained, stream, job.folder)
     return streams.rows(trained, stream, job.folder)

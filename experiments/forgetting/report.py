@@ -76,15 +76,18 @@ RULES = {
 
 
 def _read(row: dict) -> dict:
-    continual = {name: row.get(f"continual.{name}") for name in ("stream", "scenario", "method", "part", "control")}
+    """A row with the place of its stream, the variant of what protects there, and the setting of its lane."""
+    continual = {key.removeprefix("continual."): value for key, value in row.items() if key.startswith("continual.")}
     method, part = continual["method"], {"query_key": "Q and K"}.get(continual["part"], continual["part"])
-    variant = f"{method.upper()} on {'a random subset' if continual['control'] else part}"
+    drawn = "a random subset" + (f" as large as {part}" if part != "Q and K" else "")
+    protected = f"{method.upper()} on {drawn if continual['control'] else part}"
+    other = f" ({continual['variant']})" if continual["variant"] != "separate" else ""
+    variant = {"joint": JOINT, "replay": f"replay of {continual['buffer']}"}.get(method, protected + other)
     recall = continual["stream"] == "vocabularies"
     sizes = f", {row['task.num_items']} pairs, T = {row['task.seq_len']}" if recall else ""
     sizes += "" if row["model.mixer"] == "attention" else f", {row['model.mixer']}"
     name = f"{'recall' if recall else continual['stream']} ({continual['scenario']}{sizes})"
     strength = "frozen" if row.get("frozen") else row.get("strength")
-    variant = JOINT if method == "joint" else variant
     drawn = (row.get("strength") or 0) * (row.get("importance") or 0)
     return row | {"place": name, "variant": variant, "setting": strength, "drawn": drawn}
 
@@ -92,7 +95,7 @@ def _read(row: dict) -> dict:
 def _relative(rows: Rows) -> list[dict]:
     """With plasticity: accuracy on each task when it was learned, over that at strength 0 of the same seed."""
     zero = {(row["place"], row["seed"]): row["learning_accuracy"] for row in rows
-            if row["variant"] == ALL and row["setting"] == 0}  # fmt: skip
+            if row["setting"] == 0 and row["continual.method"] not in ("joint", "replay")}  # fmt: skip
     return [row | {X: row["learning_accuracy"] / zero[row["place"], row["seed"]]} for row in rows
             if zero.get((row["place"], row["seed"]))]  # fmt: skip
 
