@@ -38,12 +38,12 @@ BASE = ForgettingConfig(
     ),
     measure=MeasureConfig(rounds=1),
     continual=ContinualConfig(
-        stream="permuted", scenario="domain", strengths=(0.0, *GRID["ewc"]), with_frozen=True, fisher_examples=128
+        stream="permuted", scenario="domain", strengths=(0.0, *GRID["ewc"]), with_frozen=True, fisher_examples=100
     ),
 )  # fmt: skip
 
 
-def _variants(axes: dict, l2: bool = True) -> list[dict]:
+def _variants(axes: dict, l2: bool = False) -> list[dict]:
     """EWC on all, on queries and keys, and on as many parameters drawn at random; L2 on all; all data of all tasks."""
     of_l2 = {"continual.method": ["l2"], "continual.strengths": [(0.0, *GRID["l2"])]}
     joint = {"continual.method": ["joint"], "continual.with_frozen": [False], "train.lanes": [SEEDS]}
@@ -55,18 +55,24 @@ def _variants(axes: dict, l2: bool = True) -> list[dict]:
     )
 
 
-SPLIT = {"continual.stream": ["split"], "continual.scenario": ["task", "class"]}
+PERMUTED = {"continual.stream": ["permuted"], "continual.num_tasks": [4]}
+SPLIT = {
+    "continual.stream": ["split"], "continual.scenario": ["task", "class"], "train.num_steps": [60],
+    "train.eval_every": [30], "train.checkpoint_every": [60],
+}  # fmt: skip
 RECALL = {
-    "continual.stream": ["vocabularies"], "continual.scenario": ["class"], "continual.num_tasks": [3],
+    "continual.stream": ["vocabularies"], "continual.scenario": ["class"], "continual.num_tasks": [2],
     "continual.fisher": ["sampled"], "task.name": ["associative_recall"], "task.vocab_size": [16],
-    "task.patch_rows": [None], "train.num_steps": [160], "train.checkpoint_every": [160],
+    "task.patch_rows": [None], "train.num_steps": [240], "train.eval_every": [80], "train.checkpoint_every": [240],
 }  # fmt: skip
 STUDIES = {
-    "permuted": _variants({"continual.stream": ["permuted"]}),
+    "permuted": _variants(PERMUTED, l2=True),
     "split": _variants(SPLIT),
-    "recall": _variants(RECALL | {"task.num_items": [2], "task.seq_len": [16]}, l2=False),
-    "memory": grid(RECALL | {"continual.part": ["all"], "task.num_items": [2], "task.seq_len": [16, 32]})
-    + grid(RECALL | {"continual.part": ["all"], "task.num_items": [4], "task.seq_len": [16]}),
+    "recall": _variants(RECALL | {"task.num_items": [2], "task.seq_len": [8]}),
+    "memory": chain(
+        grid(RECALL | {"task.num_items": [2], "task.seq_len": [8, 16], "continual.part": ["all"]}),
+        grid(RECALL | {"task.num_items": [4], "task.seq_len": [16], "continual.part": ["all"]}),
+    ),
 }
 SWEEPS = ("model.mixer", "continual.method", "continual.part", "continual.variant", "continual.buffer")
 UNREAD = ("measure.min_sample_seconds",)

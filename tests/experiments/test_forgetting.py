@@ -15,7 +15,7 @@ def rows(change=lambda row: row, seeds=5):
     for number, cell in enumerate(plan.plan(FORGETTING.cells)):
         flat, continual = flatten(cell.config), cell.config.continual
         easier = {"all": 0.0, "query_key": 0.02}[continual.part] - 0.02 * continual.control
-        harder = 0.02 * (cell.config.task.num_items == 4) + 0.001 * (cell.config.task.seq_len == 32)
+        harder = 0.02 * (cell.config.task.num_items == 4) + 0.001 * (cell.config.task.seq_len == 16)
         for lane, (strength, seed) in enumerate(zip(cell.config.strengths, cell.config.seeds, strict=True)):
             place = 1.0 if strength is None else continual.lanes.index(strength) / 10
             noise = seed / 1000
@@ -72,7 +72,7 @@ def test_a_part_of_the_streams_decides_nothing():
 )
 def test_h4(pairs, length, verdict):
     def change(row):
-        less = pairs * (row["task.num_items"] == 4) + length * (row["task.seq_len"] == 32)
+        less = pairs * (row["task.num_items"] == 4) + length * (row["task.seq_len"] == 16)
         gain = 0.0 if row["strength"] == 0 else 0.3 - less + 0.001 * (row["seed"] % 2) * (1 - 2 * (less > 0))
         return row | {"average_accuracy": 0.3 + gain}
 
@@ -90,5 +90,7 @@ def test_its_cells():
             assert len(above) == 9 and 0.0 in continual.lanes and None in continual.lanes
             steps = {round(b / a, 1) for a, b in zip(above, above[1:], strict=False)}
             assert max(steps) - min(steps) < 0.2
+    assert {(c.config.task.num_items, c.config.task.seq_len) for c in planned if "memory" in c.studies} == {
+        (2, 8), (2, 16), (4, 16)}  # fmt: skip
     with pytest.raises(ConfigError, match="this experiment trains on digits or associative_recall"):
         plan.plan(FORGETTING.cells, {"task.name": "parity"})
