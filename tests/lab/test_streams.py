@@ -56,6 +56,7 @@ def after(folder, config, stream, k):
 def test_a_stream_is_learned_and_lanes_are_what_they_are_said_to_be(whole):
     folder, config, stream, ended = whole
     assert ended == ("done", 2)
+    assert streams._Learner.of(config, stream, folder).run.run_chunk.program._cache_size() == 1  # one for all tasks
     first, last = (after(folder, config, stream, k) for k in (0, 2))
     assert list(last.anchor["task"]) == [2, 2, 2] and list(last.anchor["strength"]) == [0, 1e4, 0]
     assert max(leaf.max() for leaf in jax.tree.leaves(last.anchor["importance"])) > 0

@@ -21,7 +21,6 @@ from transformer_jax.continual.fisher import importance
 from transformer_jax.continual.streams import Stream
 from transformer_jax.host.folders import locked
 from transformer_jax.lab import trial
-from transformer_jax.tasks.task import Batch
 from transformer_jax.train import log, programs
 from transformer_jax.train.anchored import Anchored
 from transformer_jax.train.checkpoint import Checkpoints
@@ -30,9 +29,6 @@ from transformer_jax.train.progress import Progress
 from transformer_jax.train.state import TrainState
 
 # N lanes, K tasks
-
-PROBES = 64
-"""Examples of an old task whose attention maps are compared."""
 
 
 def train(
@@ -213,7 +209,7 @@ def rows(config: StreamConfig, stream: Stream, folder: Path, split: str = "test"
     frozen: the part stayed as the first task left it.
     worst_accuracy: mean over old tasks of the lowest validation accuracy while later ones were learned (De Lange et al.
       2023, arXiv 2205.13452).
-    drift: mean Jensen–Shannon distance of attention maps on examples of old tasks, between the end of their own task
+    drift: mean Jensen–Shannon distance of attention maps on a batch of each old task, between the end of their own task
       and that of the stream; None: there are none.
     importance: mean importance of what is protected, before the last task; protected: how many parameters that is.
     """
@@ -249,29 +245,16 @@ def _drift(learner: _Learner, split: str) -> list[float] | None:
     count, last = len(learner.stream.tasks), learner.after(len(learner.stream.tasks) - 1).params
     each = []
     for j in range(count - 1):
-        probes = _probes(learner.stream.tasks[j].evaluate(split), j)
-        maps = [_maps(learner, params, probes) for params in (learner.after(j).params, last)]
+        probes = next(batch for batch in learner.stream.tasks[j].evaluate(split) if batch["task"][0] == j)
+        maps = [_maps(learner, params, probes["inputs"]) for params in (learner.after(j).params, last)]
         if maps[0] is None:
             return None
         each.append([metrics.js_distance(a, b) for a, b in zip(*maps, strict=True)])
     return [float(x) for x in np.mean(each, axis=0)]
 
 
-def _probes(batches, j: int) -> Batch:
-    """A batch of the first examples of a task."""
-    batch = next(batch for batch in batches if batch["task"][0] == j)
-    return {name: array[:PROBES] for name, array in batch.items()}
-
-
-def _maps(learner: _Learner, params: Any, probes: Batch) -> np.ndarray | None:
+def _maps(learner: _Learner, params: Any, inputs: np.ndarray) -> np.ndarray | None:
     """Attention weights with a leading axis of lanes; None: the model has none."""
-    inspect = partial(_weights, learner.model)
-    if inspect(jax.tree.map(lambda leaf: leaf[0], params) if learner.lanes else params, probes["inputs"]) is None:
-        return None
-    if not learner.lanes:
-        return np.asarray(inspect(params, probes["inputs"]))[None]
-    return np.asarray(jax.lax.map(lambda one: inspect(one, probes["inputs"]), params))
-
-
-def _weights(model, params: Any, inputs):
-    return model.inspect(params, inputs).weights_NxHxBxLxL
+    params_N = params if learner.lanes else jax.tree.map(lambda leaf: leaf[None], params)
+    found = jax.lax.map(lambda one: learner.model.inspect(one, inputs).weights_NxHxBxLxL, params_N)
+    return None if found is None else np.asarray(found)
