@@ -56,7 +56,6 @@ def after(folder, config, stream, k):
 def test_a_stream_is_learned_and_lanes_are_what_they_are_said_to_be(whole):
     folder, config, stream, ended = whole
     assert ended == ("done", 2)
-    assert streams._Learner.of(config, stream, folder).run.run_chunk.program._cache_size() == 1  # one for all tasks
     first, last = (after(folder, config, stream, k) for k in (0, 2))
     assert list(last.anchor["task"]) == [2, 2, 2] and list(last.anchor["strength"]) == [0, 1e4, 0]
     assert max(leaf.max() for leaf in jax.tree.leaves(last.anchor["importance"])) > 0
@@ -80,6 +79,24 @@ def test_rows(whole):
         assert row["average_accuracy"] == pytest.approx(R[-1].mean())
         assert 0 <= row["worst_accuracy"] <= 1 and row["protected"] == rows[0]["protected"]
     assert rows[2]["drift"] == 0 and rows[2]["forgetting"] == 0 and rows[0]["drift"] > rows[1]["drift"] > 0
+
+
+def test_the_next_task_compiles_nothing_anew(tmp_path):
+    """The second task compiles what makes a Fisher; the third nothing at all, not even from a cache."""
+    compiled, at = [], []
+
+    def listen(event, duration, **more):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(more)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        learned(tmp_path, {"train.peak_lr": 0.02}, progress=lambda k: at.append(len(compiled)))
+        at.append(len(compiled))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    first, second, third = np.diff(at)
+    assert first > 0 and second > 0 and third == 0
 
 
 class Broken(Progress):
