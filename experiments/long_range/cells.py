@@ -52,6 +52,7 @@ STUDIES = {
     "cycle_navigation": _study("cycle_navigation", seq_len=20, min_len=2),
 }
 SWEEPS = ("model.mixer", "model.position")
+SIDE_BY_SIDE = True  # nothing is timed
 UNREAD = ("measure.min_sample_seconds", "train.peak_lr", "train.lane_lrs", "train.same_seed", "train.nan_policy")
 
 

@@ -21,6 +21,16 @@ def _decide(estimates) -> Verdict:
     return Verdict.TASK_DEPENDENT if any(won[0] + won[1]) and all(solved) else Verdict.INCONCLUSIVE
 
 
+def _only_one_copies(estimates) -> Verdict:
+    if any(one.n < SEEDS for one in estimates.values()):
+        return Verdict.INCONCLUSIVE
+    attention, recurrences = (estimates[f"copying: {side}"] for side in SIDES)
+    for mine, other, word in ((attention, recurrences, Verdict.SUPPORTED), (recurrences, attention, Verdict.REFUTED)):
+        if mine.high * 2 <= other.low and not isfinite(other.high):
+            return word
+    return Verdict.INCONCLUSIVE
+
+
 RULES = {
     "attention_solves_more": Rule(
         "A seed has solved a task at its first evaluation, within the trained lengths, with an accuracy of 0.99 or a"
@@ -30,7 +40,14 @@ RULES = {
         " REFUTED if the recurrences do; TASK-DEPENDENT if one side wins a task and the other solves another; else, or"
         " where a model is not measured, INCONCLUSIVE: who fails may have lacked steps.",
         _decide,
-    )
+    ),
+    "only_attention_copies": Rule(
+        f"A side has solved copying (four symbols, over 50 blanks) once {SHARE:.0%} of at least {SEEDS} seeds of one of"
+        " its models answer 99 % right: attention with no, sinusoidal or rotary positions; a GRU or an LSTM. SUPPORTED"
+        " if attention solves it within half of the steps and the recurrences do not within all; REFUTED if it is the"
+        " other way round; else (both do, neither does, one was late), or where a model is not measured, INCONCLUSIVE.",
+        _only_one_copies,
+    ),
 }
 
 
@@ -55,6 +72,7 @@ def report(rows: Rows) -> Report:
              for name in TASKS for side, readers in SIDES.items()}  # fmt: skip
     kept = {f"{name}: {reader}": mean(select(far, name=name, reader=reader), "accuracy", pair="lane")
             for name, reader in steps if name in TASKS[2:] and isfinite(steps[name, reader].value)}  # fmt: skip
+    copying = {f"copying: {side}": sides[f"copy_memory: {side}"] for side in SIDES}
     edges = {f"{row['task.name']} by {row['reader']}": None for row in select(short, rate_at_edge=True)}
     return Report(
         question="Who learns what is far away, and who keeps it on longer sequences?",
@@ -64,6 +82,9 @@ def report(rows: Rows) -> Report:
             Finding(f"Who keeps it at {FAR} times the trained length?",
                     f"accuracy there of those who solved the task; kept: above {KEPT}, lost: below", kept,
                     judge=lambda e: "kept" if e.low > KEPT else "lost" if e.high < KEPT else "undecided"),
+            Finding("Does attention copy what recurrences with as many parameters do not?",
+                    f"steps until {SHARE:.0%} of a model's seeds had solved it", copying,
+                    RULES["only_attention_copies"], of="four symbols, repeated after 50 blanks"),
         ),
         figures=(
             lines(ok, "longer", "accuracy", "reader", "name", pair="lane", log="x", name="accuracy_by_length",

@@ -47,7 +47,7 @@ BASE = LongestConfig(
 STUDIES = {
     "longest": chain(
         grid({"model.mixer": ["attention"], "model.attention": ["reference", "xla", "blockwise", "auto"]}),
-        grid({"model.mixer": ["lstm", "min_gru"], "model.attention": ["auto"]}),
+        grid({"model.mixer": ["rnn", "gru", "lstm", "min_gru"], "model.attention": ["auto"]}),
     )
 }
 SWEEPS = ("model.mixer", "model.attention")

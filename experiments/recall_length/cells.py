@@ -48,6 +48,7 @@ STUDIES = {
     )
 }
 SWEEPS = ("model.mixer", "model.position")
+SIDE_BY_SIDE = True  # nothing is timed
 UNREAD = ("measure.min_sample_seconds",)
 
 

@@ -46,6 +46,7 @@ _ENCODER = imdb_encoder.CONFIG
 BASE = SentimentConfig(_ENCODER.model, _ENCODER.task, replace(_ENCODER.train, seed=0), SentimentMeasure(rounds=3))
 STUDIES = {"contenders": grid({"measure.contender": ["tfidf", *NETWORKS]})}
 SWEEPS = ("measure.contender",)
+SIDE_BY_SIDE = True  # nothing is timed
 UNREAD = ("measure.min_sample_seconds",)
 
 

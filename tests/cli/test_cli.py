@@ -242,7 +242,27 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
         ("experiment tiny --out=", "--out is empty"),
         ("experiment tiny --out experiments", "experiments holds something else (tiny): choose another --out"),
         ("experiment tiny --timeout 0", "--timeout 0.0: must be above 0 seconds"),
+        ("experiment tiny --workers 0", "--workers 0: must be at least 1"),
+        ("experiment tiny --workers -3", "--workers -3: must be at least 1"),
+        ("experiment tiny --workers many", "--workers must be a whole number, not many"),
+        ("experiment tiny --workers 2", "--workers 2: tiny runs with one worker, as its cells measure time or memory"),
+        ("claims --workers 0", "--workers 0: must be at least 1"),
         ("experiment tiny --timeout nan", "--timeout nan: must be above 0 seconds"),
+        (
+            "train digits_vit --train.num-steps 20",
+            "error: train.num_steps=20 is no longer than the warm-up of digits_vit, 50 steps:"
+            " add --train.warmup-steps 2, or take --train.num-steps 51 or more",
+        ),
+        ("train digits_vit --train.num-steps 20 --task.name mnits", "'mnits'; did you mean mnist?"),
+        ("train digits_vit --train.num-steps 20 --task.name mnits", "and: train.num_steps=20 is no longer than"),
+        (
+            "train digits_vit --train.num-steps 20 --model.num-heads 3",
+            "error: model.d_model=64 is not divisible by model.num_heads=3: ",
+        ),
+        (
+            "train digits_vit --train.num-steps 20 --train.warmup-steps 30",
+            "error: train.warmup_steps=30: must be",
+        ),
         ("train digits_vit --train.num-steps 99999999999", "train.num_steps=99999999999: must be at most 2147483647"),
         ("train digits_vit --model.d-model 1000000", "parameters train in at least"),
         ("report nowhere", "there is no folder nowhere"),
@@ -355,7 +375,9 @@ def test_list_has_a_line_for_each_thing_there_is(experiments, capsys):
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])  # found out at the first line, or at the end
-@pytest.mark.parametrize("line", ["list", "--help", "experiment attention_cost --dry-run", "train digits_vit --help"])
+@pytest.mark.parametrize(
+    "line", ["list", "--help", "experiment attention_cost --dry-run --limit 3", "train digits_vit --help"]
+)
 def test_head_may_read_less_than_there_is(line, unbuffered):
     reader, writer = os.pipe()
     os.close(reader)
@@ -514,6 +536,10 @@ def test_a_missing_extra_is_one_message_before_anything_runs(experiments, capsys
         (("--out", "a_file"), "a_file is a file"),
         (("--out", ""), "--out is empty"),
         (("--out", "a_training"), "a_training holds a training run"),
+        (("--out", "a_file", "--dry-run"), "a_file is a file"),
+        (("--out", "a_file/below", "--dry-run"), "below cannot be written: Not a directory"),
+        (("--out", "a_training", "--dry-run"), "a_training holds a training run"),
+        (("--out", "experiments", "--dry-run"), "experiments holds something else (tiny)"),
     ],
 )
 def test_a_slip_of_the_hand_runs_nothing(tmp_path, capsys, options, message):
@@ -613,6 +639,26 @@ def test_a_dry_run_shows_what_is_there_what_failed_and_what_cannot_run(tmp_path,
     assert (tmp_path / "runs" / "tiny" / rows.FILE).read_bytes() == before
 
 
+def test_a_dry_run_finds_what_a_run_would_find_of_its_data(tmp_path, experiments, capsys):
+    data = """def data(config):
+    from transformer_jax.tasks.sets import MissingData
+    if config.task.seq_len == 32:
+        raise MissingData("nobody prepared them")
+    return {"a.txt": "12ab"}
+
+"""
+    (experiments / "cells.py").write_text(SOURCE.replace("def predict", f"{data}def predict"))
+    for more in ([], ["--dry-run"]):
+        assert command("experiment", "tiny", *more) == 2
+        assert capsys.readouterr() == ("", "error: nobody prepared them\n")
+    line = ["experiment", "tiny", "--only", "seq_len=16"]
+    assert command(*line) == 0
+    (experiments / "cells.py").write_text((experiments / "cells.py").read_text().replace("12ab", "34cd"))
+    capsys.readouterr()
+    assert command(*line, "--dry-run", "--accept-stale") == 0
+    assert "holds 0 of them" in capsys.readouterr().out  # they were measured on other data
+
+
 def test_a_dry_run_says_that_a_folder_cannot_be_joined(tmp_path, capsys):
     assert command("experiment", "tiny", "--limit", "1") == 0
     assert command("experiment", "tiny", "--dry-run", "--model.d-model", "64") == 2
@@ -626,6 +672,19 @@ def test_the_base_is_a_config_by_name_and_the_experiments_axes_stay(tmp_path, ca
     assert header["base"]["measure.rounds"] == 2
     assert command("experiment", "tiny", "--config", "bench_acelerator") == 2
     assert "did you mean bench_accelerator" in capsys.readouterr().err
+
+
+def test_cells_that_time_nothing_run_side_by_side_and_not_on_an_accelerator(tmp_path, monkeypatch, experiments, capsys):
+    (experiments / "cells.py").write_text(SOURCE + "SIDE_BY_SIDE = True\n")
+    for n in ("1", "3"):
+        assert command("experiment", "tiny", "--workers", n, "--out", n) == 0
+    one, three = ((tmp_path / n / rows.FILE).read_text().splitlines() for n in ("1", "3"))
+    assert sorted(one) == sorted(three) and len(one) == 9
+    for name in ("rows.csv", "report.html"):
+        assert (tmp_path / "1" / name).read_text() == (tmp_path / "3" / name).read_text()
+    monkeypatch.setattr("transformer_jax.cli.experiments.first_device", lambda: Device("gpu", 2**36))
+    assert command("experiment", "tiny", "--workers", "2") == 2
+    assert "every worker would take the gpu, or its memory, from the others" in capsys.readouterr().err
 
 
 def test_on_an_accelerator_the_larger_base_is_taken_and_named(monkeypatch, experiments, capsys):

@@ -13,15 +13,9 @@ def command(*words):
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """A translation, its recurrent twin, and a run without text."""
-    folder = tmp_path_factory.mktemp("runs")
-    sizes = ["--model.d-model", 8, "--model.num-layers", 1, "--model.mlp-dim", 8, "--train.num-steps", 2]
-    reversal = ["--task.name", "reversal", "--task.seq-len", 7, "--task.vocab-size", 24, "--task.batch-size", 250]
-    recall = ["--task.name", "associative_recall", "--task.num-items", 2, "--task.vocab-size", 16, "--task.seq-len", 8]
-    twin = [*reversal, "--model.mixer", "gru"]
-    for name, task in (("one", [*reversal, "--model.position", "learned"]), ("twin", twin), ("recall", recall)):
-        assert command("train", "bench", "--out", folder / name, *task, *sizes) == 0
+def folders(trained_run):
+    """A translation with learned positions, its recurrent twin, and a run without text."""
+    (folder,) = {trained_run(name).parent for name in ("one", "twin", "recall")}
     return folder
 
 
@@ -42,7 +36,7 @@ def test_a_run_is_looked_into(folders, tmp_path, capsys):
     assert inside.learned_positions(folders / "one", registry.build).shape == (7, 8)
     for words, name in (
         (["attention", folders / "one", "--text", text], "attention"),
-        (["vectors", folders / "one", "--text", text], "vectors"),
+        (["vectors", folders / "one", "--prompt", text], "vectors"),
         (["positions", folders / "one"], "learned_alike"),
     ):
         assert command("plot", *words, "--out", tmp_path) == 0
@@ -65,6 +59,7 @@ def test_a_runs_page_shows_what_its_model_has(folders):
         ("plot attention", "plot attention needs the folder of a run: plot attention FOLDER --text TEXT"),
         ("plot vectors {runs}/one", "plot vectors needs --text"),
         ("plot positions --text a", "--text has no use with plot positions"),
+        ("plot vectors {runs}/one --text a --prompt a", "--prompt and --text are both the text that the model reads"),
         ("plot positions {runs}/one --length 9", "--length has no use with plot positions"),
         ("plot attention {runs}/one --text a --d-model 9", "--d-model has no use with plot attention"),
         ("plot positions --length 0", "--length 0: must be at least 1"),

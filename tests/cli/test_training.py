@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -196,15 +197,15 @@ def test_stopped_while_the_first_steps_compile(tmp_path):
 
 def test_evaluate_gives_the_figure_of_training(tmp_path, capsys):
     folder = tmp_path / "run"
-    done = run(train(folder, 40))
-    assert done.returncode == 0, done.stderr
-    assert "training to step 40: compiling ...\n" in done.stderr
-    title, trained, page = done.stdout.splitlines()
+    assert command_here(*train(folder, 40)[2:]) == 0
+    done = capsys.readouterr()
+    assert "training to step 40: compiling ...\n" in done.err
+    title, trained, page = done.out.splitlines()
     found = run(command("evaluate", folder, "--checkpoint", 40))
     assert found.stdout.splitlines() == [title, trained] and title == "digits, validation split, step 40 (best)"
     assert command_here(*train(folder, 40)[2:]) == 0
     again = capsys.readouterr()
-    assert again.out == done.stdout and "compiling" not in again.err
+    assert again.out == done.out and "compiling" not in again.err
     assert f"{folder} holds this run, finished at step 40: nothing is left to train" in again.err
     assert "--train.num-steps 80 would extend it" in again.err
     (metrics,) = evaluate(folder, checkpoint="40")
@@ -249,7 +250,8 @@ def test_data_may_have_moved_since_the_training(tmp_path, capsys, monkeypatch):
     assert command_here("prepare", SET, "--from", tmp_path, "--data-dir", old) == 0
     small = ["--task.seq-len", 8, "--model.d-model", 8, "--model.mlp-dim", 8, *TINY]
     words = ["train", "shakespeare_char", "--out", folder, "--train.num-steps", 4, "--task.data-dir", old, *small]
-    capsys.readouterr()
+    after = f"to train on it: python run.py train shakespeare_char --task.data-dir {old}"
+    assert capsys.readouterr().out.splitlines()[-1] == after
     assert command_here(*words) == 0
     trained = capsys.readouterr().out.splitlines()[1]
     old.rename(new)
@@ -293,6 +295,14 @@ def recall(folder, *more, steps=4, seq_len=8):
     sizes = ["--model.d-model", 8, "--model.num-layers", 1, "--model.mlp-dim", 8, "--task.seq-len", seq_len]
     every = ["--train.eval-every", 2, "--train.checkpoint-every", 2]
     return ["train", "bench", "--out", folder, "--train.num-steps", steps, *RECALL, *sizes, *every, *more]
+
+
+@pytest.fixture(scope="module")
+def recalled(tmp_path_factory):
+    """recalled(folder): makes a folder that of a finished training, of `recall`, which is done once."""
+    first = tmp_path_factory.mktemp("recalled") / "run"
+    assert command_here(*recall(first)) == 0
+    return lambda folder: shutil.copytree(first, folder, dirs_exist_ok=True)
 
 
 @pytest.mark.parametrize(
@@ -346,9 +356,10 @@ def test_several_runs_are_one_table_with_intervals_and_one_csv(tmp_path, capsys)
     assert "there is no folder" in capsys.readouterr().err
 
 
-def test_different_tasks_are_no_one_table(tmp_path, capsys):
-    assert command_here(*recall(tmp_path / "short")) == 0
-    assert command_here(*recall(tmp_path / "long", seq_len=12)) == 0
+def test_different_tasks_are_no_one_table(recalled, tmp_path, capsys):
+    recalled(tmp_path / "short")
+    file = recalled(tmp_path / "long") / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"task.seq_len": 12}))
     capsys.readouterr()
     assert command_here("evaluate", tmp_path / "short", tmp_path / "long", "--csv", tmp_path / "x.csv") == 2
     shown, error = capsys.readouterr()
@@ -387,10 +398,9 @@ def test_a_finished_run_goes_on_with_more_steps(tmp_path, capsys):
         ["experiment", "attention_cost", "--dry-run"],
     ],
 )
-def test_a_device_that_is_not_there_is_one_clear_error(tmp_path, words):
-    (tmp_path / "run").mkdir()
+def test_a_device_that_is_not_there_is_one_clear_error(recalled, tmp_path, words):
     if words[0] == "evaluate":
-        assert command_here(*recall(tmp_path / "run")) == 0
+        recalled(tmp_path / "run")
     done = run(command(*words), cwd=tmp_path, env=os.environ | {"JAX_PLATFORMS": "rocm"})
     assert done.returncode == 2 and "Traceback" not in done.stderr and done.stdout == ""
     assert "JAX_PLATFORMS=rocm: JAX finds no such device" in done.stderr, done.stderr
@@ -433,11 +443,9 @@ def test_killed_twenty_times_and_still_the_same_run(tmp_path):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_training_runs_are_compared_on_one_page(tmp_path, capsys):
-    short = "--train.num-steps 2 --train.warmup-steps 0 --train.eval-every 2 --train.checkpoint-every 2".split()
-    for seed in ("0", "1"):
-        words = ["train", "digits_vit", "--out", str(tmp_path / seed), "--train.seed", seed, *short]
-        assert main.main([*words, "--model.num-layers", "1"]) == 0
+def test_training_runs_are_compared_on_one_page(recalled, tmp_path, capsys):
+    recalled(tmp_path / "0")
+    assert command_here(*recall(tmp_path / "1", "--train.seed", 1)) == 0
     page = tmp_path / "pages" / "both.html"
     capsys.readouterr()
     assert main.main(["compare", str(tmp_path / "0"), str(tmp_path / "1"), "--out", str(page)]) == 0
@@ -445,9 +453,9 @@ def test_training_runs_are_compared_on_one_page(tmp_path, capsys):
     assert "train.seed" in page.read_text() and "<svg" in page.read_text()
 
 
-def test_where_the_best_step_is_not_the_last_both_are_printed_as_evaluate_does(tmp_path, capsys):
+def test_where_the_best_step_is_not_the_last_both_are_printed_as_evaluate_does(recalled, tmp_path, capsys):
     """A learning rate that spoils what was learned: the losses of the two steps cannot be mixed up."""
-    assert command_here(*recall(tmp_path)) == 0
+    recalled(tmp_path)
     capsys.readouterr()
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     assert command_here(*recall(tmp_path, steps=4)) == 0
@@ -459,11 +467,11 @@ def test_where_the_best_step_is_not_the_last_both_are_printed_as_evaluate_does(t
     assert printed == [*expected, str(tmp_path / "run.html")]
 
 
-def test_a_data_folder_that_is_not_read_is_refused_in_training_and_a_note_elsewhere(tmp_path, capsys):
+def test_a_data_folder_that_is_not_read_is_refused_in_training_and_a_note_elsewhere(recalled, tmp_path, capsys):
     assert command_here(*recall(tmp_path / "other", "--task.data-dir", "/nope")) == 2
     refused = "task.data_dir: the task associative_recall does not read it; it reads task.batch_size, task.num_items"
     assert refused in capsys.readouterr().err and not (tmp_path / "other").exists()
-    assert command_here(*recall(tmp_path)) == 0
+    recalled(tmp_path)
     assert command_here("evaluate", tmp_path, "--data-dir", "/nope") == 0
     assert "--data-dir /nope is not used: associative_recall reads no prepared set" in capsys.readouterr().err
     assert command_here("evaluate", tmp_path) == 0

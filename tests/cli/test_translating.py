@@ -1,6 +1,7 @@
 """`evaluate` and `generate` of translations, of a training of a few seconds."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -17,15 +18,9 @@ def command(*words):
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
+def folders(trained_run):
     """Two runs of one translation and one of another task."""
-    folder = tmp_path_factory.mktemp("runs")
-    sizes = ["--model.d-model", 8, "--model.num-layers", 1, "--model.mlp-dim", 8, "--train.num-steps", 2]
-    reversal = ["--task.name", "reversal", "--task.seq-len", 7, "--task.vocab-size", 24, "--task.batch-size", 250]
-    recall = ["--task.name", "associative_recall", "--task.num-items", 2, "--task.vocab-size", 16, "--task.seq-len", 8]
-    for name, task, seed in (("one", reversal, 0), ("other", reversal, 1), ("recall", recall, 0)):
-        words = ["train", "bench", "--out", folder / name, *task, *sizes, "--train.seed", seed]
-        assert command(*words) == 0
+    (folder,) = {trained_run(name).parent for name in ("one", "other", "recall")}
     return folder
 
 
@@ -34,7 +29,10 @@ def test_bleu_with_how_it_was_counted(folders, capsys):
     title, metrics, how = capsys.readouterr().out.splitlines()
     last = read_metrics(folders / "one" / "metrics.jsonl")[-1]
     assert all(f"{name} {last[name]:.6f}" in metrics for name in ("exact", "free_accuracy"))
-    assert f"bleu {last['bleu']:.2f} [{last['bleu_low']:.2f}, {last['bleu_high']:.2f}]" in metrics
+    shown = re.search(r"bleu ([\d.]+) \[([\d.]+), ([\d.]+)\]", metrics).groups()
+    assert [float(one) for one in shown] == pytest.approx(
+        [last[f"bleu{end}"] for end in ("", "_low", "_high")], abs=0.006
+    )
     assert how.startswith(f"BLEU: {quality.signature()}; greedy;")
 
 

@@ -16,8 +16,8 @@ from transformer_jax.lab import tracking
 from transformer_jax.train.log import read_metrics
 
 ROOT = Path(__file__).parents[2]
-SMALL = """--train.num-steps 40 --train.warmup-steps 2 --train.eval-every 20 --train.checkpoint-every 20
---train.chunk-steps 5 --model.num-layers 1 --model.d-model 8 --model.mlp-dim 8"""
+SMALL = """--train.num-steps 8 --train.warmup-steps 2 --train.eval-every 4 --train.checkpoint-every 4
+--train.chunk-steps 2 --model.num-layers 1 --model.d-model 8 --model.mlp-dim 8"""
 
 
 def words(tmp_path, *more):
@@ -63,7 +63,7 @@ def test_metrics_go_to_wandb_where_it_is_asked_for(tmp_path, monkeypatch):
     sent = [json.loads(line) for line in (tmp_path / "sent").read_text().splitlines()]
     inits = [value for what, value in sent if what == "init"]
     assert len(inits) == 2 and inits[0] == inits[1] and inits[0]["resume"] == "allow" and inits[0]["id"]
-    assert inits[0]["config"]["train.num_steps"] == 40
+    assert inits[0]["config"]["train.num_steps"] == 8
     assert [what for what, _ in sent].count("finish") == 2
     logged = [value for what, value in sent if what == "log"]
     rows = read_metrics(folder / "metrics.jsonl")

@@ -100,19 +100,19 @@ def make_rows(studies=None, rounds=5, noise=0.03, fail=lambda config: None, law=
     """Rows as the runner reads them: base filled in, one per cell and round, a failed cell in its round 0."""
     rng = np.random.default_rng(7)
     studies = STUDIES if studies is None else studies
-    configs = list({str(BASE | o): BASE | o for overrides in studies.values() for o in overrides}.values())
+    configs = {str(BASE | o): BASE | o for overrides in studies.values() for o in overrides}
+    named = {name: {str(BASE | o) for o in overrides} for name, overrides in studies.items()}
+    studies_of = {text: tuple(name for name in named if text in named[name]) for text in configs}
     rows = []
     for r in range(rounds):
         drift = np.exp(rng.normal(0, noise / 2))
-        for number, config in enumerate(configs):
+        for number, (text, config) in enumerate(configs.items()):
             row = config | {
                 "kind": "row",
                 "key": f"{number:016x}",
                 "round": r,
                 "header": "h1",
-                "studies": tuple(
-                    name for name, overrides in studies.items() if config in [BASE | o for o in overrides]
-                ),
+                "studies": studies_of[text],
                 "status": "ok",
             }
             status = fail(config)

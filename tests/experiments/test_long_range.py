@@ -121,6 +121,28 @@ def test_one_model_of_a_side_is_enough_and_four_of_its_five_seeds():
     assert verdict(planted(lambda *_: None, one("lstm"))) == "REFUTED"
 
 
+def copies(attention, recurrences, **more):
+    """The finding on copying alone, where all other tasks say the reverse."""
+    rows = planted(lambda name, _: attention if name == "copy_memory" else None,
+                   lambda name, _: recurrences if name == "copy_memory" else 100, **more)  # fmt: skip
+    return page.report(rows).answers[2]
+
+
+def test_copying_has_a_rule_of_its_own():
+    found = copies(100, None)
+    assert found.verdict == "SUPPORTED"
+    assert found.numbers == ["copying: attention: 100", "copying: recurrences: above 600"]
+    assert copies((100, 75, 125, None, 200), (None, 100, 200, 300, None)).verdict == "SUPPORTED"
+    assert copies(None, 100).verdict == "REFUTED"
+    assert copies(100, 300).verdict == copies(None, None).verdict == "INCONCLUSIVE"
+    assert copies(325, None).verdict == copies(None, 325).verdict == "INCONCLUSIVE"  # after half of the steps
+    assert copies((100, 100, 100, None, None), None).verdict == "INCONCLUSIVE"
+    assert copies(100, None, lanes=4).verdict == "INCONCLUSIVE"
+    assert copies(100, None, without=[("copy_memory", "lstm")]).verdict == "INCONCLUSIVE"
+    alone = [row for row in planted(lambda *_: 100, lambda *_: None) if row["task.name"] == "copy_memory"]
+    assert [finding.verdict for finding in page.report(alone).answers] == ["INCONCLUSIVE", "", "SUPPORTED"]
+
+
 def test_what_is_missing_or_failed_decides_nothing_and_breaks_nothing():
     assert verdict([]) == "INCONCLUSIVE"
     assert verdict(planted(lambda *_: 100, lambda *_: None, lanes=4)) == "INCONCLUSIVE"

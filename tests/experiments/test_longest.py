@@ -19,6 +19,7 @@ page = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(page)
 
 LIMITS = {"reference": 3000, "xla": 5000, "blockwise": 40_000, "auto": 40_000, "lstm": 900, "min_gru": 70_000}
+LIMITS |= {"rnn": 20_000, "gru": 9000}
 
 
 @pytest.fixture

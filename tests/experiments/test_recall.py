@@ -50,10 +50,20 @@ def test_an_lstm_has_the_parameters_of_attention(tmp_path):
     """Within the two per cent that matching allows."""
     counts = {}
     for mixer in ("attention", "lstm"):
-        cells.cell(config_of({"model.mixer": mixer, "task.num_items": 2}), job(tmp_path / mixer))
-        counts[mixer] = trained.describe(tmp_path / mixer, associative_recall.build)
+        rows = cells.cell(config_of({"model.mixer": mixer, "task.num_items": 2}), job(tmp_path / mixer))
+        counts[mixer] = trained.describe(tmp_path / mixer / "seeds", associative_recall.build)
+        assert {row["parameters"] for row in rows} == {counts[mixer]["parameters"]}
     assert counts["lstm"]["mixer"] == "lstm"
     assert abs(counts["lstm"]["parameters"] / counts["attention"]["parameters"] - 1) <= 0.02
+
+
+def test_the_rate_is_chosen_on_a_seed_of_its_own(tmp_path):
+    rows = cells.cell(config_of({"task.num_items": 2}), job(tmp_path))
+    chosen, judged = (from_flat(json.loads((tmp_path / part / "config.json").read_text())).train
+                      for part in ("rates", "seeds"))  # fmt: skip
+    assert chosen.same_seed and chosen.lane_lrs == cells.RATES and chosen.num_steps == judged.num_steps
+    assert chosen.seed not in range(judged.seed, judged.seed + judged.lanes)
+    assert {row["rate"] for row in rows} == {judged.peak_lr} <= set(cells.RATES)
 
 
 def test_a_cell_that_is_broken_off_gives_the_rows_of_an_unbroken_one(tmp_path, monkeypatch):
@@ -68,19 +78,20 @@ def test_a_cell_that_is_broken_off_gives_the_rows_of_an_unbroken_one(tmp_path, m
 
     train = trial.train
     with monkeypatch.context() as power_cut:
-        power_cut.setattr(trial, "train", lambda *args: train(*args, progress=Broken()))
+        power_cut.setattr(trial, "train", lambda *args, **given: train(*args, **given, progress=Broken()))
         with pytest.raises(KeyboardInterrupt):
             cells.cell(config, job(tmp_path / "broken"))
-    assert {row["step"] for row in trial.curve(tmp_path / "broken", "train")} == {5, 10, 15}
+    assert {row["step"] for row in trial.curve(tmp_path / "broken" / "rates", "train")} == {5, 10, 15}
     assert cells.cell(config, job(tmp_path / "broken")) == whole
     assert cells.cell(config, job(tmp_path / "other", number=1)) != whole
 
 
 def test_the_cells_config_is_what_the_folder_says(tmp_path):
-    config = config_of({"model.mixer": "attention", "task.num_items": 1})
-    cells.cell(config, job(tmp_path, number=3))
-    written = from_flat(json.loads((tmp_path / "config.json").read_text()))
-    assert flatten(written) == flatten(with_overrides(config, {"train.seed": 3000}))
+    config = config_of({"model.mixer": "attention", "task.num_items": 2})
+    rate = cells.cell(config, job(tmp_path, number=3))[0]["rate"]
+    written = from_flat(json.loads((tmp_path / "seeds" / "config.json").read_text()))
+    chosen = {"train.seed": 3000, "train.peak_lr": rate, "train.nan_policy": "skip"}
+    assert flatten(written) == flatten(with_overrides(config, chosen))
 
 
 @pytest.mark.parametrize(
@@ -100,8 +111,8 @@ def test_a_part_of_the_pairs_decides_nothing():
     rows = [
         {"model.mixer": mixer, "task.num_items": 2, "studies": ("pairs",), "status": "ok", "round": 0, "lane": lane,
          "step": 10, "accuracy": accuracy + lane / 100}
-        for mixer, accuracy in (("attention", 0.9), ("lstm", 0.1))
-        for lane in range(3)
+        for mixer, accuracy in (("attention", 0.9), ("lstm", 0.1), ("gru", 0.1))
+        for lane in range(5)
     ]  # fmt: skip
-    (finding,) = report.report(rows).answers
-    assert finding.estimates["2 pairs"].low > 0 and finding.verdict == "INCONCLUSIVE"
+    finding = report.report(rows).answers[0]
+    assert finding.estimates["2 pairs, less lstm"].low > 0 and finding.verdict == "INCONCLUSIVE"

@@ -1,14 +1,27 @@
-"""The claims are rows of one table; each says what its experiment's rules make of the rows, or that nobody asked."""
+"""The claims are rows of one table; each says what its experiments' rules make of the rows, or that nobody asked."""
 
 import json
+from math import inf, nan
 
 import pytest
+from markupsafe import escape
 
-from tests.experiments import planted
+from tests.experiments import (
+    planted,
+    test_gradient_flow,
+    test_interaction,
+    test_long_range,
+    test_parallelism,
+    test_recall_report,
+    test_training_speed,
+)
 from transformer_jax import cli
 from transformer_jax.cli.main import main
 from transformer_jax.config import ConfigError
-from transformer_jax.lab import claims, plan, rows
+from transformer_jax.host.accelerator import Device
+from transformer_jax.intervals import NOTHING, Estimate
+from transformer_jax.lab import claims, ledger, plan, rows
+from transformer_jax.lab.sweep import parse
 
 
 def folder_of(path, found):
@@ -32,14 +45,46 @@ def measured(tmp_path):
     return tmp_path
 
 
-def test_every_claim_is_asked_by_an_experiment_and_rules_that_are_there():
-    for claim in claims.CLAIMS.values():
-        report = plan.load(claim.experiment).report
-        assert set(claim.rules) <= set(report.RULES)
-        assert claim.rules or callable(report.claim)
-    asked = {(claim.experiment, claim.only, claim.budget) for claim in claims.CLAIMS.values()}
-    assert len(asked) == len({experiment for experiment, *_ in asked})  # a folder has one run
+def test_every_claim_is_asked_by_experiments_and_rules_that_are_there():
+    every = [one for claim in claims.CLAIMS.values() for one in claim.asked]
+    for one in every:
+        report = plan.load(one.experiment).report
+        assert set(one.rules) <= set(report.RULES)
+        assert one.rules or callable(report.claim)
+        plan.plan(plan.load(one.experiment).cells, wanted=parse("--only", one.only))
+    runs = claims.experiments(claims.CLAIMS)
+    for one in every:  # a folder has one run: where they differ, another claim asks for all of it
+        assert (one.only, one.budget) == (runs[one.experiment].only, runs[one.experiment].budget) or (
+            not runs[one.experiment].only and runs[one.experiment].budget is None
+        )
     assert len(claims.CLAIMS) == 7
+    for claim in claims.CLAIMS.values():
+        assert claim.says.count("{}") == len(claim.decides) == len(set(claim.decides.values()))
+
+
+def test_an_experiment_is_run_as_far_as_the_chosen_claims_need_it():
+    alone = claims.experiments(claims.chosen(["context"]))
+    assert list(alone) == ["recall", "long_range"] and alone["long_range"].only == ("name=copy_memory",)
+    assert claims.experiments(claims.CLAIMS)["long_range"].only == ()
+
+
+@pytest.mark.parametrize(
+    ("estimate", "text"),
+    [
+        (Estimate(100, 90, 110, 5), "100"),
+        (Estimate(-20.06, -21, -19, 5), "-20"),
+        (Estimate(0.0154, -0.001, 0.03, 5), "0.02"),
+        (Estimate(0.996, 0.996, 0.996, 1), "1.00"),
+        (Estimate(nan, 1400, inf, 5), "more than 1,400"),
+        (Estimate(nan, 2, 3, 5), "between 2 and 3"),
+        (NOTHING, "(not measured)"),
+    ],
+)
+def test_a_number_in_a_sentence_is_short(estimate, text):
+    claim = claims.CLAIMS["architecture"]._replace(says="It is {}.", decides={"x": "x"})
+    assert claims.sentence(claim, {"x": estimate}) == f"It is {text}."
+    known = claims.sentence(claim, {"x": estimate}, intervals=True)
+    assert known == f"It is {text}." or (known.startswith(f"It is {text} [") and "[-0.00" not in known)
 
 
 @pytest.mark.parametrize(
@@ -63,12 +108,56 @@ def test_an_unknown_claim_is_named_with_the_nearest():
 
 
 def test_a_claim_says_what_its_rows_say_and_one_without_rows_that_it_is_not_measured(measured):
-    one = claims.answer("complexity", claims.CLAIMS["complexity"], measured / "attention_cost")
+    one = claims.answer("complexity", claims.CLAIMS["complexity"], measured)
     assert one.finding.verdict == "TASK-DEPENDENT"  # planted: quadratic in time and FLOPs, linear in memory
-    assert one.finding.estimates["attention's time"].low > 1.8 > one.finding.estimates["attention's memory"].high
-    assert "Linear with sequence length" in one.finding.question and one.figure.name.startswith("complexity_")
-    other = claims.answer("context", claims.CLAIMS["context"], measured / "recall")
-    assert other.finding.verdict == "not measured" and other.figure is None
+    assert one.finding.estimates["attention, time"].low > 1.8 > one.finding.estimates["attention, memory"].high
+    assert "attention's FLOPs" in one.numbers and "attention's time grows as T^2.00" in one.finding.text
+    assert "Linear with sequence length" in one.finding.question and one.figures[0].name.startswith("complexity_")
+    other = claims.answer("context", claims.CLAIMS["context"], measured)
+    assert other.finding.verdict == "not measured" and other.figures == () and other.finding.text == "Not measured."
+
+
+def found_in(rows_of, tmp_path, monkeypatch):
+    """A folder in which experiments have these rows, by name."""
+    for name in rows_of:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / rows.FILE).touch()
+    monkeypatch.setattr(claims.rows, "read", lambda folder: folder.name)
+    results = {name: rows.Results([{"id": "h", "experiment": name}], found, []) for name, found in rows_of.items()}
+    monkeypatch.setattr(claims.rows, "current", results.get)
+    return tmp_path
+
+
+def answers_of(folder):
+    return {name: claims.answer(name, claim, folder) for name, claim in claims.CLAIMS.items()}
+
+
+def test_every_number_that_decides_is_one_of_the_reports(tmp_path, monkeypatch):
+    rows_of = {
+        "parallelism": test_parallelism.planted(),
+        "recall": test_recall_report.planted(lambda n: 0.9, lambda n: 0.5),
+        "long_range": test_long_range.planted(lambda *_: 100, lambda *_: None),
+        "interaction": test_interaction.planted(),
+        "training_speed": test_training_speed.planted(),
+        "gradient_flow": test_gradient_flow.planted(),
+        "attention_cost": [row for row in planted.make_rows(noise=0.002) if row["measure.level"] == "op"],
+    }
+    found = answers_of(found_in(rows_of, tmp_path, monkeypatch))
+    for one in found.values():
+        assert one.finding.estimates and all(estimate.n for estimate in one.finding.estimates.values())
+        assert "not measured)" not in one.finding.text and "{" not in one.finding.text
+    context = found["context"]
+    assert context.finding.verdict == "SUPPORTED" and len(context.figures) == len(context.headers) == 2
+    assert "attention needs 100 steps of training, a GRU or an LSTM more than 600" in context.finding.text
+    assert "attention answers 0.90 of all queries rightly, an LSTM 0.50, a GRU 0.50 (guessing" in context.finding.text
+    assert {"2 pairs, less gru", "copying: attention"} <= set(context.numbers) and len(context.rules) == 2
+
+
+def test_a_claim_of_two_experiments_is_open_while_one_has_no_rows(tmp_path, monkeypatch):
+    rows_of = {"recall": test_recall_report.planted(lambda n: 0.9, lambda n: 0.5)}
+    one = answers_of(found_in(rows_of, tmp_path, monkeypatch))["context"]
+    assert one.finding.verdict == "INCONCLUSIVE"
+    assert "attention needs (not measured) steps" in one.finding.text
 
 
 def test_the_command_runs_each_experiment_once_and_writes_the_page_of_all_claims(measured, monkeypatch, capsys):
@@ -79,20 +168,36 @@ def test_the_command_runs_each_experiment_once_and_writes_the_page_of_all_claims
     assert ran == ["attention_cost"]
     assert "complexity      TASK-DEPENDENT" in printed and "context         not measured" in printed
     page = (measured / "claims.html").read_text()
-    assert (
-        "Quadratic with sequence length" in page
-        and "Rule of complexity: SUPPORTED if" in page
-        and "Not measured." in page
-    )
+    assert "Quadratic with sequence length" in page and "Rule of complexity: SUPPORTED if" in page
+    assert "Not measured." in page and "Introduction to Transformers in Keras" in page
+    for entry in ledger.published():
+        assert all(str(escape(text)) in page for text in (entry.what, entry.value, entry.source, entry.because))
     found = json.loads((measured / "claims.json").read_text())
-    assert found["complexity"]["verdict"] == "TASK-DEPENDENT"
+    assert found["complexity"]["verdict"] == "TASK-DEPENDENT" and "T^2.00" in found["complexity"]["found"]
     assert found["complexity"]["numbers"]["attention's time"]["value"] == pytest.approx(2, abs=0.05)
+    assert (measured / "claims.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_stopped_experiment_stops_the_command(tmp_path, monkeypatch):
     monkeypatch.setattr(cli.claims.Experiment, "run", lambda self, overrides: 75)
     assert main(["claims", "--out", str(tmp_path / "new")]) == 75
     assert not (tmp_path / "new" / "claims.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "platform", "free", "many"),
+    [([], "cpu", 100, 8), ([], "cpu", 7, 3), ([], "cpu", 1, 1), (["--workers", "2"], "cpu", 1, 2), ([], "gpu", 99, 1)],
+)
+def test_experiments_that_time_nothing_get_several_workers(tmp_path, monkeypatch, options, platform, free, many):
+    ran = {}
+    monkeypatch.setattr(cli.claims.os, "sched_getaffinity", lambda _: range(8))
+    monkeypatch.setattr(cli.claims, "first_device", lambda: Device(platform, None))
+    monkeypatch.setattr(cli.claims, "available_bytes", lambda: free * 2**30)
+    monkeypatch.setattr(cli.claims.Experiment, "run", lambda self, _: ran.update({self.name: self.workers}) or 0)
+    assert main(["claims", "--out", str(tmp_path), *options]) == 0
+    trains = {"recall", "long_range", "gradient_flow", "interaction"}
+    assert {name: ran[name] for name in trains} == dict.fromkeys(trains, many)
+    assert all(workers == 1 for name, workers in ran.items() if name not in trains) and len(ran) == 7
 
 
 def test_only_needs_a_name(capsys):

@@ -152,3 +152,29 @@ def test_a_training_is_a_line_for_each_quarter_and_stands_under_the_table():
     view.training(one, 260)
     view.stop()
     assert "mixer=lstm: training, step 260/1000" in console.file.getvalue()
+
+
+def test_trainings_beside_each_other_have_a_line_each_until_they_are_done():
+    one, other = cell(mixer="lstm"), cell(mixer="gru")
+    console = Console(file=io.StringIO(), width=90)
+    view = display.PlainView(console)
+    view.start(2, [])
+    for step in range(0, 1001, 20):  # of 1000, in turns
+        view.training(one, step)
+        view.training(other, step)
+    lines = console.file.getvalue().splitlines()[1:]
+    assert len(lines) == 10 and sum("mixer=gru" in line for line in lines) == 5
+    console = Console(file=io.StringIO(), width=90, force_terminal=True)
+    view = display.TableView(console)
+    view.start(2, [])
+    drawings = []
+    view._live.update = lambda group, refresh: drawings.append([str(part) for part in group.renderables[3:]])
+    view.training(one, 260)
+    view.training(other, 20)
+    view.training(one, 300)
+    view.done(one, {"status": "ok", "round": 0}, 0.25, 1, None)
+    view.stop()
+    assert drawings[-2:] == [
+        ["mixer=lstm: training, step 300/1000", "mixer=gru: training, step 20/1000"],
+        ["mixer=gru: training, step 20/1000"],
+    ]

@@ -214,6 +214,15 @@ def test_a_line_of_several_rows_becomes_as_many_numbered_by_part(tmp_path):
     assert [r.get("loss") for r in rows.current(rows.read(tmp_path)).rows] == [5.0, 5.0, 5.0, None]
 
 
+def test_rows_come_by_round_and_config_whoever_was_first(tmp_path):
+    places = [(seq_len, round_) for round_ in (0, 1) for seq_len in (8, 16, 128)]
+    for n, order in enumerate((places, places[::-1], places[::2] + places[1::2])):
+        folder = tmp_path / str(n)
+        folder.mkdir()
+        write(folder, header(), *(row(f"k{seq_len}", round_, **{"task.seq_len": seq_len}) for seq_len, round_ in order))
+        assert [(r["task.seq_len"], r["round"]) for r in rows.current(rows.read(folder)).rows] == places
+
+
 def studied(name="h", **studies):
     return header(name, base={"task.seq_len": 8, "model.num_heads": 4, "measure.rounds": 5}, studies=studies)
 
@@ -228,7 +237,7 @@ def test_a_row_knows_its_studies_by_its_whole_config(tmp_path):
     write(tmp_path, studied(length=[{"task.seq_len": 8}, {"task.seq_len": 16}], heads=heads))
     for n, (seq_len, num_heads) in enumerate([(8, 1), (8, 4), (16, 4), (16, 1)]):
         write(tmp_path, row(str(n), **{"task.seq_len": seq_len, "model.num_heads": num_heads}))
-    assert in_study(tmp_path) == [("heads",), ("length", "heads"), ("length",), ()]
+    assert in_study(tmp_path) == [("heads",), (), ("length", "heads"), ("length",)]  # by heads, then by length
 
 
 def test_a_launch_that_planned_a_part_leaves_the_other_rows_in_their_studies(tmp_path):

@@ -191,7 +191,7 @@ def predict(config):
 """)
     path.write_text(path.read_text().replace("USES_JAX = False", ""))
     code = DRIVER.replace("sys.exit(", "assert summary.cells == {'ok': 3} and 'jax' not in sys.modules; sys.exit(")
-    command = [sys.executable, "-c", code, str(path), str(tmp_path / "out")]
+    command = [sys.executable, "-c", code, str(path), str(tmp_path / "out"), "1"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
 
@@ -281,13 +281,13 @@ DRIVER = """if True:
     from transformer_jax.lab import plan, schedule
     folder = Path(sys.argv[1]).parent
     experiment = plan.Experiment(folder.name, folder)
-    summary = schedule.run(experiment, plan.plan(experiment.cells), Path(sys.argv[2]))
+    summary = schedule.run(experiment, plan.plan(experiment.cells), Path(sys.argv[2]), workers=int(sys.argv[3]))
     sys.exit(RESUMABLE if summary.interrupted else 0)
 """
 
 
-def start_runner(path: Path, folder: Path) -> subprocess.Popen:
-    command = [sys.executable, "-c", DRIVER, str(path), str(folder)]
+def start_runner(path: Path, folder: Path, workers: int = 1) -> subprocess.Popen:
+    command = [sys.executable, "-c", DRIVER, str(path), str(folder), str(workers)]
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 

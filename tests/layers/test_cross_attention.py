@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.parameters import of_module
 from transformer_jax.layers.attention import Attention, KVCache
 from transformer_jax.layers.block import Block, Context, Source
 from transformer_jax.layers.mlp import MLP
@@ -19,13 +20,6 @@ CROSS = partial(Attention, d_model=D, num_heads=H, num_kv_heads=K, head_dim=Dh, 
 
 def normal(*shape, seed=0):
     return np.random.default_rng((seed, *shape)).normal(size=shape).astype(np.float32)
-
-
-def random_params(module, *args):
-    """Random biases too: zeros would hide a missing one."""
-    params = jax.jit(module.init)(jax.random.key(7), *args)["params"]
-    leaves, tree = jax.tree.flatten(params)
-    return jax.tree.unflatten(tree, [np.asarray(p) + 0.3 * normal(*p.shape) for p in leaves])
 
 
 def turned(x, position):
@@ -74,7 +68,7 @@ def source():
 @pytest.mark.parametrize("rotary", [False, True])
 def test_it_is_the_formula_with_keys_at_the_sources_positions(x, source, rotary):
     module = CROSS(rotary=rotary)
-    params = random_params(module, x, Context(POSITIONS, source=source))
+    params = of_module(module, x, Context(POSITIONS, source=source))
     got, state = jax.jit(module.apply)({"params": params}, x, Context(POSITIONS, source=source))
     assert state is None
     np.testing.assert_allclose(got, oracle(params, x, source.x_BxSxD, LENGTHS, rotary), atol=1e-5)
@@ -82,13 +76,13 @@ def test_it_is_the_formula_with_keys_at_the_sources_positions(x, source, rotary)
 
 def test_a_source_without_lengths_is_read_whole(x, source, module):
     source = source._replace(lengths_B=None)
-    params = random_params(module, x, Context(POSITIONS, source=source))
+    params = of_module(module, x, Context(POSITIONS, source=source))
     got, _ = jax.jit(module.apply)({"params": params}, x, Context(POSITIONS, source=source))
     np.testing.assert_allclose(got, oracle(params, x, source.x_BxSxD, [S] * B, True), atol=1e-5)
 
 
 def test_steps_that_share_one_reading_are_the_whole_pass(x, source, module):
-    params = random_params(module, x, Context(POSITIONS, source=source))
+    params = of_module(module, x, Context(POSITIONS, source=source))
     whole, _ = jax.jit(module.apply)({"params": params}, x, Context(POSITIONS, source=source))
     cache = jax.jit(partial(module.apply, method="read"))({"params": params}, source)
     step = jax.jit(module.apply)
@@ -99,7 +93,7 @@ def test_steps_that_share_one_reading_are_the_whole_pass(x, source, module):
 
 
 def test_padding_of_the_source_changes_nothing_whatever_it_holds(x, source, module):
-    params = random_params(module, x, Context(POSITIONS, source=source))
+    params = of_module(module, x, Context(POSITIONS, source=source))
 
     @jax.jit
     def run(params, x, rows):
@@ -127,7 +121,7 @@ def test_a_block_with_a_source_decodes_what_it_reads_at_once(x, source, norm):
         ("mlp", partial(MLP, F)),
     )
     block, positions = Block(sublayers, norm=norm), np.arange(L)
-    params = random_params(block, x, Context(positions, source=source))
+    params = of_module(block, x, Context(positions, source=source))
     assert set(params) == {"mixer", "cross", "mlp", "norm_mixer", "norm_cross", "norm_mlp"}
     whole, none = jax.jit(block.apply)({"params": params}, x, Context(positions, source=source))
     assert none is None
@@ -160,7 +154,7 @@ def test_the_source_of_a_block_gets_a_gradient_and_the_mixer_none_of_it(x, sourc
     sublayers = (("mixer", partial(Attention, d_model=D, num_heads=3, num_kv_heads=3, head_dim=4)), ("cross", CROSS))
     block = Block(sublayers)
     context = Context(POSITIONS, source=source)
-    params = random_params(block, x, context)
+    params = of_module(block, x, context)
 
     def one(rows, t):
         rows = context._replace(source=source._replace(x_BxSxD=rows))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.parameters import of_module
 from transformer_jax.layers.attention import Attention, KVCache
 from transformer_jax.layers.block import Block, Context
 from transformer_jax.layers.embedding import Embedding
@@ -40,15 +41,6 @@ def positions(length=L):
 
 def at(positions_L=None, **context):
     return Context(positions() if positions_L is None else positions_L, **context)
-
-
-def random_params(module, *args, key=7):
-    """Parameters with random biases and scales too: zeros would hide a missing one."""
-    params = jax.jit(module.init)(jax.random.key(key), *args)["params"]
-    leaves, tree = jax.tree.flatten(params)
-    random = np.random.default_rng(key)
-    moved = [np.asarray(p) + 0.3 * random.normal(size=p.shape).astype(np.float32) for p in leaves]
-    return jax.tree.unflatten(tree, moved)
 
 
 def f64(tree):
@@ -90,7 +82,7 @@ def oracle_mlp(p, x):
 
 def test_attention_is_the_formula(x):
     module = ONLY_ATTENTION()
-    params = random_params(module, x, at())
+    params = of_module(module, x, at())
     got, state = jax.jit(module.apply)({"params": params}, x, at())
     assert state is None
     np.testing.assert_allclose(got, oracle_attention(f64(params), f64(x)), atol=1e-5)
@@ -101,7 +93,7 @@ def test_attention_is_the_formula(x):
 def test_block_is_the_formula(x, norm, residual):
     """Post-norm is the encoder block of Vaswani et al. 2017 (ReLU, epsilon 1e-6); the others are options."""
     module = block(ONLY_ATTENTION, norm=norm, residual=residual, activation="relu", dropout_rate=0.4)
-    params = random_params(module, x, at())
+    params = of_module(module, x, at())
     got, _ = jax.jit(module.apply)({"params": params}, x, at())
     p, y = f64(params), f64(x)
     for name, f in (("mixer", oracle_attention), ("mlp", oracle_mlp)):
@@ -116,7 +108,7 @@ def test_block_is_the_formula(x, norm, residual):
 
 def test_dropout_acts_in_training_alone(x):
     module = block(ONLY_ATTENTION, dropout_rate=0.5)
-    params = jax.jit(module.init)(jax.random.key(0), x, at())["params"]
+    params = of_module(module, x, at())
 
     @partial(jax.jit, static_argnums=0)
     def compiled(train, params, key):
@@ -133,7 +125,7 @@ def test_dropout_acts_in_training_alone(x):
 def test_the_mlp_treats_each_step_alone(x):
     """d y_t / d x_s = 0 for s != t, by Jacobian."""
     module = MLP(F)
-    params = random_params(module, x)
+    params = of_module(module, x)
     jacobian = np.asarray(jax.jit(jax.jacobian(lambda x: module.apply({"params": params}, x)[0]))(x))  # B L D B L D
     between = np.abs(jacobian).sum((2, 5)).transpose(0, 2, 1, 3).reshape(B * B, L, L)
     own = between.reshape(B, B, L, L)
@@ -148,7 +140,7 @@ def test_the_mlp_treats_each_step_alone(x):
 def test_a_block_never_looks_ahead(x, mixer):
     """Causality by Jacobian; a well-known Keras tutorial's decoder passes no mask at all."""
     module = block(MIXERS[mixer])
-    params = random_params(module, x[:1], at())
+    params = of_module(module, x[:1], at())
     jacobian = jax.jit(jax.jacobian(lambda x: module.apply({"params": params}, x, at())[0]))(x[:1])
     reads = np.abs(np.asarray(jacobian)[0, :, :, 0]).sum((1, 3))  # output step, input step
     assert np.all(reads[np.triu_indices(L, 1)] == 0)
@@ -158,7 +150,7 @@ def test_a_block_never_looks_ahead(x, mixer):
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_reading_in_pieces_is_reading_at_once(x, mixer):
     module = MIXERS[mixer]()
-    params = random_params(module, x, at())
+    params = of_module(module, x, at())
     apply = jax.jit(module.apply)
     whole, _ = apply({"params": params}, x, at())
     state = module.initial_state(B, L + 3)

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.parameters import of_module
 from transformer_jax.layers.block import Context, Source
 from transformer_jax.layers.recurrent import Bidirectional, Recurrent
 from transformer_jax.layers.recurrent_attention import AttentiveRecurrent, StateAttention, context
@@ -23,10 +24,10 @@ def test_both_ways_are_two_runs_by_hand_on_rows_without_padding(name):
     one, x = Recurrent(name, R), normal(B, S, D)
     module = Bidirectional(partial(Recurrent, name, R))
     read = Context(np.arange(S), lengths_B=LENGTHS)
-    params = jax.jit(module.init)(jax.random.key(0), x, read)["params"]
+    params, apply = of_module(module, x, read), jax.jit(one.apply)
     y, state = jax.jit(module.apply)({"params": params}, x, read)
     assert y.shape == (B, S, 2 * R) and state is None
-    run = lambda direction, row: one.apply({"params": params[direction]}, row[None])[0][0]  # noqa: E731
+    run = lambda direction, row: apply({"params": params[direction]}, row[None])[0][0]  # noqa: E731
     for b, length in enumerate(LENGTHS):
         np.testing.assert_allclose(y[b, :length, :R], run("forward", x[b, :length]), atol=1e-5)
         np.testing.assert_allclose(y[b, :length, R:], run("backward", x[b, :length][::-1])[::-1], atol=1e-5)
@@ -36,14 +37,15 @@ def test_both_ways_are_two_runs_by_hand_on_rows_without_padding(name):
 def test_garbage_in_the_padding_changes_nothing_both_ways():
     module, x = Bidirectional(partial(Recurrent, "gru", R)), normal(B, S, D)
     read = Context(np.arange(S), lengths_B=LENGTHS)
-    params = jax.jit(module.init)(jax.random.key(0), x, read)
+    params = {"params": of_module(module, x, read)}
 
     @jax.jit
-    def loss(params, x):
+    @partial(jax.value_and_grad, argnums=(0, 1))
+    def loss_and_grads(params, x):
         return (module.apply(params, x, read)[0] ** 2).sum()
 
     garbage = np.where((np.arange(S) < LENGTHS[:, None])[..., None], x, np.nan)
-    one, other = (jax.value_and_grad(loss, argnums=(0, 1))(params, inputs) for inputs in (x, garbage))
+    one, other = (loss_and_grads(params, inputs) for inputs in (x, garbage))
     jax.tree.map(np.testing.assert_array_equal, one, other)
     assert not np.any(one[1][1][1, 4:])
 
@@ -68,7 +70,7 @@ def test_nan_in_a_sources_padding_changes_nothing(score):
         return weights, context(weights, memory.x_BxSxE)
 
     source = normal(B, S, E)
-    params = jax.jit(partial(module.init, method=run))(jax.random.key(0), source)
+    params = {"params": of_module(module, source, method=run)}
 
     @jax.jit
     def all_of_it(source):

@@ -84,7 +84,7 @@ def test_a_softmax_is_as_deep_as_numbers_that_carry_their_time(n):
     assert depth(softmax, spec(n)) == max(number.at for number in softmax_by_hand([Ready() for _ in range(n)]))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(1, 70), st.integers(1, 5))
 def test_sums_and_products_are_trees(n, m):
     levels = math.ceil(math.log2(n))
@@ -98,7 +98,7 @@ def test_sums_and_products_are_trees(n, m):
 UNARY = st.lists(st.sampled_from([jnp.sin, jnp.negative, lambda x: x + 1, lambda x: x.T, lambda x: x @ x]), max_size=5)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(UNARY, UNARY)
 def test_one_after_another_adds_and_side_by_side_is_the_deeper(first, then):
     def chained(functions, x):

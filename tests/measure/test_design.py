@@ -43,9 +43,18 @@ def noise(kind: str, passes: int, cells: int, simulations: int = SIMULATIONS, se
     return np.exp(TRACE[(start + places) % len(TRACE)])
 
 
+def over(b_SxR: np.ndarray, a_SxR: np.ndarray) -> list[intervals.Estimate]:
+    """`intervals.ratio` of each simulation, of all of them at once: a tenth of the time, and the first show it."""
+    found = np.exp(intervals.interval((np.log(b_SxR) - np.log(a_SxR)).T)).T.tolist()
+    estimates = [intervals.Estimate(*one, b_SxR.shape[1]) for one in found]
+    for estimate, b, a in zip(estimates[:20], b_SxR, a_SxR, strict=False):
+        assert estimate == pytest.approx(intervals.ratio(b, a), rel=1e-12)
+    return estimates
+
+
 def ratios(kind: str, passes: int, factor: float = 1.0, simulations: int = SIMULATIONS) -> list[intervals.Estimate]:
     drawn = noise(kind, passes, 2, simulations)
-    return [intervals.ratio(factor * b, a) for a, b in np.moveaxis(drawn, -1, 1)]
+    return over(factor * drawn[..., 1], drawn[..., 0])
 
 
 def covered(estimates, truth: float) -> float:
@@ -67,7 +76,7 @@ def test_equal_programs_are_seldom_told_from_each_other(kind, passes):
 def test_programs_that_noise_hits_unequally_are_covered_too(kind):
     drawn = noise(kind, PASSES, 2)
     loaded = drawn[..., 1] ** 3
-    found = [intervals.ratio(b, a) for a, b in zip(drawn[..., 0], loaded, strict=True)]
+    found = over(loaded, drawn[..., 0])
     assert covered(found, np.exp(np.log(loaded).mean() - np.log(drawn[..., 0]).mean())) >= LEAST_COVERAGE
 
 

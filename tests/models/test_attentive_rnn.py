@@ -127,7 +127,8 @@ def test_decoding_is_the_forward_pass(variant, batch):
     model, params, apply = built(**VARIANTS[variant])
     given, tokens = batch
     whole = apply(params, tokens, **given)
-    state, pieces, extend = model.read(params, *given.values(), T), [], jax.jit(model.extend)
+    read, extend, pieces = jax.jit(model.read, static_argnums=3), jax.jit(model.extend), []
+    state = read(params, *given.values(), T)
     for start, end in itertools.pairwise((0, 1, 3, T)):
         logits, state = extend(params, tokens[:, start:end], state)
         pieces.append(logits)
@@ -188,8 +189,9 @@ def test_select_replaces_hypotheses_of_one_sentence(variant, batch):
     twice = {name: np.repeat(array, 2, axis=0) for name, array in given.items()}
     begun = np.random.default_rng(5).integers(1, V, (2 * B, 2)).astype(np.int32)
     rows = np.array([1, 1, 2, 3, 5, 4])
-    _, state = model.extend(params, begun, model.read(params, *twice.values(), T))
-    logits, _ = model.extend(params, begun[:, :1], jax.jit(model.select)(state, rows))
+    read, extend = jax.jit(model.read, static_argnums=3), jax.jit(model.extend)
+    _, state = extend(params, begun, read(params, *twice.values(), T))
+    logits, _ = extend(params, begun[:, :1], jax.jit(model.select)(state, rows))
     whole = apply(params, np.concatenate([begun[rows], begun[:, :1]], 1), **twice)
     np.testing.assert_allclose(logits[:, 0], whole[:, 2], atol=1e-5)
 

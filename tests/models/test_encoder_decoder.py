@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from tests.parameters import drawn
 from transformer_jax import models
 from transformer_jax.config import ConfigError, ModelConfig, Shape
 from transformer_jax.layers.block import Source
@@ -31,11 +32,8 @@ VARIANTS = {
 
 @cache
 def built(shape=SHAPE, **variant):
-    """A model and random parameters, biases and norms too: zeros and ones would hide a missing one."""
     model = models.build(ModelConfig(**SMALL | variant), shape)
-    rng, shapes = np.random.default_rng(5), jax.eval_shape(model.init, jax.random.key(0))
-    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape, scale=0.3).astype(np.float32), shapes)
-    return model, params, jax.jit(model.apply)
+    return model, drawn(model), jax.jit(model.apply)
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +190,7 @@ def test_one_vocabulary_is_one_table(inputs, source):
 
 def test_garbage_in_the_padding_changes_nothing(inputs, source):
     """L7: other words and ids that no vocabulary has, in both paddings: logits and gradients bit by bit."""
-    model, params, _ = built()
+    model, params, apply = built()
 
     @jax.jit
     def run(params, inputs, source):
@@ -208,7 +206,7 @@ def test_garbage_in_the_padding_changes_nothing(inputs, source):
     for other in results[1:]:
         jax.tree.map(np.testing.assert_array_equal, results[0], other)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(results))
-    without = [model.apply(params, inputs, source=np.where(SOURCE_PADDED, i, source), lengths=LENGTHS) for i in (0, 5)]
+    without = [apply(params, inputs, source=np.where(SOURCE_PADDED, i, source), lengths=LENGTHS) for i in (0, 5)]
     assert np.any(without[0] != without[1], axis=(1, 2)).tolist() == np.any(SOURCE_PADDED, axis=1).tolist()
     changed = source.copy()
     changed[:, 1] = (changed[:, 1] + 1) % W  # real in every row
@@ -288,7 +286,8 @@ def test_a_source_without_lengths_is_whole(inputs, source):
     model, params, apply = built(**PAPER)
     whole = apply(params, inputs, source=source)
     np.testing.assert_array_equal(whole, apply(params, inputs, source=source, source_lengths=np.full(B, S)))
-    logits, _ = jax.jit(model.extend)(params, inputs, model.read(params, source, None, L))
+    read = jax.jit(model.read, static_argnums=3)
+    logits, _ = jax.jit(model.extend)(params, inputs, read(params, source, None, L))
     np.testing.assert_allclose(logits, whole, atol=1e-5)
 
 
@@ -296,7 +295,7 @@ def test_selected_hypotheses_go_on_as_if_they_had_been_written(inputs, source):
     """Beam search: rows of one source change places, and what was read of the source stays."""
     model, params, apply = built(**PAPER)
     source, lengths, rows = source[[0, 0, 2]], SOURCE_LENGTHS[[0, 0, 2]], np.array([1, 1, 2])
-    state = model.read(params, source, lengths, L)
+    state = jax.jit(model.read, static_argnums=3)(params, source, lengths, L)
     extend = jax.jit(model.extend)
     _, state = extend(params, inputs[:, :4], state)
     chosen = jax.jit(model.select)(state, rows)
@@ -338,7 +337,7 @@ def test_low_precision_computes_low_and_answers_high(inputs, source):
     logits = jax.jit(model.apply)(params, inputs, source=source)
     assert logits.dtype == jnp.float32
     np.testing.assert_allclose(logits, apply(params, inputs, source=source), atol=0.3)
-    state = model.read(params, source, None, 4)
+    state = jax.eval_shape(partial(model.read, max_len=4), params, source, None)
     assert {leaf.dtype for leaf in jax.tree.leaves(state.blocks)} == {jnp.dtype("bfloat16")}
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.parameters import drawn
 from transformer_jax import models
 from transformer_jax.config import MIXERS, Config, ConfigError, ModelConfig, Shape, with_overrides
 from transformer_jax.measure import closed_form
@@ -19,9 +20,9 @@ SMALL["scan_layers"] = False
 
 @cache
 def built(shape=SHAPE, **fields):
-    """A model whose apply is compiled, and its first parameters."""
+    """A model whose apply is compiled, and random parameters."""
     model = models.build(ModelConfig(**SMALL | fields), shape)
-    return model._replace(apply=jax.jit(model.apply, static_argnames="train")), jax.jit(model.init)(jax.random.key(0))
+    return model._replace(apply=jax.jit(model.apply, static_argnames="train")), drawn(model)
 
 
 def windows(batch=4, shape=SHAPE):
@@ -40,7 +41,8 @@ def test_repeat_last_repeats_the_last_step_and_has_no_parameters():
 
 
 def test_dlinear_begins_as_the_mean_of_what_is_read():
-    model, params = built(forecaster="dlinear")
+    model, _ = built(forecaster="dlinear")
+    params = model.init(jax.random.key(0))
     expected = np.repeat(np.asarray(windows()).mean(1, keepdims=True), 7, axis=1)
     np.testing.assert_allclose(model.apply(params, windows()), expected, rtol=1e-4)
     assert count(params) == 2 * (19 * 7 + 7)

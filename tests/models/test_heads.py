@@ -1,10 +1,13 @@
 """Heads one by one: added up they are the layer; without one, the sum lacks just that one."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.parameters import drawn
 from transformer_jax import models
 from transformer_jax.config import ModelConfig, Shape
 from transformer_jax.layers.attention import Attention
@@ -20,7 +23,7 @@ def built(scan_layers):
         d_model=D, num_heads=H, head_dim=Dh, num_layers=N, max_len=L, causal=False, scan_layers=scan_layers
     )
     model = models.build(config, SHAPE)
-    return config, model, jax.jit(model.init)(jax.random.key(0))
+    return config, model, jax.tree.map(jnp.asarray, drawn(model))
 
 
 @pytest.fixture
@@ -55,15 +58,17 @@ def test_without_a_head_its_share_is_missing(inputs, scan_layers):
     config, model, params = built(scan_layers)
     layer = Attention(D, H, H, Dh, causal=False)
     x, context = np.random.default_rng(1).normal(size=(B, L, D)).astype(np.float32), Context(np.arange(L))
+    apply, of_all = jax.jit(layer.apply), jax.jit(model.apply)
+    looked_into = jax.jit(partial(layer.apply, mutable=["intermediates"]))
     for n, h in np.ndindex(N, H):
         after = heads.without(config, params, n, h)
         before, less = (of_layer(config, p, n)["mixer"] for p in (params, after))
-        whole, kept = layer.apply({"params": before}, x, context, mutable=["intermediates"])
+        whole, kept = looked_into({"params": before}, x, context)
         share = kept["intermediates"]["heads"][0][:, :, h] @ before["out"]["kernel"][h]
-        np.testing.assert_allclose(whole[0] - share, layer.apply({"params": less}, x, context)[0], atol=1e-5)
+        np.testing.assert_allclose(whole[0] - share, apply({"params": less}, x, context)[0], atol=1e-5)
         untouched = of_layer(config, after, 1 - n)
         jax.tree.map(np.testing.assert_array_equal, untouched, of_layer(config, params, 1 - n))
-        assert np.any(model.apply(after, inputs) != model.apply(params, inputs))
+        assert np.any(of_all(after, inputs) != of_all(params, inputs))
 
 
 def test_what_has_no_such_head_is_refused(inputs):

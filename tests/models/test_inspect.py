@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.parameters import drawn
 from transformer_jax import models
 from transformer_jax.config import ModelConfig, Shape
 
@@ -15,7 +16,7 @@ TOKENS = np.array([[1, 5, 3, 9, 2], [4, 4, 8, 7, 10]], np.int32)
 
 def built(shape=SHAPE, **variant):
     model = models.build(ModelConfig(**SIZES | variant), shape)
-    return model, jax.jit(model.init)(jax.random.key(0))
+    return model._replace(inspect=jax.jit(model.inspect)), drawn(model)
 
 
 def softmax_of(q_LxDh, k_LxDh, causal):
@@ -30,7 +31,7 @@ def softmax_of(q_LxDh, k_LxDh, causal):
 @pytest.mark.parametrize("causal", [True, False])
 def test_the_first_layers_weights_follow_from_its_vectors_by_the_formula(scan, causal):
     model, params = built(scan_layers=scan, causal=causal, norm="post")  # post-norm: attention reads the vectors as is
-    found = jax.jit(model.inspect)(params, TOKENS)
+    found = model.inspect(params, TOKENS)
     assert found.vectors_NxBxLxD.shape == (3, 2, 5, 12) and found.weights_NxHxBxLxL.shape == (2, 3, 2, 5, 5)
     layers = jax.tree.map(lambda x: x[0], params["blocks"]) if scan else params["block_0"]
     mixer, x_LxD = layers["mixer"], np.asarray(found.vectors_NxBxLxD[0, 1], np.float64)
@@ -46,7 +47,7 @@ def test_the_last_vectors_are_those_that_the_head_answers_from(mixer):
     model, params = built(mixer=mixer, norm="post", position="none")
     found = model.inspect(params, TOKENS)
     logits = found.vectors_NxBxLxD[-1] @ params["head"]["kernel"] + params["head"]["bias"]
-    np.testing.assert_allclose(logits, model.apply(params, TOKENS), atol=1e-5)
+    np.testing.assert_allclose(logits, jax.jit(model.apply)(params, TOKENS), atol=1e-5)
     embedded = params["embedding"]["token"]["embedding"][TOKENS] * 12**0.5
     np.testing.assert_allclose(found.vectors_NxBxLxD[0], embedded, atol=1e-6)
     assert (found.weights_NxHxBxLxL is None) == (mixer == "gru")

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.parameters import drawn
 from transformer_jax import models
 from transformer_jax.config import Config, ConfigError, ModelConfig, Shape, TaskConfig, canonical_json, from_flat
 
@@ -20,7 +21,7 @@ NEXT_TOKEN = Shape(seq_len=9, outputs=11, vocab_size=11)
 @cache
 def built(**variant):
     model = models.build(ModelConfig(**PATCHES | variant), SHAPE)
-    return model, jax.jit(model.init)(jax.random.key(0))
+    return model, drawn(model)
 
 
 def vectors(length=6):
@@ -40,7 +41,7 @@ def test_attention_looks_both_ways_when_it_classifies():
     """By gradient: in a classifier the first position's value depends on the last input, in a decoder never."""
     config = ModelConfig(**PATCHES)
     model = models.build_block(config)
-    params = jax.jit(model.init)(jax.random.key(0))
+    params = drawn(model)
     x = jax.random.normal(jax.random.key(1), (1, 6, 8))
 
     def slope(model):
@@ -70,11 +71,28 @@ def test_vectors_can_be_answered_step_by_step():
     shape = Shape(seq_len=6, outputs=2, input_dim=3)
     for causal in (True, False):
         model = models.build(ModelConfig(**SMALL, causal=causal), shape)
-        params = jax.jit(model.init)(jax.random.key(0))
+        params = drawn(model)
         answer = jax.jit(jax.grad(lambda x, model=model, params=params: model.apply(params, x)[0, 0].sum()))
         assert jax.eval_shape(model.apply, params, vectors()).shape == (4, 6, 2)
         assert np.any(np.asarray(answer(vectors()))[0, -1]) == (not causal)
         assert model.extend is None and model.initial_state is None
+
+
+def test_steps_that_are_asked_alone_are_answered_as_among_all():
+    model = models.build(ModelConfig(**SMALL), NEXT_TOKEN)
+    params, random = jax.jit(model.init)(jax.random.key(0)), np.random.default_rng(0)
+    tokens, asked = random.integers(0, 11, (4, 7)), random.permuted(np.tile(np.arange(7), (4, 1)), axis=1)[:, :3]
+    apply = jax.jit(model.apply)
+    found, everywhere = apply(params, tokens, asked=asked), apply(params, tokens)
+    assert found.shape == (4, 3, 11)
+    expected = [[everywhere[row, step] for step in steps] for row, steps in enumerate(asked)]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_pooled_answer_cannot_be_asked_for_at_some_steps():
+    model, params = built()
+    with pytest.raises(ValueError, match="a pooled answer is one for all steps"):
+        model.apply(params, vectors(), asked=np.zeros((4, 1), np.int32))
 
 
 @pytest.mark.parametrize("shape", [NEXT_TOKEN._replace(pooled=True), NEXT_TOKEN, SHAPE])

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.parameters import drawn
 from transformer_jax import models
 from transformer_jax.config import ModelConfig, Shape
 from transformer_jax.ops.masks import segment_mask, segments
@@ -25,7 +26,7 @@ def sentences(seed):
 def test_another_sentence_changes_neither_outputs_nor_gradients(attention, causal):
     config = ModelConfig(d_model=12, num_heads=3, num_layers=2, max_len=L, attention=attention, causal=causal)
     model = models.build(config, Shape(L, VOCAB, vocab_size=VOCAB))
-    params = jax.jit(model.init)(jax.random.key(0))
+    params = drawn(model)
     weight = np.random.default_rng(3).normal(size=(2, L, VOCAB)).astype(np.float32)
 
     @jax.jit

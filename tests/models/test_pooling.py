@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.parameters import drawn
 from transformer_jax import models
 from transformer_jax.config import ConfigError, ModelConfig, Shape
 from transformer_jax.layers.block import Context
@@ -27,7 +28,7 @@ VARIANTS = {
 
 def built(shape=SHAPE, **variant):
     model = models.build(ModelConfig(**SMALL | variant), shape)
-    return model, jax.jit(model.init)(jax.random.key(0))
+    return model, drawn(model)
 
 
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
@@ -35,10 +36,11 @@ def built(shape=SHAPE, **variant):
 def test_padding_changes_nothing(variant, scan_layers):
     """A row in a batch with longer ones, its padding full of other tokens, is the row alone."""
     model, params = built(**variant, scan_layers=scan_layers)
-    found = jax.jit(model.apply)(params, TOKENS, lengths=LENGTHS)
+    apply = jax.jit(model.apply)
+    found = apply(params, TOKENS, lengths=LENGTHS)
     assert found.shape == (3, 5)
     for b, length in enumerate(LENGTHS):
-        alone = model.apply(params, TOKENS[b : b + 1, :length])
+        alone = apply(params, TOKENS[b : b + 1, :length])
         np.testing.assert_allclose(found[b], alone[0], atol=1e-5)
 
 
@@ -69,18 +71,18 @@ def test_from_both_ends_every_step_sees_every_other(mixer):
     """By gradient; and the block's mixer is both directions, projected."""
     make = make_mixer(ModelConfig(**SMALL, mixer=mixer, bidirectional=True, recurrent_dim=5))
     x, positions = jax.random.normal(jax.random.key(1), (1, 6, 8)), jnp.arange(6)
-    params = make().init(jax.random.key(0), x, Context(positions))
-    y, state = make().apply(params, x, Context(positions))
+    params = jax.jit(make().init)(jax.random.key(0), x, Context(positions))
+    y, state = jax.jit(make().apply)(params, x, Context(positions))
     assert y.shape == x.shape and state is None
     assert params["params"]["out"]["kernel"].shape == (10, 8)
-    slopes = jax.jacobian(lambda x: make().apply(params, x, Context(positions))[0][0].sum(-1))(x)
+    slopes = jax.jit(jax.jacobian(lambda x: make().apply(params, x, Context(positions))[0][0].sum(-1)))(x)
     assert np.all(np.abs(np.asarray(slopes)[:, 0]).sum(-1) > 0)
 
 
 def test_the_first_step_answers_and_what_is_read_after_it_decides():
     model, params = built(pooling="cls")
     assert params["cls"].shape == (8,)
-    slope = jax.grad(lambda p: model.apply(p, TOKENS, lengths=LENGTHS).sum())(params)
+    slope = jax.jit(jax.grad(lambda p: model.apply(p, TOKENS, lengths=LENGTHS).sum()))(params)
     assert np.any(np.asarray(slope["cls"])) and np.any(np.asarray(slope["embedding"]["token"]["embedding"]))
     with pytest.raises(ValueError, match="leave the mask out"):
         model.apply(params, TOKENS, mask=jnp.ones((1, 1, 7, 7), bool))
@@ -89,7 +91,7 @@ def test_the_first_step_answers_and_what_is_read_after_it_decides():
 def test_only_the_pooled_vector_is_dropped():
     """With a rate of 0.5 the mean over many keys is the answer without dropout, as the head is linear."""
     model, params = built(pooling="max", pooled_dropout_rate=0.5)
-    still = model.apply(params, TOKENS)
+    still = jax.jit(model.apply)(params, TOKENS)
     draw = jax.jit(jax.vmap(lambda key: model.apply(params, TOKENS, train=True, key=key)))
     drawn = draw(jax.random.split(jax.random.key(3), 4000))
     assert np.std(drawn, 0).min() > 0.01

@@ -11,7 +11,7 @@ from transformer_jax.ops import blockwise
 from transformer_jax.ops.attention import ATTENTION
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.integers(1, 23),
     st.integers(1, 23),

@@ -30,7 +30,7 @@ def value_and_gradient(smoothing):
     return jax.jit(jax.value_and_grad(run, has_aux=True))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**30), st.sampled_from([0.0, 0.1, 1.0]))
 def test_value_and_gradient(seed, smoothing):
     rng = np.random.default_rng(seed)

@@ -41,7 +41,7 @@ def both(L, S, causal, window):
     return jax.jit(run)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(arguments)
 def test_whole_mask_and_what_is_seen(case):
     L, S = case["L"], case["S"]

@@ -26,7 +26,7 @@ def test_table_of_the_paper():
     assert table[99, 511] == pytest.approx(np.cos(99 / 10000 ** (510 / 512)), abs=1e-6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 300), st.integers(-50, 50))
 def test_a_shift_is_one_linear_map(t, shift):
     """PE(t + k) = M_k PE(t), where M_k turns each (sin, cos) pair by k times its frequency."""

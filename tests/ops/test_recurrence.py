@@ -280,7 +280,7 @@ def jitted_linear(form):
     return jax.jit(partial(linear.linear_recurrence, form=form))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(form=st.sampled_from(list(linear.FORMS)), steps=st.sampled_from([1, 4, 11]), seed=st.integers(0, 99))
 def test_linear_recurrence_forgets_where_a_is_zero_and_sums_where_it_is_one(form, steps, seed):
     b = np.random.default_rng(seed).normal(size=(B, steps, R)).astype(np.float32)
@@ -290,7 +290,7 @@ def test_linear_recurrence_forgets_where_a_is_zero_and_sums_where_it_is_one(form
     close(run(np.ones_like(b), b, start), start[:, None] + b.cumsum(1))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(name=st.sampled_from(NAMES), seed=st.integers(0, 999), size=st.floats(0, 1e4))
 def test_states_stay_within_their_bounds(name, seed, size):
     """However large the input: h of rnn, gru, lstm lies in [-1, 1]; minGRU's is positive from a start at zero."""

@@ -69,7 +69,7 @@ def test_low_precision_gives_scores_of_float32(name):
     np.testing.assert_allclose(scores, oracle(name, *low), rtol=0.05, atol=0.4)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(-4, 4), st.integers(0, 3))
 def test_cosine_does_not_feel_how_long_a_key_is(power, seed):
     q, k = normal(B, L, H, Dq, seed=seed), normal(B, S, K, Dq, seed=seed)

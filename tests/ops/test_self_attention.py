@@ -38,7 +38,7 @@ def test_no_weights_have_been_trained():
             self_attention(steps(0, 3), score=score)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=seeds, order=st.permutations(range(6)), score=st.sampled_from(FREE))
 def test_order_has_no_influence(seed, order, score):
     """Steps in another order give the same results in that order."""
@@ -48,7 +48,7 @@ def test_order_has_no_influence(seed, order, score):
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=seeds, between=st.integers(0, 9), score=st.sampled_from(FREE))
 def test_proximity_has_no_influence(seed, between, score):
     """However many steps stand between the first and two others, what it takes of these keeps its proportion."""
@@ -58,7 +58,7 @@ def test_proximity_has_no_influence(seed, between, score):
     np.testing.assert_allclose(np.log(spread[-2] / spread[-1]), np.log(near[-2] / near[-1]), atol=1e-4)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=seeds, T=st.integers(1, 12), D=st.integers(1, 9), score=st.sampled_from(FREE))
 def test_any_length_and_width_will_do(seed, T, D, score):
     """And what comes out lies among what went in: each result is a mean of steps."""

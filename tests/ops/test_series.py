@@ -31,7 +31,7 @@ def test_a_series_that_does_not_vary_is_zero_and_has_a_gradient():
     assert np.isfinite(gradient).all()
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(data=st.data(), size=st.integers(1, 6))
 def test_patches_are_read_off_with_the_last_step_repeated(data, size):
     stride, more = data.draw(st.integers(1, size)), data.draw(st.integers(0, 9))
@@ -58,7 +58,7 @@ def test_patches_that_cannot_be(length, size, stride):
         series.patches(jnp.zeros((1, length)), size, stride)
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(length=st.integers(1, 12), half=st.integers(0, 4))
 def test_the_trend_is_the_mean_around_each_step(length, half):
     x = values(2, length)

@@ -26,7 +26,7 @@ def normal(seed, *shape):
     return np.random.default_rng((seed, *shape)).normal(2, 1, shape).astype(np.float32)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.sampled_from([1, 4]), st.sampled_from([2, 5]))
 def test_it_is_the_ratio_of_independence_criteria(seed, P, Q):
     x, y = normal(seed, N, P), normal(seed + 1, N, Q)

@@ -13,7 +13,7 @@ def draw(seed, **fields):
     return adding.adding(np.random.default_rng(seed), TaskConfig(**fields))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**31), seq_len=st.integers(2, 30))
 def test_the_target_is_the_sum_of_the_marked_numbers(seed, seq_len):
     batch = draw(seed, seq_len=seq_len, batch_size=5)

@@ -67,7 +67,7 @@ def test_files_that_lie_beside_are_the_other_splits(table, prepared, word):
     assert found["test"] == [("a bad film 30", "bad")]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(

@@ -40,7 +40,7 @@ def test_values_as_the_paper_has_them():
     assert value("[SM 8 9 [MED 1 4 9 6 ] ]".split()) == (2, 2)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**31), least=st.integers(4, 20), more=st.integers(0, 60), several=st.booleans())
 def test_every_row_is_one_operation_whose_value_is_asked_at_its_end(seed, least, more, several):
     batch = draw(seed, seq_len=least + more, min_len=least if several else None, batch_size=5)

@@ -10,7 +10,7 @@ from transformer_jax.config import Shape
 from transformer_jax.tasks import numbers_en_fr, registry
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 999_999))
 def test_words_are_those_of_num2words(n):
     assert numbers_en_fr.english(n) == num2words(n)

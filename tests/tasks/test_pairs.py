@@ -124,7 +124,7 @@ def test_few_pairs_make_small_batches_of_their_own():
     assert {batch["inputs"].shape for batch in task.evaluate("validation")} == {(6, 5), (6, 11)}
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(count=st.integers(0, 23), batch_size=st.integers(1, 9), buckets=st.sampled_from([(), (3,), (4, 7)]))
 def test_evaluation_meets_every_pair_once(count, batch_size, buckets):
     split = SPLITS["validation"][:count]

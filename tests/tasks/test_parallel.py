@@ -59,7 +59,7 @@ def test_a_line_ends_with_a_newline_alone(tmp_path, pack):
     assert found == ["one\u2028two", "three\ffour\vfive", "", "six\x85seven\x1eeight\rnine", "", "ten"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=st.lists(st.text(st.characters(exclude_characters="\n\0", exclude_categories=["Cs"]))), zipped=st.booleans()
 )

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import configs
+from transformer_jax.cli import main
 from transformer_jax.config import ConfigError
 from transformer_jax.host.folders import FolderError
-from transformer_jax.tasks import prepare, raw, sets
+from transformer_jax.tasks import originals, prepare, raw, registry, sets
+from transformer_jax.typed import with_texts
 
 
 def tar(path, *members):
@@ -138,6 +141,47 @@ def test_a_text_that_is_not_the_published_one_is_refused(tmp_path, size):
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize("file", ["train.jsonl.xz", raw.IMDB_ARCHIVE])
+def test_reviews_that_are_not_the_published_ones_are_refused_with_the_command_that_takes_them(tmp_path, file):
+    (tmp_path / file).write_bytes(b"mine")
+    with pytest.raises(raw.BadSource) as refused:
+        prepare.prepare("imdb_reviews", tmp_path, tmp_path / "data")
+    size, _ = originals.ORIGINALS["imdb_reviews"].published[file]
+    assert f"{file} is not the published one: it has 4 bytes, not {size}; published at http" in str(refused.value)
+    assert str(refused.value).endswith("for a file of your own: prepare labelled --from FILE.tsv --name mine")
+    assert not (tmp_path / "data").exists()
+
+
+def test_reviews_come_from_the_published_archive_as_it_is_with_those_that_test(made, imdb_files):
+    """What it holds beside labelled reviews is left out, and so is the file of one split."""
+    reviews = {
+        "train/neg/0_3": "bad <br />\n",
+        "test/pos/10_9": "très bon",
+        "train/pos/1_10": "good",
+        "test/neg/2_1": "x",
+    }
+    others = {"train/unsup/0_0.txt": "what", "train/labeledBow.feat": "9 0:9", "imdb.vocab": "the", "README": "..."}
+    with tarfile.open(imdb_files / raw.IMDB_ARCHIVE, "w:gz") as archive:
+        for name, text in {f"{name}.txt": text for name, text in reviews.items()}.items() | others.items():
+            info = tarfile.TarInfo(f"aclImdb/{name}")
+            info.size = len(text.encode())
+            archive.addfile(info, io.BytesIO(text.encode()))
+    builder = sets.open_set("imdb_reviews", made("imdb_reviews", imdb_files, train=2, test=2))
+    found = {s: {(r["label"], r["text"].decode()) for r in sets.records(builder, s)} for s in ("train", "test")}
+    assert found == {"train": {(0, "bad <br />\n"), (1, "good")}, "test": {(1, "très bon"), (0, "x")}}
+    assert list(builder.info.metadata["sha256"]) == [raw.IMDB_ARCHIVE]
+
+
+@pytest.mark.parametrize("name", originals.ORIGINALS)
+def test_the_command_that_trains_on_a_set_is_of_a_config_that_reads_it(name, tmp_path):
+    config, *options = originals.ORIGINALS[name].config.split()
+    _, overrides = main.split([*options, "--task.data-dir", str(tmp_path)])
+    config = with_texts(configs.get(config), overrides)
+    assert registry.needs(config) == []
+    with pytest.raises(sets.MissingData, match=f"no prepared set '{name}'"):
+        registry.build(config)
+
+
 @pytest.mark.parametrize(
     "member, message",
     [
@@ -157,11 +201,11 @@ def test_a_text_that_is_not_the_published_one_is_refused(tmp_path, size):
     ],
 )
 def test_a_hostile_archive_is_refused_and_nothing_is_written(member, message, tmp_path):
-    originals = tmp_path / "originals"
-    originals.mkdir()
-    tar(originals / "cifar10_jpg_small.tar.xz", ("train/frog/9.jpg", picture("green")), member)
+    folder = tmp_path / "originals"
+    folder.mkdir()
+    tar(folder / "cifar10_jpg_small.tar.xz", ("train/frog/9.jpg", picture("green")), member)
     with pytest.raises(raw.BadSource, match=message):
-        prepare.prepare("cifar10_jpg_small", originals, tmp_path / "data")
+        prepare.prepare("cifar10_jpg_small", folder, tmp_path / "data")
     assert files_under(tmp_path) == ["originals/cifar10_jpg_small.tar.xz"]
 
 
@@ -180,11 +224,11 @@ def test_an_error_while_members_are_used_stays_itself(tmp_path):
 
 
 def test_small_cifar_images_come_through(made, tmp_path):
-    originals = tmp_path / "originals"
-    originals.mkdir()
+    folder = tmp_path / "originals"
+    folder.mkdir()
     names = [f"train/{label}/0.jpg" for label in raw.CIFAR_CLASSES]
-    tar(originals / "cifar10_jpg_small.tar.xz", *[(name, picture((9 * i, 0, 0))) for i, name in enumerate(names)])
-    data = made("cifar10_jpg_small", originals, train=10)
+    tar(folder / "cifar10_jpg_small.tar.xz", *[(name, picture((9 * i, 0, 0))) for i, name in enumerate(names)])
+    data = made("cifar10_jpg_small", folder, train=10)
     source = sets.records(sets.open_set("cifar10_jpg_small", data), "train")
     found = {r["label"]: r["image"] for r in source}
     assert sorted(found) == list(range(10)) and found[3].shape == (32, 32, 3)
@@ -192,18 +236,18 @@ def test_small_cifar_images_come_through(made, tmp_path):
 
 
 def test_cifar_binary_records(made, tmp_path):
-    originals = tmp_path / "originals"
-    originals.mkdir()
+    folder = tmp_path / "originals"
+    folder.mkdir()
     random = np.random.default_rng(1)
     images = {f"data_batch_{i}.bin": random.integers(0, 256, (2, 32, 32, 3), np.uint8) for i in range(1, 6)}
     images["test_batch.bin"] = random.integers(0, 256, (2, 32, 32, 3), np.uint8)
-    with tarfile.open(originals / "cifar-10-binary.tar.gz", "w:gz") as archive:
+    with tarfile.open(folder / "cifar-10-binary.tar.gz", "w:gz") as archive:
         for name, pair in images.items():
             content = b"".join(bytes([7]) + image.transpose(2, 0, 1).tobytes() for image in pair)
             info = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
-    data = made("cifar10", originals, train=10, test=2)
+    data = made("cifar10", folder, train=10, test=2)
     source = sets.records(sets.open_set("cifar10", data), "test")
     assert sorted(r["image"].tobytes() for r in source) == sorted(i.tobytes() for i in images["test_batch.bin"])
     assert [r["label"] for r in source] == [7, 7]

@@ -105,7 +105,7 @@ def test_steps_of_time(file, times):
     assert [time for time, _ in series_files.rows(path, series_files.Layout("t", ("x",)))] == times
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=9),
     minutes=st.integers(1, 10**5),

@@ -51,7 +51,7 @@ def draw(name, seed, **fields):
 
 
 @pytest.mark.parametrize("name", TASKS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**31), least=st.integers(2, 9), more=st.integers(0, 12), several=st.booleans())
 def test_every_answer_is_that_of_the_word(name, seed, least, more, several):
     answer, symbols, _, every_step, _ = TASKS[name]

@@ -23,7 +23,7 @@ def as_process(monkeypatch, index, count):
     monkeypatch.setattr(jax, "process_count", lambda: count)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(length=st.integers(1, 40), batch_size=st.integers(1, 50), seed=st.integers(0, 2**31))
 def test_every_epoch_holds_every_example_once(length, batch_size, seed):
     steps = -(-3 * length // batch_size)

@@ -42,7 +42,7 @@ def test_it_is_cut_by_position_and_nothing_is_lost(novel, pack):
     assert len(found["train"]) == int(0.9 * len(whole)) and abs(len(found["validation"]) - len(found["test"])) <= 1
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.text(st.characters(exclude_characters="\0\r\ufeff", exclude_categories=["Cs"]), min_size=40, max_size=300))
 def test_any_text_is_cut_without_loss(tmp_path_factory, whole):
     path = tmp_path_factory.mktemp("any") / "x"

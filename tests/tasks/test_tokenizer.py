@@ -13,7 +13,7 @@ TEXTS = [f"{n} small dogs run to the {'river' if n % 3 else 'garden'}, says the 
 CODEC = tokenizer.train(TEXTS, 300)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text())
 @example("  two  spaces\n\tand\r\n more \u2028")
 @example("<end> of <pad><begin>")

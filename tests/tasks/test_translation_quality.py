@@ -30,7 +30,7 @@ def corpus(count=40, seed=0, share=0.7):
 
 
 @given(st.lists(st.tuples(*[st.lists(st.sampled_from(WORDS[3:]), max_size=7)] * 2), min_size=1, max_size=4))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_bleu_is_that_of_sacrebleu(pairs):
     """Short corpora, where n-grams are missing and precisions are smoothed."""
     hypotheses, references = zip(*[(" ".join(h), " ".join(r)) for h, r in pairs], strict=True)

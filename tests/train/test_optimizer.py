@@ -13,7 +13,6 @@ def inverse_sqrt(warmup, num_steps, peak_lr=3e-4):
     return TrainConfig(schedule="inverse_sqrt", warmup_steps=warmup, num_steps=num_steps, peak_lr=peak_lr)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 500), st.integers(0, 5000), st.integers(1, 700))
 def test_inverse_sqrt_is_the_papers_formula(warmup, step, d_model):
     """Equation 3: d_model ** -0.5 * min(n ** -0.5, n * warmup ** -1.5) at the n-th step; its peak is at n = warmup."""
@@ -43,7 +42,7 @@ def test_what_an_extension_says():
     )
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 100), st.floats(0.5, 0.99), st.sampled_from([0.0, 0.1]))
 def test_rmsprop_is_its_formula(seed, beta2, weight_decay):
     """v = b v + (1 - b) g²; p -= rate (g / sqrt(v + eps) + decay p), where only a kernel decays; without clipping."""

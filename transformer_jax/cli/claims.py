@@ -1,19 +1,25 @@
 """`claims`: the experiments behind the claims of "RNN versus Transformer", and one page of verdicts."""
 
 import json
+import os
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformer_jax.cli.experiments import Experiment
 from transformer_jax.config import ConfigError
+from transformer_jax.host.accelerator import first_device
+from transformer_jax.host.exhaustion import available_bytes
 from transformer_jax.host.folders import require_writable, write_whole
 from transformer_jax.host.signals import RESUMABLE
+
+WORKER_BYTES = 2 * 2**30
+"""Memory for each worker where nobody says how many there are: twice what was seen of the claims (0.85 GiB at most)."""
 
 
 @dataclass(frozen=True)
 class Claims:
-    """Measure the claims of the table "RNN versus Transformer", each by its experiment, and write one page of verdicts.
+    """Measure the claims of the table "RNN versus Transformer" by their experiments, and write one page of verdicts.
 
     A command that was stopped goes on when it is repeated; what is measured is not measured again.
     """
@@ -21,21 +27,26 @@ class Claims:
     only: tuple[str, ...] | None = None
     """Some of the claims, by name; None: all of them."""
     out: Path = Path("runs/claims")
-    """The folder: one for each experiment, and claims.html and claims.json."""
+    """The folder: one for each experiment, and claims.html, claims.json and claims.png."""
     dry_run: bool = False
     """Show the commands, and measure nothing."""
+    workers: int | None = None
+    """How many cells run at once in experiments that only train (on a CPU); those that time run one after the other.
+    None: as many as there are cores, and 2 GiB of free memory for each."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
-        from transformer_jax.lab import claims
+        from transformer_jax.lab import claims, plan
+        from transformer_jax.lab.crew import why_alone
 
+        if self.workers is not None and self.workers < 1:
+            raise ConfigError(f"--workers {self.workers}: must be at least 1")
         if self.only == ():
             raise ConfigError(f"--only needs a claim or several: {', '.join(claims.CLAIMS)}")
         wanted = claims.chosen(self.only or ())
         asked = {
-            claim.experiment: Experiment(claim.experiment, claim.only or None, budget=claim.budget,
-                                         out=self.out / claim.experiment)
-            for claim in wanted.values()
-        }  # fmt: skip
+            name: Experiment(name, one.only or None, budget=one.budget, out=self.out / name)
+            for name, one in claims.experiments(wanted).items()
+        }
         if self.dry_run:
             for experiment in asked.values():
                 budget = ["--budget", experiment.budget] if experiment.budget else []
@@ -43,24 +54,37 @@ class Claims:
                 print(shlex.join(["run.py", *words, "--out", str(experiment.out)]))
             return 0
         require_writable(self.out / "claims.html", "--out", made=True)
-        codes = []
+        codes, platform = [], first_device().platform
         for experiment in asked.values():
-            codes.append(experiment.run({}))
+            alone = why_alone(plan.load(experiment.name).cells, platform)
+            workers = 1 if alone else self.workers or _as_many_as_fit()
+            codes.append(replace(experiment, workers=workers).run({}))
             if codes[-1] == RESUMABLE:
                 return RESUMABLE
         return max([_write(self.out), *codes])
 
 
+def _as_many_as_fit() -> int:
+    """A worker for each core, as long as there is memory; one where that is not known."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        return max(1, min(cores, available_bytes() // WORKER_BYTES))
+    except OSError:
+        return 1
+
+
 def _write(out: Path) -> int:
     """Writes the page of all claims, measured in the folder or not; prints the verdicts and where it is."""
-    from transformer_jax.lab import claims
+    from transformer_jax.lab import claims, ledger
     from transformer_jax.report.page import write_page
+    from transformer_jax.report.plots import render
 
-    found = {name: claims.answer(name, claim, out / claim.experiment) for name, claim in claims.CLAIMS.items()}
+    found = {name: claims.answer(name, claim, out) for name, claim in claims.CLAIMS.items()}
     width = max(map(len, found))
     for name, one in found.items():
         print(f"{name.ljust(width)}  {one.finding.verdict}")
-    path = write_page(out / "claims.html", claims.ledger(found))
-    write_whole(out / "claims.json", json.dumps(claims.as_json(found), indent=1) + "\n")
+    path = write_page(out / "claims.html", ledger.ledger(found))
+    write_whole(out / "claims.json", json.dumps(ledger.as_json(found), indent=1) + "\n")
+    write_whole(out / "claims.png", render(ledger.picture(found))[1])
     print(path)
     return 0

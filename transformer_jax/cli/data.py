@@ -60,6 +60,7 @@ class Prepare:
 
     def run(self, overrides: dict[str, list[str]]) -> int:
         from transformer_jax.tasks import own, place, prepare, sets
+        from transformer_jax.tasks.originals import ORIGINALS
 
         prepare.require_known(self.name)
         names = ("source", "target", "text_column", "label_column", "time_column", "columns")
@@ -71,8 +72,7 @@ class Prepare:
         if self.name not in own.KINDS:
             print(prepare.prepare(self.name, self.folder, data_dir))
             self._print_counts(sets.open_set(self.name, data_dir).info)
-            if moved:
-                print(f"to train on it: python run.py train CONFIG{moved}")
+            print(f"to train on it: python run.py train {ORIGINALS[self.name].config}{moved}")
             return 0
         given = {name: value for name, value in options.items() if value is not None}
         print(prepare.prepare_own(self.name, self.own_name, self.folder, data_dir, **given))

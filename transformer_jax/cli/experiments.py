@@ -17,7 +17,7 @@ from transformer_jax.config import Config, ConfigError
 from transformer_jax.host.accelerator import Device, first_device
 from transformer_jax.host.folders import RESULTS, TRAINING, FolderError, contents, require_writable
 from transformer_jax.host.signals import RESUMABLE
-from transformer_jax.lab import display, launch, passes, plan, preview, rows, schedule, sweep
+from transformer_jax.lab import crew, display, launch, passes, plan, preview, rows, schedule, sweep
 from transformer_jax.typed import flatten, read
 
 MAIN_JOB = "attention_cost"
@@ -86,13 +86,19 @@ class Experiment:
     accept_stale: bool = False
     """Keep rows that other code than today's measured."""
     timeout: float | None = None
-    """Seconds that one measurement of one cell may take, compilation included; None: as the experiment says, or 300."""
+    """Seconds that one measurement of one cell may take, compilation included; None: as the experiment says, or 300,
+    times the workers."""
+    workers: int = 1
+    """How many cells run at once, each in a process of its own; the rows are the same. Above 1 only on a CPU, and for
+    experiments that time nothing."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
         if self.only == ():
             raise ConfigError("--only needs axis=value,value ...: --only seq_len=64,128 mixer=lstm")
         if self.timeout is not None and not self.timeout > 0:
             raise ConfigError(f"--timeout {self.timeout}: must be above 0 seconds")
+        if self.workers < 1:
+            raise ConfigError(f"--workers {self.workers}: must be at least 1")
         began = time.monotonic()
         if self.sweep == ():
             raise ConfigError("--sweep needs axis=value,value ...: --sweep seq_len=100,3000 mixer=attention,gru")
@@ -100,6 +106,8 @@ class Experiment:
             raise ConfigError("--budget and --measure.rounds both say when the run ends: give one of them")
         note = partial(print, file=sys.stderr)
         experiment, device = _chosen(self.name, self.config, note)
+        if self.workers > 1 and (why := crew.why_alone(experiment.cells, device.platform)):
+            raise ConfigError(f"--workers {self.workers}: {self.name} runs with one worker, as {why}")
         fixed = None if "measure.rounds" in overrides else getattr(experiment.cells, "BUDGET", None)
         budget = passes.seconds(self.budget) if self.budget is not None else fixed
         given = {key: read(experiment.base, key, texts) for key, texts in overrides.items()}
@@ -127,6 +135,7 @@ class Experiment:
             timeout=self.timeout,
             retry_failed=self.retry_failed,
             accept_stale=self.accept_stale,
+            workers=self.workers,
             view=display.view_for(Console(stderr=True)),
         )
         return _end(summary, len(cells), experiment, folder)

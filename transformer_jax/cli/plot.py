@@ -1,6 +1,6 @@
 """`plot`: pictures of positions, and of what a trained model makes of a text."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tyro
@@ -31,6 +31,8 @@ class Plot:
     """The folder of the run."""
     text: str | None = None
     """The text that the model reads."""
+    prompt: str | None = None
+    """The same, as generate calls what a language model reads; one of them."""
     out: Path | None = None
     """The folder of the pictures, made if need be; None: that of the run, or runs/plots."""
     d_model: int | None = None
@@ -43,6 +45,10 @@ class Plot:
     """The folder of prepared sets, if it has moved since the training."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
+        if self.prompt is not None:
+            if self.text is not None:
+                raise ConfigError("--prompt and --text are both the text that the model reads: give one of them")
+            return replace(self, text=self.prompt, prompt=None).run(overrides)
         self._check()
         from transformer_jax.report.plots import render
 

@@ -15,7 +15,7 @@ from transformer_jax.cli import streams
 from transformer_jax.config import Config, ConfigError
 from transformer_jax.config.continual import StreamConfig
 from transformer_jax.host import devices
-from transformer_jax.host.folders import FolderError, require_writable, write_whole
+from transformer_jax.host.folders import FolderError, require_free, require_writable, write_whole
 from transformer_jax.host.signals import RESUMABLE, stop_signals
 from transformer_jax.tasks import keys
 from transformer_jax.typed import with_texts
@@ -43,10 +43,9 @@ class Train:
 
     def run(self, overrides: dict[str, list[str]]) -> int:
         base = configs.get(self.name)
-        config = with_texts(base, overrides)
-        _require_kind(self.name, base.task.name, config)
-        keys.require_read(config.task, overrides)
         folder = self.out or Path("runs") / self.name
+        require_free(folder)
+        config = _config(self.name, base, overrides)
         moved = " ".join(overrides.get("task.data_dir", ())) or None
         if isinstance(config, StreamConfig):
             for option in ("wandb", "allow_fallback"):
@@ -185,6 +184,42 @@ class Generate:
         added = trained.generate(self.folder, build, self.prompt, self.max_new, **options)
         print(self.prompt + added)
         return 0
+
+
+def _config(name: str, base: Config, overrides: dict[str, list[str]]) -> Config:
+    """The config with the options of a command line, checked as far as it can be without reading any data.
+
+    Where only the base's own warm-up does not fit, as nobody typed it, what else is wrong is said beside it.
+
+    Raises:
+      ConfigError: something in it cannot be.
+    """
+
+    def checked(texts: dict[str, list[str]]) -> Config:
+        config = with_texts(base, texts)
+        _require_kind(name, base.task.name, config)
+        keys.require_read(config.task, overrides)
+        return config
+
+    try:
+        return checked(overrides)
+    except ConfigError as error:
+        steps = overrides.get("train.num_steps", [""])[-1]
+        if "train.warmup_steps" in overrides or not steps.isdigit() or not 0 < int(steps) <= base.train.warmup_steps:
+            raise
+        first = error
+    from transformer_jax.tasks import registry
+
+    cut = max(1, int(steps) // 10) if int(steps) > 1 else 0
+    try:
+        others = registry.needs(checked(overrides | {"train.warmup_steps": [str(cut)]}))
+    except ConfigError as error:
+        others = [str(error)]
+    warmup = (
+        f"train.num_steps={steps} is no longer than the warm-up of {name}, {base.train.warmup_steps} steps:"
+        f" add --train.warmup-steps {cut}, or take --train.num-steps {base.train.warmup_steps + 1} or more"
+    )
+    raise ConfigError("\n  and: ".join(dict.fromkeys([*others, warmup]))) from first
 
 
 def _require_kind(name: str, usual: str, config: Config) -> None:

@@ -54,6 +54,25 @@ def require_writable(path: Path, option: str, made: bool = False) -> None:
         raise FolderError(f"{option} {path} cannot be written: {error.strerror}") from None
 
 
+def require_free(folder: Path) -> None:
+    """Checks, before the work whose results it will hold, that a folder is ours, empty or not there; writes nothing.
+
+    Raises:
+      FolderError: it is a file or below one, or holds something else.
+    """
+    if folder.is_file():
+        raise FolderError(f"{folder} is a file: choose another --out")
+    try:
+        inside = set(os.listdir(folder))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise FolderError(f"{folder} cannot be written: {error.strerror}") from None
+    if inside and not inside & _OURS:
+        what = TRAINING if "checkpoints" in inside else f"something else ({min(inside)})"
+        raise FolderError(f"{folder} holds {what}: choose another --out")
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Makes the folder and keeps every other runner out of it until this process ends, however it ends.
@@ -64,14 +83,11 @@ def locked(folder: Path) -> Iterator[None]:
       FolderError: another runner is at work there, or it holds something else, or it cannot be written, or the disk
         is full.
     """
-    if folder.is_file():
-        raise FolderError(f"{folder} is a file: choose another --out")
+    require_free(folder)
     made = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         inside = set(os.listdir(folder))
-        if inside and not inside & _OURS:
-            raise FolderError(f"{folder} holds something else ({min(inside)}): choose another --out")
         free = shutil.disk_usage(folder).free
         if free < MIN_FREE_BYTES:
             raise FolderError(f"{folder} is on a disk with {free / 2**20:.0f} MB left; at least 32 MB are needed")

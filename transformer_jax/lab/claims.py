@@ -1,16 +1,34 @@
-"""The claims of the table "RNN versus Transformer": which experiment asks each, and what its rows answer."""
+"""The claims of the table "RNN versus Transformer": which experiments ask each, and what their rows answer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import isfinite
+from math import inf, isnan
 from pathlib import Path
 from typing import NamedTuple
 
 from transformer_jax.config import ConfigError, nearest
-from transformer_jax.intervals import Estimate
+from transformer_jax.intervals import NOTHING, Estimate
 from transformer_jax.lab import plan, rows
-from transformer_jax.report import Figure, Finding, Report, Table, Verdict
+from transformer_jax.report import Figure, Finding, Report, Verdict
 from transformer_jax.report.page import doubts
+from transformer_jax.report.tables import shown
+
+DOCUMENT = "“Introduction to Transformers in Keras”, table “Main Differences between RNN and Transformers”"
+
+UNMEASURED = "not measured"
+
+
+class Asked(NamedTuple):
+    """An experiment that asks a claim."""
+
+    experiment: str
+    """A folder in experiments/."""
+    rules: tuple[str, ...] = ()
+    """The rules of its report that judge the claim; none: its `claim(rows)` is the finding."""
+    only: tuple[str, ...] = ()
+    """The cells of the experiment that are run, as `--only` takes them; none: all."""
+    budget: str | None = None
+    """How long they are, as `--budget` takes it."""
 
 
 class Claim(NamedTuple):
@@ -20,14 +38,12 @@ class Claim(NamedTuple):
     """What the table says of RNNs, in its words."""
     attention: str
     """What it says of transformers."""
-    experiment: str
-    """A folder in experiments/."""
-    rules: tuple[str, ...] = ()
-    """The rules of its report that judge the claim; none: its `claim(rows)` is the finding."""
-    only: tuple[str, ...] = ()
-    """The cells of the experiment that are run, as `--only` takes them; none: all."""
-    budget: str | None = None
-    """How long they are, as `--budget` takes it. Claims of one experiment have the same of both."""
+    asked: tuple[Asked, ...]
+    """What asks it: the claim's verdict is that of all their rules together."""
+    says: str
+    """What was found, as a newcomer understands it: a sentence with a {} for each number that decides."""
+    decides: Mapping[str, str]
+    """Those numbers: by their names in the reports, the names under which the page shows them."""
     holds: str = ""
     """What was not measured, and under which conditions the answer holds."""
 
@@ -36,68 +52,105 @@ CLAIMS = {
     "processing": Claim(
         "Sequential (one token at a time)",
         "Parallel (all tokens simultaneously)",
-        "parallelism",
-        ("only_recurrences_are_sequential",),
-        only=("probe=depth,generation",),
+        (Asked("parallelism", ("only_recurrences_are_sequential",), only=("probe=depth,generation",)),),
+        says="The chain of operations that must wait for each other grows with the number of tokens T: in training as"
+        " T^{} in attention, T^{} in an LSTM and T^{} in a minGRU, a recurrence too; in writing as T^{} in attention."
+        " (T^0: not at all. T^1: in proportion.)",
+        decides={
+            "attention (reference)": "attention", "lstm": "LSTM", "min_gru (associative)": "minGRU",
+            "attention": "attention, writing",
+        },
         holds="Of the op alone in training, and of the whole model in writing; whether a machine gains from it is asked"
         " by the experiment's other questions.",
     ),
     "context": Claim(
         'Limited short-term memory, prone to "forgetting"',
         "Global self-attention, captures long-range dependencies",
-        "recall",
-        ("attention_recalls_more",),
-        holds="After a short training on 32 tokens: how soon recall is learned, not what a model can hold.",
+        (
+            Asked("recall", ("attention_recalls_more",)),
+            Asked("long_range", ("only_attention_copies",), only=("name=copy_memory",)),
+        ),
+        says="Asked for 8 pairs after a short training, attention answers {} of all queries rightly, an LSTM {}, a GRU"
+        " {} (guessing among the 8 answers: 0.125). To copy four symbols over 50 blanks attention needs {} steps of"
+        " training, a GRU or an LSTM {}.",
+        decides={
+            "8 pairs: attention": "recall, attention", "8 pairs: lstm": "recall, LSTM", "8 pairs: gru": "recall, GRU",
+            "copying: attention": "copying, attention", "copying: recurrences": "copying, GRU or LSTM",
+        },
+        holds="After a short training on 32 and 58 tokens: how soon it is learned, not what a model can hold.",
     ),
     "architecture": Claim(
         "Recurrent structure, state depends on previous inputs",
         "Attention-based, all tokens interact directly",
-        "interaction",
-        ("past_what_lies_between",),
+        (Asked("interaction", ("past_what_lies_between",)),),
+        says="With all that lies between held fixed, the share of earlier inputs that still act on the last output is"
+        " {} in attention and {} in an LSTM, where all of it goes through the state.",
+        decides={"attention": "attention", "lstm": "LSTM"},
         holds="Of one layer.",
     ),
     "training_speed": Claim(
         "Slow, difficult to parallelize effectively",
         "Fast, highly parallelizable",
-        "training_speed",
-        ("attention_is_sooner",),
+        (Asked("training_speed", ("attention_is_sooner",)),),
+        says="To learn a text to the same loss attention takes {} times an LSTM's seconds and {} times a GRU's in"
+        " windows of 64 letters, {} and {} times in windows of 256.",
+        decides={
+            "T 64, over lstm": "over LSTM, 64", "T 64, over gru": "over GRU, 64", "T 256, over lstm": "over LSTM, 256",
+            "T 256, over gru": "over GRU, 256",
+        },
         holds="For small models on one device; how either scales to more devices is not measured, nor what cuDNN's"
         " kernel makes of an LSTM.",
     ),
     "long_range": Claim(
         "Struggles to capture information from distant tokens",
         "Excels at capturing long-range relationships",
-        "long_range",
-        ("attention_solves_more",),
-        holds="Small models, generated tasks, a few hundred steps: who does not solve a task in them may with more."
-        " Distances beyond 200 steps, images as sequences and language are not measured.",
+        (Asked("long_range", ("attention_solves_more",)),),
+        says="To add two numbers among 200 attention needs {} steps of training, a GRU or an LSTM {}; to tell whether"
+        " the ones in 20 bits are odd in number attention needs {}, a GRU or an LSTM {}.",
+        decides={
+            "adding: attention": "adding, attention", "adding: recurrences": "adding, GRU or LSTM",
+            "parity: attention": "parity, attention", "parity: recurrences": "parity, GRU or LSTM",
+        },
+        holds="Small models, five generated tasks, a few hundred steps: who does not solve a task in them may with"
+        " more. Distances beyond 200 steps, images as sequences and language are not measured.",
     ),
     "gradient_flow": Claim(
         "Prone to vanishing/exploding gradients in long sequences",
         "More stable gradient flow due to attention mechanism",
-        "gradient_flow",
-        ("mixer", "start"),
-        holds="Orders of magnitude in 100 steps, before training, at 256 steps and width 64.",
+        (Asked("gradient_flow", ("mixer", "start")),),
+        says="100 steps further back the gradient is 10^{} times as large through an LSTM, 10^{} times through"
+        " attention, and 10^{} times through an LSTM whose forget bias starts at 3.",
+        decides={"lstm": "LSTM", "attention": "attention", "lstm, forget bias 3": "LSTM, forget bias 3"},
+        holds="Before training, at 256 steps and width 64.",
     ),
     "complexity": Claim(
         "Linear with sequence length",
         "Quadratic with sequence length (in self-attention)",
-        "attention_cost",
-        only=("level=op", "phase=train", "mixer=attention,lstm"),
-        budget="3m",
-        holds="On a CPU; `auto` stores no scores, so that its memory is another than that of the formula.",
+        (Asked("attention_cost", only=("level=op", "phase=train", "mixer=attention,lstm"), budget="3m"),),
+        says="With the number of tokens T attention's time grows as T^{}, an LSTM's as T^{}, and attention's memory"
+        " as T^{}. (T^1: linear. T^2: quadratic.)",
+        decides={
+            "attention's time": "attention, time", "LSTM's time": "LSTM, time",
+            "attention's memory": "attention, memory",
+        },
+        holds="Of the op alone in training, on a CPU; `auto` stores no scores, so that its memory is another than that"
+        " of the formula.",
     ),
-}
+}  # fmt: skip
 
 
 class Answer(NamedTuple):
-    """What the rows of an experiment say of a claim."""
+    """What the rows of its experiments say of a claim."""
 
     finding: Finding
-    figure: Figure | None = None
+    """With the numbers that decide."""
+    numbers: Mapping[str, Estimate]
+    """All that its rules read, and what else the sentence says."""
+    figures: tuple[Figure, ...] = ()
     rules: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
     headers: tuple[dict, ...] = ()
+    """The last launch of each experiment that has rows."""
 
 
 def chosen(names: Sequence[str]) -> dict[str, Claim]:
@@ -112,33 +165,73 @@ def chosen(names: Sequence[str]) -> dict[str, Claim]:
     return {name: claim for name, claim in CLAIMS.items() if not names or name in names}
 
 
-def answer(name: str, claim: Claim, folder: Path) -> Answer:
-    """What the folder of the claim's experiment says; a claim that nobody has measured says so.
+def experiments(wanted: Mapping[str, Claim]) -> dict[str, Asked]:
+    """By name what is run for these claims, each once: all of its cells where one of the claims asks for all."""
+    found: dict[str, Asked] = {}
+    for one in (one for claim in wanted.values() for one in claim.asked):
+        if one.experiment not in found or not one.only:
+            found[one.experiment] = one
+    return found
+
+
+def answer(name: str, claim: Claim, out: Path) -> Answer:
+    """What the folders of the claim's experiments, in `out`, say; a claim that nobody has measured says so.
 
     Raises:
-      ConfigError, FolderError: the folder's rows cannot be read, or the experiment has no such rule.
+      ConfigError, FolderError: a folder's rows cannot be read, or an experiment has no such rule.
     """
-    quote = f"RNN: “{claim.recurrent}”. Transformer: “{claim.attention}”."
-    if not (folder / rows.FILE).exists():
-        return Answer(Finding(quote, "Not measured.", word="not measured", of=name.replace("_", " ")))
-    experiment, results = plan.load(claim.experiment), rows.current(rows.read(folder))
-    page = experiment.report.report(results.rows)
-    found = [experiment.report.claim(results.rows)] if not claim.rules else _judged(experiment, page, claim.rules)
+    found, figures, warnings, headers, beside = [], [], [], [], {}
+    for one in claim.asked:
+        if not (out / one.experiment / rows.FILE).exists():
+            found.append(Finding(one.experiment, "", word=UNMEASURED))
+            continue
+        experiment, results = plan.load(one.experiment), rows.current(rows.read(out / one.experiment))
+        page = experiment.report.report(results.rows)
+        found += _judged(experiment, page, one.rules) if one.rules else [experiment.report.claim(results.rows)]
+        beside |= {label: one for finding in page.answers for label, one in finding.estimates.items()}
+        figures += [figure for figure in page.figures if figure][:1]
+        warnings += doubts(page, results.headers, results.rows)
+        headers += results.headers[-1:]
     numbers: dict[str, Estimate] = {}
     for finding in found:
         for label, estimate in finding.estimates.items():
             other = numbers.get(label, estimate) != estimate  # what two questions share stands there once
             numbers[f"{finding.question} {label}" if other else label] = estimate
-    text = " ".join(f"{finding.question} {finding.text.rstrip('.')}." for finding in found)
-    merged = Finding(
-        quote, f"{text} {claim.holds}".strip(), numbers, word=combined([finding.verdict for finding in found]),
-        of=name.replace("_", " "),
-    )  # fmt: skip
-    figure = next((figure for figure in page.figures if figure), None)
-    if figure is not None:
-        figure = replace(figure, name=f"{name}_{figure.name}", title=f"{name.replace('_', ' ')}: {figure.title}")
-    rules = tuple(finding.rule.text for finding in found if finding.rule)
-    return Answer(merged, figure, rules, tuple(doubts(page, results.headers, results.rows)), tuple(results.headers))
+    numbers |= {label: beside[label] for label in claim.decides if label in beside and label not in numbers}
+    verdict = combined([finding.verdict for finding in found])
+    decides = {new: numbers.get(label, NOTHING) for label, new in claim.decides.items()} if headers else {}
+    text = f"{sentence(claim, numbers)} {claim.holds}" if headers else "Not measured."
+    quote, of = f"RNN: “{claim.recurrent}”. Transformer: “{claim.attention}”.", name.replace("_", " ")
+    return Answer(
+        Finding(quote, text, decides, word=verdict, of=of),
+        numbers,
+        tuple(replace(one, name=f"{name}_{one.name}", title=f"{of}: {one.title}") for one in figures),
+        tuple(finding.rule.text for finding in found if finding.rule),
+        tuple(warnings),
+        tuple(headers),
+    )
+
+
+def sentence(claim: Claim, numbers: Mapping[str, Estimate], intervals: bool = False) -> str:
+    """What was found, with the numbers that decide, and with their intervals if asked for.
+
+    What has not come that far is "more than" so much; what is not there is "(not measured)".
+    """
+    return claim.says.format(*(_written(numbers.get(label, NOTHING), intervals) for label in claim.decides))
+
+
+def _written(estimate: Estimate, intervals: bool) -> str:
+    if estimate.n == 0:
+        return "(not measured)"
+    if isnan(estimate.value):
+        return f"more than {_short(estimate.low)}" if estimate.high == inf else shown(estimate)
+    known = intervals and estimate.low < estimate.high < inf
+    return _short(estimate.value) + (f" [{_short(estimate.low)}, {_short(estimate.high)}]" if known else "")
+
+
+def _short(value: float) -> str:
+    """Two decimals, and none where the value is whole or large."""
+    return f"{round(value, 2) + 0.0:.2f}" if abs(value) < 20 and value % 1 else f"{value:,.0f}"
 
 
 def combined(verdicts: Sequence[str]) -> str:
@@ -154,48 +247,3 @@ def combined(verdicts: Sequence[str]) -> str:
 def _judged(experiment: plan.Experiment, page: Report, rules: Sequence[str]) -> list[Finding]:
     wanted = [experiment.report.RULES[rule] for rule in rules]
     return [finding for finding in page.answers if finding.rule in wanted]
-
-
-def ledger(answers: dict[str, Answer]) -> Report:
-    """All claims on one page: the quote, what was found, the numbers, the verdict; a figure for each."""
-    measured = {name: one for name, one in answers.items() if one.headers}
-    return Report(
-        question="RNN versus transformer: which of the claims hold?",
-        setting="Seven claims, in the words of the table that makes them, each asked by an experiment of its own.",
-        answers=[one.finding for one in answers.values()],
-        notes=[f"{name}: {doubt}" for name, one in measured.items() for doubt in one.doubts],
-        figures=[one.figure for one in measured.values()],
-        tables=[_conditions(measured)],
-        limits=[
-            "A verdict holds for the sizes, the tasks and the machine of these runs, and says nothing of others.",
-            *(f"Rule of {name}: {rule}" for name, one in measured.items() for rule in one.rules),
-        ],
-    )  # fmt: skip
-
-
-def _conditions(measured: dict[str, Answer]) -> Table:
-    columns = ("claim", "experiment", "commit", "device", "jax", "options")
-    found = []
-    for name, one in measured.items():
-        last = one.headers[-1]
-        options, jax = " ".join(last.get("options", ())), last.get("versions", {}).get("jax")
-        found.append((name, last["experiment"], str(last.get("commit"))[:7], last.get("device"), jax, options))
-    return Table("What each rests on", columns, tuple(found))
-
-
-def as_json(answers: dict[str, Answer]) -> dict:
-    """By claim: its words, the verdict, and each number with its interval."""
-    return {
-        name: {
-            "recurrent": CLAIMS[name].recurrent,
-            "attention": CLAIMS[name].attention,
-            "verdict": one.finding.verdict,
-            "numbers": {label: _plain(estimate) for label, estimate in one.finding.estimates.items()},
-        }
-        for name, one in answers.items()
-    }
-
-
-def _plain(estimate: Estimate) -> dict[str, float | int | None]:
-    """An estimate whose numbers JSON can hold: what is not finite is null."""
-    return {field: value if isfinite(value) else None for field, value in estimate._asdict().items()}

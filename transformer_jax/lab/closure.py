@@ -3,8 +3,8 @@
 Read are files of this checkout alone, imports inside functions included, and the `__init__.py` of every package on the
 way. Hashed is their syntax: comments, docstrings and the texts below fields change no version, nor does a file that no
 cell can reach, such as a report, a page, a progress bar or another task. What cells.py says of a run and not of a cell
-(UNMEASURED: which cells there are, which options are refused, what they may take) changes none either: a cell's values
-are in its own key.
+(UNMEASURED: which cells there are, whether several run at once, which options are refused, what they may take) changes
+none either: a cell's values are in its own key.
 """
 
 import ast
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from transformer_jax.host.provenance import ROOT
 
 TOPS = ("transformer_jax", "configs", "experiments")
-UNMEASURED = ("BUDGET", "STUDIES", "SWEEPS", "UNREAD", "predict", "time_limit")
+UNMEASURED = ("BUDGET", "SIDE_BY_SIDE", "STUDIES", "SWEEPS", "UNREAD", "predict", "time_limit")
 _NOT_SYNTAX = {"ctx", "kind", "type_comment", "type_ignores"}
 
 

@@ -112,7 +112,7 @@ class PlainView(View):
 
     def start(self, todo, notes):
         super().start(todo, notes)
-        self._pass, self._shown, self._longest, self._part = None, None, 0.0, None
+        self._pass, self._shown, self._longest, self._parts = None, None, 0.0, {}
         for line in [*notes, *([] if todo is None else [f"{todo} measurements to make"])]:
             self.note(line)
 
@@ -124,9 +124,9 @@ class PlainView(View):
         self._console.print(Text(text), soft_wrap=True)
 
     def training(self, cell, step):
-        part = label(cell), step * TRAINING_LINES // cell.config.train.num_steps
-        if part != self._part:
-            self._part = part
+        part = step * TRAINING_LINES // cell.config.train.num_steps
+        if part != self._parts.get(cell.identity):
+            self._parts[cell.identity] = part
             self.note(trained(cell, step))
 
     def done(self, cell, row, seconds, left, eta):
@@ -137,6 +137,7 @@ class PlainView(View):
                 self.note(f"pass {self._pass + 1}: {self._sums(eta)}")
         self._pass = row["round"]
         super().done(cell, row, seconds, left, eta)
+        self._parts.pop(cell.identity, None)
         if row["status"] != "ok":
             self.note(_what_happened(cell, row))
         count = self.statuses.total()
@@ -153,6 +154,7 @@ class TableView(View):
 
     def __init__(self, console: Console):
         self._console, self._rows, self._eta = console, deque(maxlen=SHOWN_ROWS), None
+        self._trainings: dict[str, str] = {}  # by identity of the cell, how far it is: one for each worker
 
     def start(self, todo, notes):
         super().start(todo, notes)
@@ -170,12 +172,14 @@ class TableView(View):
         self._console.print(Text(text))
 
     def training(self, cell, step):
-        self._draw(self._eta, trained(cell, step))
+        self._trainings[cell.identity] = trained(cell, step)
+        self._draw(self._eta)
 
     def done(self, cell, row, seconds, left, eta):
         super().done(cell, row, seconds, left, eta)
         if row["status"] == "failed":  # a mistake in the experiment; what else can happen is a result
             self._console.print(Text(_what_happened(cell, row)), soft_wrap=True)
+        self._trainings.pop(cell.identity, None)
         self._rows.append((cell, row, seconds))
         self._eta = eta
         self._draw(eta)
@@ -183,14 +187,14 @@ class TableView(View):
     def stop(self):
         self._live.stop()
 
-    def _draw(self, eta: float | None, now: str = "") -> None:
+    def _draw(self, eta: float | None) -> None:
         table = Table(box=None, header_style="dim")
         for heading, justify in (("cell", "left"), ("pass", "right"), ("status", "left"), ("took", "right")):
             table.add_column(heading, justify=justify, no_wrap=True)
         for cell, row, seconds in self._rows:
             status = Text(row["status"], style="green" if row["status"] == "ok" else "bold red")
             table.add_row(Text(label(cell)), str(row["round"] + 1), status, f"{seconds:.2f} s")
-        shown = [table, Text(self._sums(eta)), *([Text(now)] if now else [])]
+        shown = [table, Text(self._sums(eta)), *map(Text, self._trainings.values())]
         if self.todo is not None:
             shown.insert(1, ProgressBar(total=max(1, self.todo), completed=self.statuses.total(), width=40))
         self._live.update(Group(*shown), refresh=True)

@@ -43,7 +43,8 @@ class Experiment:
 
     @cached_property
     def cells(self) -> ModuleType:
-        """cells.py: BASE, STUDIES, cell; perhaps predict, time_limit, data, EXTRA, USES_JAX, UNREAD, SWEEPS."""
+        """cells.py: BASE, STUDIES, cell; perhaps predict, time_limit, data, EXTRA, USES_JAX, UNREAD, SWEEPS,
+        SIDE_BY_SIDE."""
         return _load(self.folder / "cells.py", ("BASE", "STUDIES", "cell"))
 
     @cached_property

@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from transformer_jax.config import ConfigError, with_overrides
+from transformer_jax.config import ConfigError, content_key, with_overrides
 from transformer_jax.host.accelerator import Device
+from transformer_jax.host.folders import require_free
+from transformer_jax.lab import schedule
 from transformer_jax.lab.joining import Statuses, held
 from transformer_jax.lab.launch import make_header
 from transformer_jax.lab.plan import Cell, Experiment
@@ -53,13 +55,17 @@ def look(experiment: Experiment, cells: Sequence[Cell], folder: Path, device: De
     The worker predicts, as what a cell costs depends on the platform.
 
     Raises:
-      FolderError: the run must not join what the folder holds.
-      ConfigError: the experiment finds that a cell cannot be, which the config alone does not show.
+      FolderError: the folder holds something else, or what the run must not join.
+      ConfigError: the experiment finds that a cell cannot be, which the config alone does not show, or its data are
+        missing.
       WorkerError: no worker process can be started.
     """
+    require_free(folder)
     with Worker(experiment.folder) as worker:
         facts = worker.start()
+        data = schedule.data_of(experiment, cells, worker)
         predicted = [_predicted(worker, cell) for cell in cells] if hasattr(experiment.cells, "predict") else None
+    facts = facts | {"data": {content_key(identity): found for identity, found in data.items()}}
     statuses, notes, _ = held(folder, make_header(experiment, cells, given, facts, accept_stale))
     if retry_failed:
         statuses = {at: status for at, status in statuses.items() if status == "ok"}

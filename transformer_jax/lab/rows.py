@@ -10,6 +10,7 @@ import fcntl
 import json
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -165,6 +166,7 @@ def _expanded(entry: dict, base: dict) -> list[dict]:
 def current(results: Results) -> Results:
     """The rows that the last launch stands by: of its code, jax and data, comparable, one line for each cell and round.
 
+    They come by round and by config, whichever was measured first: of several workers that is chance.
     With `accept_stale` in the last header, rows of other code count too.
 
     Raises:
@@ -184,7 +186,7 @@ def current(results: Results) -> Results:
             if of_round and of_round[-1]["key"] != row["key"]:
                 of_round.clear()  # other code measured the same before
             of_round.append(row)
-    found = [row for of_round in kept.values() for row in of_round]
+    found = [row for place in sorted(kept, key=_order) for row in kept[place]]
     used = [trusted[name] for name in dict.fromkeys(row["header"] for row in found)]
     for header in used[1:]:
         refuse_mix(used[0], header)
@@ -193,6 +195,12 @@ def current(results: Results) -> Results:
         notes = [f"{stale} rows of other code, data or jax were left out (--accept-stale takes those of other code)"]
     headers = list(trusted.values())
     return Results(headers, with_studies(found, headers), results.notes + notes)
+
+
+def _order(place: tuple[str, int]) -> tuple:
+    """By which a config as text and a round are sorted: numbers in it by their value, not as 128, 16, 64."""
+    config, round_ = place
+    return round_, re.sub(r"\d+", lambda digits: digits[0].zfill(20), config), config
 
 
 def with_studies(rows: Sequence[dict], headers: Sequence[dict]) -> list[dict]:

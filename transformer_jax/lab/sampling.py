@@ -1,13 +1,15 @@
 """A launch at work: what is missing is prepared and then sampled, pass after pass, a row for each sample."""
 
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType
 
 from transformer_jax.config import Config, ConfigError
 from transformer_jax.lab import rows, training
+from transformer_jax.lab.crew import Crew
 from transformer_jax.lab.display import Eta, View
 from transformer_jax.lab.launch import Launch
 from transformer_jax.lab.passes import LEAST, Clock, Passes
@@ -25,11 +27,13 @@ class Sampling:
 
     cells: ModuleType
     passes: Passes
-    worker: Worker
+    crew: Crew
     launch: Launch
     limit: Callable[[Config], float]
     view: View
     clock: Clock | None = None
+    _one: threading.Lock = field(default_factory=threading.Lock)
+    """Rows are written, counted and shown by one thread at a time."""
 
     def run(self) -> bool:
         """Until nothing is left to do, which is True, or the user stops.
@@ -40,7 +44,7 @@ class Sampling:
         try:
             predicted = self._predicted() if hasattr(self.cells, "predict") else None
             self._eta, self._warned = Eta(predicted), False
-            self._preparation = Preparation(self.worker, self.limit, self.view)
+            self._preparation = Preparation(self.crew.first, self.limit, self.view)
             self._prepare()
             if self._preparation.sample_seconds:
                 self._eta = Eta(self._preparation.sample_seconds)
@@ -61,14 +65,21 @@ class Sampling:
             if self.clock and calls and not self.clock.allows_another():
                 return
             began = time.monotonic()
-            for cell in calls:
-                self._prepare()
-                if not self.passes.is_bad(cell):
-                    self._call(cell, round_)
+            self._make(calls, round_)
             self.passes.begun = round_ + 1
             if self.clock and calls:
                 self.clock.took(time.monotonic() - began, len(calls) / max(len(calls), len(self.passes.todo())))
                 self._warn(round_ + 1)
+
+    def _make(self, calls: Sequence[Cell], round_: int) -> None:
+        """The calls of one pass; where there are several workers, beside each other, and what found too little memory
+        there once more alone: that others had taken it says nothing of the cell."""
+        if len(self.crew.workers) > 1:
+            calls = self.crew.share(calls, partial(self._call, round_, no_row=("oom",)))
+        for cell in calls:
+            self._prepare()
+            if not self.passes.is_bad(cell):
+                self._call(round_, self.crew.first, cell)
 
     def _warn(self, made: int) -> None:
         """Says once, before the first pass where samples' times are known by then, that the clock leaves too few."""
@@ -96,7 +107,7 @@ class Sampling:
         """
         seconds = {}
         for cell in {cell.identity: cell for cell in self.passes.todo()}.values():
-            outcome = self.worker.ask("predict", cell.config, TIMEOUT_SECONDS)
+            outcome = self.crew.first.ask("predict", cell.config, TIMEOUT_SECONDS)
             if outcome.get("message", "").startswith("ConfigError: "):
                 raise ConfigError(outcome["message"].removeprefix("ConfigError: "))
             if outcome["status"] != "ok":
@@ -104,14 +115,23 @@ class Sampling:
             seconds[cell.identity] = outcome["row"]["seconds"]
         return seconds
 
-    def _call(self, cell: Cell, round_: int) -> None:
+    def _call(self, round_: int, worker: Worker, cell: Cell, no_row: Sequence[str] = ()) -> bool:
+        """Adds the row of one sample, unless its status is among `no_row`, which is False."""
         began = time.monotonic()
         self.passes.begun = max(self.passes.begun, round_ + 1)
         job = self.launch.job(cell, round_)
-        self.worker.waiting = training.Watch(job.folder, partial(self.view.training, cell)).look
-        outcome = self.worker.run(cell.config, self.limit(cell.config), job)
-        self.worker.waiting = lambda: None
-        self._add(cell, round_, outcome, time.monotonic() - began)
+        worker.waiting = training.Watch(job.folder, partial(self._show, cell)).look
+        outcome = worker.run(cell.config, self.limit(cell.config), job)
+        worker.waiting = lambda: None
+        if outcome["status"] in no_row:
+            return False
+        with self._one:
+            self._add(cell, round_, outcome, time.monotonic() - began)
+        return True
+
+    def _show(self, cell: Cell, step: int) -> None:
+        with self._one:
+            self.view.training(cell, step)
 
     def _add(self, cell: Cell, round_: int, outcome: dict, seconds: float) -> None:
         row = self.launch.row(cell, round_, outcome)
@@ -123,4 +143,6 @@ class Sampling:
         left = self.passes.todo()
         prepared = cell.identity in self._preparation.sample_seconds
         self._eta.observe(cell.identity, seconds, 0.0 if prepared else row.get("compile_seconds") or 0.0)
-        self.view.done(cell, row, seconds, len(left), self._eta.remaining(c.identity for c in left))
+        seconds_left = self._eta.remaining(c.identity for c in left)
+        at_once = max(1, min(len(self.crew.workers), len(left)))
+        self.view.done(cell, row, seconds, len(left), seconds_left and seconds_left / at_once)

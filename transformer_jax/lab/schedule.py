@@ -11,6 +11,7 @@ from transformer_jax.config import Config, ConfigError, content_key
 from transformer_jax.host.folders import FolderError, locked
 from transformer_jax.host.signals import stop_signals
 from transformer_jax.lab import rows
+from transformer_jax.lab.crew import Crew
 from transformer_jax.lab.display import View
 from transformer_jax.lab.joining import Statuses, held
 from transformer_jax.lab.launch import Launch, make_header, rule_digests
@@ -41,6 +42,7 @@ def run(
     retry_failed: bool = False,
     accept_stale: bool = False,
     seed: int = 0,
+    workers: int = 1,
     view: View | None = None,
 ) -> Summary:
     """Runs whatever of the cells is missing in the folder and appends a row for each (cell, round).
@@ -61,9 +63,10 @@ def run(
       budget: seconds of the whole run, compilation included.
       began: when it began, by `time.monotonic()`; None: now.
       timeout: seconds that one call of `cell` may take, compilation included; None: what the experiment's time_limit
-        gives, or TIMEOUT_SECONDS.
+        gives, or TIMEOUT_SECONDS, times the workers, as each may have but its share of the cores.
       accept_stale: rows measured with other code count as done.
       seed: of the order in which a pass takes its cells.
+      workers: how many cells of a pass run at once, each in a process of its own; see `crew.why_alone`.
 
     Raises:
       FolderError: the folder is in use, cannot be written, or holds rows that these must not join.
@@ -75,10 +78,10 @@ def run(
         raise FolderError(f"{folder} holds a training run: choose another --out")
     began = time.monotonic() if began is None else began
     rules, view = rule_digests(experiment), view or View()
-    with locked(folder), stop_signals() as stopping, Worker(experiment.folder, stopping) as worker:
+    with locked(folder), stop_signals() as stopping, Crew(experiment.folder, workers, stopping) as crew:
         try:
-            facts = worker.start()
-            data = _data(experiment, cells, worker)
+            facts = crew.start()
+            data = data_of(experiment, cells, crew.first)
         except Stopped:
             return Summary(Counter(), Counter(missing=len(cells)), True)
         facts = facts | {"rules": rules, "data": {content_key(identity): found for identity, found in data.items()}}
@@ -94,8 +97,8 @@ def run(
         what = f"{experiment.name}: {len(cells)} cells into {folder}, {ends}"
         view.start(None if clock else len(passes.todo()), [what, *notes])
         try:
-            limit = _limits(experiment, timeout)
-            whole = Sampling(experiment.cells, passes, worker, launch, limit, view, clock).run()
+            limit = _limits(experiment, timeout, workers)
+            whole = Sampling(experiment.cells, passes, crew, launch, limit, view, clock).run()
         finally:
             view.stop()
         if clock and whole:
@@ -115,11 +118,12 @@ def _extent(budget: float | None, ended: dict, began: float) -> tuple[Callable[[
     return lambda cell: math.inf, Clock(budget - ended["budget_seconds"], began)
 
 
-def _limits(experiment: Experiment, timeout: float | None) -> Callable[[Config], float]:
+def _limits(experiment: Experiment, timeout: float | None, workers: int = 1) -> Callable[[Config], float]:
     """Gives the seconds that one call of a cell may take."""
     if timeout is not None:
         return lambda config: timeout
-    return getattr(experiment.cells, "time_limit", lambda config: TIMEOUT_SECONDS)
+    own = getattr(experiment.cells, "time_limit", lambda config: TIMEOUT_SECONDS)
+    return lambda config: workers * own(config)
 
 
 def _open(folder: Path, header: dict, key: str) -> tuple[Statuses, list[str], dict]:
@@ -137,7 +141,7 @@ def _open(folder: Path, header: dict, key: str) -> tuple[Statuses, list[str], di
     return statuses, notes, endings[-1] if endings else NOT_ENDED
 
 
-def _data(experiment: Experiment, cells: Sequence[Cell], worker: Worker) -> dict[str, dict[str, str]]:
+def data_of(experiment: Experiment, cells: Sequence[Cell], worker: Worker) -> dict[str, dict[str, str]]:
     """By identity of the cell: what its prepared data are, {name: sha256}; nothing if the experiment has none.
 
     Raises:

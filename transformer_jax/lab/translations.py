@@ -124,7 +124,9 @@ def _restored(folder, build_task, size, checkpoint, data_dir):
     check(size)
     run = trained.restored(folder, build_task, checkpoint, data_dir)
     if run.task.translation is None:
-        raise ConfigError(f"{folder} holds a run on {run.config.task.name}, which is not a translation")
+        writes = run.task.encode is not None and run.model.initial_state is not None
+        other = "; what a language model continues is given by --prompt" if writes else ""
+        raise ConfigError(f"{folder} holds a run on {run.config.task.name}, which is not a translation{other}")
     return run, run.task.translation
 
 

@@ -21,8 +21,8 @@ class Model(NamedTuple):
     """A network as pure functions.
 
     init(key) -> params
-    apply(params, inputs, *, mask=None, lengths=None, train=False, key=None) -> float32 logits_BxLxV, or logits_BxV
-      where the shape is pooled
+    apply(params, inputs, *, mask=None, lengths=None, asked=None, train=False, key=None) -> float32 logits_BxLxV, or
+      logits_BxV where the shape is pooled; asked: steps_BxN at which alone there are logits, then logits_BxNxV
     initial_state(batch_size, max_len) -> state of a sequence of which nothing was read yet
     extend(params, tokens_BxL, state, first=False) -> (logits_BxLxV, state): reads L more tokens (decoding: L = 1); jit
       it with the state donated, or carry the state in a loop, else every call copies the whole key-value cache;

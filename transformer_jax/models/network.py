@@ -58,15 +58,18 @@ def make_mixer(config: ModelConfig) -> Callable[..., nn.Module]:
 
 
 class Network(nn.Module):
-    """inputs -> logits_BxLxV at every step, or logits_BxV where the shape is pooled: from the mean over real
-    steps, the largest of each entry, or what comes of a learned vector that stands before the first step."""
+    """inputs -> logits_BxLxV at every step, or at those of asked_BxN alone, or logits_BxV where the shape is pooled:
+    from the mean over real steps, the largest of each entry, or what comes of a learned vector before the first step.
+    """
 
     config: ModelConfig
     shape: Shape
     train: bool = False
 
     @nn.compact
-    def __call__(self, inputs, state: State | None = None, *, mask=None, lengths_B=None, first: bool = False):
+    def __call__(
+        self, inputs, state: State | None = None, *, mask=None, lengths_B=None, asked_BxN=None, first: bool = False
+    ):
         config, shape = self.config, self.shape
         dtype = jnp.dtype(config.dtype)
         index = 0 if state is None else state.index
@@ -85,6 +88,8 @@ class Network(nn.Module):
         if shape.pooled:
             x_BxLxD = x_BxLxD[:, 0] if cls else POOLING[config.pooling](x_BxLxD, lengths_B)
             x_BxLxD = nn.Dropout(config.pooled_dropout_rate, deterministic=not self.train)(x_BxLxD)
+        elif asked_BxN is not None:
+            x_BxLxD = jnp.take_along_axis(x_BxLxD, asked_BxN[..., None], axis=1)
         if config.tie_embeddings:
             logits = embedding.attend(x_BxLxD)
         else:
@@ -116,11 +121,13 @@ def build(config: ModelConfig, shape: Shape) -> Model:
         inputs = jnp.zeros((1, 1), jnp.int32) if tokens else jnp.zeros((1, 1, shape.input_dim))
         return Network(config, shape).init(key, inputs)["params"]
 
-    def apply(params, inputs, *, mask=None, lengths=None, train=False, key=None):
+    def apply(params, inputs, *, mask=None, lengths=None, asked=None, train=False, key=None):
         check_length(inputs.shape[1], config)
-        keys = None if key is None else {"dropout": key}
-        network = Network(config, shape, train)
-        return network.apply({"params": params}, inputs, mask=mask, lengths_B=lengths, rngs=keys)[0]
+        if shape.pooled and asked is not None:
+            raise ValueError("a pooled answer is one for all steps: none can be asked for alone")
+        network, keys = Network(config, shape, train), None if key is None else {"dropout": key}
+        given = {"mask": mask, "lengths_B": lengths, "asked_BxN": asked}
+        return network.apply({"params": params}, inputs, **given, rngs=keys)[0]
 
     def initial_state(batch_size, max_len):
         check_length(max_len, config)

@@ -11,8 +11,10 @@ import difflib
 import itertools
 import json
 import math
+import operator
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -32,22 +34,29 @@ def column(rows: Rows, name: str) -> str:
     Raises:
       ValueError: several dotted columns end in the name; or no row has it, and it is nearly that of a column.
     """
-    dotted = [c for c in rows[0] if c.rpartition(".")[2] == name] if rows else []
-    if any(name in row for row in rows):
+    if not name or any(map(operator.contains, rows, itertools.repeat(name))):
         return name
+    ending = f".{name}"
+    dotted = [c for c in rows[0] if c.endswith(ending) and c.rpartition(".")[2] == name] if rows else []
     if len(dotted) > 1:
         raise ValueError(f"{name} may be any of {', '.join(dotted)}: write which")
     if not dotted:
-        columns = dict.fromkeys(c for row in rows for c in row)
+        columns = dict.fromkeys(itertools.chain.from_iterable(rows))
         _refuse_misspelt("column", name, [*columns, *(c.rpartition(".")[2] for c in columns)])
     return dotted[0] if dotted else name
 
 
 def _refuse_misspelt(what: str, name: str, known: Iterable[str]) -> None:
-    """ValueError where the name is nearly a known one; those that differ in a digit are different names."""
+    """ValueError where the name is nearly a known one."""
+    if name and (near := _nearly(name, tuple(dict.fromkeys(known)))):
+        raise ValueError(f"no row has the {what} {name!r}; did you mean {near!r}?")
+
+
+@lru_cache(maxsize=1024)  # a page asks the same of many parts of its rows
+def _nearly(name: str, known: tuple[str, ...]) -> str | None:
+    """The known name that is nearly this one; those that differ in a digit are different names."""
     alike = [other for other in known if re.findall(r"\d", other) == re.findall(r"\d", name)]
-    if name and (near := difflib.get_close_matches(name, dict.fromkeys(alike), n=1, cutoff=ALIKE)):
-        raise ValueError(f"no row has the {what} {name!r}; did you mean {near[0]!r}?")
+    return next(iter(difflib.get_close_matches(name, alike, n=1, cutoff=ALIKE)), None)
 
 
 def select(rows: Rows, study: str | Iterable[str] | None = None, **where) -> list[dict]:
@@ -67,7 +76,8 @@ def select(rows: Rows, study: str | Iterable[str] | None = None, **where) -> lis
         rows = [row for row in rows if studies & set(row.get("studies", ()))]
     for name, wanted in where.items():
         name, several = column(rows, name), wanted if isinstance(wanted, (list, tuple, set, range)) else [wanted]
-        rows = [row for row in rows if (wanted(row.get(name)) if callable(wanted) else row.get(name) in several)]
+        right = wanted if callable(wanted) else several.__contains__
+        rows = [row for row in rows if right(row.get(name))]
     return list(rows)
 
 
@@ -83,8 +93,19 @@ def groups(rows: Rows, *names: str) -> dict[tuple, list[dict]]:
     """The rows apart by the values of some columns, in the order of `values`; rows without a value are left out."""
     found = {(): list(rows)}
     for name in names:
-        found = {(*key, v): select(part, **{name: v}) for key, part in found.items() for v in values(part, name)}
+        found = {(*key, v): same for key, part in found.items() for v, same in _apart(part, name)}
     return found
+
+
+def _apart(rows: Rows, name: str) -> list[tuple[Any, list[dict]]]:
+    """Each of the `values` of a column with the rows that have it."""
+    name, kept = column(rows, name), {}
+    try:
+        for row in rows:
+            kept.setdefault(row.get(name), []).append(row)
+    except TypeError:  # lists have no hash
+        return [(value, select(rows, **{name: value})) for value in values(rows, name)]
+    return [(value, list(kept[value])) for value in values(rows, name)]
 
 
 def samples(rows: Rows, y: str, pair: str | None, *by: str) -> tuple[list[tuple], np.ndarray]:
@@ -192,7 +213,8 @@ def growth(rows: Rows, x: str, y: str, pair: str | None = "round", *, first: flo
     column `same` (which program ran) what the row of the largest x has. Of sampled y also the terms of a + bx + cx²:
     over the x of the exponent if these are four, else over all if these are.
     """
-    rows = sorted(select(rows, status="ok", **{y: is_positive}), key=lambda row: row[column(rows, x)])
+    measured = select(rows, status="ok", **{y: is_positive})
+    rows = sorted(measured, key=operator.itemgetter(column(rows, x))) if measured else []
     rows = select(rows, **{same: rows[-1].get(same)}) if rows else []
     far = select(rows, **{x: lambda value: value >= first})
     fitted = far if len(values(far, x)) >= 3 else rows
@@ -259,20 +281,22 @@ def merge(rows: Rows) -> list[dict]:
         cells.setdefault(json.dumps([config, row.get("part")], default=str), {})[row.get("round", 0)] = row
     cells = [[rounds[r] for r in sorted(rounds)] for rounds in cells.values()]
     own = dict.fromkeys(c for rounds in cells for row in rounds for c in row if "." not in c and c != "round")
-    sampled = [c for c in own if any(len(set(_numbers(rounds, c))) > 1 for rounds in cells)]
+    measured = [select(rounds, status=["ok", None]) for rounds in cells]
+    sampled = [c for c in own if any(len(set(_numbers(rounds, c))) > 1 for rounds in measured)]
     return [_line(rounds, sampled) for rounds in cells]
 
 
-def _numbers(rounds: Rows, name: str) -> list[float]:
-    return [row[name] for row in select(rounds, status=["ok", None]) if is_number(row.get(name))]
+def _numbers(measured: Rows, name: str) -> list[float]:
+    return [row[name] for row in measured if is_number(row.get(name))]
 
 
 def _line(rounds: Rows, sampled: Sequence[str]) -> dict:
     """What is the same in all rounds (of what is not, the last), the spread of what is sampled, how often it failed."""
     failed = [row for row in rounds if row.get("status", "ok") != "ok"]
+    measured = select(rounds, status=["ok", None])
     line = {c: v for row in [*rounds, *failed[:1]] for c, v in row.items() if c not in (*sampled, "round", "studies")}
     for name in sampled:
-        found = _numbers(rounds, name)
+        found = _numbers(measured, name)
         spread = np.quantile(found, (0, 0.25, 0.5, 0.75)).tolist() if found else [None] * 4
         line |= dict(zip((f"{name}_{part}" for part in ("min", "q25", "median", "q75")), spread, strict=True))
     counts = {"rounds": len(rounds) - len(failed), "rounds_failed": len(failed)}

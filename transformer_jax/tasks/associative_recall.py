@@ -14,8 +14,8 @@ def associative_recall(random: np.random.Generator, config: TaskConfig) -> Batch
 
     A row is: N distinct key-value pairs, then the N keys once more in places drawn without replacement with
     probability ~ place^-0.99 (most near, some far), among random tokens. Keys come from the lower half of the
-    vocabulary, values from the upper. The target at a repeated key is its value; only these have weight. Their
-    `distances` are the tokens from a key to where it comes again; the accuracy of each octave of them is a metric.
+    vocabulary, values from the upper. A repeated key is asked for its value, and nothing else is asked. `distances` are
+    the tokens from a key to where it comes again; the accuracy of each octave of them is a metric.
     """
     n, size, length, half = config.num_items, config.batch_size, config.seq_len, config.vocab_size // 2
     if length < 4 * n:
@@ -27,15 +27,13 @@ def associative_recall(random: np.random.Generator, config: TaskConfig) -> Batch
     space = (length - 2 * n) // 2  # every other token after the pairs may be a query
     places_BxN = 2 * n + 2 * _distinct(random, -0.99 * np.log(np.arange(1, space + 1)), size, n)
     inputs_BxT = random.integers(0, config.vocab_size, (size, length), np.int32)
-    targets_BxT, weights_BxT = np.zeros((size, length), np.int32), np.zeros((size, length), np.float32)
     inputs_BxT[:, 0 : 2 * n : 2] = keys_BxN
     inputs_BxT[:, 1 : 2 * n : 2] = values_BxN
     np.put_along_axis(inputs_BxT, places_BxN, keys_BxN, axis=1)
-    np.put_along_axis(targets_BxT, places_BxN, values_BxN, axis=1)
-    np.put_along_axis(weights_BxT, places_BxN, 1, axis=1)
-    distances_BxT = np.zeros((size, length), np.int32)
-    np.put_along_axis(distances_BxT, places_BxN, places_BxN - 2 * np.arange(n), axis=1)
-    return {"inputs": inputs_BxT, "targets": targets_BxT, "weights": weights_BxT, "distances": distances_BxT}
+    distances_BxN = (places_BxN - 2 * np.arange(n)).astype(np.int32)
+    weights_BxN = np.ones((size, n), np.float32)
+    found = {"inputs": inputs_BxT, "asked": places_BxN, "targets": values_BxN, "weights": weights_BxN}
+    return found | {"distances": distances_BxN}
 
 
 def _distinct(random: np.random.Generator, log_odds_K: np.ndarray, rows: int, n: int) -> np.ndarray:

@@ -99,6 +99,51 @@ def build(
     def whole(split: Split) -> list[np.ndarray]:
         return [vocabulary.encode(text) for text in texts(split).texts]
 
+    batches = _batches(config, texts, whole, labels)
+
+    def describe() -> dict:
+        about = sets.describe(opened(), {split: len(texts(split).texts) for split in ("train", "validation")})
+        about |= {"classes": list(labels), "cut": sum(len(one) > task.seq_len for one in whole("train"))}
+        about["sha256"] = about["sha256"] | {FILE: hashlib.sha256(saved).hexdigest()}
+        return about if given is None else about | {"vectors": given.describe()}
+
+    return Task(
+        name=task.name,
+        shape=Shape(task.seq_len, len(labels), vocab_size=len(vocabulary.symbols), pooled=True),
+        objective=objectives.cross_entropy(config.train.label_smoothing),
+        train=batches.train,
+        evaluate=batches.evaluate,
+        describe=describe,
+        encode=vocabulary.encode,
+        decode=vocabulary.decode,
+        files={FILE: saved},
+        vectors=given,
+        examples=batches.examples,
+    )
+
+
+class _Batches(NamedTuple):
+    """Three fields of a `Task`."""
+
+    train: Callable[[int], Iterator[Batch]]
+    evaluate: Callable[[Split], Iterator[Batch]]
+    examples: Callable[[], tuple[list[Batch], list[Batch]]]
+
+
+def _batches(
+    config: Config,
+    texts: Callable[[Split], Texts],
+    whole: Callable[[Split], list[np.ndarray]],
+    labels: dict[str, int],
+) -> _Batches:
+    """The batches of each split, cut to `task.seq_len` and bucketed by length when the split is first asked for.
+
+    Args:
+      whole: whole(split) -> the ids of its texts, however long.
+      labels: of the classes, in order.
+    """
+    task = config.task
+
     @cache
     def encoded(split: Split) -> tuple[list[np.ndarray], np.ndarray]:
         found = texts(split)
@@ -129,25 +174,7 @@ def build(
     def examples() -> tuple[list[Batch], list[Batch]]:
         return [_blank(bucket) for bucket in buckets("train")], [_blank(bucket) for bucket in buckets("validation")]
 
-    def describe() -> dict:
-        about = sets.describe(opened(), {split: len(texts(split).texts) for split in ("train", "validation")})
-        about |= {"classes": list(labels), "cut": sum(len(one) > task.seq_len for one in whole("train"))}
-        about["sha256"] = about["sha256"] | {FILE: hashlib.sha256(saved).hexdigest()}
-        return about if given is None else about | {"vectors": given.describe()}
-
-    return Task(
-        name=task.name,
-        shape=Shape(task.seq_len, len(labels), vocab_size=len(vocabulary.symbols), pooled=True),
-        objective=objectives.cross_entropy(config.train.label_smoothing),
-        train=train,
-        evaluate=evaluate,
-        describe=describe,
-        encode=vocabulary.encode,
-        decode=vocabulary.decode,
-        files={FILE: saved},
-        vectors=given,
-        examples=examples,
-    )
+    return _Batches(train, evaluate, examples)
 
 
 def outline(config: Config, classes: int = 2) -> Outline:

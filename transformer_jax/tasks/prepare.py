@@ -28,13 +28,14 @@ def prepare(name: str, folder: str | Path, data_dir: str | Path) -> Path:
     """
     require_known(name)
     original, folder, data_dir = ORIGINALS[name], Path(folder), Path(data_dir)
+    files = (original.archive,) if original.archive and (folder / original.archive).is_file() else original.files
     try:
-        own.require_files(folder, original.files)
+        own.require_files(folder, files)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}\n  published at {original.address}") from None
-    present = [file for file in original.files + original.optional if (folder / file).is_file()]
-    sha256 = {file: _sha256(folder / file) for file in present}
-    for file, (size, digest) in original.published.items():
+    sha256 = {file: _sha256(folder / file) for file in files}
+    for file in files:
+        size, digest = original.published.get(file, (0, sha256[file]))
         if sha256[file] != digest:
             found = (folder / file).stat().st_size
             differs = f"{found} bytes, not {size}" if found != size else f"SHA-256 {sha256[file]}, not {digest}"

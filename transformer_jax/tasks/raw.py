@@ -5,6 +5,7 @@ import io
 import json
 import lzma
 import math
+import re
 import struct
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,8 @@ Splits = dict[str, Iterable[Record]]
 CIFAR_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 MAX_IMAGE_BYTES = 1 << 16
 MAX_REVIEW_BYTES = 1 << 20
+IMDB_ARCHIVE = "aclImdb_v1.tar.gz"
+MAX_IMDB_BYTES = 1 << 26  # of a file in it: besides the reviews it has counts of their words
 
 
 class BadSource(ConfigError):
@@ -44,9 +47,11 @@ def mnist(folder: Path) -> Splits:
 
 
 def imdb(folder: Path) -> Splits:
-    """train.jsonl.xz, and test.jsonl.xz where it is there: one {"id", "label", "text"} a line."""
-    paths = {split: folder / f"{split}.jsonl.xz" for split in ("train", "test")}
-    return {split: _reviews(path) for split, path in paths.items() if split == "train" or path.is_file()}
+    """aclImdb_v1.tar.gz: aclImdb/train/pos/ID_RATING.txt; or else, of the reviews that train alone, train.jsonl.xz: one
+    {"id", "rating", "label", "text"} a line."""
+    if (folder / IMDB_ARCHIVE).is_file():
+        return {split: _archived_reviews(folder / IMDB_ARCHIVE, split) for split in ("train", "test")}
+    return {"train": _reviews(folder / "train.jsonl.xz")}
 
 
 def cifar10(folder: Path) -> Splits:
@@ -137,6 +142,16 @@ def _reviews(path: Path) -> Iterator[Record]:
                 yield f"{name}/{record['id']}_{record['rating']}", {"text": record["text"], "label": name}
     except (lzma.LZMAError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
         raise BadSource(f"{path.name} is cut short, damaged or of another form: {error!r}") from error
+
+
+def _archived_reviews(path: Path, split: str) -> Iterator[Record]:
+    for name, content in members(path, MAX_IMDB_BYTES):
+        if not (found := re.fullmatch(rf"aclImdb/{split}/((neg|pos)/\d+_\d+)\.txt", name)):
+            continue
+        try:
+            yield found[1], {"text": content.decode(), "label": found[2]}
+        except UnicodeDecodeError as error:
+            raise BadSource(f"{path.name}: {name} is not UTF-8: {error}") from error
 
 
 def _cifar_binary(path: Path, names: list[str], split: str) -> Iterator[Record]:

@@ -123,6 +123,8 @@ class Task(NamedTuple):
       targets: what the objective takes, of any dtype: int32 (B, L), or (B,) if the shape is pooled, for classes.
       weights: float32 (B, L), or (B,) if pooled; 0 where nothing is asked and on rows that fill up a batch.
       lengths: int32 (B,), for rows that are padded: the number of tokens before the padding.
+      asked: int32 (B, N), where a task asks at N steps of each row and at no other: which they are. Targets and weights
+        are then (B, N), and a model answers there alone: of a large vocabulary the head is most of the work.
     Where the shape has a source, targets are its answer, and inputs the answer shifted right: `decoding.begin` first,
     then the right tokens (teacher forcing), whatever the model writes. The batch then also has
       source: int32 (B, S) tokens; S is `shape.source_len` or any of `task.bucket_lengths`.

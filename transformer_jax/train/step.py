@@ -21,12 +21,13 @@ def make_loss(model, terms: Terms) -> LossFn:
     """The mean loss of a model over a batch, and all metrics. Dropout acts where a key is given.
 
     Args:
-      model: `apply(params, inputs, *, lengths, train, key) -> outputs`; where a batch has a source, it is given too.
+      model: `apply(params, inputs, *, lengths, train, key) -> outputs`; where a batch has a source, or says at which
+        steps it asks, that is given too.
       terms: of an objective; what they give as the loss is the metric "loss".
     """
 
     def loss_fn(params, batch, key):
-        given = {name: batch[name] for name in ("source", "source_lengths") if name in batch}
+        given = {name: batch[name] for name in ("source", "source_lengths", "asked") if name in batch}
         lengths = batch.get("lengths")  # of texts that are padded
         outputs = model.apply(params, batch["inputs"], lengths=lengths, train=key is not None, key=key, **given)
         (loss_sum, weight), metrics = terms(outputs, batch)

@@ -1,0 +1,83 @@
+"""How much of the machine does a step use, with attention and with recurrences?
+
+"RNNs don't work well with modern GPUs ... idle at sequential operations": FLOPs per second of a training step, and of
+one more token in decoding, beside the peak of a large matmul and the bandwidth of memory, measured in the same run. At
+a fixed number of tokens T goes up and the batch down, so that a recurrence has longer loops of smaller matmuls.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cache
+
+from configs import bench
+from transformer_jax.config import Config, MeasureConfig
+from transformer_jax.lab.sweep import Job, grid
+from transformer_jax.measure.work import NO_COST, NO_STEP_READS, Phase, Work, next_token
+from transformer_jax.typed import at_least, require
+
+
+@dataclass(frozen=True)
+class Axes(MeasureConfig):
+    phase: Phase = "train"
+    """A training step, a forward pass, or one decoding step behind T tokens."""
+    tokens: int = 4096
+    """T times the batch, which follows from both."""
+
+
+@dataclass(frozen=True)
+class UtilisationConfig(Config):
+    measure: Axes = field(default_factory=Axes)
+
+    def __post_init__(self):
+        at_least(self.measure, "measure", "tokens", 1)
+        batch_size, rest = divmod(self.measure.tokens, self.task.seq_len)
+        require(rest == 0, f"measure.tokens={self.measure.tokens} is no multiple of task.seq_len={self.task.seq_len}")
+        object.__setattr__(self, "task", replace(self.task, batch_size=batch_size))
+        super().__post_init__()
+
+
+BASE = UtilisationConfig(bench.CONFIG.model, bench.CONFIG.task, bench.CONFIG.train, Axes(rounds=5))
+BUDGET = 2 * 60.0  # seconds of a default run
+SWEEPS = ("task.seq_len", "model.mixer")
+UNREAD = (*NO_STEP_READS, *NO_COST, "task.batch_size")
+MIXERS = {"model.mixer": ["attention", "rnn", "gru", "lstm", "min_gru"]}
+STUDIES = {
+    "train": grid({"measure.phase": ["train"], "task.seq_len": [64, 256, 1024]} | MIXERS),
+    "decode": grid({"measure.phase": ["decode"], "task.seq_len": [64, 1024]} | MIXERS),
+}
+
+
+def _work(config: UtilisationConfig) -> Work:
+    return Work(config, next_token(config), phase=config.measure.phase)
+
+
+# What measures is imported where it is used: jax takes seconds to load, and a plan or a report has no need of it.
+def predict(config: UtilisationConfig) -> dict:
+    """What a step costs."""
+    from transformer_jax.measure.predict import predict
+
+    return predict(_work(config))
+
+
+def group(config: UtilisationConfig) -> str:
+    return config.measure.phase
+
+
+@cache
+def _sampler(config: UtilisationConfig):
+    from transformer_jax.measure.cost import Sampler
+
+    return Sampler(_work(config), config.measure.min_sample_seconds)
+
+
+def prepare(config: UtilisationConfig) -> Callable[[], dict]:
+    """Compiles the step; its first runs are for later, when nothing is compiled beside them."""
+    return _sampler(config).settle
+
+
+def cell(config: UtilisationConfig, job: Job) -> dict:
+    """One sample of the step, beside the peaks of this process."""
+    from transformer_jax.measure import bandwidth
+
+    sample = _sampler(config)((job.round, group(config)))
+    return sample | {"moved_bytes_per_second": bandwidth.bytes_per_second()}
