@@ -76,6 +76,7 @@ STUDIES = {
 }
 SWEEPS = ("model.mixer", "continual.method", "continual.part", "continual.variant", "continual.buffer")
 UNREAD = ("measure.min_sample_seconds",)
+SIDE_BY_SIDE = True  # nothing is timed
 
 
 def time_limit(config: Config) -> float:

@@ -146,6 +146,11 @@ def test_answers_of_an_example_add_up():
     batch = {"inputs": tokens, "targets": np.zeros((1, 5), np.int32), "weights": weights}
     exact = fisher.importance(model, start, [batch], "exact", jax.random.key(0))
 
+    asked = {"inputs": tokens, "asked": np.array([places], np.int32), "targets": np.zeros((1, 2), np.int32),
+             "weights": np.ones((1, 2), np.float32)}  # fmt: skip
+    there_alone = fisher.importance(model, start, [asked], "exact", jax.random.key(0))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-9), there_alone, exact)
+
     def log_p(p, labels):
         rows = jax.nn.log_softmax(model.apply(p, tokens)[0])
         return rows[places[0], labels[0]] + rows[places[1], labels[1]]

@@ -91,8 +91,8 @@ def _of_lane(model, kind: Kind, params, batch, key, seen):
 
 def logits_of(model, params, example: dict) -> jax.Array:
     """The logits (T, V) of one example, without an axis of a batch; answers of other tasks, if known, are far away."""
-    lengths = example["lengths"][None] if "lengths" in example else None
-    logits = model.apply(params, example["inputs"][None], lengths=lengths)[0]
+    given = {name: example[name][None] for name in ("lengths", "asked") if name in example}
+    logits = model.apply(params, example["inputs"][None], **given)[0]
     logits_TxV = logits.reshape(-1, logits.shape[-1])
     return logits_TxV if "allowed" not in example else jnp.where(example["allowed"], logits_TxV, FAR)
 
