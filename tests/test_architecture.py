@@ -22,17 +22,18 @@ MAY_IMPORT = {
     "tasks": {"typed", "config", "host", "ops"},
     "train": {"typed", "config", "host", "ops", "tasks"},
     "measure": FOUNDATION | {"ops", "layers", "models", "tasks", "train"},
+    "continual": FOUNDATION | {"ops", "tasks", "train"},
     "peers": FOUNDATION | {"ops", "layers", "models", "tasks", "train", "measure"},
     "report": FOUNDATION,
-    "lab": FOUNDATION | {"ops", "models", "tasks", "train", "measure", "report"},
+    "lab": FOUNDATION | {"ops", "models", "tasks", "train", "measure", "continual", "report"},
     "configs": {"config"},
-    "experiments": FOUNDATION | {"configs", "ops", "models", "tasks", "measure", "peers", "report", "lab"},
-    "cli": FOUNDATION | {"configs", "ops", "models", "tasks", "train", "measure", "report", "lab"},
+    "experiments": FOUNDATION | {"configs", "ops", "models", "tasks", "measure", "continual", "peers", "report", "lab"},
+    "cli": FOUNDATION | {"configs", "ops", "models", "tasks", "train", "measure", "continual", "report", "lab"},
     "run": {"cli", "host"},
 }
 # What experiments may take of the laboratory: how a sweep is written, one training run in its folder, what it learned,
-# and one at a rate that was chosen.
-OF_LAB = {"sweep", "trial", "trained", "tuned"}
+# one at a rate that was chosen, and tasks one after another.
+OF_LAB = {"sweep", "trial", "trained", "tuned", "streams"}
 
 
 def sources() -> list[Path]:

@@ -15,6 +15,7 @@ import tyro
 import configs
 from transformer_jax.cli import claims, compare, data, experiments, listing, plot, training
 from transformer_jax.config import Config, ConfigError
+from transformer_jax.config.continual import StreamConfig
 from transformer_jax.host.devices import DeviceError
 from transformer_jax.host.folders import FolderError
 from transformer_jax.lab.supervisor import WorkerError
@@ -48,7 +49,7 @@ command; 75 stopped by Ctrl-C or SIGTERM, and the same command goes on from ther
 _DOTTED = re.compile(r"--([\w-]+(?:\.[\w-]+)+)(?:=(.*))?", re.DOTALL)
 TEXTS = ["--prompt"], ["--text"]
 """The options behind which any text may stand."""
-_SEVERAL = {key for key, value in flatten(Config()).items() if isinstance(value, tuple)}
+_SEVERAL = {key for key, value in flatten(StreamConfig()).items() if isinstance(value, tuple)}
 
 
 def main(argv: Sequence[str]) -> int:

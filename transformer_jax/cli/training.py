@@ -11,7 +11,9 @@ from typing import Literal
 import tyro
 
 import configs
+from transformer_jax.cli import streams
 from transformer_jax.config import Config, ConfigError
+from transformer_jax.config.continual import StreamConfig
 from transformer_jax.host import devices
 from transformer_jax.host.folders import FolderError, require_free, require_writable, write_whole
 from transformer_jax.host.signals import RESUMABLE, stop_signals
@@ -45,6 +47,11 @@ class Train:
         require_free(folder)
         config = _config(self.name, base, overrides)
         moved = " ".join(overrides.get("task.data_dir", ())) or None
+        if isinstance(config, StreamConfig):
+            for option in ("wandb", "allow_fallback"):
+                if getattr(self, option):
+                    raise ConfigError(f"--{option.replace('_', '-')} has no use with a stream of tasks")
+            return streams.train(config, folder, builder("--task.data-dir", moved), self.matching, _leave)
         outcome = _train(config, folder, builder("--task.data-dir", moved), self)
         if outcome.status == "stopped":
             print(f"stopped at step {outcome.step}: repeat the command to go on", file=sys.stderr)
@@ -96,6 +103,12 @@ class Evaluate:
                 f"--checkpoint has {len(self.checkpoint)} values for {len(self.folders)} runs: give one for all of"
                 " them, or one for each"
             )
+        if streams.there(self.folders):
+            for option in ("checkpoint", "beam", "translations"):
+                if getattr(self, option) != getattr(Evaluate, option):
+                    raise ConfigError(f"--{option} has no use with a stream of tasks: the end of each task is read")
+            build = builder("--data-dir", self.data_dir)
+            return streams.evaluate(self.folders, build, self.split, self.csv, self.data_dir)
         from transformer_jax.cli import translating
         from transformer_jax.lab import trials
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -35,6 +36,7 @@ def train(
     progress: Progress | None = None,
     allow_fallback: bool = False,
     send: AbstractContextManager[Send] | None = None,
+    **carried: Any,
 ) -> Outcome:
     """Trains a config's model on a task, in a folder that is locked meanwhile; goes on from the newest checkpoint.
 
@@ -44,6 +46,7 @@ def train(
       progress: is called after every chunk and every evaluation.
       allow_fallback: take an older checkpoint where the newest is damaged.
       send: a context, entered when the folder is locked, that gives the function to which the numbers go as well.
+      carried: `anchored` and `start` of `fit`.
 
     Raises:
       ConfigError: the model does not fit the task, its word vectors or the memory, or the folder holds a run of
@@ -65,6 +68,7 @@ def train(
             progress=progress,
             allow_fallback=allow_fallback,
             send=receive,
+            **carried,
         )
 
 

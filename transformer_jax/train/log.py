@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from transformer_jax.config import Config, ConfigError, flatten, from_flat
+from transformer_jax.config import Config, ConfigError, flatten, with_overrides
+from transformer_jax.config.continual import of_kind
 from transformer_jax.host.folders import RESULTS, contents, write_whole
 from transformer_jax.tasks import place
 from transformer_jax.train.checkpoint import EARLIER
@@ -142,9 +143,9 @@ def claim(folder: Path, config: Config) -> None:
         longer = found.train.num_steps < config.train.num_steps
         free = (*FREE, LENGTH) if longer else FREE
         differences = [
-            f"{key} {before[key]} there, {now[key]} here"
+            f"{key} {before.get(key)} there, {now[key]} here"
             for key in now
-            if not key.startswith(free) and before[key] != now[key]
+            if not key.startswith(free) and before.get(key) != now[key]
         ]
         if differences:
             raise ConfigError(
@@ -179,12 +180,13 @@ def read_config(folder: Path) -> Config:
         raise ConfigError(f"{folder} holds no run: {_instead(folder)}") from None
     except (ValueError, AttributeError) as error:
         raise ConfigError(f"{path} is not the JSON of a config: {error}") from None
-    known = flatten(Config())
+    base = of_kind(found)
+    known = flatten(base)
     # an experiment's own axes say what it measures; what was trained is known without them
     found = {key: value for key, value in found.items() if key in known or not key.startswith("measure.")}
     if unknown := [key for key in found if key not in known]:
         raise ConfigError(f"{folder} {EARLIER} (its config.json has {', '.join(unknown)}, which are no keys now)")
-    return from_flat(found)
+    return with_overrides(base, found)
 
 
 def check_data(folder: Path, sets_folder: Path) -> None:

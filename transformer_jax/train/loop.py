@@ -15,11 +15,13 @@ from transformer_jax.tasks import place
 from transformer_jax.tasks.task import Batch, Task, chosen_by
 from transformer_jax.train import log as run_folder
 from transformer_jax.train import programs, vectors
+from transformer_jax.train.anchored import Anchored
 from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.evaluate import divide, evaluate, score
 from transformer_jax.train.optimizer import extension
 from transformer_jax.train.patience import Patience
 from transformer_jax.train.progress import Progress
+from transformer_jax.train.state import TrainState
 
 MAX_ROLLBACKS = 3  # from one checkpoint; data that differ three times and fail three times are not to blame
 
@@ -43,6 +45,8 @@ def fit(
     progress: Progress | None = None,
     allow_fallback: bool = False,
     send: run_folder.Send | None = None,
+    anchored: Anchored | None = None,
+    start: Callable[[TrainState], TrainState] = lambda state: state,
 ) -> Outcome:
     """Trains a model on a task until `num_steps`, or until `train.patience` is over, from the newest checkpoint of the
     folder if it has one.
@@ -61,6 +65,8 @@ def fit(
       progress: shows how it goes.
       allow_fallback: take an older checkpoint where the newest is damaged.
       send: is given the numbers that are written to metrics.jsonl, but no events ("nan", "rollback").
+      anchored: what the run does with its anchor; None: it has none.
+      start: makes the first state of the one that the model's own initialisation gives.
 
     Raises:
       ConfigError: the folder holds a run of another config, of other `Task.files` or other word vectors, or
@@ -73,13 +79,13 @@ def fit(
     run_folder.claim(folder, config)
     run_folder.check_data(folder, place.data_dir(config.task))
     run_folder.check_files(folder, task.files)
-    run = programs.build(model, task.objective, train)
-    streams = [task.train(seed) for seed in programs.lane_seeds(train)]
+    run = programs.build(model, task.objective, train, anchored)
+    streams = [task.train(seed) for seed in programs.lane_seeds(train, anchored)]
     examples = task.examples() if task.examples else None  # None: all batches are alike
     draw = partial(_draw, streams, examples is None or len(examples[0]) == 1)
     with Checkpoints(folder / "checkpoints", keep_last=train.keep_last, every=train.checkpoint_every) as checkpoints:
         progress.starting(max(checkpoints.steps(), default=0), train.num_steps)
-        begin = partial(_begin, checkpoints, run, task, allow_fallback)
+        begin = partial(_begin, checkpoints, run, task, start, allow_fallback)
         state, step, meta = begin()
         run_folder.keep_files(folder, task.files, meta.get("files", {}) if meta else None)
         vectors.check_same(meta, task.vectors)
@@ -175,7 +181,9 @@ def next_stop(step: int, train: TrainConfig) -> int:
     return min(full, evaluated + train.eval_every, train.num_steps)
 
 
-def _begin(checkpoints: Checkpoints, run: programs.Programs, task: Task, allow_fallback: bool, regular: bool = False):
+def _begin(
+    checkpoints: Checkpoints, run: programs.Programs, task: Task, start: Callable, allow_fallback: bool, regular=False
+):
     """(state, step, what was saved beside it) of the newest checkpoint, or of the start, beside which there is nothing.
 
     A rollback asks for a `regular` step, which an unbroken run has saved as well.
@@ -183,7 +191,7 @@ def _begin(checkpoints: Checkpoints, run: programs.Programs, task: Task, allow_f
     saved = checkpoints.restore_newest(jax.eval_shape(run.init), allow_fallback, regular)
     if saved is None:
         state = run.init()
-        return state.replace(params=vectors.placed(state.params, task.vectors)), 0, {}
+        return start(state.replace(params=vectors.placed(state.params, task.vectors))), 0, {}
     state, meta = saved
     return state, int(np.max(jax.device_get(state.step))), meta
 

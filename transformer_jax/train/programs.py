@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from transformer_jax.config import TrainConfig
 from transformer_jax.tasks.task import Objective
+from transformer_jax.train.anchored import Anchored, moving
 from transformer_jax.train.decode import greedy
 from transformer_jax.train.optimizer import make_optimizer
 from transformer_jax.train.state import TrainState, create
@@ -52,12 +54,19 @@ class _Given(NamedTuple):
 
 
 @lru_cache(maxsize=8)  # a second call finds what the first one compiled
-def build(model, objective: Objective, config: TrainConfig) -> Programs:
-    """The jitted programs of a model and an objective; a lane computes what a run alone with its seed and rate does."""
+def build(model, objective: Objective, config: TrainConfig, anchored: Anchored | None = None) -> Programs:
+    """The jitted programs of a model and an objective; a lane computes what a run alone with its seed and rate does.
+
+    anchored: what the run does with its anchor; None: it has none.
+    """
     lrs = jnp.asarray(config.lane_lrs or (config.peak_lr,) * config.lanes, jnp.float32)
-    seeds = jnp.asarray(lane_seeds(config), jnp.uint32)
+    seeds = jnp.asarray(lane_seeds(config, anchored), jnp.uint32)
     loss_fn = held(make_loss(model, objective.minimised), model.frozen)
     metrics_fn = make_loss(model, objective.terms)
+
+    def optimizer(lr):
+        tx = make_optimizer(config, lr, model.frozen)
+        return tx if anchored is None else optax.chain(moving(), tx)
 
     def init(seed, lr):
         params_key, step_key = jax.random.split(jax.random.key(seed))
@@ -68,9 +77,11 @@ def build(model, objective: Objective, config: TrainConfig) -> Programs:
             state,
             batch,
             loss_fn=loss_fn,
-            tx=make_optimizer(config, lr, model.frozen),
+            tx=optimizer(lr),
             micro_batches=config.micro_batches,
             skip_nonfinite=config.nan_policy == "skip",
+            penalty=anchored and anchored.penalty,
+            observe=anchored and anchored.observe,
         )
 
     def evaluate(params, batch):
@@ -93,8 +104,17 @@ def build(model, objective: Objective, config: TrainConfig) -> Programs:
 
         return objective.judge(written, batches)
 
+    first = partial(jax.jit(init), seeds, lrs)
+
+    def begin():
+        """What an anchor adds stands outside the program that draws the parameters, so that these keep their bits."""
+        state = first()
+        anchor = (jax.vmap(anchored.begin) if config.lanes > 1 else anchored.begin)(state.params)
+        moves = moving().init(state.params)
+        return state.replace(opt_state=(moves, state.opt_state), anchor=jax.tree.map(jnp.copy, anchor))
+
     return Programs(
-        partial(jax.jit(init), seeds, lrs),
+        first if anchored is None else begin,
         _Given(jax.jit(run_chunk, donate_argnums=1), lrs),
         jax.jit(evaluate),
         None if objective.judge is None else judge,
@@ -106,6 +126,8 @@ def _one_after_another(fn: Callable) -> Callable:
     return lambda *lanes: jax.lax.map(lambda lane: fn(*lane), lanes)
 
 
-def lane_seeds(config: TrainConfig) -> list[int]:
-    """The seed of each lane: seed, seed + 1, ..., or seed for all (`train.same_seed`)."""
+def lane_seeds(config: TrainConfig, anchored: Anchored | None = None) -> list[int]:
+    """The seed of each lane: seed, seed + 1, ..., or seed for all (`train.same_seed`), or those of `anchored`."""
+    if anchored is not None and anchored.seeds:
+        return list(anchored.seeds)
     return [config.seed + (0 if config.same_seed else lane) for lane in range(config.lanes)]

@@ -1,0 +1,66 @@
+"""A stream of tasks from the command line: learned, evaluated, and what is refused."""
+
+import csv
+
+import pytest
+
+from transformer_jax.cli import main
+
+TINY = [
+    *("--model.num-layers", "1", "--model.d-model", "8", "--model.mlp-dim", "8", "--train.num-steps", "2"),
+    *("--train.warmup-steps", "1", "--train.eval-every", "2", "--train.checkpoint-every", "2", "--train.lanes", "2"),
+    *("--continual.num-tasks", "2", "--continual.fisher-examples", "8"),
+]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_once(request, compilation_cache_in):
+    with compilation_cache_in(request.config.cache.mkdir("compiled")):
+        yield
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory, compiled_once):
+    folder = tmp_path_factory.mktemp("cli") / "stream"
+    words = ["train", "digits_stream", "--continual.strengths", "0", "100", "--out", str(folder), *TINY]
+    assert main.main(words) == 0
+    return folder
+
+
+def test_evaluate_prints_the_matrix_and_what_follows_from_it(learned, tmp_path, capsys):
+    table = tmp_path / "all.csv"
+    assert main.main(["evaluate", str(learned), "--split", "test", "--csv", str(table)]) == 0
+    printed = capsys.readouterr().out
+    for text in ("split, task-incremental, ewc on all, strength 100; test split", "untrained", "after task 2",
+                 "average_accuracy", "forgetting", "backward_transfer", "forward_transfer"):  # fmt: skip
+        assert text in printed
+    rows = list(csv.DictReader(table.open()))
+    assert [row["strength"] for row in rows] == ["0.0", "100.0"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--continual.strength", "-1"], "continual.strength=-1.0: must be finite, and 0 or above"),
+        (["--continual.strength", "nan"], "continual.strength=nan: must be finite"),
+        (["--continual.part", "mpl"], "continual.part=mpl matches no parameter: the parts there are all, mixer"),
+        (["--continual.methd", "ewc"], "did you mean --continual.method?"),
+        (["--continual.part", "query_key", "--model.mixer", "gru"], "has no queries, keys and values; take mixer"),
+        (["--continual.method", "frozen", "--train.weight-decay", "0.1"], "it would move what is frozen"),
+        (["--wandb"], "--wandb has no use with a stream of tasks"),
+    ],
+)
+def test_a_mistake_ends_with_exit_code_2_and_writes_nothing(tmp_path, capsys, words, message):
+    assert main.main(["train", "digits_stream", "--out", str(tmp_path / "none"), *TINY, *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_folder_that_holds_another_order_or_one_task_alone(learned, capsys):
+    again = ["train", "digits_stream", "--continual.strengths", "0", "100", "--out", str(learned), *TINY]
+    assert main.main([*again, "--continual.order", "1", "0"]) == 2
+    assert "holds a run of another config (continual.order () there, (1, 0) here)" in capsys.readouterr().err
+    assert main.main(["evaluate", str(learned / "task_0")]) == 2
+    assert "holds one task of a stream: evaluate the folder of the stream" in capsys.readouterr().err
+    assert main.main(["evaluate", str(learned), "--checkpoint", "latest"]) == 2
+    assert "--checkpoint has no use with a stream of tasks" in capsys.readouterr().err

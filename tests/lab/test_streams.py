@@ -1,0 +1,152 @@
+"""A stream of tasks in its folder: killed in the middle of a task, refused in another order, and read as rows."""
+
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from transformer_jax.config import ConfigError, ModelConfig, TaskConfig, TrainConfig, with_overrides
+from transformer_jax.config.continual import ContinualConfig, StreamConfig
+from transformer_jax.continual import streams as tasks_of
+from transformer_jax.lab import streams
+from transformer_jax.tasks import images
+from transformer_jax.train.progress import Progress
+
+CONFIG = StreamConfig(
+    ModelConfig(d_model=8, num_heads=2, num_layers=1, mlp_dim=8, max_len=4, causal=False, attention="reference",
+                scan_layers=False),
+    TaskConfig(name="digits", seq_len=4, patch_rows=1, batch_size=4),
+    TrainConfig(num_steps=4, chunk_steps=2, eval_every=2, checkpoint_every=4, lanes=3, peak_lr=1e-2, weight_decay=0.0),
+    continual=ContinualConfig(num_tasks=3, scenario="task", strengths=(0.0, 1e4), with_frozen=True),
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_once(request, compilation_cache_in):
+    with compilation_cache_in(request.config.cache.mkdir("compiled")):
+        yield
+
+
+def load(split, at_most):
+    random = np.random.default_rng(len(split))
+    labels = (np.arange({"train": 24, "validation": 6, "test": 12}[split]) % 6).astype(np.int32)
+    pixels = random.integers(0, 99, (len(labels), 4, 4, 1)) + 25 * labels[:, None, None, None]
+    return pixels.astype(np.uint8)[:at_most], labels[:at_most]
+
+
+def learned(folder, overrides=None, **more):
+    config = with_overrides(CONFIG, overrides or {})
+    stream = tasks_of.build(config, images.build(config, load, 6, dict))
+    return config, stream, streams.train(config, stream, folder, **more)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, compiled_once):
+    folder = tmp_path_factory.mktemp("stream") / "whole"
+    return folder, *learned(folder)
+
+
+def after(folder, config, stream, k):
+    """Every number of the state in which a task ended."""
+    state = streams._Learner.of(config, stream, folder).after(k)
+    return jax.tree.map(np.asarray, state.replace(key=jax.random.key_data(state.key)))
+
+
+def test_a_stream_is_learned_and_lanes_are_what_they_are_said_to_be(whole):
+    folder, config, stream, ended = whole
+    assert ended == ("done", 2)
+    first, last = (after(folder, config, stream, k) for k in (0, 2))
+    assert list(last.anchor["task"]) == [2, 2, 2] and list(last.anchor["strength"]) == [0, 1e4, 0]
+    assert max(leaf.max() for leaf in jax.tree.leaves(last.anchor["importance"])) > 0
+
+    def way(lane):
+        moved = jax.tree.map(lambda a, b: np.abs(a[lane] - b[lane]).sum(), first.params, last.params)
+        return sum(jax.tree.leaves(moved))
+
+    assert way(2) == 0 and 0 < way(1) < way(0)  # frozen; drawn; free
+    jax.tree.map(lambda leaf: np.testing.assert_array_equal(leaf[0], leaf[1]), first.params)  # nothing drew them yet
+
+
+def test_rows(whole):
+    folder, config, stream, _ = whole
+    rows = streams.rows(config, stream, folder)
+    assert [(row["seed"], row["strength"], row["frozen"]) for row in rows] == [
+        (0, 0.0, False), (0, 1e4, False), (0, None, True)]  # fmt: skip
+    found = streams.matrix(config, stream, folder, "test")
+    assert found.R_NxKxK.shape == (3, 3, 3) and found.untrained_NxK.shape == (3, 3)
+    for row, R in zip(rows, found.R_NxKxK, strict=True):
+        assert row["average_accuracy"] == pytest.approx(R[-1].mean())
+        assert 0 <= row["worst_accuracy"] <= 1 and row["protected"] == rows[0]["protected"]
+    assert rows[2]["drift"] == 0 and rows[2]["forgetting"] == 0 and rows[0]["drift"] > rows[1]["drift"] > 0
+
+
+def test_the_next_task_compiles_nothing_anew(tmp_path):
+    """The second task compiles what makes a Fisher; the third nothing at all, not even from a cache."""
+    compiled, at = [], []
+
+    def listen(event, duration, **more):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(more)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        learned(tmp_path, {"train.peak_lr": 0.02}, progress=lambda k: at.append(len(compiled)))
+        at.append(len(compiled))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    first, second, third = np.diff(at)
+    assert first > 0 and second > 0 and third == 0
+
+
+class Broken(Progress):
+    """Ends the process, as a power cut does, in a task's second chunk."""
+
+    def advance(self, step, lanes):
+        super().advance(step, lanes)
+        raise KeyboardInterrupt
+
+
+def test_a_stream_that_is_killed_in_the_middle_of_a_task_ends_bit_for_bit_as_an_unbroken_one(whole, tmp_path):
+    folder, config, stream, _ = whole
+    for k in (0, 1):
+        with pytest.raises(KeyboardInterrupt):
+            learned(tmp_path, progress=lambda j, k=k: Broken() if j == k else None)
+    stopped = iter([False, True])
+    assert learned(tmp_path, stopping=lambda: next(stopped, True))[2] == ("stopped", 1)
+    with pytest.raises(ConfigError, match="task 2 was not learned to its end: repeat the command"):
+        streams.matrix(config, stream, tmp_path, "test")
+    assert learned(tmp_path)[2] == ("done", 2)
+    for k in range(3):
+        one, other = after(folder, config, stream, k), after(tmp_path, config, stream, k)
+        jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"continual.order": (0, 2, 1)}, r"holds a run of another config \(continual.order"),
+        ({"continual.strengths": (0.0, 2.0)}, "another config"),
+        ({"train.num_steps": 8}, "none can be extended; choose another --out"),
+        ({"model.d_model": 16}, "model.d_model 8 there, 16 here"),
+    ],
+)
+def test_another_stream_in_the_folder_is_refused(whole, tmp_path, overrides, message):
+    shutil.copy(whole[0] / "config.json", tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        learned(tmp_path, overrides)
+
+
+def test_a_part_that_matches_nothing_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ConfigError, match="continual.part=mpl matches no parameter: the parts there are all, mixer"):
+        learned(tmp_path / "none", {"continual.part": "mpl"})
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("method", ["si", "mas", "l2", "replay", "frozen"])
+def test_other_methods_learn_it_too(tmp_path, method):
+    alone = {"continual.num_tasks": 2, "continual.strengths": (), "continual.with_frozen": False, "train.lanes": 1}
+    config, stream, ended = learned(tmp_path, alone | {"continual.method": method, "continual.part": "query_key"})
+    assert ended == ("done", 1)
+    (row,) = streams.rows(config, stream, tmp_path)
+    assert row["frozen"] == (method == "frozen") and (row["importance"] > 0) == (method != "none")

@@ -1,0 +1,138 @@
+"""How a model learns one task after another: the keys of a stream of tasks and of what protects the earlier ones."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from transformer_jax.config import Config
+from transformer_jax.typed import at_least, check_types, require
+
+Method = Literal["none", "ewc", "l2", "si", "mas", "replay", "joint", "frozen"]
+SCENARIOS = {"permuted": ("domain",), "split": ("task", "domain", "class"), "vocabularies": ("task", "class")}
+"""By stream, what is known of the task when an answer is asked for (van de Ven & Tolias 2019, arXiv 1904.07734)."""
+
+
+@dataclass(frozen=True)
+class ContinualConfig:
+    """A stream of tasks made from one set, and how the tasks before are kept in mind."""
+
+    stream: Literal["permuted", "split", "vocabularies"] = "split"
+    """Images whose pixels each task permutes in its own way; images of other classes in each task; or a generated task
+    of tokens, each time with tokens of its own."""
+    scenario: Literal["task", "domain", "class"] = "class"
+    """task: one chooses among the task's own answers. domain: all tasks have the same answers. class: one chooses among
+    the answers of all tasks."""
+    num_tasks: int = 5
+    order: tuple[int, ...] = ()
+    """In which order the tasks come, counted from 0; none given: 0, 1, ..."""
+    method: Method = "ewc"
+    """none: nothing is kept. ewc, l2, si, mas: a penalty draws parameters to what they were. replay: old examples make
+    up part of each batch. joint: the examples of all tasks so far. frozen: after the first task the part stays."""
+    variant: Literal["separate", "online", "corrected"] = "separate"
+    """ewc: a penalty for each old task about where that one ended; or the sum of all, the older ones times `decay`,
+    about where the last one ended (Schwarz et al. 2018); corrected: the same without decay (Huszár 2018)."""
+    decay: float = 1.0
+    """What online multiplies the earlier tasks' Fisher by at each new one."""
+    strength: float = 100.0
+    """What the penalty is multiplied by."""
+    strengths: tuple[float, ...] = ()
+    """Several, trained side by side: every seed has a lane for each; none given: `strength`."""
+    with_frozen: bool = False
+    """Every seed has one lane more, in which the part stays as the first task left it."""
+    part: str = "all"
+    """What is protected: all, mixer, query_key, value_out, mlp, embeddings, head, or a part of the parameters' paths,
+    mlp/Dense_0 say."""
+    control: bool = False
+    """In place of the part, as many single parameters, drawn at random from all."""
+    fisher: Literal["exact", "sampled", "observed", "batched"] = "exact"
+    """The squared gradient of an example, in expectation over the labels that the model would give; for one of these;
+    for the observed label (the empirical Fisher); or, as some libraries compute it, that of a batch's mean."""
+    fisher_examples: int | None = None
+    """So many of a task's training examples; None: all."""
+    buffer: int = 100
+    """replay: how many examples of the old tasks are kept, equally many of each."""
+
+    def __post_init__(self):
+        check_types(self, "continual")
+        for name in ("num_tasks", "buffer"):
+            at_least(self, "continual", name, 1)
+        if self.fisher_examples is not None:
+            at_least(self, "continual", "fisher_examples", 1)
+        known = SCENARIOS[self.stream]
+        require(
+            self.scenario in known,
+            f"continual.scenario={self.scenario}: the tasks of continual.stream={self.stream} are {' or '.join(known)}",
+        )
+        for strength in (self.strength, *self.strengths):
+            require(
+                strength >= 0 and math.isfinite(strength),
+                f"continual.strength={strength}: must be finite, and 0 or above (what must not move at all is"
+                " continual.method=frozen)",
+            )
+        require(0 <= self.decay <= 1, f"continual.decay={self.decay}: must lie in [0, 1]")
+        require(
+            not self.order or sorted(self.order) == list(range(self.num_tasks)),
+            f"continual.order={list(self.order)}: each of the {self.num_tasks} tasks 0 .. {self.num_tasks - 1} once",
+        )
+
+    @property
+    def lanes(self) -> tuple[float | None, ...]:
+        """The strength of each lane of one seed; None: the part is frozen."""
+        if self.method == "frozen":
+            return (None,)
+        penalised = self.method in ("ewc", "l2", "si", "mas")
+        chosen = (self.strengths or (self.strength,)) if penalised else (0.0,)
+        return (*chosen, *([None] if self.with_frozen else []))
+
+    @property
+    def tasks(self) -> tuple[int, ...]:
+        """The tasks in their order."""
+        return self.order or tuple(range(self.num_tasks))
+
+
+@dataclass(frozen=True)
+class StreamConfig(Config):
+    """Everything that decides what a run on a stream of tasks computes; `train` says how each of them is learned."""
+
+    continual: ContinualConfig = field(default_factory=ContinualConfig)
+
+    def __post_init__(self):
+        super().__post_init__()
+        of_seed, lanes = len(self.continual.lanes), self.train.lanes
+        require(
+            lanes % of_seed == 0,
+            f"train.lanes={lanes}: every seed has {of_seed} lanes here (continual.strengths), so it must be a multiple",
+        )
+        part, mixer = self.continual.part, self.model.mixer
+        require(
+            part not in ("query_key", "value_out") or mixer == "attention",
+            f"continual.part={part}: a model with model.mixer={mixer} has no queries, keys and values; take mixer",
+        )
+        require(
+            None not in self.continual.lanes or self.train.weight_decay == 0,
+            f"train.weight_decay={self.train.weight_decay}: it would move what is frozen; set it to 0",
+        )
+        require(not self.train.lane_lrs, "train.lane_lrs: the lanes of a stream differ in seed and strength")
+        require(self.train.nan_policy != "rollback", "train.nan_policy=rollback: a stream of tasks takes stop or skip")
+        smooth = self.train.label_smoothing
+        require(
+            not smooth or self.continual.scenario != "task",
+            f"train.label_smoothing={smooth}: with continual.scenario=task answers of other tasks cannot be given",
+        )
+        require(self.train.patience is None, "train.patience: every task of a stream has as many steps")
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each lane: those of one seed stand beside each other."""
+        return tuple(self.train.seed + lane // len(self.continual.lanes) for lane in range(self.train.lanes))
+
+    @property
+    def strengths(self) -> tuple[float | None, ...]:
+        """The strength of each lane; None: the part is frozen."""
+        return self.continual.lanes * (self.train.lanes // len(self.continual.lanes))
+
+
+def of_kind(keys: Iterable[str]) -> Config:
+    """A config of default values that has such keys."""
+    return StreamConfig() if any(key.startswith("continual.") for key in keys) else Config()

@@ -1,0 +1,1 @@
+"""Learning one task after another: what to protect of the earlier ones, by how much, and what was forgotten."""
