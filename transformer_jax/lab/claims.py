@@ -87,7 +87,7 @@ CLAIMS = {
     "architecture": Claim(
         "Recurrent structure, state depends on previous inputs",
         "Attention-based, all tokens interact directly",
-        (Asked("interaction", ("past_what_lies_between",)),),
+        (Asked("interaction", ("past_what_lies_between",), figure="direct_by_lag"),),
         says="Of the earlier inputs with others in between, and these held fixed, a share of {} still acts on the last"
         " output in attention, and of {} in an LSTM, where all of it goes through the state.",
         decides={"attention": "attention", "lstm": "LSTM"},
