@@ -420,7 +420,7 @@ def test_help_on_a_training_shows_its_configs_values(capsys):
     assert command("train", "--help") == 0
     assert "--model.norm (default: pre): one of pre, post, none." in on_one_line(capsys.readouterr().out)
     assert command("train", "digits_vitt", "--help") == 2
-    assert "did you mean digits_gru or digits_vit" in capsys.readouterr().err
+    assert "did you mean digits_gru or digits_stream or digits_vit?" in capsys.readouterr().err
 
 
 def test_options_of_the_config_are_parted_from_the_commands_own():
