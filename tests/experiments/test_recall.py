@@ -27,6 +27,12 @@ def compiled_once(request, compilation_cache_in):
         yield
 
 
+@pytest.fixture(autouse=True)
+def two_rates(monkeypatch):
+    """As many as the lanes of SHORT, so that both trainings of a cell are one program."""
+    monkeypatch.setattr(cells, "RATES", (1e-3, 3e-3))
+
+
 def config_of(override):
     return with_overrides(cells.BASE, SHORT | override)
 
