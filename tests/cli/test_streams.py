@@ -9,7 +9,7 @@ from transformer_jax.cli import main
 TINY = [
     *("--model.num-layers", "1", "--model.d-model", "8", "--model.mlp-dim", "8", "--train.num-steps", "2"),
     *("--train.warmup-steps", "1", "--train.eval-every", "2", "--train.checkpoint-every", "2", "--train.lanes", "2"),
-    *("--continual.num-tasks", "2", "--continual.fisher-examples", "8"),
+    *("--continual.num-tasks", "2"),
 ]
 
 
@@ -47,6 +47,10 @@ def test_evaluate_prints_the_matrix_and_what_follows_from_it(learned, tmp_path, 
         (["--continual.methd", "ewc"], "did you mean --continual.method?"),
         (["--continual.part", "query_key", "--model.mixer", "gru"], "has no queries, keys and values; take mixer"),
         (["--continual.method", "frozen", "--train.weight-decay", "0.1"], "it would move what is frozen"),
+        (
+            ["--continual.method", "none", "--continual.strength", "7"],
+            "continual.method=none has no penalty and does not",
+        ),
         (["--wandb"], "--wandb has no use with a stream of tasks"),
     ],
 )

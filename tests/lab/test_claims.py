@@ -19,6 +19,7 @@ from transformer_jax import cli
 from transformer_jax.cli.main import main
 from transformer_jax.config import ConfigError
 from transformer_jax.host.accelerator import Device
+from transformer_jax.host.folders import FolderError
 from transformer_jax.intervals import NOTHING, Estimate
 from transformer_jax.lab import claims, ledger, plan, rows
 from transformer_jax.lab.sweep import parse
@@ -208,7 +209,7 @@ def test_only_needs_a_name(capsys):
 def test_a_dry_run_shows_the_commands(tmp_path, capsys):
     assert main(["claims", "--dry-run", "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
-    assert f"run.py experiment recall --out {tmp_path}/recall" in printed
+    assert f"run.py experiment recall --out {tmp_path}/recall  # context" in printed
     assert "--only level=op phase=train" in printed and list(tmp_path.iterdir()) == []
 
 
@@ -247,3 +248,22 @@ def test_a_rule_that_was_changed_after_the_rows_is_said_of_every_claim(measured)
     path.write_text(path.read_text().replace('"code": "c"', '"code": "c", "rules": {"quadratic": "0000"}', 1))
     one = claims.answer("complexity", claims.CLAIMS["complexity"], measured)
     assert any("was changed" in doubt for doubt in one.doubts)
+
+
+@pytest.mark.parametrize("seed", ["-1", "99999999999999"])
+def test_a_seed_that_cannot_be_is_one_error_and_writes_nothing(tmp_path, capsys, seed):
+    assert main(["claims", "--only", "architecture", "--seed", seed, "--out", str(tmp_path / "new")]) == 2
+    assert capsys.readouterr().err == f"error: --seed {seed}: must be at least 0 and below 2147483648\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_nothing_could_be_run_there_is_no_page(tmp_path, monkeypatch, capsys):
+    def refuse(self, given):
+        raise FolderError("holds cells of another seed")
+
+    monkeypatch.setattr(cli.claims.Experiment, "run", refuse)
+    assert main(["claims", "--only", "architecture", "--out", str(tmp_path)]) == 2
+    printed = capsys.readouterr()
+    assert printed.err == "error: interaction: holds cells of another seed\n" and not printed.out
+    (tmp_path / "file").write_text("")
+    assert main(["claims", "--dry-run", "--out", str(tmp_path / "file")]) == 2

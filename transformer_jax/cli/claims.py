@@ -16,6 +16,7 @@ from transformer_jax.host.signals import RESUMABLE
 
 MISTAKE = 2
 """The exit code where an experiment could not be run as it was asked for."""
+MAX_SEED = 2**31
 WORKER_BYTES = 2 * 2**30
 """Memory for each worker where nobody says how many there are: twice what was seen of the claims (0.85 GiB at most)."""
 
@@ -46,6 +47,10 @@ class Claims:
 
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"--workers {self.workers}: must be at least 1")
+        if self.seed is not None and not 0 <= self.seed < MAX_SEED:
+            raise ConfigError(f"--seed {self.seed}: must be at least 0 and below {MAX_SEED}")
+        if self.out.is_file():
+            raise FolderError(f"{self.out} is a file: choose another --out")
         if self.only == ():
             raise ConfigError(f"--only needs a claim or several: {', '.join(claims.CLAIMS)}")
         wanted = claims.chosen(self.only or ())
@@ -59,21 +64,25 @@ class Claims:
             for name, experiment in asked.items():
                 budget = ["--budget", experiment.budget] if experiment.budget else []
                 words = ["experiment", name, *experiment.options(given[name]), *budget]
-                print(shlex.join(["run.py", *words, "--out", str(experiment.out)]))
+                of = [claim for claim, one in wanted.items() if name in {asks.experiment for asks in one.asked}]
+                print(shlex.join(["run.py", *words, "--out", str(experiment.out)]), " #", *of)
             return 0
         require_writable(self.out / "claims.html", "--out", made=True)
-        codes, platform = [], first_device().platform
+        codes, errors, platform = [], [], first_device().platform
         for name, experiment in asked.items():
             alone = why_alone(plan.load(name).cells, platform)
             workers = 1 if alone else self.workers or _as_many_as_fit()
             try:
                 codes.append(replace(experiment, workers=workers).run(given[name]))
             except (ConfigError, FolderError) as error:  # the others can be measured all the same
-                print(f"error: {name}: {error}", file=sys.stderr)
+                errors.append(f"error: {name}: {error}")
                 codes.append(MISTAKE)
             if codes[-1] == RESUMABLE:
                 return RESUMABLE
-        return max([_write(self.out), *codes])
+        if len(errors) < len(codes):
+            codes.append(_write(self.out))
+        print(*errors, sep="\n", end="\n" * bool(errors), file=sys.stderr)
+        return max(codes)
 
 
 def _as_many_as_fit() -> int:

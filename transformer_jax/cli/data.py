@@ -104,7 +104,9 @@ def _shorter(steps: int) -> str:
     import configs
     from transformer_jax.tasks import own
 
-    task = configs.get(own.KINDS["series"].config).task
-    if task.seq_len + task.horizon <= steps // 2:
+    config = configs.get(own.KINDS["series"].config)
+    if config.task.seq_len + config.task.horizon <= steps // 2:
         return ""
-    return f" --task.seq-len {max(1, steps // 4)} --task.horizon {max(1, steps // 14)}"
+    seq_len = max(1, steps // 4)
+    patches = f" --model.patch-len {seq_len} --model.patch-stride 1" if seq_len < config.model.patch_len else ""
+    return f" --task.seq-len {seq_len} --task.horizon {max(1, steps // 14)}{patches}"

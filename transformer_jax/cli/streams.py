@@ -1,7 +1,7 @@
 """`train` and `evaluate` of a stream of tasks: learned one after another, and the matrix of accuracies."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from transformer_jax.config import ConfigError
@@ -52,6 +52,18 @@ def train(config: StreamConfig, folder: Path, build: Callable, matching: str, le
         return 1
     _print(config, stream, folder, "validation")
     return 0
+
+
+PENALTY = ("strength", "strengths", "variant", "decay", "fisher", "fisher_examples")
+
+
+def require_read(config: StreamConfig, overrides: Iterable[str]) -> None:
+    """Raises ConfigError where an option is of a penalty that the method does not have."""
+    method = config.continual.method
+    for key in overrides:
+        name = key.removeprefix("continual.")
+        if key != name and name in PENALTY and method in ("none", "replay", "joint", "frozen"):
+            raise ConfigError(f"{key}: continual.method={method} has no penalty and does not read it")
 
 
 def there(folders: Sequence[Path]) -> bool:

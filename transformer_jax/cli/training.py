@@ -48,6 +48,7 @@ class Train:
         config = _config(self.name, base, overrides)
         moved = " ".join(overrides.get("task.data_dir", ())) or None
         if isinstance(config, StreamConfig):
+            streams.require_read(config, overrides)
             for option in ("wandb", "allow_fallback"):
                 if getattr(self, option):
                     raise ConfigError(f"--{option.replace('_', '-')} has no use with a stream of tasks")

@@ -72,5 +72,6 @@ class TaskConfig:
         rising = all(a < b for a, b in zip((0, *self.bucket_lengths), self.bucket_lengths, strict=False))
         require(
             rising and all(length < self.seq_len for length in self.bucket_lengths),
-            f"task.bucket_lengths={self.bucket_lengths}: must rise from above 0 to below task.seq_len={self.seq_len}",
+            f"task.bucket_lengths={self.bucket_lengths}: must rise from above 0 to below task.seq_len={self.seq_len}"
+            " (--task.bucket-lengths without a value: all are padded to task.seq_len)",
         )

@@ -13,7 +13,7 @@ from transformer_jax.lab.supervisor import Stopped, Worker
 def why_alone(cells: ModuleType, platform: str) -> str | None:
     """Why an experiment's cells must run one after the other on such a device; None where several may run at once."""
     if not getattr(cells, "SIDE_BY_SIDE", False):
-        return "its cells measure time or memory, which others at work would change (else SIDE_BY_SIDE in its cells.py)"
+        return "its cells measure time or memory, which others at work would change"
     return None if platform == "cpu" else f"every worker would take the {platform}, or its memory, from the others"
 
 
