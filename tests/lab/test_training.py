@@ -1,6 +1,7 @@
 """How far a training inside a cell is, seen from outside."""
 
 import json
+import os
 
 from transformer_jax.lab import training
 
@@ -25,3 +26,12 @@ def test_a_step_is_shown_once(tmp_path, monkeypatch):
         (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": step}) + "\n")
         watch.look()
     assert seen == [2, 3, 4]
+
+
+def test_of_trainings_one_after_another_the_last_counts(tmp_path):
+    for name, step, time in (("rates", 400, 1), ("seeds", 25, 2)):
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / "metrics.jsonl"
+        path.write_text(json.dumps({"step": step}) + "\n")
+        os.utime(path, (time, time))
+    assert training.step(tmp_path) == 25

@@ -19,7 +19,7 @@ def launch(out: Path) -> subprocess.Popen:
 
 
 def saved_steps(out: Path) -> list[int]:
-    return [int(path.name) for path in out.glob("cells/*/checkpoints/*") if path.name.isdigit()]
+    return [int(path.name) for path in out.glob("cells/*/*/checkpoints/*") if path.name.isdigit()]
 
 
 @pytest.mark.slow
