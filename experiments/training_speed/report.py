@@ -42,6 +42,8 @@ def report(rows: Rows) -> Report:
     rows = select(rows, study="speed")
     lanes = [_timed(row) for row in rows if "lane" in row]  # one whose last loss was no number takes no other with it
     both = _versus(lanes)
+    over = [mine | {"over": twin["seconds"] / mine["seconds"]} for mine, twin in zip(both[::2], both[1::2], strict=True)
+            if "seconds" in mine and "seconds" in twin]  # fmt: skip
 
     def ratios(y: str) -> dict:
         found = {}
@@ -68,8 +70,9 @@ def report(rows: Rows) -> Report:
             Finding("Is its step shorter?", "its seconds a step over the recurrence's", ratios("step_seconds")),
         ),
         figures=(
-            lines(lanes, "seq_len", "seconds", "mixer", pair="lane", log="x", name="seconds_by_window",
-                  title="Seconds to the loss", x_label="letters of a window", caption="Means over seeds."),
+            lines(over, "seq_len", "over", "mixer", pair="lane", log="x", name="seconds_by_window", reference=1,
+                  title="Attention's seconds to the loss over the recurrence's", x_label="letters of a window",
+                  y_label="ratio", caption="Means over seeds; both steps timed in turns."),
             lines(lanes, "seed", "steps", "mixer", "seq_len", name="steps_by_seed", title="Steps to the loss", **shown,
                   caption="Every seed; one without a mark did not come to it."),
         ),
