@@ -68,3 +68,6 @@ def test_a_folder_that_holds_another_order_or_one_task_alone(learned, capsys):
     assert "holds one task of a stream: evaluate the folder of the stream" in capsys.readouterr().err
     assert main.main(["evaluate", str(learned), "--checkpoint", "latest"]) == 2
     assert "--checkpoint has no use with a stream of tasks" in capsys.readouterr().err
+    for folder in (learned, learned / "task_0"):
+        assert main.main(["plot", "attention", str(folder), "--text", "a"]) == 2
+        assert "holds tasks learned one after another, not one run" in capsys.readouterr().err

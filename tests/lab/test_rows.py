@@ -147,6 +147,10 @@ def test_nan_is_not_written(tmp_path):
 def test_a_missing_file_is_said(tmp_path):
     with pytest.raises(FolderError, match="holds no results"):
         rows.read(tmp_path)
+    (tmp_path / "recall").mkdir()
+    (tmp_path / "recall" / rows.FILE).touch()
+    with pytest.raises(FolderError, match=f"did you mean {tmp_path / 'recall'}?"):
+        rows.read(tmp_path)
 
 
 def test_home_and_secrets_are_not_written(tmp_path, monkeypatch):

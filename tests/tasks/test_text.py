@@ -63,7 +63,8 @@ def test_a_long_text_lies_in_pieces_that_follow_each_other(novel, monkeypatch):
     [
         (b"abc\n" * 20 + b"d\xe9j\xe0 vu\n", r"novel.txt, line 21: byte 82 of the file \(0xe9\) is not UTF-8"),
         (b"abc\n" * 20 + "x".encode("utf-16-le") * 9, "line 21 has a NUL character"),
-        (b"short", "holds 5 characters: cut by position, a text needs 40"),
+        (b"short", "holds 5 characters, blanks at its ends left out: cut by position, a text needs 40"),
+        (b"  \n" * 40, "holds 0 characters, blanks at its ends left out"),
         (b"", "holds 0 characters"),
         (gzip.compress(TEXT.encode())[:-9], "novel.txt cannot be read"),
     ],

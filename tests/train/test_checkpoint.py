@@ -17,7 +17,7 @@ from flax import struct
 
 from transformer_jax.config import ConfigError
 from transformer_jax.host import provenance
-from transformer_jax.train import checkpoint
+from transformer_jax.train import checkpoint, leaves
 from transformer_jax.train.checkpoint import CheckpointError, Checkpoints
 from transformer_jax.train.manifest import NAME as MANIFEST
 
@@ -184,6 +184,12 @@ def test_another_model_is_named_leaf_by_leaf(tmp_path):
         "of another shape: params/w float32[3, 5], the model has float32[5, 3]",
     ):
         assert part in str(error.value)
+
+
+def test_of_many_differences_the_first_are_named():
+    wanted = {f"w{i}": "float32[3]" for i in range(9)}
+    assert leaves.differences({}, wanted) == ["missing: w0, w1, w2 and 6 more"]
+    assert leaves.differences(wanted, wanted) == []
 
 
 @pytest.mark.parametrize(

@@ -217,15 +217,22 @@ def dry_table(cells: Sequence[Cell], predictions: Sequence[dict] | None) -> Tabl
     for cell, prediction in zip(cells, predictions or [{}] * len(cells), strict=True):
         predicted = (prediction.get(name) for name in columns)
         table.add_row(
-            *(Text(str(cell.overrides.get(key, ""))) for key in axes),
+            *(Text(_short(cell.overrides.get(key, ""))) for key in axes),
             *(f"{value:.3g}" if isinstance(value, (int, float)) else str(value or "") for value in predicted),
         )
     return table
 
 
+def _short(value) -> str:
+    """Of many values the first and the last."""
+    if isinstance(value, tuple) and len(value) > 4:
+        return f"{value[0]} ... {value[-1]} ({len(value)})"
+    return str(value)
+
+
 def label(cell: Cell) -> str:
     """What tells a cell from its neighbours: "mixer=lstm seq_len=128"."""
-    return " ".join(f"{key.rsplit('.', 1)[-1]}={value}" for key, value in cell.overrides.items()) or "base"
+    return " ".join(f"{key.rsplit('.', 1)[-1]}={_short(value)}" for key, value in cell.overrides.items()) or "base"
 
 
 def duration(seconds: float) -> str:

@@ -84,7 +84,9 @@ def read(folder: Path) -> Results:
             fcntl.flock(file, fcntl.LOCK_SH)
             *lines, torn = file.read().split(b"\n")
     except FileNotFoundError:
-        raise FolderError(f"{folder} holds no results ({FILE} is not there)") from None
+        inside = [str(path.parent) for path in sorted(folder.glob(f"*/{FILE}"))]
+        instead = f"; did you mean {' or '.join(inside[:3])}?" if inside else ""
+        raise FolderError(f"{folder} holds no results ({FILE} is not there){instead}") from None
     except IsADirectoryError:
         raise FolderError(f"{path} is a folder: choose another --out") from None
     headers: dict[str, dict] = {}

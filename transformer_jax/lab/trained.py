@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from transformer_jax.config import Config, ConfigError, with_overrides
+from transformer_jax.config.continual import StreamConfig
 from transformer_jax.host import compilation
 from transformer_jax.lab.trial import build_model, num_params
 from transformer_jax.models import Model
@@ -181,6 +182,8 @@ def generate(
 def task_of(folder: Path, build_task: BuildTask, data_dir: str | None) -> tuple[Config, Task]:
     """What a run was trained with, and its task, whose data may have moved; where the run keeps files, it is theirs."""
     config = read_config(folder)
+    if isinstance(config, StreamConfig):
+        raise ConfigError(f"{folder} holds tasks learned one after another, not one run: only `evaluate` reads them")
     if data_dir is not None:
         config = with_overrides(config, {"task.data_dir": data_dir})
     check_data(folder, place.data_dir(config.task))

@@ -35,8 +35,10 @@ def read(path: Path) -> str:
             f"{path}, line {line} has a NUL character; a text has none: is the file UTF-16? Save it as UTF-8"
         )
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    if len(text) < SHORTEST:
-        raise BadSource(f"{path} holds {len(text)} characters: cut by position, a text needs {SHORTEST} at least")
+    if (count := len(text.strip())) < SHORTEST:
+        raise BadSource(
+            f"{path} holds {count} characters, blanks at its ends left out: cut by position, a text needs {SHORTEST}"
+        )
     return text
 
 

@@ -28,7 +28,12 @@ def differences(found: dict[str, str], wanted: dict[str, str]) -> list[str]:
             if name in found and found[name] != wanted[name]
         ],
     }
-    return [f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
+    return [f"{kind}: {_first(names)}" for kind, names in kinds.items() if names]
+
+
+def _first(names: list[str], shown: int = 3) -> str:
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")
 
 
 def placed(target: Any) -> Any:
