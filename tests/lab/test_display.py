@@ -117,7 +117,8 @@ def test_the_dry_table_has_axes_and_predictions():
 
 
 def test_many_values_of_a_key_are_its_first_and_last():
-    assert display.label(cell(strengths=tuple(range(9)), betas=(0.9, 0.99))) == "strengths=0 ... 8 (9) betas=(0.9, 0.99)"
+    known = cell(strengths=tuple(range(9)), betas=(0.9, 0.99))
+    assert display.label(known) == "strengths=0 ... 8 (9) betas=(0.9, 0.99)"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(40, "40 s"), (200, "3 min"), (9000, "2.5 h")])
