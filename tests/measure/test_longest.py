@@ -68,6 +68,7 @@ def test_a_process_that_says_nothing_is_no_result(monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["RESOURCE_EXHAUSTED: Out of memory allocating 7 bytes.", "std::bad_alloc",
+                                  "allocate of <9> failed.\nINTERNAL: YNNPACK operation failed: error",
                                   "OSError: [Errno 12] Cannot allocate memory"])  # fmt: skip
 def test_memory_that_ran_out_is_known_by_its_message(text):
     assert is_out_of_memory(text) and not is_out_of_memory("ValueError: shapes")

@@ -45,7 +45,7 @@ def test_without_decoding_there_is_nothing_to_write():
     assert run.write is None and run.judge is None
 
 
-def test_lanes_of_one_seed_begin_alike_and_rates_are_no_constants_of_the_program():
+def test_lanes_of_one_seed_begin_alike_and_rates_and_steps_are_no_constants_of_the_program():
     def loss(outputs, batch):
         total = jnp.sum((outputs - batch["inputs"]) ** 2), jnp.float32(batch["inputs"].size)
         return total, {}
@@ -53,9 +53,11 @@ def test_lanes_of_one_seed_begin_alike_and_rates_are_no_constants_of_the_program
     def train(**fields):
         model = Model(lambda key: {"kernel": jax.random.normal(key, (3,))},
                       lambda params, inputs, **_: params["kernel"] + 0 * inputs, None, None)  # fmt: skip
-        return programs.build(model, Objective(loss), TrainConfig(num_steps=4, seed=7, lanes=2, **fields))
+        fields |= {"seed": 7, "lanes": 2, "schedule": "cosine"}
+        return programs.build(model, Objective(loss), TrainConfig(**fields))
 
-    one, other = train(lane_lrs=(0.1, 0.2), same_seed=True), train(lane_lrs=(0.3, 0.1))
+    one = train(lane_lrs=(0.1, 0.2), same_seed=True, num_steps=4)
+    other = train(lane_lrs=(0.3, 0.1), num_steps=9)
     batches = {"inputs": np.ones((2, 2, 5, 3), np.float32)}  # steps, lanes, B
     kernels = [np.asarray(run.init().params["kernel"]) for run in (one, other)]
     np.testing.assert_array_equal(kernels[0], np.stack([kernels[1][0]] * 2))
@@ -64,5 +66,7 @@ def test_lanes_of_one_seed_begin_alike_and_rates_are_no_constants_of_the_program
     assert texts[0] == texts[1]
     after, metrics = one.run_chunk(one.init(), batches)
     assert not np.array_equal(*after.params["kernel"]) and metrics["loss"][0].shape == (2, 2)
+    longer = train(lane_lrs=(0.1, 0.2), same_seed=True, num_steps=9)  # it has the rates of its own schedule
+    assert not np.array_equal(after.params["kernel"], longer.run_chunk(longer.init(), batches)[0].params["kernel"])
     assert programs.lane_seeds(TrainConfig(seed=7, lanes=2, lane_lrs=(0.1, 0.2), same_seed=True)) == [7, 7]
     assert programs.lane_seeds(TrainConfig(seed=7, lanes=2)) == [7, 8]

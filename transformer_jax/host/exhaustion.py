@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 _OUT_OF_MEMORY = re.compile(
-    r"RESOURCE_EXHAUSTED|out of memory|OutOfMemory|bad_alloc|cannot allocate memory", re.IGNORECASE
+    r"RESOURCE_EXHAUSTED|out of memory|OutOfMemory|bad_alloc|cannot allocate memory"
+    r"|allocate of <\d+> failed",  # YNNPACK, whose exception then says no more than "operation failed"
+    re.IGNORECASE,
 )
 
 

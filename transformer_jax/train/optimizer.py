@@ -16,20 +16,24 @@ WITHOUT_END = {"constant": "is constant", "inverse_sqrt": "does not depend on th
 RMSPROP_EPSILON = 1e-7  # under the root, as in Keras, whose recipes name RMSprop
 
 
-def learning_rate(config: TrainConfig, peak_lr: float | jax.Array | None = None) -> optax.Schedule:
+def learning_rate(
+    config: TrainConfig, peak_lr: float | jax.Array | None = None, num_steps: int | jax.Array | None = None
+) -> optax.Schedule:
     """step -> learning rate: linear warm-up to the peak, then the config's schedule until `num_steps`.
 
     inverse_sqrt is peak * min(n / warmup_steps, sqrt(warmup_steps / n)) at the n-th step, however many there are
     (Vaswani et al. 2017, section 5.3, whose peak is (d_model * warmup_steps) ** -0.5).
-    `peak_lr` takes the place of the config's and may be traced, so that lanes can differ in it.
+    `peak_lr` and `num_steps` take the place of the config's and may be traced: lanes can differ in the rate, and runs
+    that differ in them alone are one program.
     """
     peak_lr = config.peak_lr if peak_lr is None else peak_lr
+    num_steps = config.num_steps if num_steps is None else num_steps
     last = config.final_lr_fraction
 
     def at(step):
         # step 0 already moves: a warm-up of n steps takes the rates 1/n, 2/n, ..., 1
         warm = (step + 1) / config.warmup_steps if config.warmup_steps else 1.0
-        left = 1 - (step - config.warmup_steps) / (config.num_steps - config.warmup_steps)
+        left = 1 - (step - config.warmup_steps) / (num_steps - config.warmup_steps)
         left = jnp.clip(left, 0, 1)
         shape = {
             "constant": 1.0,
@@ -61,14 +65,17 @@ def extension(config: TrainConfig, step: int, before: int) -> str:
 
 
 def make_optimizer(
-    config: TrainConfig, peak_lr: float | jax.Array | None = None, frozen: tuple[str, ...] = ()
+    config: TrainConfig,
+    peak_lr: float | jax.Array | None = None,
+    frozen: tuple[str, ...] = (),
+    num_steps: int | jax.Array | None = None,
 ) -> optax.GradientTransformation:
     """AdamW (Loshchilov & Hutter 2019), or RMSprop (Tieleman & Hinton 2012), behind clipping by the global norm.
 
-    Matrices decay, biases and norms do not. `peak_lr` as in `learning_rate`. The leaves that `frozen` names get no
-    update and no state, and do not count in the norm.
+    Matrices decay, biases and norms do not. `peak_lr` and `num_steps` as in `learning_rate`. The leaves that `frozen`
+    names get no update and no state, and do not count in the norm.
     """
-    rate = learning_rate(config, peak_lr)
+    rate = learning_rate(config, peak_lr, num_steps)
     if config.optimizer == "adamw":
         update = optax.adamw(rate, b2=config.beta2, weight_decay=config.weight_decay, mask=_decays)
     else:

@@ -41,7 +41,7 @@ class Programs(NamedTuple):
 
 class _Given(NamedTuple):
     """A jitted function whose first argument is given. It is no constant of the program: runs that differ in it alone,
-    in their learning rates say, find each other's program in the compilation cache."""
+    in their learning rates and in how many steps they have, find each other's program in the compilation cache."""
 
     program: Any
     first: Any
@@ -64,20 +64,20 @@ def build(model, objective: Objective, config: TrainConfig, anchored: Anchored |
     loss_fn = held(make_loss(model, objective.minimised), model.frozen)
     metrics_fn = make_loss(model, objective.terms)
 
-    def optimizer(lr):
-        tx = make_optimizer(config, lr, model.frozen)
+    def optimizer(lr, num_steps):
+        tx = make_optimizer(config, lr, model.frozen, num_steps)
         return tx if anchored is None else optax.chain(moving(), tx)
 
     def init(seed, lr):
         params_key, step_key = jax.random.split(jax.random.key(seed))
         return create(model.init(params_key), make_optimizer(config, lr, model.frozen), step_key)
 
-    def step(state, batch, lr):
+    def step(state, batch, lr, num_steps):
         return train_step(
             state,
             batch,
             loss_fn=loss_fn,
-            tx=optimizer(lr),
+            tx=optimizer(lr, num_steps),
             micro_batches=config.micro_batches,
             skip_nonfinite=config.nan_policy == "skip",
             penalty=anchored and anchored.penalty,
@@ -88,13 +88,13 @@ def build(model, objective: Objective, config: TrainConfig, anchored: Anchored |
         return metrics_fn(params, batch, None)[1]
 
     if config.lanes > 1:
-        step, evaluate = jax.vmap(step), jax.vmap(evaluate, in_axes=(0, None))
+        step, evaluate = jax.vmap(step, in_axes=(0, 0, 0, None)), jax.vmap(evaluate, in_axes=(0, None))
         init = _one_after_another(init)  # vmapped QR, which makes matrices orthogonal, hung on a CPU (jax 0.10.2)
     else:
         seeds, lrs = seeds[0], lrs[0]
 
-    def run_chunk(lrs, state, batches):
-        return jax.lax.scan(lambda state, batch: step(state, batch, lrs), state, batches)
+    def run_chunk(given, state, batches):
+        return jax.lax.scan(lambda state, batch: step(state, batch, *given), state, batches)
 
     write = None if objective.decoding is None else jax.jit(partial(greedy, model, decoding=objective.decoding))
 
@@ -115,7 +115,7 @@ def build(model, objective: Objective, config: TrainConfig, anchored: Anchored |
 
     return Programs(
         first if anchored is None else begin,
-        _Given(jax.jit(run_chunk, donate_argnums=1), lrs),
+        _Given(jax.jit(run_chunk, donate_argnums=1), (lrs, jnp.asarray(config.num_steps, jnp.int32))),
         jax.jit(evaluate),
         None if objective.judge is None else judge,
         write,
