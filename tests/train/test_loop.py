@@ -537,7 +537,8 @@ def test_a_best_that_the_task_does_not_know_leaves_no_folder(parts, tmp_path):
 
 
 def test_examples_of_one_shape_are_stacked_into_chunks(parts, tmp_path, monkeypatch):
-    _, task, config = parts({"train.num_steps": 5, "train.eval_every": 5, "train.checkpoint_every": 5})
+    every = dict.fromkeys(("train.num_steps", "train.eval_every", "train.checkpoint_every"), 5)
+    _, task, config = parts(every | {"train.chunk_steps": 3})
     task = of_two_sequences(task)
     drawn, evaluated = task.examples()
     monkeypatch.setitem(globals(), "LENGTHS", (LENGTHS[0],) * 3)
@@ -545,7 +546,7 @@ def test_examples_of_one_shape_are_stacked_into_chunks(parts, tmp_path, monkeypa
     progress, counted = Progress(), []
     progress.compiling = lambda *numbers: counted.append(numbers)
     assert fit(READER, task, config, tmp_path, progress=progress).status == "done"
-    assert counted == [(1, 3), (2, 3), (3, 3)]  # chunks of one step and of two, and the evaluation
+    assert counted == [(1, 3), (2, 3), (3, 3)]  # chunks of two steps and of three, and the evaluation
 
 
 def test_another_metric_chooses_the_best(parts, tmp_path):
@@ -624,3 +625,17 @@ def test_chunks_depend_on_nothing_but_where_they_begin(num_steps, chunk_steps, e
     due = {s for n in (eval_every, checkpoint_every) for s in range(n, num_steps, n)} | {num_steps}
     assert due <= set(ends)
     assert len({end - begin for begin, end in itertools.pairwise([0, *ends])}) <= 3  # each is compiled for
+
+
+@pytest.mark.parametrize(
+    ("chunk_steps", "eval_every", "lengths"),
+    [(20, 250, {10}), (20, 65, {13}), (20, 350, {14}), (20, 8, {8}), (20, 23, {20, 3}), (1, 5, {1})],
+)
+def test_chunks_have_one_length_where_one_divides_the_evaluations(chunk_steps, eval_every, lengths):
+    often = {"eval_every": eval_every, "checkpoint_every": eval_every}
+    train = TrainConfig(num_steps=4 * eval_every, chunk_steps=chunk_steps, **often)
+    found, step = set(), 0
+    while step < train.num_steps:
+        found.add(next_stop(step, train) - step)
+        step = next_stop(step, train)
+    assert found == lengths

@@ -38,7 +38,7 @@ class TrainConfig:
     same_seed: bool = False
     """Every lane has the seed `seed`, so that lanes differ in their learning rate (lane_lrs) alone."""
     chunk_steps: int = 20
-    """Steps that run on the device between two looks at them; the training log has a row for each chunk."""
+    """At most so many steps run on the device between two looks at them; the training log has a row for each chunk."""
     eval_every: int = 200
     """Steps between evaluations on the validation split."""
     checkpoint_every: int = 200

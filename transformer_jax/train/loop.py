@@ -175,9 +175,12 @@ def _move(streams: Sequence[Any], positions: list | None) -> None:
 
 def next_stop(step: int, train: TrainConfig) -> int:
     """Where the chunk that begins at `step` ends; it depends on nothing else, so that a resumed run's chunks
-    are those of an unbroken one. Chunks are counted from the evaluation before: they have three lengths at most."""
+    are those of an unbroken one. Chunks are counted from the evaluation before. Each length is a program to compile:
+    where one from half of `chunk_steps` on divides `eval_every`, all have the longest such length."""
+    lengths = range(train.chunk_steps, (train.chunk_steps - 1) // 2, -1)
+    chunk = next((n for n in lengths if train.eval_every % n == 0), train.chunk_steps)
     evaluated = step // train.eval_every * train.eval_every
-    full = evaluated + ((step - evaluated) // train.chunk_steps + 1) * train.chunk_steps
+    full = evaluated + ((step - evaluated) // chunk + 1) * chunk
     return min(full, evaluated + train.eval_every, train.num_steps)
 
 
