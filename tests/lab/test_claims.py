@@ -213,6 +213,29 @@ def test_a_dry_run_shows_the_commands(tmp_path, capsys):
     assert "--only level=op phase=train" in printed and list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def recall_has_a_full_size(monkeypatch):
+    monkeypatch.setattr(plan, "with_full", lambda: ["recall"])
+    monkeypatch.setattr(plan.load("recall").cells, "FULL", plan.load("recall").cells.STUDIES, raising=False)
+
+
+def test_the_full_size_is_that_of_the_experiments_that_have_one(recall_has_a_full_size, monkeypatch, tmp_path, capsys):
+    assert main(["claims", "--dry-run", "--size", "full"]) == 0
+    lines = {line.split()[2]: line for line in capsys.readouterr().out.splitlines()}
+    assert [name for name, line in lines.items() if "--size full" in line] == ["recall"] and len(lines) == 7
+    assert all(f"--out runs/claims_full/{name}" in line for name, line in lines.items())
+    ran = {}
+    monkeypatch.setattr(cli.claims.Experiment, "run", lambda self, _: ran.update({self.name: self.size}) or 0)
+    assert main(["claims", "--size", "full", "--only", "context", "--out", str(tmp_path)]) == 0
+    assert ran == {"recall": "full", "long_range": "quick"}
+    assert "measured as always, as they have one size: long_range" in capsys.readouterr().err
+
+
+def test_claims_without_a_full_size_name_the_experiments_that_have_one(recall_has_a_full_size, capsys):
+    assert main(["claims", "--size", "full", "--only", "processing"]) == 2
+    assert capsys.readouterr().err == "error: --size full: parallelism has one size; a full one: recall\n"
+
+
 def test_a_seed_is_given_to_what_is_trained_or_drawn(tmp_path, capsys):
     assert main(["claims", "--dry-run", "--seed", "7", "--out", str(tmp_path)]) == 0
     lines = {line.split()[2]: line for line in capsys.readouterr().out.splitlines()}

@@ -1,6 +1,6 @@
 """The claims of the table "RNN versus Transformer": which experiments ask each, and what their rows answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import inf, isnan
 from pathlib import Path
@@ -179,6 +179,18 @@ def experiments(wanted: Mapping[str, Claim]) -> dict[str, Asked]:
         if one.experiment not in found or not one.only:
             found[one.experiment] = one
     return found
+
+
+def sizes(names: Iterable[str], size: plan.Size) -> dict[str, plan.Size]:
+    """By experiment the size in which it is measured: the one asked for, or the quick one where it has no other.
+
+    Raises:
+      ConfigError: none of them has a full size, which was asked for.
+    """
+    names, full = list(names), plan.with_full() if size == "full" else []
+    if size == "full" and not set(names) & set(full):
+        raise plan.no_full(names)
+    return {name: size if name in full else "quick" for name in names}
 
 
 def answer(name: str, claim: Claim, out: Path) -> Answer:
