@@ -1,8 +1,10 @@
 """The report of `gradient_flow`: through what the gradient vanishes or explodes, and what decides it."""
 
+from math import log
+
 from transformer_jax.intervals import Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, conditions, lines, only_recurrences, table
-from transformer_jax.report.points import groups, mean, select
+from transformer_jax.report.points import groups, is_number, mean, select
 
 LIMIT, UNIT = 1.0, "orders of magnitude in 100 steps"
 
@@ -39,7 +41,12 @@ RULES = {study: _rule(where) for study, (_, where, *_) in ASKED.items()}
 
 def report(rows: Rows) -> Report:
     """Seed by seed; a study that is not measured has a finding without a verdict."""
-    rows = sorted((row | _read(row) for row in rows), key=lambda row: row["order"])
+    whole = sorted((row | _read(row) for row in rows), key=lambda row: row["order"])
+    rows, warm_up, spectrum = (select(whole, study=study) for study in (ASKED, "warm_up", "spectrum"))
+    ends = [row for row in rows if row.get("lost") is not None]
+    through = [row for row in select(whole, study="through_training") if row.get("step")]
+    failed = {", ".join(map(str, key)): mean(part, "failed", "lane")
+              for key, part in groups(warm_up, "reader", "norm", "warm").items()}  # fmt: skip
     mixer, stack, start, trained = (select(rows, study=study) for study in ASKED)
     slopes = {study: {", ".join(key): mean(part, "decades", "lane")
                       for key, part in groups(select(rows, study=study), *names).items()}
@@ -49,8 +56,12 @@ def report(rows: Rows) -> Report:
         question="Does the gradient vanish or explode through a recurrence, and not through attention?",
         setting="The gradient of the last output by what each earlier step reads. -20 orders of magnitude in 100 steps:"
         " 100 steps further back it is 10⁻²⁰ times as large.",
-        answers=[Finding(ASKED[study][0], _sentence(found), found, RULES[study], of=UNIT)
-                 for study, found in slopes.items()],
+        answers=[
+            *(Finding(ASKED[study][0], _sentence(found), found, RULES[study], of=UNIT)
+              for study, found in slopes.items()),
+            *[Finding("Which norm trains without a warm-up?", "share of the seeds, over two rates, whose loss on"
+                      " copying ends above half of what guessing costs", failed, of="six blocks")] * bool(failed),
+        ],
         figures=(
             lines(mixer + stack, "lag", "relative_norm", "reader", "place", name="gradient_by_lag", **look,
                   title="The gradient on its way back, before training",
@@ -60,9 +71,19 @@ def report(rows: Rows) -> Report:
             lines(trained, "lag", "relative_norm", "when", "reader", name="gradient_trained", **look,
                   title="Two blocks, before and after a short training on copying symbols over a blank",
                   caption="The symbols are the last lags, and all others up to the seventh read the same blank."),
+            lines(through, "step", "decades", "reader", pair="lane", log="x", name="slope_through_training",
+                  title="The slope through training", x_label="steps of training", y_label=UNIT),
+            lines(spectrum, "place", "singular_value", "start", pair="lane", log="y", name="spectrum_of_a_step",
+                  title="Singular values of one step's Jacobian, state by the state before",
+                  x_label="place among them: 0 the smallest, 1 the largest", y_label="singular value"),
         ),
-        tables=(table([row for row in rows if row.get("lost") is not None], ("start", "place", "when"), "lag", "lost",
-                      "lane", "Share of seeds whose gradient at the last lag is under 10⁻⁶, or over 10³, of lag 1's"),),
+        tables=(
+            table(ends, ("start", "place", "when"), "lag", "lost", "lane",
+                  "Share of seeds whose gradient at the last lag is under 10⁻⁶, or over 10³, of lag 1's"),
+            table(ends, ("start", "place", "when"), "seed", "decades", None, f"The slope seed by seed, {UNIT}"),
+            *[table(warm_up, ("reader", "norm", "warm", "peak_lr"), "seed", "loss", None,
+                    "Loss with and without a warm-up, seed by seed")] * bool(warm_up),
+        ),
         limits=(*conditions(rows), "A residual stream carries a vector to its own step alone: from lag 1 on all of the"
                 " gradient of a stack has come through the mixers. Inputs are independent normal vectors; where a stack"
                 " is trained, the embeddings of the task's tokens, before and after."),
@@ -85,8 +106,11 @@ def _read(row: dict) -> dict:
     start = {"lstm": "measure.forget_bias", "rnn": "measure.recurrent_scale"}.get(mixer, "")
     value = f"{'forget bias' if mixer == 'lstm' else 'matrix ×'} {row[start]:g}" if start else ""
     places = {"mixer": "a mixer alone", "trained": "two blocks, copying"}
-    step = row.get("step") or 0
-    return {"reader": mixer, "value": value, "start": f"{mixer}, {value}" if value else mixer,
+    step, loss, guess = row.get("step") or 0, row.get("loss"), log(row["task.vocab_size"] - 2)
+    seed = row["round"] * row["train.lanes"] + row["lane"] + 1 if "lane" in row else None
+    more = {"seed": seed, "warm": f"warm-up {row['train.warmup_steps']}",
+            "failed": float(loss > guess / 2) if is_number(loss) else None}  # fmt: skip
+    return more | {"reader": mixer, "value": value, "start": f"{mixer}, {value}" if value else mixer,
             "place": places.get(level, f"two blocks, {norm}-norm"), "when": f"after {step} steps" if step else "before",
             "decades": None if slope is None else 100 * slope,
             "order": (start, row[start] if start else 0, norm == "post", step)}  # fmt: skip

@@ -61,7 +61,9 @@ def report(rows: Rows) -> Report:
                   caption="At lag 1 nothing lies in between; from lag 2 on all recurrences lie on 0."),
         ),
         tables=(table(rows, ("reader",), "lag", "whole", "lane", "Influence by lag"),
-                table(rows, ("reader",), "lag", "direct", "lane", "The same, past the steps in between")),
+                table(rows, ("reader",), "lag", "direct", "lane", "The same, past the steps in between"),
+                table(select(rows, lag=far), ("reader",), "seed", "kept", None,
+                      f"What is left at lag {far} over that at lag 1, seed by seed")),
         limits=(*conditions(rows), "Attention is causal: no token acts on an earlier one. With a window it would act on"
                 " no token beyond it. Of several layers even a recurrence has paths of other lengths.",
                 "Inputs are independent normal vectors, and nothing is trained."),
@@ -71,4 +73,5 @@ def report(rows: Rows) -> Report:
 def _read(row: dict) -> dict:
     mixer, bias, whole = row["model.mixer"], row["measure.forget_bias"], row.get("whole")
     return {"reader": mixer if bias == 1 else f"{mixer}, forget bias {bias:g}",
-            "share": row["direct"] / whole if whole else None}  # fmt: skip
+            "share": row["direct"] / whole if whole else None, "kept": row.get("left"),
+            "seed": row["round"] * row["train.lanes"] + row["lane"] + 1 if "lane" in row else None}  # fmt: skip
