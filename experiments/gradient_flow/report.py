@@ -45,8 +45,8 @@ def report(rows: Rows) -> Report:
     rows, warm_up, spectrum = (select(whole, study=study) for study in (ASKED, "warm_up", "spectrum"))
     ends = [row for row in rows if row.get("lost") is not None]
     through = [row for row in select(whole, study="through_training") if row.get("step")]
-    failed = {", ".join(map(str, key)): mean(part, "failed", "lane")
-              for key, part in groups(warm_up, "reader", "norm", "warm").items()}  # fmt: skip
+    failed = {", ".join(map(str, key)): mean(part, "share_of_failed", "lane")
+              for key, part in groups(warm_up, "reader", "norm", "warm", "peak_lr").items()}  # fmt: skip
     mixer, stack, start, trained = (select(rows, study=study) for study in ASKED)
     slopes = {study: {", ".join(key): mean(part, "decades", "lane")
                       for key, part in groups(select(rows, study=study), *names).items()}
@@ -59,8 +59,8 @@ def report(rows: Rows) -> Report:
         answers=[
             *(Finding(ASKED[study][0], _sentence(found), found, RULES[study], of=UNIT)
               for study, found in slopes.items()),
-            *[Finding("Which norm trains without a warm-up?", "share of the seeds, over two rates, whose loss on"
-                      " copying ends above half of what guessing costs", failed, of="six blocks")] * bool(failed),
+            *[Finding("Which norm trains without a warm-up?", "share of the seeds whose loss on copying ends above"
+                      " half of what guessing costs; last the rate", failed, of="six blocks")] * bool(failed),
         ],
         figures=(
             lines(mixer + stack, "lag", "relative_norm", "reader", "place", name="gradient_by_lag", **look,
@@ -78,7 +78,7 @@ def report(rows: Rows) -> Report:
                   x_label="place among them: 0 the smallest, 1 the largest", y_label="singular value"),
         ),
         tables=(
-            table(ends, ("start", "place", "when"), "lag", "lost", "lane",
+            table(ends, ("start", "place", "when"), "lag", "share_of_lost", "lane",
                   "Share of seeds whose gradient at the last lag is under 10⁻⁶, or over 10³, of lag 1's"),
             table(ends, ("start", "place", "when"), "seed", "decades", None, f"The slope seed by seed, {UNIT}"),
             *[table(warm_up, ("reader", "norm", "warm", "peak_lr"), "seed", "loss", None,
@@ -109,7 +109,8 @@ def _read(row: dict) -> dict:
     step, loss, guess = row.get("step") or 0, row.get("loss"), log(row["task.vocab_size"] - 2)
     seed = row["round"] * row["train.lanes"] + row["lane"] + 1 if "lane" in row else None
     more = {"seed": seed, "warm": f"warm-up {row['train.warmup_steps']}",
-            "failed": float(loss > guess / 2) if is_number(loss) else None}  # fmt: skip
+            "share_of_failed": float(loss > guess / 2) if is_number(loss) else None,
+            "share_of_lost": row.get("lost")}  # fmt: skip
     return more | {"reader": mixer, "value": value, "start": f"{mixer}, {value}" if value else mixer,
             "place": places.get(level, f"two blocks, {norm}-norm"), "when": f"after {step} steps" if step else "before",
             "decades": None if slope is None else 100 * slope,

@@ -12,8 +12,12 @@ AXES = {"parameters": "parameters", "training_flops": "training FLOPs", "step_se
 MIXERS, SEEDS, MARGIN = ("attention", "gru", "lstm", "min_gru"), 5, 0.01
 
 
+def _is_beaten(behind: Estimate) -> bool:
+    return behind.n >= SEEDS and behind.low > MARGIN
+
+
 def _decide(estimates: Mapping[str, Estimate]) -> Verdict:
-    beaten = {name for name, behind in estimates.items() if behind.low > MARGIN}
+    beaten = {name for name, behind in estimates.items() if _is_beaten(behind)}
     attention = {name for name in beaten if name.startswith("attention")}
     if not beaten:
         return Verdict.INCONCLUSIVE
@@ -68,7 +72,7 @@ def report(rows: Rows) -> Report:
             "loss": mean(part, "loss", "lane"), **{what: part[0].get(axis) for axis, what in AXES.items()},
             "beaten by the other side on": ", ".join(
                 what for axis, what in AXES.items() for name, one in behind[axis].items()
-                if name.startswith(f"{who} (") and one.low > MARGIN
+                if name.startswith(f"{who} (") and _is_beaten(one)
             ) or "nothing",
         }
         for (who,), part in groups(trained, "who").items()

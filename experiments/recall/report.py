@@ -54,7 +54,7 @@ def report(rows: Rows) -> Report:
     right = {f"{max(PAIRS)} pairs: {mixer}": mean(select(most, mixer=mixer), "accuracy", pair="lane")
              for mixer in MIXERS}  # fmt: skip
     octaves = {name for row in most for name in row if name.startswith("accuracy_")}
-    by_distance = [row | {"distance": int(name.split("_")[1]), "right": row[name]}
+    by_distance = [row | {"distance": int(name.split("_")[1]), "accuracy_there": row[name]}
                    for row in most for name in octaves if row.get(name) is not None]  # fmt: skip
     edges = {f"{row['model.mixer']} at {row['task.num_items']} pairs": None for row in select(last, rate_at_edge=True)}
     return Report(
@@ -71,7 +71,7 @@ def report(rows: Rows) -> Report:
                   title="Accuracy by the number of pairs", x_label="pairs",
                   caption="Guessing among the values of n pairs is right once in n times."),
             lines(curve, "step", "accuracy", "mixer", panel="num_items", pair="lane", log="", name="accuracy_by_step"),
-            lines(by_distance, "distance", "right", "mixer", pair="lane", log="x", name="accuracy_by_distance",
+            lines(by_distance, "distance", "accuracy_there", "mixer", pair="lane", log="x", name="accuracy_by_distance",
                   title=f"Accuracy by distance, {max(PAIRS)} pairs", x_label="tokens from a key to where it is asked"
                   " for, at least", caption="By octave, each drawn at its lower end; means over seeds."),
             lines(length, "seq_len", "accuracy", "mixer", pair="lane", log="x", name="accuracy_by_length",

@@ -231,6 +231,16 @@ def test_the_full_size_is_that_of_the_experiments_that_have_one(recall_has_a_ful
     assert "measured as always, as they have one size: long_range" in capsys.readouterr().err
 
 
+def test_what_holds_of_the_quick_size_is_not_said_of_the_full_one():
+    claim, quick, full = claims.CLAIMS["gradient_flow"], {"size": "quick"}, {"size": "full"}
+    assert "256 steps" in claim.conditions([quick]) == claim.conditions([{}]) and "1,024" in claim.conditions([full])
+    architecture = claims.CLAIMS["architecture"]  # its experiment has one size
+    assert architecture.conditions([quick]) == architecture.holds
+    for one in claims.CLAIMS.values():
+        both = {asked.experiment for asked in one.asked} & set(plan.with_full())
+        assert bool(one.holds_full) == bool(both)
+
+
 def test_claims_without_a_full_size_name_the_experiments_that_have_one(recall_has_a_full_size, capsys):
     assert main(["claims", "--size", "full", "--only", "processing"]) == 2
     assert capsys.readouterr().err == "error: --size full: parallelism has one size; a full one: recall\n"
