@@ -27,6 +27,7 @@ def _rule(where: str) -> Rule:
         " keeps it; TASK-DEPENDENT if each is lost or kept, but not all of a kind are; else, or where one is not"
         " measured, INCONCLUSIVE.",
         only_recurrences(_loses),
+        reads=(_slopes, _read),
     )
 
 
@@ -36,6 +37,32 @@ ASKED = {  # of each study: the question, where the rule looks, and what tells i
     "start": ("However it starts?", "alone, for each forget bias of the LSTM and matrix of the RNN", "start"),
     "trained": ("After a short training?", "in two blocks, over the blank, before and after", "reader", "when"),
 }
+
+
+def _slopes(rows: Rows) -> dict[str, dict[str, Estimate]]:
+    """By study, and in it by what tells its slopes apart."""
+    return {study: {", ".join(key): mean(part, "decades", "lane")
+                    for key, part in groups(select(rows, study=study), *names).items()}
+            for study, (_, _, *names) in ASKED.items()}  # fmt: skip
+
+
+def _read(row: dict) -> dict:
+    """What the gradient went through, how that started, and its place among the others."""
+    mixer, level, norm, slope = row["model.mixer"], row["measure.level"], row["model.norm"], row.get("slope")
+    start = {"lstm": "measure.forget_bias", "rnn": "measure.recurrent_scale"}.get(mixer, "")
+    value = f"{'forget bias' if mixer == 'lstm' else 'matrix ×'} {row[start]:g}" if start else ""
+    places = {"mixer": "a mixer alone", "trained": "two blocks, copying"}
+    step, loss, guess = row.get("step") or 0, row.get("loss"), log(row["task.vocab_size"] - 2)
+    seed = row["round"] * row["train.lanes"] + row["lane"] + 1 if "lane" in row else None
+    more = {"seed": seed, "warm": f"warm-up {row['train.warmup_steps']}",
+            "share_of_failed": float(loss > guess / 2) if is_number(loss) else None,
+            "share_of_lost": row.get("lost")}  # fmt: skip
+    return more | {"reader": mixer, "value": value, "start": f"{mixer}, {value}" if value else mixer,
+            "place": places.get(level, f"two blocks, {norm}-norm"), "when": f"after {step} steps" if step else "before",
+            "decades": None if slope is None else 100 * slope,
+            "order": (start, row[start] if start else 0, norm == "post", step)}  # fmt: skip
+
+
 RULES = {study: _rule(where) for study, (_, where, *_) in ASKED.items()}
 
 
@@ -48,9 +75,7 @@ def report(rows: Rows) -> Report:
     failed = {", ".join(map(str, key)): mean(part, "share_of_failed", "lane")
               for key, part in groups(warm_up, "reader", "norm", "warm", "peak_lr").items()}  # fmt: skip
     mixer, stack, start, trained = (select(rows, study=study) for study in ASKED)
-    slopes = {study: {", ".join(key): mean(part, "decades", "lane")
-                      for key, part in groups(select(rows, study=study), *names).items()}
-              for study, (_, _, *names) in ASKED.items()}  # fmt: skip
+    slopes = _slopes(rows)
     look = {"pair": "lane", "log": "y", "x_label": "lag (steps before the last)", "y_label": "norm over that at lag 1"}
     return Report(
         question="Does the gradient vanish or explode through a recurrence, and not through attention?",
@@ -98,20 +123,3 @@ def _sentence(slopes: dict[str, Estimate]) -> str:
     readers = {said: [reader for reader in words if " or ".join(words[reader]) == said]
                for said in map(" or ".join, words.values())}  # fmt: skip
     return "; ".join(f"{said}: {', '.join(names)}" for said, names in readers.items())
-
-
-def _read(row: dict) -> dict:
-    """What the gradient went through, how that started, and its place among the others."""
-    mixer, level, norm, slope = row["model.mixer"], row["measure.level"], row["model.norm"], row.get("slope")
-    start = {"lstm": "measure.forget_bias", "rnn": "measure.recurrent_scale"}.get(mixer, "")
-    value = f"{'forget bias' if mixer == 'lstm' else 'matrix ×'} {row[start]:g}" if start else ""
-    places = {"mixer": "a mixer alone", "trained": "two blocks, copying"}
-    step, loss, guess = row.get("step") or 0, row.get("loss"), log(row["task.vocab_size"] - 2)
-    seed = row["round"] * row["train.lanes"] + row["lane"] + 1 if "lane" in row else None
-    more = {"seed": seed, "warm": f"warm-up {row['train.warmup_steps']}",
-            "share_of_failed": float(loss > guess / 2) if is_number(loss) else None,
-            "share_of_lost": row.get("lost")}  # fmt: skip
-    return more | {"reader": mixer, "value": value, "start": f"{mixer}, {value}" if value else mixer,
-            "place": places.get(level, f"two blocks, {norm}-norm"), "when": f"after {step} steps" if step else "before",
-            "decades": None if slope is None else 100 * slope,
-            "order": (start, row[start] if start else 0, norm == "post", step)}  # fmt: skip

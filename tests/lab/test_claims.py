@@ -52,6 +52,7 @@ def test_every_claim_is_asked_by_experiments_and_rules_that_are_there():
         report = plan.load(one.experiment).report
         assert set(one.rules) <= set(report.RULES)
         assert one.rules or callable(report.claim)
+        assert all(report.RULES[name].reads for name in one.rules or report.RULES)  # its digest holds the estimates
         plan.plan(plan.load(one.experiment).cells, wanted=parse("--only", one.only))
     runs = claims.experiments(claims.CLAIMS)
     for one in every:  # a folder has one run: where they differ, another claim asks for all of it
