@@ -314,3 +314,26 @@ def test_a_ratio_of_two_runs_is_welchs():
     assert intervals.ratio_unpaired([5.0, 5.0], [1.0, 1.0]) == (pytest.approx(5), pytest.approx(5), pytest.approx(5), 2)
     with pytest.raises(ValueError, match="positive"):
         intervals.ratio_unpaired([1.0, 0.0], [1.0])
+
+
+def interquartile_mean(values):
+    """Of the last axis: the mean without the lowest and the highest quarter."""
+    cut = values.shape[-1] // 4
+    return np.sort(values, -1)[..., cut : values.shape[-1] - cut].mean(-1)
+
+
+def test_a_stratified_bootstrap_of_five_seeds_covers_too_rarely_to_be_used():
+    """docs/notes/verdicts.md: the interquartile mean over 3 tasks x 5 seeds, percentiles of resampled seeds."""
+    rng, tasks, seeds, resamples = np.random.default_rng(0), 3, 5, 300
+    means = np.linspace(0.2, 0.8, tasks)[:, None]
+
+    def drawn(count):
+        return means + np.where(rng.random((tasks, count)) < 0.2, -0.4, 0.1)  # a seed in five does not learn
+
+    truth, hits = interquartile_mean(drawn(200_000).reshape(-1)), []
+    for _ in range(300):
+        found = np.broadcast_to(drawn(seeds), (resamples, tasks, seeds))
+        again = np.take_along_axis(found, rng.integers(0, seeds, found.shape), 2)
+        low, high = np.quantile(interquartile_mean(again.reshape(resamples, -1)), (0.025, 0.975))
+        hits.append(low <= truth <= high)
+    assert np.mean(hits) < LEAST_COVERAGE

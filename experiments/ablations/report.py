@@ -112,7 +112,7 @@ def report(rows: Rows) -> Report:
                   title="Accuracy lost without one head", y_label="accuracy lost",
                   caption="Mean over the heads of a layer; nothing is trained"
                   " anew. With one head all of the layer's attention is gone."),
-            lines(depth, "num_layers", "learned", "block", log="x", name="seeds_that_learn",
+            lines(depth, "num_layers", "share_of_learned", "block", log="x", name="seeds_that_learn",
                   title="Share of seeds that learn", y_label="share of seeds", pair="lane",
                   caption="What a block keeps: residual sums and norms, one of them, neither. A seed has learned at a"
                   f" validation accuracy of {LEARNED}."),
@@ -122,7 +122,7 @@ def report(rows: Rows) -> Report:
                   title="Gradient that passes such a softmax", y_label="norm of the gradient by the scores"),
         ),
         tables=(
-            table(depth, ("block",), "num_layers", "learned", "lane", "Share of seeds that learn, by depth"),
+            table(depth, ("block",), "num_layers", "share_of_learned", "lane", "Share of seeds that learn, by depth"),
             table(depth, ("block",), "num_layers", "accuracy", "lane", "Accuracy, by depth"),
             table(positions, ("num_layers",), "position", "accuracy", "lane", "Accuracy, by positions"),
             table(heads, ("num_heads",), "layer", "most_lost", "lane", "Accuracy lost without the best head"),
@@ -138,4 +138,4 @@ def _read(row: dict) -> dict:
     """A loss that was not finite is a seed that did not learn."""
     accuracy = row.get("accuracy") or 0.0
     kept = KEPT[row["model.residual"], row["model.norm"]]
-    return {"status": "ok", "accuracy": accuracy, "learned": float(accuracy >= LEARNED), "block": kept}
+    return {"status": "ok", "accuracy": accuracy, "share_of_learned": float(accuracy >= LEARNED), "block": kept}

@@ -64,18 +64,6 @@ def _if_so(holds: dict[str, bool]) -> Verdict:
     return Verdict.TASK_DEPENDENT if any(attention) and linear else Verdict.REFUTED
 
 
-RULES = {
-    "quadratic": Rule(
-        "SUPPORTED if time, FLOPs and memory of attention's op in training, as it is picked and with every score"
-        f" stored, all grow with T by an exponent that lies above {2 - ABOUT_POWER:g} with its interval, and the time"
-        f" of an LSTM's by one within {ABOUT_POWER} of 1; TASK-DEPENDENT if the LSTM's does and only some of"
-        " attention's; REFUTED if the LSTM's does not, or none of attention's; INCONCLUSIVE where one is not measured,"
-        " or is left open by its interval and the others do not decide without it.",
-        _quadratic_and_linear,
-    )
-}
-
-
 def claim(rows: Rows) -> Finding:
     """Whether attention is quadratic in T where a recurrence is linear: the op alone, in training."""
     length = _contenders(select([_with_costs(row, None) for row in rows], study="length", level="op", phase="train"))
@@ -90,6 +78,19 @@ def claim(rows: Rows) -> Finding:
         estimates | {"LSTM's time": found.get(("time", "lstm"), NOTHING)},
         RULES["quadratic"],
     )
+
+
+RULES = {
+    "quadratic": Rule(
+        "SUPPORTED if time, FLOPs and memory of attention's op in training, as it is picked and with every score"
+        f" stored, all grow with T by an exponent that lies above {2 - ABOUT_POWER:g} with its interval, and the time"
+        f" of an LSTM's by one within {ABOUT_POWER} of 1; TASK-DEPENDENT if the LSTM's does and only some of"
+        " attention's; REFUTED if the LSTM's does not, or none of attention's; INCONCLUSIVE where one is not measured,"
+        " or is left open by its interval and the others do not decide without it.",
+        _quadratic_and_linear,
+        reads=(claim,),
+    )
+}
 
 
 def report(rows: Rows) -> Report:

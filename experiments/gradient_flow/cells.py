@@ -2,7 +2,8 @@
 
 The norm of the gradient of the last output by what each earlier step reads, one seed a lane: of a mixer alone and of
 two blocks before training, for other starts of LSTM and tanh-RNN, and around a short training on copying symbols over
-a blank. A row for each lane and lag.
+a blank. A row for each lane and lag. The full size asks also for the singular values of one step's Jacobian, how the
+slope moves through training, and what post-norm does without a warm-up.
 """
 
 import math
@@ -16,8 +17,9 @@ from transformer_jax.typed import at_least, require
 
 @dataclass(frozen=True)
 class Axes(MeasureConfig):
-    level: Literal["mixer", "stack", "trained"] = "mixer"
-    """A mixer alone; blocks of it; or the same before and after `train.num_steps` steps of copy_memory."""
+    level: Literal["mixer", "stack", "trained", "step"] = "mixer"
+    """A mixer alone; blocks of it; the same before and after `train.num_steps` steps of copy_memory; or what one step
+    of a recurrence makes of its state."""
     forget_bias: float = 1.0
     """The bias of an LSTM's forget gate at the start, of an untrained one."""
     recurrent_scale: float = 1.0
@@ -35,6 +37,8 @@ class FlowConfig(Config):
         for name, mixer in (("forget_bias", "lstm"), ("recurrent_scale", "rnn")):
             own, value = self.model.mixer == mixer and self.measure.level != "trained", getattr(self.measure, name)
             require(own or value == 1, f"measure.{name}={value}: it is for an untrained {mixer}")
+        stateful = self.measure.level != "step" or self.model.mixer != "attention"
+        require(stateful, "measure.level=step: attention hands on no state that a step replaces")
 
 
 BASE = FlowConfig(
@@ -44,14 +48,36 @@ BASE = FlowConfig(
     Axes(rounds=1),
 )
 EVERY = {"model.mixer": ["attention", "rnn", "gru", "lstm", "min_gru"]}
-STUDIES = {
-    "mixer": grid(EVERY),
-    "stack": grid({"measure.level": ["stack"], "model.norm": ["pre", "post"]} | EVERY),
-    "start": grid({"model.mixer": ["attention"]})
-    + grid({"model.mixer": ["lstm"], "measure.forget_bias": [0.0, 1.0, 3.0, 5.5]})
-    + grid({"model.mixer": ["rnn"], "measure.recurrent_scale": [1.0, 2.0, 3.0]}),
-    "trained": grid({"measure.level": ["trained"], "task.seq_len": [64], "model.mixer": ["attention", "gru", "lstm"]}),
-}
+TRAINED = {"measure.level": ["trained"], "model.mixer": ["attention", "gru", "lstm"]}
+
+
+def _untrained(**large: list) -> dict[str, list]:
+    """The studies before training; large: axes of a size."""
+    large = {key.replace("__", "."): values for key, values in large.items()}
+    return {
+        "mixer": grid(large | EVERY),
+        "stack": grid(large | {"measure.level": ["stack"], "model.norm": ["pre", "post"]} | EVERY),
+        "start": grid(large | {"model.mixer": ["attention"]})
+        + grid(large | {"model.mixer": ["lstm"], "measure.forget_bias": [0.0, 1.0, 3.0, 5.5]})
+        + grid(large | {"model.mixer": ["rnn"], "measure.recurrent_scale": [1.0, 2.0, 3.0]}),
+    }
+
+
+STUDIES = _untrained() | {"trained": grid(TRAINED | {"task.seq_len": [64]})}
+_LONG = TRAINED | {"task.batch_size": [64], "train.warmup_steps": [90], "train.lanes": [10]}
+_STEP = {"measure.level": ["step"], "model.d_model": [128], "task.seq_len": [64], "train.lanes": [10]}
+FULL = _untrained(model__d_model=[128], task__seq_len=[1024], model__max_len=[1024], train__lanes=[10]) | {
+    "trained": grid(_LONG | {"train.num_steps": [6400]}),
+    "through_training": grid(_LONG | {"train.num_steps": [100, 400, 1600, 6400]}),
+    "warm_up": grid(_LONG | {
+        "model.mixer": ["attention", "lstm"], "model.num_layers": [6], "model.norm": ["pre", "post"],
+        "train.num_steps": [1600], "train.warmup_steps": [0, 400], "train.peak_lr": [1e-3, 3e-3],
+        "train.nan_policy": ["skip"],
+    }),
+    "spectrum": grid(_STEP | {"model.mixer": ["gru", "min_gru"]})
+    + grid(_STEP | {"model.mixer": ["lstm"], "measure.forget_bias": [0.0, 1.0, 3.0, 5.5]})
+    + grid(_STEP | {"model.mixer": ["rnn"], "measure.recurrent_scale": [1.0, 2.0, 3.0]}),
+}  # fmt: skip
 SWEEPS = ("model.mixer", "model.norm", "measure.forget_bias", "measure.recurrent_scale")
 SIDE_BY_SIDE = True  # nothing is timed
 UNREAD = ("measure.min_sample_seconds", "task.name", "model.attention", "model.recurrence", "model.scan_layers",
@@ -60,7 +86,7 @@ UNREAD = ("measure.min_sample_seconds", "task.name", "model.attention", "model.r
 
 def time_limit(config: Config) -> float:
     """Seconds that a cell may take, compilation included."""
-    return 600.0
+    return 550.0 + 0.5 * config.train.num_steps
 
 
 def cell(config: FlowConfig, job: Job) -> list[dict]:
@@ -70,6 +96,8 @@ def cell(config: FlowConfig, job: Job) -> list[dict]:
     model, measure, lanes = config.model, config.measure, config.train.lanes
     if measure.level != "trained":
         seeds, start = range(job.seed, job.seed + lanes), (measure.forget_bias, measure.recurrent_scale)
+        if measure.level == "step":
+            return gradient_flow.spectrum(model, config.task.seq_len, seeds, *start)
         return gradient_flow.rows(gradient_flow.untrained(model, measure.level, config.task.seq_len, seeds, *start))
     from transformer_jax.lab import trained, trial
     from transformer_jax.tasks import copy_memory
@@ -82,4 +110,5 @@ def cell(config: FlowConfig, job: Job) -> list[dict]:
     for step, params in ((0, run.run.init().params), (run.step, run.params)):
         norms_NxT = gradient_flow.of_tokens(model, params, tokens_BxT, job.seed)
         found += [{"step": step} | row for row in gradient_flow.rows(norms_NxT, blank)]
-    return found
+    losses = {row["lane"]: row["loss"] for row in trial.curve(job.folder, "validation")}  # steps rise: the last stays
+    return [row | ({"loss": losses[row["lane"]]} if row["step"] and "slope" in row else {}) for row in found]

@@ -1,8 +1,10 @@
 """The report of `gradient_flow`: through what the gradient vanishes or explodes, and what decides it."""
 
+from math import log
+
 from transformer_jax.intervals import Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, conditions, lines, only_recurrences, table
-from transformer_jax.report.points import groups, mean, select
+from transformer_jax.report.points import groups, is_number, mean, select
 
 LIMIT, UNIT = 1.0, "orders of magnitude in 100 steps"
 
@@ -25,6 +27,7 @@ def _rule(where: str) -> Rule:
         " keeps it; TASK-DEPENDENT if each is lost or kept, but not all of a kind are; else, or where one is not"
         " measured, INCONCLUSIVE.",
         only_recurrences(_loses),
+        reads=(_slopes, _read),
     )
 
 
@@ -34,23 +37,56 @@ ASKED = {  # of each study: the question, where the rule looks, and what tells i
     "start": ("However it starts?", "alone, for each forget bias of the LSTM and matrix of the RNN", "start"),
     "trained": ("After a short training?", "in two blocks, over the blank, before and after", "reader", "when"),
 }
+
+
+def _slopes(rows: Rows) -> dict[str, dict[str, Estimate]]:
+    """By study, and in it by what tells its slopes apart."""
+    return {study: {", ".join(key): mean(part, "decades", "lane")
+                    for key, part in groups(select(rows, study=study), *names).items()}
+            for study, (_, _, *names) in ASKED.items()}  # fmt: skip
+
+
+def _read(row: dict) -> dict:
+    """What the gradient went through, how that started, and its place among the others."""
+    mixer, level, norm, slope = row["model.mixer"], row["measure.level"], row["model.norm"], row.get("slope")
+    start = {"lstm": "measure.forget_bias", "rnn": "measure.recurrent_scale"}.get(mixer, "")
+    value = f"{'forget bias' if mixer == 'lstm' else 'matrix ×'} {row[start]:g}" if start else ""
+    places = {"mixer": "a mixer alone", "trained": "two blocks, copying"}
+    step, loss, guess = row.get("step") or 0, row.get("loss"), log(row["task.vocab_size"] - 2)
+    seed = row["round"] * row["train.lanes"] + row["lane"] + 1 if "lane" in row else None
+    more = {"seed": seed, "warm": f"warm-up {row['train.warmup_steps']}",
+            "share_of_failed": float(loss > guess / 2) if is_number(loss) else None,
+            "share_of_lost": row.get("lost")}  # fmt: skip
+    return more | {"reader": mixer, "value": value, "start": f"{mixer}, {value}" if value else mixer,
+            "place": places.get(level, f"two blocks, {norm}-norm"), "when": f"after {step} steps" if step else "before",
+            "decades": None if slope is None else 100 * slope,
+            "order": (start, row[start] if start else 0, norm == "post", step)}  # fmt: skip
+
+
 RULES = {study: _rule(where) for study, (_, where, *_) in ASKED.items()}
 
 
 def report(rows: Rows) -> Report:
     """Seed by seed; a study that is not measured has a finding without a verdict."""
-    rows = sorted((row | _read(row) for row in rows), key=lambda row: row["order"])
+    whole = sorted((row | _read(row) for row in rows), key=lambda row: row["order"])
+    rows, warm_up, spectrum = (select(whole, study=study) for study in (ASKED, "warm_up", "spectrum"))
+    ends = [row for row in rows if row.get("lost") is not None]
+    through = [row for row in select(whole, study="through_training") if row.get("step")]
+    failed = {", ".join(map(str, key)): mean(part, "share_of_failed", "lane")
+              for key, part in groups(warm_up, "reader", "norm", "warm", "peak_lr").items()}  # fmt: skip
     mixer, stack, start, trained = (select(rows, study=study) for study in ASKED)
-    slopes = {study: {", ".join(key): mean(part, "decades", "lane")
-                      for key, part in groups(select(rows, study=study), *names).items()}
-              for study, (_, _, *names) in ASKED.items()}  # fmt: skip
+    slopes = _slopes(rows)
     look = {"pair": "lane", "log": "y", "x_label": "lag (steps before the last)", "y_label": "norm over that at lag 1"}
     return Report(
         question="Does the gradient vanish or explode through a recurrence, and not through attention?",
         setting="The gradient of the last output by what each earlier step reads. -20 orders of magnitude in 100 steps:"
         " 100 steps further back it is 10⁻²⁰ times as large.",
-        answers=[Finding(ASKED[study][0], _sentence(found), found, RULES[study], of=UNIT)
-                 for study, found in slopes.items()],
+        answers=[
+            *(Finding(ASKED[study][0], _sentence(found), found, RULES[study], of=UNIT)
+              for study, found in slopes.items()),
+            *[Finding("Which norm trains without a warm-up?", "share of the seeds whose loss on copying ends above"
+                      " half of what guessing costs; last the rate", failed, of="six blocks")] * bool(failed),
+        ],
         figures=(
             lines(mixer + stack, "lag", "relative_norm", "reader", "place", name="gradient_by_lag", **look,
                   title="The gradient on its way back, before training",
@@ -60,9 +96,19 @@ def report(rows: Rows) -> Report:
             lines(trained, "lag", "relative_norm", "when", "reader", name="gradient_trained", **look,
                   title="Two blocks, before and after a short training on copying symbols over a blank",
                   caption="The symbols are the last lags, and all others up to the seventh read the same blank."),
+            lines(through, "step", "decades", "reader", pair="lane", log="x", name="slope_through_training",
+                  title="The slope through training", x_label="steps of training", y_label=UNIT),
+            lines(spectrum, "place", "singular_value", "start", pair="lane", log="y", name="spectrum_of_a_step",
+                  title="Singular values of one step's Jacobian, state by the state before",
+                  x_label="place among them: 0 the smallest, 1 the largest", y_label="singular value"),
         ),
-        tables=(table([row for row in rows if row.get("lost") is not None], ("start", "place", "when"), "lag", "lost",
-                      "lane", "Share of seeds whose gradient at the last lag is under 10⁻⁶, or over 10³, of lag 1's"),),
+        tables=(
+            table(ends, ("start", "place", "when"), "lag", "share_of_lost", "lane",
+                  "Share of seeds whose gradient at the last lag is under 10⁻⁶, or over 10³, of lag 1's"),
+            table(ends, ("start", "place", "when"), "seed", "decades", None, f"The slope seed by seed, {UNIT}"),
+            *[table(warm_up, ("reader", "norm", "warm", "peak_lr"), "seed", "loss", None,
+                    "Loss with and without a warm-up, seed by seed")] * bool(warm_up),
+        ),
         limits=(*conditions(rows), "A residual stream carries a vector to its own step alone: from lag 1 on all of the"
                 " gradient of a stack has come through the mixers. Inputs are independent normal vectors; where a stack"
                 " is trained, the embeddings of the task's tokens, before and after."),
@@ -77,16 +123,3 @@ def _sentence(slopes: dict[str, Estimate]) -> str:
     readers = {said: [reader for reader in words if " or ".join(words[reader]) == said]
                for said in map(" or ".join, words.values())}  # fmt: skip
     return "; ".join(f"{said}: {', '.join(names)}" for said, names in readers.items())
-
-
-def _read(row: dict) -> dict:
-    """What the gradient went through, how that started, and its place among the others."""
-    mixer, level, norm, slope = row["model.mixer"], row["measure.level"], row["model.norm"], row.get("slope")
-    start = {"lstm": "measure.forget_bias", "rnn": "measure.recurrent_scale"}.get(mixer, "")
-    value = f"{'forget bias' if mixer == 'lstm' else 'matrix ×'} {row[start]:g}" if start else ""
-    places = {"mixer": "a mixer alone", "trained": "two blocks, copying"}
-    step = row.get("step") or 0
-    return {"reader": mixer, "value": value, "start": f"{mixer}, {value}" if value else mixer,
-            "place": places.get(level, f"two blocks, {norm}-norm"), "when": f"after {step} steps" if step else "before",
-            "decades": None if slope is None else 100 * slope,
-            "order": (start, row[start] if start else 0, norm == "post", step)}  # fmt: skip

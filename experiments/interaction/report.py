@@ -10,6 +10,22 @@ def _nothing_passes(share: Estimate) -> bool | None:
     return share.high == 0 if share.low == share.high and share.value in (0, 1) else None
 
 
+def _shares(mixer: Rows, y: str) -> dict[str, Estimate]:
+    return {reader: mean(part, y, "lane") for (reader,), part in groups(mixer, "reader").items()}
+
+
+def _left(rows: Rows) -> dict[str, Estimate]:
+    return {f"over {reader}": ratio(rows, "left", "reader", "attention", reader, "lane")
+            for reader in values(rows, "reader") if reader != "attention"}  # fmt: skip
+
+
+def _read(row: dict) -> dict:
+    mixer, bias, whole = row["model.mixer"], row["measure.forget_bias"], row.get("whole")
+    return {"reader": mixer if bias == 1 else f"{mixer}, forget bias {bias:g}",
+            "share": row["direct"] / whole if whole else None, "kept": row.get("left"),
+            "seed": row["round"] * row["train.lanes"] + row["lane"] + 1 if "lane" in row else None}  # fmt: skip
+
+
 RULES = {
     "past_what_lies_between": Rule(
         "SUPPORTED if, with all that the steps in between hand on held fixed, attention's last output still depends on"
@@ -17,6 +33,7 @@ RULES = {
         " none, or every recurrence's on all; TASK-DEPENDENT if only some recurrences differ from it; else, or where"
         " one is not measured, INCONCLUSIVE. It checks what follows from how they are built.",
         only_recurrences(_nothing_passes),
+        reads=(_shares, _read),
     ),
     "more_is_left": Rule(
         "SUPPORTED if the influence at the last lag over that at lag 1 is larger for attention than for every"
@@ -24,6 +41,7 @@ RULES = {
         " for all; TASK-DEPENDENT if above for some and below for others; else, or where one is not measured,"
         " INCONCLUSIVE.",
         all_above(1.0),
+        reads=(_left, _read),
     ),
 }
 
@@ -32,10 +50,7 @@ def report(rows: Rows) -> Report:
     """Seed by seed."""
     rows = [row | _read(row) for row in rows]
     mixer, far = select(rows, study="mixer"), max((row.get("lag", 0) for row in rows), default=0)
-    past, nonzero = ({reader: mean(part, share, "lane") for (reader,), part in groups(mixer, "reader").items()}
-                     for share in ("past", "nonzero"))  # fmt: skip
-    left = {f"over {reader}": ratio(rows, "left", "reader", "attention", reader, "lane")
-            for reader in values(rows, "reader") if reader != "attention"}  # fmt: skip
+    past, nonzero, left = _shares(mixer, "past"), _shares(mixer, "nonzero"), _left(rows)
     kept = {reader: ratio(part, "whole", "lag", far, 1, "lane") for (reader,), part in groups(rows, "reader").items()}
     left_of_each = "; ".join(f"{reader}: {number(estimate.value)}" for reader, estimate in kept.items())
     look = {"pair": "lane", "x_label": "lag (steps before the last)"}
@@ -61,14 +76,10 @@ def report(rows: Rows) -> Report:
                   caption="At lag 1 nothing lies in between; from lag 2 on all recurrences lie on 0."),
         ),
         tables=(table(rows, ("reader",), "lag", "whole", "lane", "Influence by lag"),
-                table(rows, ("reader",), "lag", "direct", "lane", "The same, past the steps in between")),
+                table(rows, ("reader",), "lag", "direct", "lane", "The same, past the steps in between"),
+                table(select(rows, lag=far), ("reader",), "seed", "kept", None,
+                      f"What is left at lag {far} over that at lag 1, seed by seed")),
         limits=(*conditions(rows), "Attention is causal: no token acts on an earlier one. With a window it would act on"
                 " no token beyond it. Of several layers even a recurrence has paths of other lengths.",
                 "Inputs are independent normal vectors, and nothing is trained."),
     )  # fmt: skip
-
-
-def _read(row: dict) -> dict:
-    mixer, bias, whole = row["model.mixer"], row["measure.forget_bias"], row.get("whole")
-    return {"reader": mixer if bias == 1 else f"{mixer}, forget bias {bias:g}",
-            "share": row["direct"] / whole if whole else None}  # fmt: skip

@@ -1,23 +1,28 @@
 """Which long dependencies does attention learn, and which a GRU or LSTM with as many parameters?
 
 Far away is what decides the answer in adding and copying; in parity, even pairs and cycle navigation (Delétang et al.
-2022, arXiv 2207.02098) a state has to be kept up to the end. A cell chooses its learning rate on a seed of its own,
-trains five others, and tests them at the trained length and, where the task allows it, up to 16 times beyond.
+2022, arXiv 2207.02098) a state has to be kept up to the end. Series are read as well: handwritten digits pixel by pixel
+in a fixed random order, and shapes after MNIST-1D. A cell chooses its learning rate on a seed of its own, trains five
+others, and tests them at the trained length and, where the task allows it, up to 16 times beyond.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig
-from transformer_jax.lab.sweep import Job, chain, grid
+from transformer_jax.config import Config, ModelConfig, TaskConfig, TrainConfig
+from transformer_jax.lab.sweep import Job, Override, chain, grid
+from transformer_jax.measure.work import Matched
 from transformer_jax.typed import require
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
-FACTORS = {"adding": (1, 2), "copy_memory": (1,)}  # lengths of the test over the trained one
-FACTORS |= dict.fromkeys(("parity", "even_pairs", "cycle_navigation"), (1, 2, 4, 16))
+FACTORS = dict.fromkeys(("adding", "listops"), (1, 2))  # lengths of the test over the trained one
+FACTORS |= dict.fromkeys(("copy_memory", "selective_copying", "digits", "shapes_1d"), (1,))
+FACTORS |= dict.fromkeys(("parity", "even_pairs", "cycle_navigation", "s5_words"), (1, 2, 4, 16))
 
 
 @dataclass(frozen=True)
 class LongRangeConfig(Config):
+    measure: Matched = field(default_factory=Matched)
+
     def __post_init__(self):
         super().__post_init__()
         name, max_len = self.task.name, self.model.max_len
@@ -34,23 +39,42 @@ BASE = LongRangeConfig(
     task=TaskConfig(name="parity", seq_len=20, batch_size=16, vocab_size=10, num_items=4),
     train=TrainConfig(num_steps=400, warmup_steps=50, beta2=0.99, weight_decay=0.01, lanes=5, chunk_steps=25,
                       eval_every=25, checkpoint_every=200),
-    measure=MeasureConfig(rounds=1),
+    measure=Matched(rounds=1),
 )  # fmt: skip
 
 
-def _study(name: str, **sizes: int) -> list[dict]:
-    task = {"task.name": [name]} | {f"task.{key}": [size] for key, size in sizes.items()}
-    attention = {"model.mixer": ["attention"], "model.position": ["none", "sinusoidal", "rotary"]}
-    return chain(grid(task | attention), grid(task | {"model.mixer": ["gru", "lstm"]}))
-
-
-STUDIES = {
-    "adding": _study("adding", seq_len=200),
-    "copy_memory": _study("copy_memory", seq_len=58),  # four symbols, 50 blanks, four answers
-    "parity": _study("parity", seq_len=20, min_len=1),
-    "even_pairs": _study("even_pairs", seq_len=20, min_len=2),
-    "cycle_navigation": _study("cycle_navigation", seq_len=20, min_len=2),
+POSITIONS, RECURRENT = ["none", "sinusoidal", "rotary"], {"model.mixer": ["gru", "lstm"]}
+TASKS = {
+    "adding": {"seq_len": 200},
+    "copy_memory": {"seq_len": 58},  # four symbols, 50 blanks, four answers
+    "parity": {"seq_len": 20, "min_len": 1},
+    "even_pairs": {"seq_len": 20, "min_len": 2},
+    "cycle_navigation": {"seq_len": 20, "min_len": 2},
 }
+# every pixel and every number is a step; these series have a first and a last one, so that positions are absolute
+SERIES = {"digits": {"patch_size": 1, "permute_patches": 0, "seq_len": 64}, "shapes_1d": {"seq_len": 40}}
+MORE = {"selective_copying": {"seq_len": 100}, "s5_words": {"seq_len": 20}, "listops": {"seq_len": 128, "min_len": 4}}
+
+
+def _study(name: str, sizes: dict[str, int], positions=POSITIONS, flops: bool = False, **train: int) -> list[Override]:
+    task = {"task.name": [name]} | {f"task.{key}": [size] for key, size in sizes.items()}
+    task |= {f"train.{key}": [value] for key, value in train.items()}
+    attention = grid(task | {"model.mixer": ["attention"], "model.position": positions})
+    return attention + grid(task | RECURRENT | ({"measure.matching": ["flops"]} if flops else {}))
+
+
+def _long(name: str, sizes: dict[str, int], flops: bool = False) -> list[Override]:
+    steps = {"num_steps": 20_000, "warmup_steps": 500, "chunk_steps": 100, "eval_every": 100, "checkpoint_every": 2000}
+    large = {"model.d_model": 64, "model.mlp_dim": 256, "task.batch_size": 64}
+    return [override | large for override in _study(name, sizes, flops=flops, **steps)]
+
+
+STUDIES = {name: _study(name, sizes) for name, sizes in TASKS.items()}
+STUDIES |= {f"series_{name}": _study(name, sizes, ["sinusoidal"], num_steps=200) for name, sizes in SERIES.items()}
+FULL = {name: _long(name, sizes) for name, sizes in (TASKS | MORE).items()}
+FULL |= {f"series_{name}": _long(name, sizes) for name, sizes in SERIES.items()}
+FULL["delays"] = chain(*(_long("copy_memory", {"seq_len": 8 + delay}) for delay in (50, 100, 200)))
+FULL["flops"] = chain(*(_long(name, sizes, flops=True) for name, sizes in (TASKS | MORE).items()))
 SWEEPS = ("model.mixer", "model.position")
 SIDE_BY_SIDE = True  # nothing is timed
 UNREAD = ("measure.min_sample_seconds", "train.peak_lr", "train.lane_lrs", "train.same_seed", "train.nan_policy")
@@ -58,19 +82,27 @@ UNREAD = ("measure.min_sample_seconds", "train.peak_lr", "train.lane_lrs", "trai
 
 def time_limit(config: Config) -> float:
     """Seconds that a cell may take, compilation included."""
-    return 1800.0
+    return 1600.0 + 0.5 * config.train.num_steps
+
+
+def _build(name: str):
+    from transformer_jax.tasks import adding, copy_memory, cycle_navigation, digits, even_pairs
+
+    # isort: split
+    from transformer_jax.tasks import listops, parity, s5_words, selective_copying, shapes_1d
+
+    modules = adding, copy_memory, cycle_navigation, digits, even_pairs, listops, parity, s5_words, selective_copying
+    return {module.__name__.rpartition(".")[2]: module.build for module in (*modules, shapes_1d)}[name]
 
 
 def cell(config: Config, job: Job) -> list[dict]:
     """Trains in the job's folder, where a killed cell goes on; by lane and length of the test, what was reached."""
     from transformer_jax.lab import trained, trial, tuned  # here, as jax takes seconds to load
     from transformer_jax.measure.matching import matched
-    from transformer_jax.tasks import adding, copy_memory, cycle_navigation, even_pairs, parity
 
-    modules = (adding, copy_memory, parity, even_pairs, cycle_navigation)
-    build = {module.KIND.draw.__name__: module.build for module in modules}[config.task.name]
+    build = _build(config.task.name)
     task = build(config)
-    config = matched(config, task.shape, "params")
+    config = matched(config, task.shape, config.measure.matching)
     of = tuned.train(job.seeded(config), task, job.folder, RATES, steps=config.train.num_steps // 2)
     solved = of.first(lambda row: row["mse"] < 0.01 if "mse" in row else row["accuracy"] >= 0.99)
     run, rows = trained.restored(of.folder, build, "latest"), []

@@ -3,11 +3,12 @@
 from math import isfinite
 
 from transformer_jax.intervals import NOTHING, Estimate
-from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, conditions, lines, mean, reached, select, table
-from transformer_jax.report.points import is_number
+from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, all_above, conditions, lines, table
+from transformer_jax.report.points import difference, is_number, mean, reached, select
 
 TASKS = ("adding", "copy_memory", "parity", "even_pairs", "cycle_navigation")
 SIDES = {"attention": ("attention, none", "attention, sinusoidal", "attention, rotary"), "recurrences": ("gru", "lstm")}
+SERIES = {"series_digits": "permuted digits", "series_shapes_1d": "shapes"}
 SEEDS, SHARE, FAR, KEPT = 5, 0.8, 16, 0.95
 
 
@@ -33,32 +34,14 @@ def _only_one_copies(estimates) -> Verdict:
     return Verdict.INCONCLUSIVE
 
 
-RULES = {
-    "attention_solves_more": Rule(
-        "A seed has solved a task at its first evaluation, within the trained lengths, with an accuracy of 0.99 or a"
-        f" mean squared error below 0.01; a side, once {SHARE:.0%} of at least {SEEDS} seeds of one of its models have:"
-        " attention with no, sinusoidal or rotary positions; a GRU or an LSTM. A side wins a task that it solves within"
-        " half of the steps, if the other does not solve it within all. SUPPORTED if attention wins every task;"
-        " REFUTED if the recurrences do; TASK-DEPENDENT if one side wins a task and the other solves another; else, or"
-        " where a model is not measured, INCONCLUSIVE: who fails may have lacked steps.",
-        _decide,
-    ),
-    "only_attention_copies": Rule(
-        f"A side has solved copying (four symbols, over 50 blanks) once {SHARE:.0%} of at least {SEEDS} seeds of one of"
-        " its models answer 99 % right: attention with no, sinusoidal or rotary positions; a GRU or an LSTM. SUPPORTED"
-        " if attention solves it within half of the steps and the recurrences do not within all; REFUTED if it is the"
-        " other way round; else (both do, neither does, one was late), or where a model is not measured, INCONCLUSIVE.",
-        _only_one_copies,
-    ),
-}
-
-
 def _read(row: dict) -> dict:
     """A lane without a finite number answers nothing right, and takes no other with it."""
     row = row | {"reader": ", ".join((row["model.mixer"], row["model.position"])).removesuffix(", auto")}
     if "lane" not in row:
         return row
+    name, blanks = row["task.name"], row["task.seq_len"] - 2 * row["task.num_items"]
     right = {"accuracy": row["accuracy"] or 0.0} if "accuracy" in row else {}
+    right |= {"asked": f"copying over {blanks} blanks" if "delays" in row["studies"] else name}
     seed = row["round"] * row["train.lanes"] + row["lane"] + 1
     return row | right | {"status": "ok", "seed": seed, "score": row.get("mse", row.get("accuracy"))}
 
@@ -69,15 +52,66 @@ def _best(of_models: list[Estimate]) -> Estimate:
     return min(of_models, key=lambda one: (one.low, one.high)) if whole else NOTHING
 
 
+def _steps(rows: Rows, tasks=TASKS) -> dict[tuple[str, str], Estimate]:
+    """By task and reader."""
+    return {(task, reader): reached(select(rows, asked=task, reader=reader), "solved_step", SHARE, "step")
+            for task in tasks for side in SIDES.values() for reader in side}  # fmt: skip
+
+
+def _of_sides(steps: dict[tuple[str, str], Estimate]) -> dict[str, Estimate]:
+    """By task and side, that of its best model."""
+    return {f"{task}: {side}": _best([steps[task, reader] for reader in readers])
+            for task in dict.fromkeys(task for task, _ in steps) for side, readers in SIDES.items()}  # fmt: skip
+
+
+def _ahead(series: Rows) -> dict[str, Estimate]:
+    found = {f"{what}, over {mixer}": difference(select(series, study=study), "accuracy", "mixer", "attention", mixer,
+                                                 pair="lane")
+             for study, what in SERIES.items() for mixer in SIDES["recurrences"]}  # fmt: skip
+    return {label: one if one.n >= SEEDS else NOTHING for label, one in found.items()}
+
+
+RULES = {
+    "attention_solves_more": Rule(
+        "A seed has solved a task at its first evaluation, within the trained lengths, with an accuracy of 0.99 or a"
+        f" mean squared error below 0.01; a side, once {SHARE:.0%} of at least {SEEDS} seeds of one of its models have:"
+        " attention with no, sinusoidal or rotary positions; a GRU or an LSTM. A side wins a task that it solves within"
+        " half of the steps, if the other does not solve it within all. SUPPORTED if attention wins every task;"
+        " REFUTED if the recurrences do; TASK-DEPENDENT if one side wins a task and the other solves another; else, or"
+        " where a model is not measured, INCONCLUSIVE: who fails may have lacked steps.",
+        _decide,
+        reads=(SHARE, _read, _steps, _of_sides),
+    ),
+    "only_attention_copies": Rule(
+        f"A side has solved copying (four symbols, over 50 blanks) once {SHARE:.0%} of at least {SEEDS} seeds of one of"
+        " its models answer 99 % right: attention with no, sinusoidal or rotary positions; a GRU or an LSTM. SUPPORTED"
+        " if attention solves it within half of the steps and the recurrences do not within all; REFUTED if it is the"
+        " other way round; else (both do, neither does, one was late), or where a model is not measured, INCONCLUSIVE.",
+        _only_one_copies,
+        reads=(SHARE, _read, _steps, _of_sides),
+    ),
+    "attention_is_ahead_on_series": Rule(
+        "Right answers on the test split after the last step: attention's (sinusoidal positions) less a GRU's and an"
+        " LSTM's with as many parameters, seed by seed, of handwritten digits read pixel by pixel in a fixed random"
+        " order, and of shapes in noisy series. SUPPORTED if all four lie above 0 with their 95 % interval over at"
+        f" least {SEEDS} seeds; REFUTED if all lie below; TASK-DEPENDENT if some lie above and some below; else, or"
+        " where one is not measured, INCONCLUSIVE. It says who is ahead after these steps, and nothing of more.",
+        all_above(0.0),
+        reads=(_read, _ahead),
+    ),
+}
+
+
 def report(rows: Rows) -> Report:
-    """Steps by task and side; accuracy by length of those who solve the task."""
-    rows = [_read(row) for row in rows if row["task.name"] in row["studies"]]
-    ok = select(rows, status="ok")
-    short, far, of_all = select(ok, longer=1), select(ok, longer=FAR), [one for side in SIDES.values() for one in side]
-    steps = {(name, reader): reached(select(short, name=name, reader=reader), "solved_step", SHARE, "step")
-             for name in TASKS for reader in of_all}  # fmt: skip
-    sides = {f"{name}: {side}": _best([steps[name, reader] for reader in readers])
-             for name in TASKS for side, readers in SIDES.items()}  # fmt: skip
+    """Steps by task and side; accuracy by length of those who solve the task; what only the full size has is behind."""
+    whole = [_read(row) for row in rows]
+    rows, series = select(whole, study=TASKS), select(whole, study=SERIES, status="ok")
+    ok, flops = select(rows, status="ok"), select(whole, study="flops", status="ok", longer=1)
+    short, far = select(ok, longer=1), select(ok, longer=FAR)
+    others = [row for row in whole if row["status"] == "ok" and row.get("longer") == 1
+              and not {*TASKS, *SERIES, "flops"} & set(row["studies"])]  # fmt: skip
+    steps, more = _steps(short), list(dict.fromkeys(row["asked"] for row in others))
+    sides, learned = _of_sides(steps), f"steps until {SHARE:.0%} of a model's seeds had solved it"
     kept = {f"{name}: {reader}": mean(select(far, name=name, reader=reader, solved_step=is_number), "accuracy", "seed")
             for name, reader in steps if name in TASKS[2:] and isfinite(steps[name, reader].value)}  # fmt: skip
     copying = {f"copying: {side}": sides[f"copy_memory: {side}"] for side in SIDES}
@@ -86,13 +120,19 @@ def report(rows: Rows) -> Report:
         question="Who learns what is far away, and who keeps it on longer sequences?",
         answers=(
             Finding("Does attention learn dependencies that recurrences with as many parameters do not?",
-                    f"steps until {SHARE:.0%} of a model's seeds had solved it", sides, RULES["attention_solves_more"]),
+                    learned, sides, RULES["attention_solves_more"]),
             Finding(f"Who keeps it at {FAR} times the trained length?",
                     f"accuracy there of the seeds that solved the task; kept: above {KEPT}, lost: below", kept,
                     judge=lambda e: "kept" if e.low > KEPT else "lost" if e.high < KEPT else "undecided"),
             Finding("Does attention copy what recurrences with as many parameters do not?",
-                    f"steps until {SHARE:.0%} of a model's seeds had solved it", copying,
-                    RULES["only_attention_copies"], of="four symbols, repeated after 50 blanks"),
+                    learned, copying, RULES["only_attention_copies"], of="four symbols, repeated after 50 blanks"),
+            Finding("Is attention ahead where a whole series is to be told apart?", "its share of right answers after"
+                    " the last step less that of a recurrence with as many parameters; guessing gives 0.1",
+                    _ahead(series), RULES["attention_is_ahead_on_series"]),
+            *[Finding("And with as many training FLOPs?", learned, _of_sides(_steps(flops)),
+                      RULES["attention_solves_more"])] * bool(flops),
+            *[Finding("Who solves other tasks, and copies over longer delays?", learned,
+                      _of_sides(_steps(others, more)))] * bool(more),
         ),
         figures=(
             lines(ok, "longer", "accuracy", "reader", "name", pair="lane", log="x", name="accuracy_by_length",
@@ -105,6 +145,7 @@ def report(rows: Rows) -> Report:
         tables=(
             table(short, ("name", "reader"), "seed", "solved_step", None, "Steps until solved, seed by seed"),
             table(ok, ("name", "reader", "seed"), "longer", "score", None, "Accuracy (adding: MSE) by length"),
+            table(series, ("name", "mixer"), "seed", "accuracy", None, "Series: accuracy, seed by seed"),
         ),
         notes=[f"The chosen rate is the lowest or highest that was tried: {', '.join(edges)}."] * bool(edges),
         limits=(*conditions(rows), "One size, few steps, as many for all: what solves a task later is not asked. Of"

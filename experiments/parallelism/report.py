@@ -27,6 +27,23 @@ def _sequential(exponent: Estimate) -> bool | None:
     return {"sequential": True, "parallel": False}.get(_word(exponent))
 
 
+def _depth(depth: Rows) -> dict[str, Estimate]:
+    return {name: slope(select(depth, contender=name), T, "train_depth", None) for name in SHALLOWEST}
+
+
+def _written(generation: Rows) -> dict[str, Estimate]:
+    return {f"{name}, writing": slope(part, T, "generation_depth", None)
+            for (name,), part in groups(generation, "mixer").items()}  # fmt: skip
+
+
+def _read(row: dict) -> dict:
+    """Who it is, in which form; what a token takes, and the FLOPs per second."""
+    mixer, seconds = row["model.mixer"], row.get("step_seconds")
+    form = row["model.attention"] if mixer == "attention" else row["model.recurrence"]
+    known = {"token_seconds": seconds / row["tokens"], "speed": row["jaxpr_flops"] / seconds} if seconds else {}
+    return {"contender": mixer if form == "auto" else f"{mixer} ({form})"} | known
+
+
 RULES = {
     "only_recurrences_are_sequential": Rule(
         f"Steps are sequential where the depth grows as T^{DEEP} or faster, parallel where as T^{FLAT} or slower (a sum"
@@ -35,6 +52,7 @@ RULES = {
         " parallel; TASK-DEPENDENT if attention and some recurrences are parallel and others sequential; else, or"
         " where one is not measured, INCONCLUSIVE.",
         only_recurrences(_sequential),
+        reads=(_depth, _written, _read),
     ),
     "time_grows_less": Rule(
         "SUPPORTED if from the shortest to the longest T a token's time grows by a smaller factor for attention than"
@@ -66,11 +84,7 @@ def report(rows: Rows) -> Report:
                for y, part in grown.items()}  # fmt: skip
     each = {y: "; ".join(f"{name}: {number(e.value)}" for name, e in found.items()) for y, found in ends.items()}
     time_of, speed_of = (f"{span}: {each[y]}. {over}" if lengths else "" for y in ("token_seconds", "speed"))
-    deep = {name: slope(select(depth, contender=name), T, "train_depth", None) for name in SHALLOWEST}
-    written = {
-        f"{name}, writing": slope(part, T, "generation_depth", None)
-        for (name,), part in groups(generation, "mixer").items()
-    }
+    deep, written = _depth(depth), _written(generation)
     rule, power = RULES["only_recurrences_are_sequential"], "the depth grows as T to this power"
     return Report(
         question="Are a recurrence's steps sequential, and attention's parallel?",
@@ -101,11 +115,3 @@ def report(rows: Rows) -> Report:
         limits=(*conditions(rows), "A sum of n numbers is log2 n operations deep, a loop its trips times its body.",
                 "Time is of this device with all its cores; one core against all of them is not measured."),
     )  # fmt: skip
-
-
-def _read(row: dict) -> dict:
-    """Who it is, in which form; what a token takes, and the FLOPs per second."""
-    mixer, seconds = row["model.mixer"], row.get("step_seconds")
-    form = row["model.attention"] if mixer == "attention" else row["model.recurrence"]
-    known = {"token_seconds": seconds / row["tokens"], "speed": row["jaxpr_flops"] / seconds} if seconds else {}
-    return {"contender": mixer if form == "auto" else f"{mixer} ({form})"} | known

@@ -6,10 +6,11 @@ from others, side by side, and gives a row for each lane and evaluation: the cur
 the report compares, in all and by the distance between a key and where it is asked for.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig
-from transformer_jax.lab.sweep import Job, grid
+from transformer_jax.config import Config, ModelConfig, TaskConfig, TrainConfig
+from transformer_jax.lab.sweep import Job, chain, grid
+from transformer_jax.measure.work import Matched
 from transformer_jax.typed import require
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
@@ -17,6 +18,8 @@ RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
 @dataclass(frozen=True)
 class RecallConfig(Config):
+    measure: Matched = field(default_factory=Matched)
+
     def __post_init__(self):
         super().__post_init__()
         name, pairs, seq_len = self.task.name, self.task.num_items, self.task.seq_len
@@ -34,10 +37,23 @@ BASE = RecallConfig(
     train=TrainConfig(
         num_steps=600, warmup_steps=50, beta2=0.99, weight_decay=0.01, lanes=5, eval_every=50, checkpoint_every=300
     ),
-    measure=MeasureConfig(rounds=1),
+    measure=Matched(rounds=1),
 )
-
-STUDIES = {"pairs": grid({"model.mixer": ["attention", "gru", "lstm"], "task.num_items": [2, 4, 8]})}
+ATTENTION, RECURRENT = {"model.mixer": ["attention"]}, {"model.mixer": ["gru", "lstm"]}
+MIXERS = {"model.mixer": ["attention", "gru", "lstm"]}
+STUDIES = {"pairs": grid(MIXERS | {"task.num_items": [2, 4, 8]})}
+_LONG = {"task.vocab_size": [8192], "task.batch_size": [64], "model.max_len": [512], "train.num_steps": [10_000],
+         "train.warmup_steps": [500], "train.eval_every": [500], "train.checkpoint_every": [2500]}  # fmt: skip
+_PAIRS = _LONG | {"task.seq_len": [64], "task.num_items": [2, 4, 8, 16]}
+_STATE = _LONG | {"task.seq_len": [256], "task.num_items": [16]}
+FULL = {
+    "pairs": grid(_PAIRS | MIXERS),
+    "flops": grid(_PAIRS | ATTENTION) + grid(_PAIRS | RECURRENT | {"measure.matching": ["flops"]}),
+    "length": chain(*(grid(_LONG | MIXERS | {"task.seq_len": [T], "task.num_items": [n]})
+                      for T, n in ((64, 4), (128, 8), (256, 16), (512, 64)))),
+    "state": grid(_STATE | ATTENTION | {"model.d_model": [32, 64, 128]})
+    + grid(_STATE | RECURRENT | {"measure.matching": ["width"], "model.recurrent_dim": [64, 256, 1024]}),
+}  # fmt: skip
 SWEEPS = ("model.mixer", "task.num_items")
 SIDE_BY_SIDE = True  # nothing is timed
 UNREAD = ("measure.min_sample_seconds", "train.peak_lr", "train.lane_lrs", "train.same_seed", "train.nan_policy")
@@ -45,18 +61,19 @@ UNREAD = ("measure.min_sample_seconds", "train.peak_lr", "train.lane_lrs", "trai
 
 def time_limit(config: Config) -> float:
     """Seconds that a cell may take, compilation included."""
-    return 900.0
+    return 600.0 + 0.5 * config.train.num_steps
 
 
 def cell(config: Config, job: Job) -> list[dict]:
     """Trains in the job's folder, where a killed cell goes on; accuracy on new sequences, by lane and step."""
     from transformer_jax.lab import trial, tuned  # here, as jax takes seconds to load and a plan has no need of it
+    from transformer_jax.measure import closed_form
     from transformer_jax.measure.matching import matched
     from transformer_jax.tasks import associative_recall
 
     task = associative_recall.build(config)
-    config = matched(config, task.shape, "params")
+    config = matched(config, task.shape, config.measure.matching)
     of = tuned.train(job.seeded(config), task, job.folder, RATES)
     solved = of.first(lambda row: row["accuracy"] >= 0.99)
-    shared = of.columns | {"parameters": trial.num_params(config, task) // config.train.lanes}
+    shared = of.columns | closed_form.sizes(config, task.shape)
     return [row | shared | {"solved_step": solved.get(row["lane"])} for row in trial.curve(of.folder, "validation")]

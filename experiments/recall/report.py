@@ -23,6 +23,16 @@ def _only_attention(estimates: dict[str, Estimate]) -> Verdict:
     return Verdict.TASK_DEPENDENT if any(won) and any(lost) else Verdict.INCONCLUSIVE
 
 
+def _last(rows: Rows, study: str) -> list[dict]:
+    rows = select(rows, study=study, status="ok")
+    return select(rows, step=max((row["step"] for row in rows), default=0))
+
+
+def _steps(last: Rows) -> dict[str, Estimate]:
+    return {f"{n} pairs, {mixer}": reached(select(last, num_items=n, mixer=mixer), "solved_step", SHARE, "step")
+            for n in PAIRS for mixer in MIXERS}  # fmt: skip
+
+
 RULES = {
     "only_attention_recalls": Rule(
         f"A model has learned to recall n pairs once {SHARE:.0%} of at least {SEEDS} seeds answer 99 % of new queries."
@@ -30,39 +40,45 @@ RULES = {
         " all. SUPPORTED if attention wins at 2, 4 and 8 pairs; REFUTED if a GRU or LSTM does; TASK-DEPENDENT if each"
         " wins somewhere; else, or where a model is not measured, INCONCLUSIVE: who fails may have lacked steps.",
         _only_attention,
+        reads=(SHARE, _last, _steps),
     )
 }
 
 
 def report(rows: Rows) -> Report:
-    """Every lane's curve, and its last evaluation."""
+    """Every lane's curve, and its last evaluation; what only the full size has stands behind."""
     curve = select(rows, study="pairs", status="ok")
-    last = select(curve, step=max((row["step"] for row in curve), default=0))
-    steps = {f"{n} pairs, {mixer}": reached(select(last, num_items=n, mixer=mixer), "solved_step", SHARE, "step")
-             for n in PAIRS for mixer in MIXERS}  # fmt: skip
+    last, flops, length, state = (_last(rows, study) for study in ("pairs", "flops", "length", "state"))
+    learned, rule = f"steps until {SHARE:.0%} of the seeds answer 99 %", RULES["only_attention_recalls"]
     most = select(last, num_items=max(PAIRS))
     right = {f"{max(PAIRS)} pairs: {mixer}": mean(select(most, mixer=mixer), "accuracy", pair="lane")
              for mixer in MIXERS}  # fmt: skip
     octaves = {name for row in most for name in row if name.startswith("accuracy_")}
-    by_distance = [row | {"distance": int(name.split("_")[1]), "right": row[name]}
+    by_distance = [row | {"distance": int(name.split("_")[1]), "accuracy_there": row[name]}
                    for row in most for name in octaves if row.get(name) is not None]  # fmt: skip
     edges = {f"{row['model.mixer']} at {row['task.num_items']} pairs": None for row in select(last, rate_at_edge=True)}
     return Report(
         question="Who learns to recall key-value pairs, in a short training?",
         answers=(
             Finding("Does attention learn to recall what recurrences with as many parameters do not?",
-                    f"steps until {SHARE:.0%} of the seeds answer 99 %", steps, RULES["only_attention_recalls"]),
+                    learned, _steps(last), rule),
             Finding(f"How much does each recall of {max(PAIRS)} pairs in the end?",
                     f"share of right answers; guessing among their values gives {1 / max(PAIRS):g}", right),
+            *[Finding("And those with as many training FLOPs?", learned, _steps(flops), rule)] * bool(flops),
         ),
         figures=(
             lines(last, "num_items", "accuracy", "mixer", pair="lane", log="x", name="accuracy_by_pairs",
                   title="Accuracy by the number of pairs", x_label="pairs",
                   caption="Guessing among the values of n pairs is right once in n times."),
             lines(curve, "step", "accuracy", "mixer", panel="num_items", pair="lane", log="", name="accuracy_by_step"),
-            lines(by_distance, "distance", "right", "mixer", pair="lane", log="x", name="accuracy_by_distance",
+            lines(by_distance, "distance", "accuracy_there", "mixer", pair="lane", log="x", name="accuracy_by_distance",
                   title=f"Accuracy by distance, {max(PAIRS)} pairs", x_label="tokens from a key to where it is asked"
                   " for, at least", caption="By octave, each drawn at its lower end; means over seeds."),
+            lines(length, "seq_len", "accuracy", "mixer", pair="lane", log="x", name="accuracy_by_length",
+                  title="Accuracy where pairs grow with the length: 4, 8, 16 and 64"),
+            lines(state, "state_bytes", "accuracy", "mixer", pair="lane", log="x", name="accuracy_by_state",
+                  title="Accuracy by what is kept of the sequence, 16 pairs in 256 tokens",
+                  x_label="bytes that decoding keeps: keys and values, or the state"),
         ),
         tables=(
             table(last, ("num_items",), "mixer", "accuracy", pair="lane"),

@@ -6,21 +6,31 @@ loss; the time of a step is that of one lane alone, measured in turns with atten
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig, with_overrides
-from transformer_jax.lab.sweep import Job, chain, grid
+from transformer_jax.config import Config, ModelConfig, TaskConfig, TrainConfig, with_overrides
+from transformer_jax.lab.sweep import Job, Override, chain, grid
+from transformer_jax.measure.work import Matched
 from transformer_jax.tasks import place, sets
 from transformer_jax.typed import require
 
 RATES = (2e-3, 5e-3, 1e-2)
+MORE_RATES = (5e-4, 1e-3, *RATES)
 CHOOSING = 400  # steps of the training that chooses the rate
 TARGETS = {"shakespeare_char": 2.0, "number_words": 0.32}  # nats a letter
 SHAKESPEARE, VALIDATED = "tiny_shakespeare", 16  # batches of the validation split that are evaluated
 
 
 @dataclass(frozen=True)
+class Axes(Matched):
+    more_rates: bool = False
+    """The rate is chosen among five, not three."""
+
+
+@dataclass(frozen=True)
 class SpeedConfig(Config):
+    measure: Axes = field(default_factory=Axes)
+
     def __post_init__(self):
         super().__post_init__()
         name = self.task.name
@@ -33,14 +43,25 @@ BASE = SpeedConfig(
     task=TaskConfig(name="shakespeare_char" if _PREPARED else "number_words", seq_len=64, batch_size=16),
     train=TrainConfig(num_steps=1000, warmup_steps=50, beta2=0.99, weight_decay=0.01, lanes=5, chunk_steps=25,
                       eval_every=25, checkpoint_every=200),
-    measure=MeasureConfig(rounds=1, min_sample_seconds=0.5),
+    measure=Axes(rounds=1, min_sample_seconds=0.5),
 )  # fmt: skip
-_MIXERS = {"model.mixer": ["attention", "gru", "lstm"]}
-STUDIES = {
-    "speed": chain(
-        grid({"task.seq_len": [64], "task.batch_size": [16]} | _MIXERS),
-        grid({"task.seq_len": [256], "task.batch_size": [4]} | _MIXERS),
-    )
+ATTENTION, RECURRENT = {"model.mixer": ["attention"]}, {"model.mixer": ["gru", "lstm"]}
+
+
+def _windows(*lengths: int, letters: int = 1024, flops: bool = False, **axes: list) -> list[Override]:
+    """As many letters a step in windows of each length, read by all; flops: recurrences match attention's of a step."""
+    more, matching = {key.replace("__", "."): values for key, values in axes.items()}, {"measure.matching": ["flops"]}
+    sizes = [{"task.seq_len": [T], "task.batch_size": [letters // T]} | more for T in lengths]
+    return chain(*(grid(one | ATTENTION) + grid(one | RECURRENT | (matching if flops else {})) for one in sizes))
+
+
+_LARGE = {"letters": 16_384, "model__d_model": [256], "model__max_len": [1024], "train__num_steps": [4000],
+          "train__warmup_steps": [100], "measure__more_rates": [True]}  # fmt: skip
+STUDIES = {"speed": _windows(64, 256)}
+FULL = {
+    "speed": _windows(64, 256, **_LARGE),
+    "flops": _windows(64, 256, flops=True, **_LARGE),
+    "long": _windows(1024, **_LARGE),
 }
 SWEEPS = ("model.mixer",)
 UNREAD = ("train.peak_lr", "train.lane_lrs", "train.same_seed", "train.nan_policy")
@@ -69,9 +90,10 @@ def cell(config: Config, job: Job) -> list[dict]:
     target, attention = TARGETS[config.task.name], config.model.mixer == "attention"
     whole = (shakespeare if config.task.name == "shakespeare_char" else number_words).build(config)
     task = whole._replace(evaluate=lambda split: itertools.islice(whole.evaluate(split), VALIDATED))
-    config = matched(config, task.shape, "params")
+    config = matched(config, task.shape, config.measure.matching)
+    rates = MORE_RATES if config.measure.more_rates else RATES
     asked = {"steps": min(CHOOSING, config.train.num_steps), "until": lambda row: row["loss"] <= target}
-    of = tuned.train(job.seeded(config), task, job.folder, RATES, **asked)
+    of = tuned.train(job.seeded(config), task, job.folder, rates, **asked)
     steps = of.fell_to("loss", target)
     last = {row["lane"]: row for row in trial.curve(of.folder, "validation")}
     works = {"": config} | ({} if attention else {"twin_": with_overrides(config, {"model.mixer": "attention"})})

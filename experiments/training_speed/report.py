@@ -1,22 +1,11 @@
 """The report of `training_speed`: seconds to a loss, attention over recurrences with as many parameters."""
 
-from transformer_jax.intervals import NOTHING
+from transformer_jax.intervals import NOTHING, Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, all_below, conditions, lines, ratio, select, table
 
 LENGTHS, RECURRENCES = (64, 256), ("gru", "lstm")
 SEEDS = 5
 TEXTS = {"shakespeare_char": "Tiny Shakespeare", "number_words": "numbers in words (generated)"}
-
-RULES = {
-    "attention_is_sooner": Rule(
-        "Seconds to a validation loss of 2 nats a letter of Tiny Shakespeare (0.32 of numbers in words): steps times"
-        " the seconds of a step of one model alone. SUPPORTED if those of attention over those of a GRU, and over those"
-        " of an LSTM, have a 95 % interval below 1, over seeds, in windows of 64 and of 256 letters; REFUTED if above 1"
-        f" in all four; TASK-DEPENDENT if below in some and above in others; else, or where fewer than {SEEDS} seeds"
-        " are measured or one does not come to that loss, INCONCLUSIVE.",
-        all_below(1.0),
-    )
-}
 
 
 def _versus(rows: Rows) -> list[dict]:
@@ -37,37 +26,57 @@ def _timed(row: dict) -> dict:
     return row | {"status": "ok", "seed": seed} | seconds
 
 
+def _ratios(both: Rows, y: str, lengths=LENGTHS) -> dict[str, Estimate]:
+    found = {}
+    for T in lengths:
+        for mixer in RECURRENCES:
+            part = select(both, seq_len=T, mixer=mixer)
+            whole = len(part) >= 2 * SEEDS and all(row["steps"] is not None for row in part)
+            one = ratio(part, y, "who", "attention", "recurrence", pair="lane") if whole else NOTHING
+            found[f"T {T}, over {mixer}"] = one
+    return found
+
+
+RULES = {
+    "attention_is_sooner": Rule(
+        "Seconds to a validation loss of 2 nats a letter of Tiny Shakespeare (0.32 of numbers in words): steps times"
+        " the seconds of a step of one model alone. SUPPORTED if those of attention over those of a GRU, and over those"
+        " of an LSTM, have a 95 % interval below 1, over seeds, in windows of 64 and of 256 letters; REFUTED if above 1"
+        f" in all four; TASK-DEPENDENT if below in some and above in others; else, or where fewer than {SEEDS} seeds"
+        " are measured or one does not come to that loss, INCONCLUSIVE.",
+        all_below(1.0),
+        reads=(_versus, _timed, _ratios),
+    )
+}
+
+
 def report(rows: Rows) -> Report:
-    """Ratios lane by lane."""
-    rows = select(rows, study="speed")
-    lanes = [_timed(row) for row in rows if "lane" in row]  # one whose last loss was no number takes no other with it
-    both = _versus(lanes)
+    """Ratios lane by lane; what only the full size has stands behind."""
+    every = {study: [_timed(row) for row in select(rows, study=study) if "lane" in row]  # a lane fails without others
+             for study in ("speed", "flops", "long")}  # fmt: skip
+    rows, lanes, long = select(rows, study="speed"), every["speed"], _versus(every["long"])
+    both, flops = _versus(lanes), _versus(every["flops"])
     over = [mine | {"over": twin["seconds"] / mine["seconds"]} for mine, twin in zip(both[::2], both[1::2], strict=True)
             if "seconds" in mine and "seconds" in twin]  # fmt: skip
 
-    def ratios(y: str) -> dict:
-        found = {}
-        for T in LENGTHS:
-            for mixer in RECURRENCES:
-                part = select(both, seq_len=T, mixer=mixer)
-                whole = len(part) >= 2 * SEEDS and all(row["steps"] is not None for row in part)
-                one = ratio(part, y, "who", "attention", "recurrence", pair="lane") if whole else NOTHING
-                found[f"T {T}, over {mixer}"] = one
-        return found
-
     text, device = (", ".join(dict.fromkeys(map(str, (row.get(c) for row in lanes)))) for c in ("task.name", "device"))
+    letters = ", ".join({f"{row['task.seq_len'] * row['task.batch_size']:,}": None for row in lanes})
     edges = {f"{row['model.mixer']} at T {row['task.seq_len']}": None for row in select(lanes, rate_at_edge=True)}
     late = {f"{row['model.mixer']} at T {row['task.seq_len']}": None for row in select(lanes, steps=None)}
     notes = {"A seed did not come to the loss within the steps": late, "The chosen rate is an end of its grid": edges}
     shown = {"pair": "lane", "log": ""}
     return Report(
         question="Does attention train to a given loss in less time than a recurrence?",
-        setting=f"Text: {TEXTS.get(text, text)}; 1,024 letters a step; device: {device}.",
+        setting=f"Text: {TEXTS.get(text, text)}; {letters} letters a step; device: {device}.",
         answers=(
             Finding("Does attention come to the loss in less time?", f"its seconds over the recurrence's, on {device}",
-                    ratios("seconds"), RULES["attention_is_sooner"]),
-            Finding("In fewer steps?", "its steps over the recurrence's", ratios("steps")),
-            Finding("Is its step shorter?", "its seconds a step over the recurrence's", ratios("step_seconds")),
+                    _ratios(both, "seconds"), RULES["attention_is_sooner"]),
+            Finding("In fewer steps?", "its steps over the recurrence's", _ratios(both, "steps")),
+            Finding("Is its step shorter?", "its seconds a step over the recurrence's", _ratios(both, "step_seconds")),
+            *[Finding("Is it sooner than those with as many training FLOPs?", "its seconds over the recurrence's",
+                      _ratios(flops, "seconds"), RULES["attention_is_sooner"])] * bool(flops),
+            *[Finding("Is it sooner in windows of 1,024 letters?", "its seconds over the recurrence's, with as many"
+                      " parameters", _ratios(long, "seconds", (1024,)))] * bool(long),
         ),
         figures=(
             lines(over, "seq_len", "over", "mixer", pair="lane", log="x", name="seconds_by_window", reference=1,
@@ -82,6 +91,6 @@ def report(rows: Rows) -> Report:
             table(lanes, ("seq_len",), "mixer", "compile_seconds", "lane", "Seconds to compile it, not counted above"),
         ),
         notes=[f"{what}: {', '.join(where)}." for what, where in notes.items() if where],
-        limits=(*conditions(rows), "One size, one text, the first 16,384 letters of its validation part. Of three rates"
-                " one is chosen by the loss after 400 steps of a seed that no answer uses."),
+        limits=(*conditions(rows), "One size, one text, the first 16 batches of its validation part. Of three rates"
+                " (the full size: five) one is chosen by the loss after 400 steps of a seed that no answer uses."),
     )  # fmt: skip

@@ -133,6 +133,41 @@ def test_a_dry_run_shows_the_cells_and_touches_nothing(tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
+FULL = SOURCE + 'FULL = {"tokens": grid({"model.num_heads": [1, 2, 4], "task.seq_len": [32, 64, 128]})}\n'
+
+
+def test_the_full_size_runs_resumes_and_is_drawn_in_a_folder_of_its_own(tmp_path, experiments, capsys):
+    (experiments / "cells.py").write_text(FULL + 'TAKES = {"full": "2 days on an abacus"}\n')
+    assert command("experiment", "tiny", "--size", "full", "--dry-run") == 0
+    shown = capsys.readouterr().out
+    assert "9 cells; runs/tiny_full holds 0" in shown and "all of the full size took 2 days on an abacus" in shown
+    assert command("experiment", "tiny", "--size", "full", "--only", "num_heads=4") == 0
+    assert command("experiment", "tiny", "--size", "full") == command("experiment", "tiny") == 0
+    assert "9 of 9 cells are whole" in capsys.readouterr().out
+    found = rows.read(tmp_path / "runs" / "tiny_full")
+    assert len(found.rows) == 18 and {header["size"] for header in found.headers} == {"full"}
+    assert {row["studies"] for row in found.rows} == {("tokens",)}
+    assert launch.longer(found.headers[-1], Path("a")).startswith("run.py experiment tiny --size full --measure.rounds")
+    assert len(rows.read(tmp_path / "runs" / "tiny").rows) == 8
+    assert command("report", "runs/tiny_full") == 0
+    capsys.readouterr()
+    assert command("list") == 0 and "has a full size: --size full" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_folder_has_one_size(tmp_path, experiments, capsys, more):
+    (experiments / "cells.py").write_text(FULL)
+    assert command("experiment", "tiny", "--out", "mine", "--limit", "1") == 0
+    before = (tmp_path / "mine" / rows.FILE).read_bytes()
+    capsys.readouterr()
+    assert command("experiment", "tiny", "--size", "full", "--out", "mine", *more) == 2
+    assert capsys.readouterr().err == (
+        "error: mine holds the quick size of tiny, and a folder has one: --size quick goes on with it, another --out"
+        " takes the full one\n"
+    )
+    assert (tmp_path / "mine" / rows.FILE).read_bytes() == before
+
+
 def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
     assert command("experiment", "tiny", "--model.d-model", "96") == 1
     shown = capsys.readouterr()
@@ -247,6 +282,10 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
         ("experiment tiny --workers many", "--workers must be a whole number, not many"),
         ("experiment tiny --workers 2", "--workers 2: tiny runs with one worker, as its cells measure time or memory"),
         ("claims --workers 0", "--workers 0: must be at least 1"),
+        ("experiment tiny --size fulll", "--size must be one of quick, full, not fulll; did you mean full?"),
+        ("claims --size Quick", "--size must be one of quick, full, not Quick; did you mean quick?"),
+        ("experiment tiny --size", "--size needs a value: which studies are measured"),
+        ("experiment tiny --size full", "--size full: tiny has one size; no experiment has a full one"),
         ("experiment tiny --timeout nan", "--timeout nan: must be above 0 seconds"),
         (
             "train digits_vit --train.num-steps 20",

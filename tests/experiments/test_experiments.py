@@ -27,6 +27,14 @@ def test_every_cell_has_a_config(name):
     assert len(cells.__doc__) > 80
 
 
+@pytest.mark.parametrize("name", plan.with_full())
+def test_the_full_size_has_a_config_for_every_cell_and_asks_all_that_the_quick_one_does(name):
+    full = plan.load(name, size="full")
+    planned = plan.plan(full.cells, studies=full.studies)
+    assert set(full.studies) == {study for cell in planned for study in cell.studies} >= set(full.cells.STUDIES)
+    assert {cell.config.train.lanes >= 5 for cell in planned} == {True}
+
+
 @pytest.mark.parametrize("name", MEASURING)
 def test_the_first_cell_runs_and_reports(name, tmp_path):
     experiment = plan.load(name)

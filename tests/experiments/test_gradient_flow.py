@@ -48,6 +48,7 @@ def test_a_trained_cell_looks_before_the_first_step_and_after_the_last(tmp_path)
     rows = cells.cell(config, Job(0, tmp_path / "cell", 0))
     slopes = {(row["step"], row["lane"]): row["slope"] for row in rows if "slope" in row}
     assert list(slopes) == [(0, 0), (0, 1), (4, 0), (4, 1)] and len(set(slopes.values())) == 4
+    assert [row["step"] for row in rows if "loss" in row] == [4, 4]
     assert cells.cell(config, Job(0, tmp_path / "cell", 0)) == rows  # what is trained is not trained again
 
 
@@ -57,9 +58,16 @@ def test_only_a_trained_stack_waits_for_a_folder_and_a_loss_that_is_not_finite_i
     assert {row["lane"] for row in rows} == {0, 1} and all(np.isnan(row["slope"]) for row in rows)
 
 
+def test_a_step_of_a_recurrence_has_singular_values_and_no_lag(tmp_path):
+    config = with_overrides(cells.BASE, SHORT | {"measure.level": "step", "model.mixer": "lstm"})
+    rows = cells.cell(config, Job(0, tmp_path / "none", 0))
+    assert [(row["lane"], row["place"]) for row in rows] == [*itertools.product((0, 1), (0, 0.25, 0.5, 0.75, 1))]
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        ({"measure.level": "step"}, "measure.level=step: attention hands on no state"),
         ({"train.lanes": 1}, "train.lanes=1: must be at least 2"),
         ({"task.seq_len": 31}, "task.seq_len=31: must be at least 32"),
         ({"measure.forget_bias": 3.0, "model.mixer": "gru"}, "measure.forget_bias=3.0: it is for an untrained lstm"),
@@ -123,6 +131,29 @@ def test_a_sentence_says_what_the_gradient_does_where():
     ]
     assert {"lstm, before", "lstm, after 100 steps"} <= trained.estimates.keys()
     assert first.estimates["gru"].value == pytest.approx(-20, abs=0.2)
+
+
+def test_what_the_full_size_asks_more_changes_no_verdict():
+    more = []
+    for name in ("through_training", "warm_up", "spectrum"):
+        for number, override in enumerate(cells.FULL[name]):
+            config = flatten(with_overrides(cells.BASE, override))
+            for lane in range(5):
+                row = config | {"status": "ok", "round": 0, "studies": (name,), "key": f"{name}{number}", "header": "h",
+                                "lane": lane}  # fmt: skip
+                bad = config["model.norm"] == "post" and not config["train.warmup_steps"] and lane < 2
+                step = {"lag": 255, "slope": -0.1, "lost": 1.0, "step": config["train.num_steps"],
+                        "loss": 2.0 if bad else 0.1}  # fmt: skip
+                more += [row | {"place": 1, "singular_value": 0.9}] if name == "spectrum" else [row | step]
+    report = page.report(planted() + more)
+    assert [finding.verdict for finding in report.answers] == ["SUPPORTED"] * 4 + [""]
+    failed = report.answers[4].estimates
+    assert failed["lstm, post, warm-up 0, 0.003"][::3] == (0.4, 5) and failed["lstm, pre, warm-up 0, 0.001"].value == 0
+    assert all(0 <= one.low <= one.high <= 1 for one in failed.values()) and len(failed) == 16
+    assert [figure.name for figure in report.figures][3:] == ["slope_through_training", "spectrum_of_a_step"]
+    assert len(report.tables[1].rows) == len(page.report(planted()).tables[1].rows)
+    full = plan.load("gradient_flow", size="full")
+    assert len(plan.plan(full.cells, studies=full.studies)) == 57
 
 
 def test_the_page_has_its_figures_and_the_rule_as_it_stood(tmp_path):

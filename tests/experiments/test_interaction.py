@@ -94,5 +94,7 @@ def test_the_last_answer_compares_seed_by_seed_with_every_recurrence_and_start()
 
 def test_the_page_has_its_figures(tmp_path):
     rows = planted()
-    write(tmp_path, page.report(rows), [{"id": "h"}], rows)
+    report = page.report(rows)
+    assert report.tables[2].columns == ("reader", "1", "2", "3", "4", "5") and len(report.tables[2].rows) == 7
+    write(tmp_path, report, [{"id": "h"}], rows)
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"influence_by_lag", "direct_by_lag"}

@@ -27,12 +27,18 @@ def compiled_once(request, compilation_cache_in):
         yield
 
 
-@pytest.mark.parametrize(("study", "place", "metric"), [("parity", 0, "accuracy"), ("adding", -2, "mse")])
+@pytest.mark.parametrize(
+    ("study", "place", "metric"),
+    [("parity", 0, "accuracy"), ("adding", -2, "mse"), ("series_digits", 1, "accuracy")],
+)
 def test_a_cell_gives_a_row_for_each_lane_and_length(tmp_path, monkeypatch, study, place, metric):
     monkeypatch.setattr(cells, "RATES", (1e-3, 1e-2))
-    config = with_overrides(cells.BASE, cells.STUDIES[study][place] | SHORT)
+    override = cells.STUDIES[study][place]
+    config = with_overrides(cells.BASE, override | SHORT | {"task.batch_size": 8})
     rows = cells.cell(config, Job(0, tmp_path / "cell", 0))
-    assert [(row["longer"], row["lane"]) for row in rows] == [*itertools.product(cells.FACTORS[study], (0, 1))]
+    assert [(row["longer"], row["lane"]) for row in rows] == [
+        *itertools.product(cells.FACTORS[override["task.name"]], (0, 1))
+    ]
     assert all(row["step"] == 4 and row[metric] >= 0 and row["rate"] in cells.RATES for row in rows)
     assert {row["solved_step"] for row in rows} == {None} and {row["rate_at_edge"] for row in rows} == {True}
     assert len({row["loss"] for row in rows}) == len(rows)
@@ -54,7 +60,7 @@ def test_what_cannot_be_tested_is_refused(overrides, message):
 
 
 def test_cells_are_chosen_and_swept_as_those_of_others():
-    assert {cell.studies for cell in plan.plan(cells)} == {(name,) for name in page.TASKS}
+    assert {cell.studies for cell in plan.plan(cells)} == {(name,) for name in (*page.TASKS, *page.SERIES)}
     chosen = plan.plan(cells, wanted=parse("--only", ["name=adding,parity", "mixer=gru"]))
     assert {cell.config.task.name for cell in chosen} == {"adding", "parity"} and len(chosen) == 2
     swept = plan.plan(cells, swept=parse("--sweep", ["mixer=min_gru"]))
@@ -68,8 +74,8 @@ def test_cells_are_chosen_and_swept_as_those_of_others():
 def planted(attention, recurrences, lanes=5, without=()):
     """Steps at which every seed solves a task, by (task, reader); None: it does not. What is solved is kept."""
     found = []
-    for name, study in cells.STUDIES.items():
-        for number, override in enumerate(study):
+    for name in page.TASKS:
+        for number, override in enumerate(cells.STUDIES[name]):
             config = flatten(with_overrides(cells.BASE, override))
             mixer, position = config["model.mixer"], config["model.position"]
             solved = attention(name, position) if mixer == "attention" else recurrences(name, mixer)
@@ -140,7 +146,57 @@ def test_copying_has_a_rule_of_its_own():
     assert copies(100, None, lanes=4).verdict == "INCONCLUSIVE"
     assert copies(100, None, without=[("copy_memory", "lstm")]).verdict == "INCONCLUSIVE"
     alone = [row for row in planted(lambda *_: 100, lambda *_: None) if row["task.name"] == "copy_memory"]
-    assert [finding.verdict for finding in page.report(alone).answers] == ["INCONCLUSIVE", "", "SUPPORTED"]
+    verdicts = [finding.verdict for finding in page.report(alone).answers]
+    assert verdicts == ["INCONCLUSIVE", "", "SUPPORTED", "INCONCLUSIVE"]
+
+
+def series(digits, shapes, lanes=5):
+    """Right answers of attention, a GRU and an LSTM by seed, on the two series."""
+    found = []
+    for study, shares in zip(page.SERIES, (digits, shapes), strict=True):
+        for number, (override, share) in enumerate(zip(cells.STUDIES[study], shares, strict=True)):
+            for lane in range(lanes):
+                found.append(flatten(with_overrides(cells.BASE, override)) | {
+                    "status": "ok", "round": 0, "part": lane, "key": f"{study}{number}", "studies": (study,),
+                    "header": "h", "lane": lane, "longer": 1, "step": 200, "accuracy": share + 0.01 * (lane % 3),
+                })  # fmt: skip
+    return found
+
+
+def ahead(*shares, **more):
+    return page.report(series(*shares, **more)).answers[3]
+
+
+def test_who_is_ahead_on_series_is_judged_apart_from_the_claim():
+    assert ahead((0.9, 0.7, 0.8), (0.5, 0.4, 0.3)).verdict == "SUPPORTED"
+    assert ahead((0.6, 0.7, 0.8), (0.2, 0.4, 0.3)).verdict == "REFUTED"
+    assert ahead((0.9, 0.7, 0.95), (0.5, 0.4, 0.3)).verdict == "TASK-DEPENDENT"
+    assert ahead((0.9, 0.7, 0.9), (0.5, 0.4, 0.3)).verdict == "INCONCLUSIVE"
+    assert ahead((0.9, 0.7, 0.8), (0.5, 0.4, 0.3), lanes=4).verdict == "INCONCLUSIVE"
+    found = ahead((0.9, 0.7, 0.8), (0.5, 0.4, 0.3)).estimates
+    assert found["permuted digits, over gru"].value == pytest.approx(0.2) and len(found) == 4
+    both = planted(lambda *_: 100, lambda *_: None) + series((0.6, 0.7, 0.8), (0.2, 0.4, 0.3))
+    report = page.report(both)
+    assert report.answers[0].verdict == "SUPPORTED" and len(report.answers[0].estimates) == 10
+    assert len(report.tables[0].rows) == 25 and len(report.tables[2].rows) == 6
+
+
+def test_the_full_size_has_more_tasks_longer_delays_and_as_many_flops():
+    found = []
+    for study in ("flops", "delays", "s5_words"):
+        for number, override in enumerate(cells.FULL[study]):
+            config = flatten(with_overrides(cells.BASE, override))
+            solved = 500 if config["model.mixer"] == "attention" else None
+            found += [config | {"status": "ok", "round": 0, "part": lane, "key": f"{study}{number}", "header": "h",
+                                "studies": (study,), "lane": lane, "longer": 1, "step": 20_000, "accuracy": 0.9,
+                                "solved_step": solved} for lane in range(5)]  # fmt: skip
+    answers = page.report(found).answers
+    assert [finding.verdict for finding in answers[4:]] == ["SUPPORTED", ""]
+    assert answers[5].numbers[0] == "copying over 50 blanks: attention: 500"
+    assert "copying over 200 blanks: recurrences: above 20,000" in answers[5].numbers
+    assert "s5_words: attention: 500" in answers[5].numbers and answers[0].verdict == "INCONCLUSIVE"
+    full = plan.load("long_range", size="full")
+    assert len(plan.plan(full.cells, studies=full.studies)) == 76
 
 
 def test_what_is_missing_or_failed_decides_nothing_and_breaks_nothing():
@@ -187,7 +243,7 @@ def test_the_page_shows_every_seed_and_which_rates_were_an_edge(tmp_path):
     rows = planted(lambda *_: (100, 75, 125, None, 200), lambda *_: None)
     report = page.report(rows)
     assert "parity by attention, none." in report.notes[0] and len(report.notes) == 1
-    steps, scores = report.tables
+    steps, scores, _ = report.tables
     assert len(steps.rows) == 25 and steps.columns[2:] == ("1", "2", "3", "4", "5") and len(scores.rows) == 125
     rules = {name: digest(rule) for name, rule in page.RULES.items()}
     write(tmp_path, report, [{"id": "h", "rules": rules}], rows)

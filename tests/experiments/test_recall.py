@@ -52,6 +52,11 @@ def test_a_cell_gives_a_row_for_each_lane_and_evaluation(tmp_path, override):
     )
     assert len({row["loss"] for row in rows}) == 4  # every lane has parameters and data of its own
     assert cells.cell(config, job(tmp_path / "cell")) == rows  # what is done is not trained again
+    counts = trained.describe(tmp_path / "cell" / "seeds", associative_recall.build)
+    assert {row["parameters"] for row in rows} == {counts["parameters"]}
+    state = 4 * 32 * 2 * 64 if config.model.mixer == "attention" else 4 * {"gru": 1, "lstm": 2}[config.model.mixer]
+    state *= 1 if config.model.mixer == "attention" else counts["width"]
+    assert {row["state_bytes"] for row in rows} == {state}  # one block: keys and values of every token, or the carry
     assert 0 < cells.time_limit(config) <= 3600
 
 

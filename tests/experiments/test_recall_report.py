@@ -71,6 +71,16 @@ def test_the_numbers_are_steps_and_shares():
     }  # fmt: skip
 
 
+def test_what_the_full_size_has_more_stands_behind_and_flops_have_the_rule_too():
+    rows = planted(soon, never)
+    flops = [row | {"studies": ("flops",), "key": f"f{row['key']}"} for row in planted(never, soon)]
+    state = [row | {"studies": ("state",), "state_bytes": 512 * (1 + (row["model.mixer"] == "lstm"))}
+             for row in rows if row["task.num_items"] == 8]  # fmt: skip
+    report = recall.report(rows + flops + state)
+    assert [finding.verdict for finding in report.answers] == ["SUPPORTED", "", "REFUTED"]
+    assert [figure.name for figure in report.figures if figure][3:] == ["accuracy_by_state"]
+
+
 def test_the_page_has_its_figures_and_knows_the_rule(tmp_path):
     rows = planted(soon, never)
     rules = {name: digest(rule) for name, rule in recall.RULES.items()}

@@ -76,22 +76,33 @@ def test_cells_are_chosen_and_swept_as_those_of_others():
         plan.plan(cells, {"task.name": "number_words", "task.num_items": 3})
 
 
-def planted(step=lambda mixer, T: 0.02, steps=lambda mixer, T: 300, lanes=5, beside=lambda T: 0.02):
+def planted(step=lambda mixer, T: 0.02, steps=lambda mixer, T: 300, lanes=5, beside=lambda T: 0.02, study="speed"):
     """A cell for each mixer and window: seconds of a step, attention's beside a recurrence, steps to the loss."""
     rng, found = np.random.default_rng(0), []
-    for number, override in enumerate(cells.STUDIES["speed"]):
+    for number, override in enumerate((cells.FULL | cells.STUDIES)[study]):
         config = flatten(with_overrides(cells.BASE, override))
         mixer, T = config["model.mixer"], config["task.seq_len"]
         for lane in range(lanes):
             count = steps(mixer, T)
             noise = rng.normal(1, 0.02, 3)
-            row = {"status": "ok", "round": 0, "part": lane, "key": str(number), "studies": ("speed",), "header": "h",
-                   "lane": lane, "step": 400, "loss": 1.9, "target": 2.0, "rate": 5e-3, "device": "cpu",
+            row = {"status": "ok", "round": 0, "part": lane, "key": f"{study}{number}", "studies": (study,),
+                   "header": "h", "lane": lane, "step": 400, "loss": 1.9, "target": 2.0, "rate": 5e-3, "device": "cpu",
                    "rate_at_edge": mixer == "lstm", "steps": None if count is None else float(count * noise[0]),
                    "step_seconds": float(step(mixer, T) * noise[1]), "compile_seconds": 3.0}  # fmt: skip
             twin = {} if mixer == "attention" else {"twin_step_seconds": float(beside(T) * noise[2])}
             found.append(config | row | twin)
     return found
+
+
+def test_the_full_size_is_judged_with_as_many_flops_too():
+    rows = planted(step=lambda mixer, T: 0.04) + planted(step=lambda mixer, T: 0.01, study="flops")
+    report = page.report(rows + planted(study="long"))
+    assert [finding.verdict for finding in report.answers] == ["SUPPORTED", "", "", "REFUTED", ""]
+    assert report.answers[4].estimates["T 1024, over lstm"].n == 5
+    full = plan.load("training_speed", size="full")
+    planned = plan.plan(full.cells, studies=full.studies)
+    assert {cell.config.task.seq_len * cell.config.task.batch_size for cell in planned} == {16_384}
+    assert len(planned) == 13 and len(cells.RATES) == 3 and len(cells.MORE_RATES) == 5
 
 
 def verdict(rows):

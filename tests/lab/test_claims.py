@@ -52,6 +52,7 @@ def test_every_claim_is_asked_by_experiments_and_rules_that_are_there():
         report = plan.load(one.experiment).report
         assert set(one.rules) <= set(report.RULES)
         assert one.rules or callable(report.claim)
+        assert all(report.RULES[name].reads for name in one.rules or report.RULES)  # its digest holds the estimates
         plan.plan(plan.load(one.experiment).cells, wanted=parse("--only", one.only))
     runs = claims.experiments(claims.CLAIMS)
     for one in every:  # a folder has one run: where they differ, another claim asks for all of it
@@ -211,6 +212,39 @@ def test_a_dry_run_shows_the_commands(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert f"run.py experiment recall --out {tmp_path}/recall  # context" in printed
     assert "--only level=op phase=train" in printed and list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def recall_has_a_full_size(monkeypatch):
+    monkeypatch.setattr(plan, "with_full", lambda: ["recall"])
+    monkeypatch.setattr(plan.load("recall").cells, "FULL", plan.load("recall").cells.STUDIES, raising=False)
+
+
+def test_the_full_size_is_that_of_the_experiments_that_have_one(recall_has_a_full_size, monkeypatch, tmp_path, capsys):
+    assert main(["claims", "--dry-run", "--size", "full"]) == 0
+    lines = {line.split()[2]: line for line in capsys.readouterr().out.splitlines()}
+    assert [name for name, line in lines.items() if "--size full" in line] == ["recall"] and len(lines) == 7
+    assert all(f"--out runs/claims_full/{name}" in line for name, line in lines.items())
+    ran = {}
+    monkeypatch.setattr(cli.claims.Experiment, "run", lambda self, _: ran.update({self.name: self.size}) or 0)
+    assert main(["claims", "--size", "full", "--only", "context", "--out", str(tmp_path)]) == 0
+    assert ran == {"recall": "full", "long_range": "quick"}
+    assert "measured as always, as they have one size: long_range" in capsys.readouterr().err
+
+
+def test_what_holds_of_the_quick_size_is_not_said_of_the_full_one():
+    claim, quick, full = claims.CLAIMS["gradient_flow"], {"size": "quick"}, {"size": "full"}
+    assert "256 steps" in claim.conditions([quick]) == claim.conditions([{}]) and "1,024" in claim.conditions([full])
+    architecture = claims.CLAIMS["architecture"]  # its experiment has one size
+    assert architecture.conditions([quick]) == architecture.holds
+    for one in claims.CLAIMS.values():
+        both = {asked.experiment for asked in one.asked} & set(plan.with_full())
+        assert bool(one.holds_full) == bool(both)
+
+
+def test_claims_without_a_full_size_name_the_experiments_that_have_one(recall_has_a_full_size, capsys):
+    assert main(["claims", "--size", "full", "--only", "processing"]) == 2
+    assert capsys.readouterr().err == "error: --size full: parallelism has one size; a full one: recall\n"
 
 
 def test_a_seed_is_given_to_what_is_trained_or_drawn(tmp_path, capsys):

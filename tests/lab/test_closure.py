@@ -82,6 +82,7 @@ TRIAL = "transformer_jax/lab/trial.py"
         (TRIAL, '{"loss"', "{'loss'"),
         ("transformer_jax/lab/__init__.py", "Where", "The place where"),
         ("experiments/recall/cells.py", "# jax takes seconds to load", "# slow"),
+        ("experiments/recall/cells.py", "def cell", "FULL: dict = {}\nTAKES = {'full': 'hours'}\ndef cell"),
         ("experiments/recall/report.py", "import", "import json, "),
         ("transformer_jax/report/kit.py", "blue", "red"),
         ("transformer_jax/lab/trial_display.py", "40", "80"),

@@ -41,6 +41,21 @@ def test_an_experiment_is_found_by_its_being_there(path):
     assert plan.load("tiny").cells.BASE == Config() and plan.load("tiny").report.report([]) is None
 
 
+def test_the_full_size_has_studies_of_its_own(path):
+    with pytest.raises(ConfigError, match="^--size full: tiny has one size; no experiment has a full one$"):
+        plan.load("tiny", size="full").studies  # noqa: B018
+    other = path.parents[1] / "other" / "cells.py"
+    other.parent.mkdir()
+    other.write_text(SOURCE + 'FULL = {"heads": grid({"model.num_heads": [1, 2, 4, 8]})}\n')
+    with pytest.raises(ConfigError, match="^--size full: tiny has one size; a full one: other$"):
+        plan.load("tiny", size="full").studies  # noqa: B018
+    assert plan.with_full() == ["other"] and plan.load("other").studies == plan.load("tiny").studies
+    full = plan.load("other", size="full")
+    cells = plan.plan(full.cells, studies=full.studies)
+    assert [cell.config.model.num_heads for cell in cells] == [1, 2, 4, 8]
+    assert {cell.studies for cell in cells} == {("heads",)}
+
+
 @pytest.mark.parametrize(
     "name", ["tinny", "../tiny", "os.system", "/etc/passwd", "", "tiny.py", "empty", "_hidden", "file"]
 )

@@ -52,6 +52,11 @@ def test_an_extension_stands_above_all_else_and_once(tmp_path):
     assert text.count('<p class="warning">This run was extended from 2 to 4 steps: cosine.</p>') == 1
 
 
+def test_octaves_of_distance_stand_by_their_number():
+    row = {"step": 1, "lane": 0, "accuracy_16_31": 0.1, "accuracy_2_3": 0.5, "accuracy": 0.3, "loss": 1.0}
+    assert trial_page._names([row]) == ["loss", "accuracy", "accuracy_2_3", "accuracy_16_31"]
+
+
 def test_a_batch_is_named_as_it_is_made():
     by_rows, by_tokens = ({"task.batch_size": 4, "task.batch_tokens": n} for n in (None, 2500))
     assert trial_page._setting(by_rows, []) == "batch_size 4."

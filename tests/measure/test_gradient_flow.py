@@ -41,6 +41,34 @@ def test_of_a_tanh_rnn_it_is_the_product_of_its_jacobians():
     assert np.allclose(found, np.sqrt(squares.mean(1)), rtol=1e-4)
 
 
+def test_the_spectrum_of_a_tanh_rnn_is_that_of_its_matrix_and_the_slope_of_tanh():
+    """dh_T / dh_(T-1) = diag(1 - h_T^2) W^T."""
+    model, steps = ModelConfig(mixer="rnn", d_model=D), 6
+    found = gradient_flow.spectrum(model, steps, range(3, 3 + N), recurrent_scale=2.0)
+    params = initial.mixers(model, jnp.arange(3, 3 + N), recurrent_scale=2.0)
+    w_in, bias, w = (np.asarray(leaf, np.float64) for leaf in
+                     (params["input"]["kernel"], params["input"]["bias"], params["kernel"]))  # fmt: skip
+    shape = N, gradient_flow.SEQUENCES, steps + 1, D
+    x = np.asarray(jax.random.normal(gradient_flow._key(3, "inputs"), shape), np.float64)
+    for n in range(N):
+        each = []
+        for b in range(gradient_flow.SEQUENCES):
+            h = np.zeros(D)
+            for x_D in x[n, b]:
+                h = np.tanh(x_D @ w_in[n] + bias[n] + h @ w[n])
+            each.append(np.linalg.svd((1 - h**2)[:, None] * w[n].T, compute_uv=False))
+        smallest, *_, largest = [row["singular_value"] for row in found if row["lane"] == n]
+        assert largest == pytest.approx(np.mean(each, 0)[0], rel=1e-4)
+        assert smallest == pytest.approx(np.mean(each, 0)[-1], rel=1e-3)
+
+
+def test_of_an_lstm_both_arrays_are_the_state_and_an_open_forget_gate_keeps_the_cell():
+    model = ModelConfig(mixer="lstm", d_model=D)
+    closed, open_ = ([row["singular_value"] for row in gradient_flow.spectrum(model, 4, range(2), bias)
+                      if row["place"] == 1] for bias in (-4.0, 8.0))  # fmt: skip
+    assert max(closed) < 0.8 < 0.95 < min(open_)
+
+
 @pytest.mark.parametrize("norm", ["pre", "post"])
 @pytest.mark.parametrize("mixer", ["attention", "gru"])
 def test_of_a_stack_it_is_what_a_small_change_of_an_embedding_does(mixer, norm):

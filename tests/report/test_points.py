@@ -178,3 +178,13 @@ def test_steps_by_which_a_share_of_the_seeds_had_come_somewhere():
     one = of(30, None, 10, None, 20)
     assert math.isnan(one.value) and (one.low, one.high, one.n) == (90, math.inf, 5) and shown(one) == "above 90"
     assert of() == intervals.NOTHING and of(None).n == 1 and of(7).value == 7
+
+
+def test_the_interval_of_a_share_ends_where_shares_do():
+    rows = [row(lane=lane, accuracy=share, share_of_lost=1 - share, loss=share, accuracy_16_31=share)
+            for lane, share in enumerate((0.7, 0.95, 1.0, 1.0, 1.0))]  # fmt: skip
+    plain, right = mean(rows, "loss", "lane"), mean(rows, "accuracy", "lane")
+    assert right == plain._replace(high=1.0) == mean(rows, "accuracy_16_31", "lane") and plain.high > 1
+    assert mean(rows, "share_of_lost", "lane").low == 0 and mean(rows[:1], "accuracy").low == 0
+    worse = [row(mixer="gru", lane=one["lane"], accuracy=0.0) for one in rows]
+    assert difference(rows + worse, "accuracy", "mixer", "lstm", "gru", "lane").high > 1  # of two shares it is none

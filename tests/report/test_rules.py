@@ -57,6 +57,42 @@ def test_a_digest_changes_with_text_function_and_what_it_uses(tmp_path, old, cha
     assert (before == after) == same
 
 
+READING = """
+from transformer_jax.report import Rule, Verdict, all_above, mean
+
+LEAST, MOST = 1, 2
+
+def share(rows):
+    return mean(rows, "right", "lane") if LEAST < len(rows) < MOST else None
+
+def estimates(rows):
+    return {"all": share(rows)}
+
+RULE = Rule("t", all_above(0.5), reads=(estimates, 0.8))
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "changed", "same"),
+    [
+        ('"right"', '"wrong"', False),  # of a function that it reads by way of another
+        ("0.8", "0.7", False),
+        ("MOST = 1, 2", "MOST = 2, 1", False),  # the same two numbers
+        ("\n\ndef share", "\n# of the last step\n\ndef share", True),
+    ],
+)
+def test_a_digest_changes_with_what_makes_the_estimates_of_rows(tmp_path, old, changed, same):
+    assert old in READING
+    before, after = (digest(loaded(tmp_path, source).RULE) for source in (READING, READING.replace(old, changed)))
+    assert (before == after) == same
+
+
+def test_what_makes_estimates_is_read_as_far_as_its_own_folder_and_the_kit_is_not(tmp_path, monkeypatch):
+    before = digest(loaded(tmp_path, READING).RULE)
+    monkeypatch.setattr("transformer_jax.report.mean", lambda rows, y, pair: None)
+    assert digest(loaded(tmp_path, READING).RULE) == before
+
+
 FACTORY = """
 from functools import partial
 from transformer_jax.report import Rule, Verdict

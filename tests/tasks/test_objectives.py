@@ -108,6 +108,9 @@ def test_accuracy_by_distance():
     assert "accuracy_8_15" not in found  # there is none
     assert found["loss"] == pytest.approx(evaluated(cross_entropy(), [(logits, batch)])["loss"])
     assert cross_entropy(0.0, groups) is cross_entropy(0.0, octaves(3, 9))
+    sorted_as_text = {"accuracy": 0.5, "accuracy_16_31": 0.1, "accuracy_2_3": 0.2, "accuracy_8_15": 0.3, "loss": 1.0}
+    by_distance = ["accuracy", "loss", "accuracy_2_3", "accuracy_8_15", "accuracy_16_31"]
+    assert list(cross_entropy(0.0, groups).finish(sorted_as_text)) == by_distance
 
 
 def test_the_errors_of_a_forecast():

@@ -13,6 +13,7 @@ from transformer_jax.host.accelerator import first_device
 from transformer_jax.host.exhaustion import available_bytes
 from transformer_jax.host.folders import FolderError, require_writable, write_whole
 from transformer_jax.host.signals import RESUMABLE
+from transformer_jax.lab.plan import Size
 
 MISTAKE = 2
 """The exit code where an experiment could not be run as it was asked for."""
@@ -30,8 +31,12 @@ class Claims:
 
     only: tuple[str, ...] | None = None
     """Some of the claims, by name; None: all of them."""
-    out: Path = Path("runs/claims")
-    """The folder: one for each experiment, and claims.html, claims.json and claims.png."""
+    size: Size = "quick"
+    """Of the experiments: quick takes minutes on a CPU, full an accelerator hours. An experiment that has one size is
+    measured as it is."""
+    out: Path | None = None
+    """The folder: one for each experiment, and claims.html, claims.json and claims.png. None: runs/claims, of the full
+    size runs/claims_full."""
     dry_run: bool = False
     """Show the commands, and measure nothing."""
     seed: int | None = None
@@ -49,14 +54,17 @@ class Claims:
             raise ConfigError(f"--workers {self.workers}: must be at least 1")
         if self.seed is not None and not 0 <= self.seed < MAX_SEED:
             raise ConfigError(f"--seed {self.seed}: must be at least 0 and below {MAX_SEED}")
-        if self.out.is_file():
-            raise FolderError(f"{self.out} is a file: choose another --out")
+        out = self.out or Path("runs") / ("claims" if self.size == "quick" else f"claims_{self.size}")
+        if out.is_file():
+            raise FolderError(f"{out} is a file: choose another --out")
         if self.only == ():
             raise ConfigError(f"--only needs a claim or several: {', '.join(claims.CLAIMS)}")
         wanted = claims.chosen(self.only or ())
+        run = claims.experiments(wanted)
+        sizes = claims.sizes(run, self.size)
         asked = {
-            name: Experiment(name, one.only or None, budget=one.budget, out=self.out / name)
-            for name, one in claims.experiments(wanted).items()
+            name: Experiment(name, sizes[name], one.only or None, budget=one.budget, out=out / name)
+            for name, one in run.items()
         }
         seeded = {} if self.seed is None else {"train.seed": [str(self.seed)]}
         given = {name: {} if "train.seed" in getattr(plan.load(name).cells, "UNREAD", ()) else seeded for name in asked}
@@ -67,7 +75,9 @@ class Claims:
                 of = [claim for claim, one in wanted.items() if name in {asks.experiment for asks in one.asked}]
                 print(shlex.join(["run.py", *words, "--out", str(experiment.out)]), " #", *of)
             return 0
-        require_writable(self.out / "claims.html", "--out", made=True)
+        if one_size := [name for name, size in sizes.items() if size != self.size]:
+            print(f"measured as always, as they have one size: {', '.join(one_size)}", file=sys.stderr)
+        require_writable(out / "claims.html", "--out", made=True)
         codes, errors, platform = [], [], first_device().platform
         for name, experiment in asked.items():
             alone = why_alone(plan.load(name).cells, platform)
@@ -80,7 +90,7 @@ class Claims:
             if codes[-1] == RESUMABLE:
                 return RESUMABLE
         if len(errors) < len(codes):
-            codes.append(_write(self.out))
+            codes.append(_write(out))
         print(*errors, sep="\n", end="\n" * bool(errors), file=sys.stderr)
         return max(codes)
 

@@ -24,12 +24,14 @@ MAIN_JOB = "attention_cost"
 SMALL, LARGE = "bench", "bench_accelerator"
 
 
-def _chosen(name: str, config: str | None, note: Callable[[str], None]) -> tuple[plan.Experiment, Device]:
-    """The experiment on its config, and the device; an experiment on `bench` takes its size for an accelerator there.
+def _chosen(
+    name: str, config: str | None, size: plan.Size, note: Callable[[str], None]
+) -> tuple[plan.Experiment, Device]:
+    """The experiment on its config, and the device; an experiment on `bench` takes the config for an accelerator there.
 
     note: called with what was chosen for the user.
     """
-    experiment, device = plan.load(name), first_device()
+    experiment, device = plan.load(name, size=size), first_device()
     if (
         config is None
         and device.platform != "cpu"
@@ -38,7 +40,7 @@ def _chosen(name: str, config: str | None, note: Callable[[str], None]) -> tuple
         config = LARGE
         note(f"the first device is a {device.platform}: --config {LARGE} (--config {SMALL} is the small model)")
     if config is not None:
-        experiment = plan.load(name, configs.get(config))
+        experiment = plan.load(name, configs.get(config), size)
     return experiment, device
 
 
@@ -64,6 +66,9 @@ class Experiment:
 
     name: tyro.conf.Positional[str] = MAIN_JOB
     """A folder in experiments/."""
+    size: plan.Size = "quick"
+    """Which studies are measured: the quick ones, or those of the full size, which take an accelerator hours; `list`
+    names the experiments that have one."""
     only: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="AXIS=VALUE,VALUE ...")] = None
     """Keep the cells with these values of the built-in ones (seq_len=64,128 mixer=lstm)."""
     sweep: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="AXIS=VALUE,VALUE ...")] = None
@@ -75,7 +80,7 @@ class Experiment:
     limit: int | None = None
     """Keep the first so many cells."""
     out: Path | None = None
-    """The folder of the results; None: runs/NAME."""
+    """The folder of the results; None: runs/NAME, of the full size runs/NAME_full."""
     budget: Annotated[str | None, tyro.conf.arg(metavar="TIME")] = None
     """How long the run takes, compilation included: 90s, 6m, 1h. None: as the experiment says, which may be
     measure.rounds passes, however long."""
@@ -105,15 +110,16 @@ class Experiment:
         if self.budget and "measure.rounds" in overrides:
             raise ConfigError("--budget and --measure.rounds both say when the run ends: give one of them")
         note = partial(print, file=sys.stderr)
-        experiment, device = _chosen(self.name, self.config, note)
+        experiment, device = _chosen(self.name, self.config, self.size, note)
         if self.workers > 1 and (why := crew.why_alone(experiment.cells, device.platform)):
             raise ConfigError(f"--workers {self.workers}: {self.name} runs with one worker, as {why}")
         fixed = None if "measure.rounds" in overrides else getattr(experiment.cells, "BUDGET", None)
         budget = passes.seconds(self.budget) if self.budget is not None else fixed
         given = {key: read(experiment.base, key, texts) for key, texts in overrides.items()}
         wanted, swept = sweep.parse("--only", self.only or ()), sweep.parse("--sweep", self.sweep or ())
-        cells = plan.plan(experiment.cells, given, wanted, self.limit, note, base=experiment.base, swept=swept)
-        folder = self.out or Path("runs") / self.name
+        own = {"base": experiment.base, "swept": swept, "studies": experiment.studies}
+        cells = plan.plan(experiment.cells, given, wanted, self.limit, note, **own)
+        folder = self.out or Path("runs") / (self.name if self.size == "quick" else f"{self.name}_{self.size}")
         if self.dry_run:
             options = {"given": given, "accept_stale": self.accept_stale, "retry_failed": self.retry_failed}
             outlooks, notes = preview.look(experiment, cells, folder, device, **options)
@@ -122,6 +128,8 @@ class Experiment:
             seconds = [o.predicted["seconds"] for o in runs] if all(o.predicted for o in runs) else None
             left = [o.with_what_is_left() for o in runs]
             print(passes.outlook(left, seconds, budget, hasattr(experiment.cells, "prepare")))
+            if took := getattr(experiment.cells, "TAKES", {}).get(self.size):
+                print(f"all of the {self.size} size took {took}")
             return code
         plan.require_extra(experiment.cells)
         summary = schedule.run(
@@ -142,7 +150,9 @@ class Experiment:
 
     def options(self, overrides: dict[str, list[str]]) -> list[str]:
         """The words of the command line that chose the cells."""
-        own = {"--config": [self.config], "--sweep": self.sweep, "--only": self.only, "--limit": [self.limit]}
+        size = self.size if self.size != "quick" else None
+        own = {"--size": [size], "--config": [self.config], "--sweep": self.sweep, "--only": self.only}
+        own["--limit"] = [self.limit]
         options = [
             str(word) for name, texts in own.items() if texts and texts[0] is not None for word in (name, *texts)
         ]

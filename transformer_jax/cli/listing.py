@@ -25,7 +25,9 @@ class List:
         from transformer_jax.tasks.registry import TASKS
 
         sources = {name: plan.FOLDER / name / "cells.py" for name in plan.names()}
-        _print_list("experiments (run.py experiment NAME)", {name: _first_line(p) for name, p in sources.items()})
+        full = dict.fromkeys(plan.with_full(), "\nhas a full size: --size full")
+        lines = {name: _first_line(path) + full.get(name, "") for name, path in sources.items()}
+        _print_list("experiments (run.py experiment NAME)", lines)
         _print_list("configs (run.py train NAME)", {name: _of_config(name) for name in configs.names()})
         _print_list("tasks (--task.name)", {name: entry.text for name, entry in TASKS.items()})
         folder = place.data_dir(TaskConfig())

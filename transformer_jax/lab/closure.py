@@ -16,7 +16,7 @@ from typing import NamedTuple
 from transformer_jax.host.provenance import ROOT
 
 TOPS = ("transformer_jax", "configs", "experiments")
-UNMEASURED = ("BUDGET", "SIDE_BY_SIDE", "STUDIES", "SWEEPS", "UNREAD", "predict", "time_limit")
+UNMEASURED = ("BUDGET", "FULL", "SIDE_BY_SIDE", "STUDIES", "SWEEPS", "TAKES", "UNREAD", "predict", "time_limit")
 _NOT_SYNTAX = {"ctx", "kind", "type_comment", "type_ignores"}
 
 
@@ -109,12 +109,12 @@ def source(text: bytes, is_cells: bool = False) -> Source:
     fields = _Fields()
     module = ast.parse(text)
     if is_cells:
-        module.body = [statement for statement in module.body if not _names(statement) & set(UNMEASURED)]
+        module.body = [statement for statement in module.body if not defined(statement) & set(UNMEASURED)]
     walk(module)
     return Source(hashlib.sha256("\0".join(pieces).encode()).digest(), tuple(imports))
 
 
-def _names(statement: ast.stmt) -> set[str]:
+def defined(statement: ast.stmt) -> set[str]:
     """What a statement of a module defines."""
     targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", statement)]
     return {getattr(target, "id", getattr(target, "name", "")) for target in targets}

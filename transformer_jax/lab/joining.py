@@ -15,7 +15,8 @@ def held(folder: Path, header: dict) -> tuple[Statuses, list[str], list[dict]]:
       the statuses of the rows that count, the reader's notes, and the headers of all launches before.
 
     Raises:
-      FolderError: the folder holds a training, another experiment, or rows that this run's must not be compared with.
+      FolderError: the folder holds a training, another experiment or size of it, or rows that this run's must not be
+        compared with.
     """
     if (folder / "checkpoints").exists():
         raise FolderError(f"{folder} holds a training run: choose another --out")
@@ -23,6 +24,12 @@ def held(folder: Path, header: dict) -> tuple[Statuses, list[str], list[dict]]:
     for one in _headers_of_rows(results):
         if (name := one.get("experiment")) != header["experiment"]:
             raise FolderError(f"{folder} holds the experiment {name}: choose another --out")
+    for one in results.headers:
+        if (size := one.get("size", "quick")) != header["size"]:
+            raise FolderError(
+                f"{folder} holds the {size} size of {header['experiment']}, and a folder has one:"
+                f" --size {size} goes on with it, another --out takes the {header['size']} one"
+            )
     joined = rows.current(rows.Results([*results.headers, header], results.rows, results.notes))
     for one in _headers_of_rows(joined):
         rows.refuse_mix(one, header)

@@ -55,6 +55,7 @@ def make_header(experiment: Experiment, cells: Sequence[Cell], given: Mapping, f
     header = {
         "kind": "header",
         "experiment": experiment.name,
+        "size": experiment.size,
         "base": base,
         "options": list(options),
         "studies": {name: [cell.overrides for cell in cells if name in cell.studies] for name in studies},

@@ -64,7 +64,8 @@ def _beside(answers: Mapping[str, Answer]) -> list[Table]:
     columns, found = ("what", "published", "setting", "source", "comparable", "because"), []
     for name, one in answers.items():
         beside = tuple(tuple(entry[1:]) for entry in published() if entry.claim == name)
-        ours = f"{sentence(CLAIMS[name], one.numbers, one.headers, intervals=True)} {CLAIMS[name].holds}"
+        claim = CLAIMS[name]
+        ours = f"{sentence(claim, one.numbers, one.headers, intervals=True)} {claim.conditions(one.headers)}"
         ours = ours if one.headers else one.finding.text
         title = f"Published beside ours: {name.replace('_', ' ')} ({len(beside)})"
         found.append(Table(title, columns, beside, f"Ours: {ours}"))
@@ -115,7 +116,7 @@ def picture(answers: Mapping[str, Answer]) -> Figure:
         claim = CLAIMS[name]
         quote = [*textwrap.wrap(f"RNN: “{claim.recurrent}”", WIDTHS[0]),
                  *textwrap.wrap(f"Transformer: “{claim.attention}”", WIDTHS[0])]  # fmt: skip
-        said = f"{sentence(claim, one.numbers, one.headers, intervals=True)} {claim.holds}"
+        said = f"{sentence(claim, one.numbers, one.headers, intervals=True)} {claim.conditions(one.headers)}"
         said = textwrap.wrap(said if one.headers else "Not measured.", WIDTHS[1])
         lines.append((quote, said, str(one.finding.verdict)))
     heights = [LINE * (max(len(quote), len(said)) + 1) for quote, said, _ in lines]

@@ -1,5 +1,7 @@
 """An experiment is a folder that answers one question, found by being in experiments/; its plan is a list of cells."""
 
+import ast
+import contextlib
 import importlib.util
 import sys
 import traceback
@@ -9,16 +11,20 @@ from functools import cached_property
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from transformer_jax.config import SAMPLING, Config, ConfigError, canonical_json, flatten, nearest, with_overrides
 from transformer_jax.host.provenance import ROOT
 from transformer_jax.lab import axes
+from transformer_jax.lab.closure import defined
 from transformer_jax.lab.rows import NOT_IN_KEY
 from transformer_jax.lab.sweep import Override, chain, only, pin
 from transformer_jax.tasks import keys
 
 FOLDER = ROOT / "experiments"
+
+Size = Literal["quick", "full"]
+"""Which studies are run: STUDIES, minutes on a CPU, or FULL, hours on an accelerator."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,7 @@ class Experiment:
     folder: Path
     config: Config | None = None
     """Whose model, task and train sections stand in the place of BASE's."""
+    size: Size = "quick"
 
     @cached_property
     def base(self) -> Config:
@@ -43,9 +50,22 @@ class Experiment:
 
     @cached_property
     def cells(self) -> ModuleType:
-        """cells.py: BASE, STUDIES, cell; perhaps predict, time_limit, data, EXTRA, USES_JAX, UNREAD, SWEEPS,
-        SIDE_BY_SIDE."""
+        """cells.py: BASE, STUDIES, cell; perhaps FULL, TAKES, predict, time_limit, data, EXTRA, USES_JAX, UNREAD,
+        SWEEPS, SIDE_BY_SIDE."""
         return _load(self.folder / "cells.py", ("BASE", "STUDIES", "cell"))
+
+    @property
+    def studies(self) -> axes.Studies:
+        """The studies of the size: STUDIES, or FULL.
+
+        Raises:
+          ConfigError: the experiment has no full size; those that have are named.
+        """
+        if self.size == "quick":
+            return self.cells.STUDIES
+        if not hasattr(self.cells, "FULL"):
+            raise no_full([self.name])
+        return self.cells.FULL
 
     @cached_property
     def report(self) -> ModuleType:
@@ -68,6 +88,23 @@ def names() -> list[str]:
     return sorted(path.parent.name for path in FOLDER.glob("[a-z]*/cells.py"))
 
 
+def with_full() -> list[str]:
+    """The names of the experiments that have a full size: their cells.py, which is not run, defines FULL."""
+    found = []
+    for name in names():
+        with contextlib.suppress(SyntaxError):
+            body = ast.parse((FOLDER / name / "cells.py").read_bytes()).body
+            found += [name] if any("FULL" in defined(statement) for statement in body) else []
+    return found
+
+
+def no_full(asked: Sequence[str]) -> ConfigError:
+    """That these experiments, by name, have no full size; those that have are named."""
+    known, have = with_full(), "has" if len(asked) == 1 else "have"
+    others = f"a full one: {', '.join(known)}" if known else "no experiment has a full one"
+    return ConfigError(f"--size full: {', '.join(asked)} {have} one size; {others}")
+
+
 def find(name: str) -> Path:
     """The folder of the experiment of that name.
 
@@ -79,13 +116,14 @@ def find(name: str) -> Path:
     return FOLDER / name
 
 
-def load(name: str, config: Config | None = None) -> Experiment:
-    """The experiment of that name, on the given config; its files are read when they are asked for.
+def load(name: str, config: Config | None = None, size: Size = "quick") -> Experiment:
+    """The experiment of that name, on the given config, of a size; its files are read when they are asked for.
 
     Raises:
-      ConfigError: no such experiment; later, from `.cells` and `.report`: the file lacks a part or cannot be loaded.
+      ConfigError: no such experiment; later, from `.cells`, `.studies` and `.report`: a part is missing or cannot be
+        loaded.
     """
-    return Experiment(name, find(name), config)
+    return Experiment(name, find(name), config, size)
 
 
 class _FromSource(SourceFileLoader):
@@ -143,6 +181,7 @@ def plan(
     *,
     base: Config | None = None,
     swept: Mapping[str, Sequence[str]] | None = None,
+    studies: axes.Studies | None = None,
 ) -> list[Cell]:
     """The cells of all studies, every config built and checked before any is run.
 
@@ -159,6 +198,7 @@ def plan(
       swept: a user's own values, as `axes.values` takes them. They replace those of the studies that vary the key; a
         study that does not keeps the base's value, or the first swept one with which a cell can be
         (`axes.completed`); a key that no study varies is crossed into all of them.
+      studies: those of a size (`Experiment.studies`); None: the quick one's, STUDIES.
 
     Raises:
       ConfigError: an unknown key, axis or value, given values that cannot be, or no cell that can be with them.
@@ -166,7 +206,8 @@ def plan(
     if limit is not None and limit < 1:
         raise ConfigError(f"--limit {limit}: must be at least 1")
     given, base = dict(given or {}), base or cells.BASE
-    studies = cells.STUDIES if base is cells.BASE else axes.scaled(cells.STUDIES, cells.BASE, base)
+    studies = cells.STUDIES if studies is None else studies
+    studies = studies if base is cells.BASE else axes.scaled(studies, cells.BASE, base)
     own = axes.values(swept or {}, studies, base)
     axes.require_read(given, own, getattr(cells, "UNREAD", ()), getattr(cells, "SWEEPS", None))
     named = {key: value for key, value in given.items() if key in ("task.name", "task.data_dir")}

@@ -1,6 +1,7 @@
 """run.html, the curves of one run and what it ran on; and the curves of several runs in one page. No network needed."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -127,9 +128,9 @@ def _extensions(launches: Rows) -> list[str]:
 
 
 def _names(rows: Rows) -> list[str]:
-    """The metrics that were somewhere a finite number, the loss first."""
+    """The metrics that were somewhere a finite number, the loss first, numbers in a name by their size."""
     names = dict.fromkeys(n for row in rows for n, v in row.items() if n not in NO_METRIC and v is not None)
-    return sorted(names, key=lambda name: (name != "loss", name))
+    return sorted(names, key=lambda name: (name != "loss", re.sub(r"\d+", lambda digits: digits[0].zfill(20), name)))
 
 
 def _last(rows: Rows) -> list[dict]:

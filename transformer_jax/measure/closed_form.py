@@ -5,7 +5,9 @@ width D with an MLP of 4 D costs 24 T D^2 + 4 T^2 D forward (Kaplan et al. 2020,
 own term kept), an LSTM layer 16 T D^2 where attention has 8 T D^2 + 4 T^2 D.
 """
 
-from transformer_jax.config import ConfigError, ModelConfig, Shape
+import jax.numpy as jnp
+
+from transformer_jax.config import Config, ConfigError, ModelConfig, Shape
 from transformer_jax.measure.work import Level, Work, form
 from transformer_jax.ops.mixers import Mixer, mixer
 
@@ -83,6 +85,18 @@ def _flops(work: Work, level: Level) -> tuple[int, int]:
     head = 2 * (1 if shape.pooled else steps) * model.d_model * shape.outputs
     vectors = 0 if shape.input_dim is None else 2 * work.steps * shape.input_dim * model.d_model
     return model.num_layers * block + head + vectors, model.num_layers * block_backward + 2 * head + vectors
+
+
+def sizes(config: Config, shape: Shape) -> dict[str, int]:
+    """What a model costs without a clock: `parameters`, matmul FLOPs of a training step (`step_flops`), and what
+    decoding keeps of one sequence of `shape.seq_len` steps (`state_bytes`)."""
+    model = config.model
+    kept = model.num_layers * record(model).remembered(shape.seq_len) * jnp.dtype(model.dtype).itemsize
+    return {
+        "parameters": num_params(model, shape),
+        "step_flops": matmul_flops(Work(config, shape)),
+        "state_bytes": kept,
+    }
 
 
 def num_params(model: ModelConfig, shape: Shape, level: Level = "model") -> int:

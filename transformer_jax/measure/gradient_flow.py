@@ -13,6 +13,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from transformer_jax import models
 from transformer_jax.config import ModelConfig, Shape
@@ -97,6 +98,22 @@ def rows(norms_NxT: np.ndarray, alike: int | None = None) -> list[dict]:
     return found
 
 
+def spectrum(model: ModelConfig, steps: int, seeds: Sequence[int], forget_bias: float = 1.0,
+             recurrent_scale: float = 1.0) -> list[dict]:  # fmt: skip
+    """The singular values of the Jacobian of an untrained recurrence's state by the state one step before, after
+    `steps` inputs: "lane", "place" (0 the smallest, 1 the largest of them, the quarters between), "singular_value",
+    means over sequences.
+
+    All that is carried counts as the state, in an LSTM h and c. The inputs are independent standard normal vectors.
+    forget_bias, recurrent_scale: see `initial.restarted`.
+    """
+    params = initial.mixers(model, jnp.asarray(seeds), forget_bias, recurrent_scale)
+    x_NxBxTxD = jax.random.normal(_key(seeds[0], "inputs"), (len(seeds), SEQUENCES, steps + 1, model.d_model))
+    found = np.asarray(_singular_values(model, params, x_NxBxTxD), np.float64).mean(1)  # falling
+    return [{"lane": lane, "place": place, "singular_value": float(np.quantile(values, place))}
+            for lane, values in enumerate(found) for place in (0, 0.25, 0.5, 0.75, 1)]  # fmt: skip
+
+
 def _key(seed: int, purpose: Literal["inputs", "directions"]) -> jax.Array:
     """Beside the seed's own key, from which the parameters come."""
     return jax.random.fold_in(jax.random.key(seed), {"inputs": 1, "directions": 2}[purpose])
@@ -117,6 +134,26 @@ def _gradients(model, level, params, x_NxBxTxD, directions_NxBxV):
 
     of_one = jax.grad(last)
     return jax.vmap(jax.vmap(of_one, in_axes=(0, None, 0)))(x_NxBxTxD, params, directions_NxBxV)
+
+
+@partial(jax.jit, static_argnames="model")
+def _singular_values(model, params, x_NxBxTxD):
+    mixer = build_mixer(model)
+
+    def step(params, state, x_D):
+        return mixer.extended(state, mixer.step(params, x_D[None], state)[1])
+
+    def of_sequence(params, x_TxD):
+        before, _ = jax.lax.scan(lambda state, x_D: (step(params, state, x_D), None), mixer.initial_state(1, 1),
+                                 x_TxD[:-1])  # fmt: skip
+        flat, whole = ravel_pytree(before.blocks)
+
+        def after(flat):
+            return ravel_pytree(step(params, before._replace(blocks=whole(flat)), x_TxD[-1]).blocks)[0]
+
+        return jnp.linalg.svd(jax.jacrev(after)(flat), compute_uv=False)
+
+    return jax.lax.map(lambda lane: jax.lax.map(partial(of_sequence, lane[0]), lane[1]), (params, x_NxBxTxD))
 
 
 def _through_mixer(model, params, x_TxD):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from transformer_jax.config import MIXERS, Config, ModelConfig, Shape
+from transformer_jax.config import MIXERS, Config, MeasureConfig, ModelConfig, Shape
 
 Level = Literal["op", "block", "model"]
 Phase = Literal["forward", "train", "decode"]
@@ -21,6 +21,14 @@ NO_COST = (
     "train.weight_decay", "train.clip_norm", "model.embedding_scale",
 )  # fmt: skip
 """Keys that change numbers with which a step computes, and not what it costs."""
+
+
+@dataclass(frozen=True)
+class Matched(MeasureConfig):
+    """The axis of an experiment whose recurrences are made comparable with attention."""
+
+    matching: Matching = "params"
+    """What a recurrence shares with the attention model of the same config: width, parameters or training FLOPs."""
 
 
 @dataclass(frozen=True)

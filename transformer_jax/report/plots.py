@@ -15,7 +15,7 @@ import numpy as np
 from transformer_jax import intervals
 from transformer_jax.config import MIXERS
 from transformer_jax.intervals import Estimate
-from transformer_jax.report.points import Rows, column, groups, relative, samples, select, values
+from transformer_jax.report.points import Rows, column, groups, is_share, relative, samples, select, values
 from transformer_jax.report.tables import shown
 
 # Okabe and Ito's palette, which the common colour-blindnesses keep apart; any two differ in marker and dashes too.
@@ -172,6 +172,7 @@ def _line(one, rows: Rows, x: str, y: str, pair: str | None, log: bool, **style)
             ends = np.squeeze(intervals.interval(np.log(found) if log else found, pair is None), axis=1)
             ends = np.where(np.isfinite(ends), ends, ends[0])  # one round has no interval
             points[value] = np.exp(ends) if log else ends
+            points[value] = np.clip(points[value], 0, 1) if is_share(y) else points[value]
     if points:
         centre, low, high = np.array(list(points.values())).T
         bars = np.array([centre - low, high - centre])

@@ -143,10 +143,18 @@ def is_positive(value) -> bool:
     return is_number(value) and value > 0
 
 
+def is_share(name: str) -> bool:
+    """Whether a column holds shares, which lie in 0 .. 1: accuracies, and what is called the share_of_ something."""
+    return name.startswith(("accuracy", "share_of_"))
+
+
 def mean(rows: Rows, y: str, pair: str | None = "round") -> Estimate:
-    """The average of y over rounds, seeds or whatever `pair` names."""
+    """The average of y over rounds, seeds or whatever `pair` names; the interval of a share ends at 0 and 1."""
     _, found = samples(rows, y, pair)
-    return intervals.mean(found[:, 0], pair is None) if found.size else NOTHING
+    if not found.size:
+        return NOTHING
+    value, low, high, n = intervals.mean(found[:, 0], pair is None)
+    return Estimate(value, max(low, 0.0), min(high, 1.0), n) if is_share(y) else Estimate(value, low, high, n)
 
 
 def reached(rows: Rows, y: str, share: float, limit: str) -> Estimate:

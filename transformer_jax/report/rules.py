@@ -2,7 +2,7 @@
 
 import ast
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -29,11 +29,15 @@ class Rule:
 
     text: str
     decide: Callable[[Mapping[str, Estimate]], Verdict]
+    reads: tuple[Any, ...] = ()
+    """What makes of rows the estimates that it reads: functions of the report and constants. They are part of the
+    digest, with what they use of their own folder; the kit that they call is not."""
 
 
 TOPS = ("transformer_jax", "experiments")
 """The folders of this checkout whose functions a rule may rest on."""
 
+SCALARS = (bool, int, float, str, NoneType)
 Decide = Callable[[Mapping[str, Estimate]], Verdict]
 
 
@@ -91,13 +95,17 @@ def _sides(estimates: Mapping[str, Estimate], for_it: set[str], against_it: set[
 def digest(rule: Rule) -> str:
     """Changes with the rule's text and with what decides: the syntax of the statement that holds the function, what it
     is given (arguments of a factory or a partial, defaults), and the constants and functions of this checkout that it
-    uses, wherever they stand. Comments and docstrings change nothing.
+    uses, wherever they stand; and with what the rule `reads`. Comments and docstrings change nothing.
 
     Raises:
       TypeError: what decides is no Python function.
     """
     found: dict[Any, str] = {}
-    _decides(rule.decide, Path(_function(rule.decide).__code__.co_filename).parent, found)
+    home = Path(_function(rule.decide).__code__.co_filename).parent
+    _decides(rule.decide, home, found)
+    for one in rule.reads:
+        own = Path(one.__code__.co_filename).parent if isinstance(one, FunctionType) else home
+        _decides(one, own, found, tops=())
     return hashlib.sha256(repr((rule.text, sorted(found.values()))).encode()).hexdigest()[:16]
 
 
@@ -109,24 +117,25 @@ def _function(decide: Callable) -> FunctionType:
     return decide
 
 
-def _decides(value: Any, home: Path, found: dict[Any, str], within: tuple[int, ...] = ()) -> None:
+def _decides(value: Any, home: Path, found: dict[Any, str], within: tuple[int, ...] = (), tops=TOPS) -> None:
     """Collects, by what it is, a text for the value and for each that it rests on.
 
     within: ids of the containers and functions that are being read: one that holds itself is read once.
+    tops: the folders beside `home` whose functions are read.
     """
     if id(value) in within:
         return
     inside = (*within, id(value))
     if isinstance(value, partial):
         for part in (value.func, *value.args, *value.keywords.items()):
-            _decides(part, home, found, inside)
+            _decides(part, home, found, inside, tops)
     elif isinstance(value, FunctionType):
         path, line = Path(value.__code__.co_filename), value.__code__.co_firstlineno
-        if not _is_ours(path, home):
+        if not _is_ours(path, home, tops):
             return
         given = [cell.cell_contents for cell in value.__closure__ or ()] + [value.__defaults__, value.__kwdefaults__]
         for one in given:
-            _decides(one, home, found, inside)
+            _decides(one, home, found, inside, tops)
         if (path, line) in found:
             return
         body = ast.parse(path.read_text()).body
@@ -135,12 +144,15 @@ def _decides(value: Any, home: Path, found: dict[Any, str], within: tuple[int, .
         known = value.__globals__
         for node in ast.walk(statement):
             if isinstance(node, ast.Name) and node.id in known:
-                _decides(known[node.id], home, found, inside)
+                if isinstance(known[node.id], SCALARS):  # by its name: two that change places are another rule
+                    found[node.id, path] = f"{node.id}={known[node.id]!r}"
+                else:
+                    _decides(known[node.id], home, found, inside, tops)
             elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 of_module = known.get(node.value.id)
                 if isinstance(of_module, ModuleType):
-                    _decides(getattr(of_module, node.attr, None), home, found, inside)
-    elif isinstance(value, (bool, int, float, str, NoneType)):
+                    _decides(getattr(of_module, node.attr, None), home, found, inside, tops)
+    elif isinstance(value, SCALARS):
         found[repr(value)] = repr(value)
     elif isinstance(value, (tuple, list, set, dict)):
         parts = (
@@ -148,13 +160,13 @@ def _decides(value: Any, home: Path, found: dict[Any, str], within: tuple[int, .
         )
         inner: dict[Any, str] = {}
         for part in parts:
-            _decides(part, home, inner, inside)
+            _decides(part, home, inner, inside, tops)
         found[tuple(inner.values())] = repr(list(inner.values()))
 
 
-def _is_ours(path: Path, home: Path) -> bool:
+def _is_ours(path: Path, home: Path, tops: Sequence[str]) -> bool:
     """Whether a file is the project's; an environment inside the checkout holds those of others."""
-    return any(path.is_relative_to(top) for top in (home, *(ROOT / name for name in TOPS)))
+    return any(path.is_relative_to(top) for top in (home, *(ROOT / name for name in tops)))
 
 
 def _first_line(node: ast.stmt) -> int:

@@ -26,7 +26,10 @@ def cross_entropy(label_smoothing: float = 0.0, distances: tuple[tuple[int, int]
 
 
 def _of_groups(means: dict[str, float]) -> dict[str, float]:
-    return {n: value for n, value in means.items() if not (n.startswith("accuracy_") and math.isnan(value))}
+    """Without groups that a split has none of, and those it has by their distance: JAX sorts them as texts."""
+    groups = sorted((name for name in means if name.startswith("accuracy_")), key=lambda name: int(name.split("_")[1]))
+    others = {name: value for name, value in means.items() if name not in groups}
+    return others | {name: means[name] for name in groups if not math.isnan(means[name])}
 
 
 def octaves(shortest: int, longest: int) -> tuple[tuple[int, int], ...]:
