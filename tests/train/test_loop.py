@@ -293,7 +293,8 @@ def test_what_is_done_is_not_left_behind(parts, tmp_path, monkeypatch, poisoned,
 
 def test_nothing_is_compiled_when_there_are_steps_to_lose(parts, tmp_path):
     """A request to stop would wait for the compiler. Chunks of three steps and of one, and the evaluation."""
-    model, task, config = parts({"train.chunk_steps": 3, "train.peak_lr": 0.02})  # programs of this test alone
+    every = {"train.num_steps": 14} | dict.fromkeys(("train.eval_every", "train.checkpoint_every"), 7)
+    model, task, config = parts(every | {"train.chunk_steps": 3, "train.beta2": 0.98})  # programs of this test alone
     progress, compiled = Progress(), []
 
     def listen(event, seconds, **details):
