@@ -48,7 +48,7 @@ def test_a_cell_gives_a_row_for_each_lane_and_length(tmp_path, monkeypatch, stud
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"task.name": "associative_recall"}, "this experiment trains on adding, copy_memory, parity, even_pairs"),
+        ({"task.name": "associative_recall"}, "this experiment trains on adding, listops, copy_memory"),
         ({"model.max_len": 256}, "model.max_len=256: parity is tested at up to 320 steps"),
         ({"train.num_steps": 100}, "train.num_steps=100: a rate is chosen in half, and its warm-up takes longer"),
         ({"model.position": "learned"}, "what training did not reach has no vector"),

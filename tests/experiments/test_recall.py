@@ -5,10 +5,11 @@ import json
 import pytest
 
 from experiments.recall import cells
-from transformer_jax.config import ConfigError, flatten, from_flat, with_overrides
+from transformer_jax.config import ConfigError, flatten, with_overrides
 from transformer_jax.lab import plan, trained, trial
 from transformer_jax.lab.sweep import Job
 from transformer_jax.tasks import associative_recall
+from transformer_jax.train.log import read_config
 
 SHORT = {
     "train.num_steps": 20,
@@ -73,8 +74,7 @@ def test_an_lstm_has_the_parameters_of_attention(tmp_path):
 
 def test_the_rate_is_chosen_on_a_seed_of_its_own(tmp_path):
     rows = cells.cell(config_of({"task.num_items": 2}), job(tmp_path))
-    chosen, judged = (from_flat(json.loads((tmp_path / part / "config.json").read_text())).train
-                      for part in ("rates", "seeds"))  # fmt: skip
+    chosen, judged = (read_config(tmp_path / part).train for part in ("rates", "seeds"))
     assert chosen.same_seed and chosen.lane_lrs == cells.RATES and chosen.num_steps == judged.num_steps
     assert chosen.seed not in range(judged.seed, judged.seed + judged.lanes)
     assert {row["rate"] for row in rows} == {judged.peak_lr} <= set(cells.RATES)
@@ -103,9 +103,10 @@ def test_a_cell_that_is_broken_off_gives_the_rows_of_an_unbroken_one(tmp_path, m
 def test_the_cells_config_is_what_the_folder_says(tmp_path):
     config = config_of({"model.mixer": "attention", "task.num_items": 2})
     rate = cells.cell(config, job(tmp_path, number=3))[0]["rate"]
-    written = from_flat(json.loads((tmp_path / "seeds" / "config.json").read_text()))
+    written = json.loads((tmp_path / "seeds" / "config.json").read_text())
     chosen = {"train.seed": 3000, "train.peak_lr": rate, "train.nan_policy": "skip"}
-    assert flatten(written) == flatten(with_overrides(config, chosen))
+    expected = flatten(with_overrides(config, chosen))
+    assert written == json.loads(json.dumps(expected)) and written["measure.matching"] == "params"
 
 
 @pytest.mark.parametrize(

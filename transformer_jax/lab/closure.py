@@ -3,12 +3,14 @@
 Read are files of this checkout alone, imports inside functions included, and the `__init__.py` of every package on the
 way. Hashed is their syntax: comments, docstrings and the texts below fields change no version, nor does a file that no
 cell can reach, such as a report, a page, a progress bar or another task. What cells.py says of a run and not of a cell
-(UNMEASURED: which cells there are, whether several run at once, which options are refused, what they may take) changes
-none either: a cell's values are in its own key.
+(UNMEASURED: which cells there are, whether several run at once, which options are refused, what they may take; and
+private names that nothing else uses) changes none either: a cell's values are in its own key.
 """
 
 import ast
 import hashlib
+import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -109,9 +111,21 @@ def source(text: bytes, is_cells: bool = False) -> Source:
     fields = _Fields()
     module = ast.parse(text)
     if is_cells:
-        module.body = [statement for statement in module.body if not defined(statement) & set(UNMEASURED)]
+        module.body = _measured(module.body)
     walk(module)
     return Source(hashlib.sha256("\0".join(pieces).encode()).digest(), tuple(imports))
+
+
+def _measured(body: Sequence[ast.stmt]) -> list[ast.stmt]:
+    """Without what is UNMEASURED, and without private names that nothing else uses: they help to make the studies."""
+    kept = [statement for statement in body if not defined(statement) & set(UNMEASURED)]
+    while True:
+        named = ((node.id, one) for one in kept for node in ast.walk(one) if isinstance(node, ast.Name))
+        used = {name for name, one in named if name not in defined(one)}
+        left = [one for one in kept if not re.match("_[a-zA-Z]", min(defined(one))) or defined(one) & used]
+        if len(left) == len(kept):
+            return kept
+        kept = left
 
 
 def defined(statement: ast.stmt) -> set[str]:
