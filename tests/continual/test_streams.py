@@ -84,6 +84,16 @@ def test_permuted_tasks_have_every_image_in_another_order_of_pixels():
 
 
 @pytest.mark.parametrize("scenario", ["task", "class"])
+def test_permuted_tasks_may_have_answers_of_their_own(scenario):
+    stream = stream_of(stream="permuted", scenario=scenario)
+    assert stream.tasks[0].shape.outputs == 18
+    first, own = (real(stream.examples(k)) for k in (0, 2))
+    np.testing.assert_array_equal(own["targets"], first["targets"] + 12)
+    assert ("allowed" in own) == (scenario == "task")
+    assert scenario == "class" or (own["allowed"][:, 0] == (np.arange(18) // 6 == 2)).all()
+
+
+@pytest.mark.parametrize("scenario", ["task", "class"])
 def test_vocabularies_share_no_token(scenario):
     stream, seen = recall(scenario), []
     assert stream.tasks[0].shape.vocab_size == stream.tasks[0].shape.outputs == 18
@@ -141,7 +151,10 @@ def test_the_objective_tells_tasks_apart_and_knows_what_is_allowed():
         ({"strength": -1.0}, r"continual.strength=-1.0: must be finite, and 0 or above"),
         ({"strength": float("inf")}, "continual.strength=inf: must be finite"),
         ({"strengths": (1.0, float("nan"))}, "continual.strength=nan: must be finite"),
-        ({"stream": "permuted"}, "continual.scenario=class: the tasks of continual.stream=permuted are domain"),
+        (
+            {"stream": "vocabularies", "scenario": "domain"},
+            "continual.scenario=domain: the tasks of continual.stream=vocabularies are task or class",
+        ),
         ({"order": (0, 1, 1)}, r"continual.order=\[0, 1, 1\]: each of the 3 tasks 0 .. 2 once"),
         ({"method": "ewk"}, "did you mean ewc"),
         ({"decay": 1.5}, r"continual.decay=1.5: must lie in \[0, 1\]"),

@@ -9,7 +9,8 @@ from transformer_jax.config import Config
 from transformer_jax.typed import at_least, check_types, require
 
 Method = Literal["none", "ewc", "l2", "si", "mas", "replay", "joint", "frozen"]
-SCENARIOS = {"permuted": ("domain",), "split": ("task", "domain", "class"), "vocabularies": ("task", "class")}
+_ALL = ("task", "domain", "class")
+SCENARIOS = {"permuted": _ALL, "split": _ALL, "vocabularies": ("task", "class")}
 """By stream, what is known of the task when an answer is asked for (van de Ven & Tolias 2019, arXiv 1904.07734)."""
 
 
@@ -45,9 +46,10 @@ class ContinualConfig:
     mlp/Dense_0 say."""
     control: bool = False
     """In place of the part, as many single parameters, drawn at random from all."""
-    fisher: Literal["exact", "sampled", "observed", "batched"] = "exact"
+    fisher: Literal["exact", "sampled", "likeliest", "observed", "batched"] = "exact"
     """The squared gradient of an example, in expectation over the labels that the model would give; for one of these;
-    for the observed label (the empirical Fisher); or, as some libraries compute it, that of a batch's mean."""
+    for the likeliest one, as in van de Ven & Tolias 2019; for the observed label (the empirical Fisher); or, as some
+    libraries compute it, that of a batch's mean."""
     fisher_examples: int | None = None
     """So many of a task's training examples; None: all."""
     buffer: int = 100

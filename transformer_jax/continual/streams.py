@@ -118,17 +118,21 @@ def objective(base: Objective, num_tasks: int) -> Objective:
 
 def _permuted(config: StreamConfig, base: Task) -> _Kind:
     _require_images(config.continual, base)
-    size = base.shape.seq_len * base.shape.input_dim
+    size, classes, scenario = base.shape.seq_len * base.shape.input_dim, base.shape.outputs, config.continual.scenario
+    outputs = classes if scenario == "domain" else classes * config.continual.num_tasks
     orders = [np.random.default_rng((k, size)).permutation(size) if k else np.arange(size)
               for k in range(config.continual.num_tasks)]  # fmt: skip
 
     def permuted(k: int, batch: Batch) -> Batch:
         inputs_BxLxF = batch["inputs"]
         flat = inputs_BxLxF.reshape(len(inputs_BxLxF), -1)[:, orders[k]]
-        return batch | {"inputs": flat.reshape(inputs_BxLxF.shape)}
+        found = batch | {"inputs": flat.reshape(inputs_BxLxF.shape)}
+        if scenario != "domain":
+            found["targets"] = batch["targets"] + k * classes
+        return found | (_allowed(found, np.arange(outputs) // classes == k) if scenario == "task" else {})
 
     data = cache(partial(_all, base))  # one copy for all tasks
-    return _of_arrays(config, lambda k, split: data(split), base.shape.outputs, permuted)
+    return _of_arrays(config, lambda k, split: data(split), outputs, permuted)
 
 
 def _split(config: StreamConfig, base: Task) -> _Kind:
@@ -151,8 +155,7 @@ def _split(config: StreamConfig, base: Task) -> _Kind:
         if continual.scenario == "domain":
             return part | {"targets": part["targets"] % each}
         if continual.scenario == "task":
-            allowed_V = np.arange(classes) // each == k
-            return part | {"allowed": np.broadcast_to(allowed_V, (len(part["targets"]), 1, classes))}
+            return part | _allowed(part, np.arange(classes) // each == k)
         return part
 
     return _of_arrays(config, of, each if continual.scenario == "domain" else classes)
@@ -169,8 +172,7 @@ def _vocabularies(config: StreamConfig, base: Task) -> _Kind:
     def moved(k: int, batch: Batch) -> Batch:
         found = batch | {"inputs": batch["inputs"] + k * own, "targets": batch["targets"] + k * own}
         if config.continual.scenario == "task":
-            allowed_V = np.arange(count * own) // own == k
-            found["allowed"] = np.broadcast_to(allowed_V, (len(batch["targets"]), 1, count * own))
+            found |= _allowed(batch, np.arange(count * own) // own == k)
         return found
 
     return _Kind(
@@ -179,6 +181,10 @@ def _vocabularies(config: StreamConfig, base: Task) -> _Kind:
         count * own,
         count * own,
     )
+
+
+def _allowed(batch: Batch, allowed_V: np.ndarray) -> Batch:
+    return {"allowed": np.broadcast_to(allowed_V, (len(batch["targets"]), 1, len(allowed_V)))}
 
 
 def _require_images(continual: ContinualConfig, base: Task) -> None:

@@ -255,6 +255,8 @@ def _drift(learner: _Learner, split: str) -> list[float] | None:
 
 def _maps(learner: _Learner, params: Any, inputs: np.ndarray) -> np.ndarray | None:
     """Attention weights with a leading axis of lanes; None: the model has none."""
+    if learner.model.inspect is None:
+        return None
     params_N = params if learner.lanes else jax.tree.map(lambda leaf: leaf[None], params)
     found = jax.lax.map(lambda one: learner.model.inspect(one, inputs).weights_NxHxBxLxL, params_N)
     return None if found is None else np.asarray(found)

@@ -10,7 +10,7 @@ BY_ALL = ("name", "seq_len", "batch_size", "workers")
 """seq_len too where the data decide the length: it must be within model.max_len."""
 BUCKETS = ("batch_tokens", "bucket_lengths")
 WORDS = ("vocab_size", *BUCKETS, "vectors", "freeze_vectors", "data_dir")
-PATCHES = ("patch_size", "patch_rows", "permute_patches")
+PATCHES = ("patch_size", "patch_rows", "permute_patches", "pad", "pixels")
 KINDS: dict[str, tuple[str, ...]] = {
     "parallel": ("vocab_size", *BUCKETS, "data_dir"),
     "text": ("vocab_size", "tokens", "data_dir"),
