@@ -1,4 +1,4 @@
-"""Streams of tasks made from one: pixels permuted, classes apart, or other tokens each time; replay and joint data."""
+"""Streams of tasks: pixels permuted, classes apart, other tokens or another text each time; replay and joint data."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
@@ -39,14 +39,19 @@ class _Kind(NamedTuple):
     vocab_size: int | None = None
 
 
-def build(config: StreamConfig, base: Task) -> Stream:
-    """The stream of a config around one task: pooled images for permuted and split, generated tokens for vocabularies.
+def build(config: StreamConfig, base: Task, other: Callable[[str], Task] | None = None) -> Stream:
+    """The stream of a config around one task: pooled images for permuted and split, generated tokens for vocabularies,
+    a text for texts.
+
+    Args:
+      other: other(name) -> another text.
 
     Raises:
       ConfigError: the task is of another kind, or has too few classes.
     """
     continual, batch_size = config.continual, config.task.batch_size
-    makers = {"permuted": _permuted, "split": _split, "vocabularies": _vocabularies}
+    makers = {"permuted": _permuted, "split": _split, "vocabularies": _vocabularies,
+              "texts": partial(_texts, other)}  # fmt: skip
     kind = makers[continual.stream](config, base)
     order, count = continual.tasks, continual.num_tasks
     shape = base.shape._replace(outputs=kind.outputs, vocab_size=kind.vocab_size)
@@ -180,6 +185,27 @@ def _vocabularies(config: StreamConfig, base: Task) -> _Kind:
         lambda k, split: (moved(k, batch) for batch in base.evaluate(split)),
         count * own,
         count * own,
+    )
+
+
+def _texts(other: Callable[[str], Task] | None, config: StreamConfig, base: Task) -> _Kind:
+    """One vocabulary for all: every character that any of the texts has."""
+    texts = [base, *(other(name) for name in config.continual.texts)]
+    for text in texts:
+        if text.decode is None or text.shape.outputs != text.shape.vocab_size or config.task.tokens != "characters":
+            raise ConfigError(f"continual.stream=texts: {text.name} is no text of characters; number_words is")
+    characters = [[text.decode([i]) for i in range(text.shape.outputs)] for text in texts]
+    symbols = sorted({one for of_text in characters for one in of_text})
+    ids = [np.array([symbols.index(one) for one in of_text], np.int32) for of_text in characters]
+
+    def read(k: int, batch: Batch) -> Batch:
+        return batch | {name: ids[k][batch[name]] for name in ("inputs", "targets")}
+
+    return _Kind(
+        lambda k, seed: _Changed(texts[k].train(seed), partial(read, k)),
+        lambda k, split: (read(k, batch) for batch in texts[k].evaluate(split)),
+        len(symbols),
+        len(symbols),
     )
 
 

@@ -32,6 +32,7 @@ TASKS: dict[str, tuple[str, ...]] = {
     "listops": ("min_len",),
     "shapes_1d": (),
     "number_words": (),
+    "number_words_fr": (),
     "reversal": ("vocab_size", *BUCKETS),
     "numbers_en_fr": BUCKETS,
     "sine_trend": ("horizon",),
