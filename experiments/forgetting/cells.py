@@ -3,20 +3,28 @@
 A small transformer learns tasks one after another: handwritten digits whose pixels each task permutes, two digits at a
 time, and recall of key-value pairs, each time with tokens of its own. A penalty draws parameters to what the tasks
 before made of them, as strongly as their Fisher says (EWC) or all alike (L2): all of them, those of queries and keys,
-or as many drawn at random. Strengths and seeds are lanes of one compiled step; a row for each lane.
+or as many drawn at random. Strengths and seeds are lanes of one compiled step; a row for each lane. Where the best
+strength is the lowest or highest of its grid, the cell goes on beyond it, twice at most (`widened` counts).
+
+FULL takes MNIST for digits, and adds the other methods and parts, letters of two languages, and the published
+perceptron over strengths of ten orders of magnitude.
 """
 
 from dataclasses import dataclass
 
-from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig
+from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig, with_overrides
 from transformer_jax.config.continual import ContinualConfig, StreamConfig
 from transformer_jax.lab.sweep import Job, chain, grid
 from transformer_jax.typed import require
 
 SEEDS = 5
-GRID = {"ewc": tuple(round(10 ** (0.75 * i), 1) for i in range(9)), "l2": tuple(10.0 ** (i - 5) for i in range(9))}
+GRID = {
+    "ewc": tuple(round(10 ** (0.75 * i), 1) for i in range(9)),
+    **{name: tuple(10.0 ** (i + low) for i in range(9)) for name, low in (("l2", -5), ("si", -4), ("mas", -4))},
+    "lwf": tuple(round(10 ** (0.5 * i - 2), 3) for i in range(9)),
+}
 """Strengths above 0, nine of each method: the mean of a Fisher is some thousandths, where L2 has 1."""
-SETS = ("digits", "associative_recall")
+SETS = ("digits", "associative_recall", "mnist", "number_words")
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,54 @@ STUDIES = {
         grid(RECALL | {"task.num_items": [2], "task.seq_len": [8, 16], "continual.part": ["all"]}),
         grid(RECALL | {"task.num_items": [4], "task.seq_len": [16], "continual.part": ["all"]}),
     ),
+    "recurrent": grid(SPLIT | {"continual.scenario": ["task"], "model.mixer": ["gru", "lstm"]}),
+}
+
+MNIST = {
+    "task.name": ["mnist"], "task.seq_len": [28], "task.batch_size": [64], "train.num_steps": [400],
+    "train.eval_every": [200], "train.checkpoint_every": [400],
+}  # fmt: skip
+PERMUTED_MNIST, SPLIT_MNIST = PERMUTED | MNIST | {"continual.num_tasks": [5]}, SPLIT | MNIST
+PARTS = ["mixer", "value_out", "mlp", "embeddings", "head"]
+WITHOUT = {"continual.strengths": [()], "continual.with_frozen": [False], "train.lanes": [SEEDS]}
+OF_ANSWERS = {"continual.method": ["lwf"], "continual.strengths": [(0.0, *GRID["lwf"])]}
+
+
+def _methods(axes: dict) -> list[dict]:
+    """EWC joined otherwise, what else penalises, and replay of more and more examples."""
+    of = {name: {"continual.method": [name], "continual.strengths": [(0.0, *GRID[name])]} for name in ("si", "mas")}
+    replay = {"continual.method": ["replay"], "continual.buffer": [50, 200, 1000]} | WITHOUT
+    return chain(
+        grid(axes | {"continual.variant": ["online", "corrected"], "continual.decay": [0.9]}),
+        *(grid(axes | other) for other in (*of.values(), OF_ANSWERS, replay)),
+        grid(axes | {"continual.part": PARTS}),
+        grid(axes | {"continual.part": PARTS, "continual.control": [True]}),
+    )
+
+
+TEXTS = {
+    "continual.stream": ["texts"], "continual.scenario": ["domain"], "continual.num_tasks": [2],
+    "continual.texts": [("number_words_fr",)], "continual.fisher": ["sampled"], "task.name": ["number_words"],
+    "task.patch_rows": [None], "task.seq_len": [32], "model.causal": [True], "train.num_steps": [600],
+    "train.eval_every": [200], "train.checkpoint_every": [600],
+}  # fmt: skip
+PUBLISHED = SPLIT_MNIST | {
+    "continual.scenario": ["task", "domain", "class"], "continual.fisher": ["likeliest"],
+    "continual.fisher_examples": [None], "continual.strengths": [(0.0, *(10.0**i for i in range(1, 11)))],
+    "continual.with_frozen": [False], "model.classifier": ["perceptron"], "model.activation": ["relu"],
+    "model.d_model": [400], "task.pixels": ["unit"], "task.batch_size": [128], "train.num_steps": [2000],
+    "train.peak_lr": [1e-3], "train.beta2": [0.999], "train.warmup_steps": [0], "train.clip_norm": [1e9],
+    "train.eval_every": [1000], "train.checkpoint_every": [2000], "train.lanes": [11],
+}  # fmt: skip
+FULL = {
+    "permuted": _variants(PERMUTED_MNIST, l2=True),
+    "split": _variants(SPLIT_MNIST),
+    "recall": STUDIES["recall"],
+    "memory": STUDIES["memory"],
+    "methods": chain(_methods(PERMUTED_MNIST), _methods(SPLIT_MNIST | {"continual.scenario": ["task"]})),
+    "recurrent": grid(SPLIT_MNIST | {"continual.scenario": ["task"], "model.mixer": ["gru", "lstm"]}),
+    "letters": _variants(TEXTS),
+    "published": grid(PUBLISHED),
 }
 SWEEPS = ("model.mixer", "continual.method", "continual.part", "continual.variant", "continual.buffer")
 UNREAD = ("measure.min_sample_seconds",)
@@ -81,20 +137,46 @@ SIDE_BY_SIDE = True  # nothing is timed
 
 def time_limit(config: Config) -> float:
     """Seconds that a cell may take, compilation included."""
-    return 1800.0
+    return 1800.0 if config.task.name in ("digits", "associative_recall") else 6 * 3600.0
+
+
+def data(config: Config) -> dict[str, str]:
+    """The SHA-256 of the files that MNIST was made from; MissingData: it is not prepared."""
+    if config.task.name != "mnist":
+        return {}
+    from transformer_jax.tasks import place, sets
+
+    return dict((sets.open_set("mnist", place.data_dir(config.task)).info.metadata or {}).get("sha256", {}))
 
 
 def cell(config: ForgettingConfig, job: Job) -> list[dict]:
-    """Trains in the job's folder, where a killed cell goes on; a row for each lane: `lab.streams.rows`."""
+    """Trains in the job's folder, where a killed cell goes on; a row for each lane: `lab.streams.rows`, and `widened`.
+
+    A wider grid has as many strengths, so that nothing is compiled anew.
+    """
     from transformer_jax.continual import streams as tasks_of  # here, as jax takes seconds to load
+    from transformer_jax.continual.widening import WIDENINGS, beyond
     from transformer_jax.lab import streams
     from transformer_jax.measure.matching import matched
-    from transformer_jax.tasks import associative_recall, digits
+    from transformer_jax.tasks import associative_recall, digits, number_words, number_words_fr, vision
 
+    texts = {"number_words": number_words, "number_words_fr": number_words_fr}
+    modules = {"digits": digits, "associative_recall": associative_recall, "mnist": vision} | texts
     config = job.seeded(config)
-    base = {"digits": digits, "associative_recall": associative_recall}[config.task.name].build(config)
-    stream = tasks_of.build(config, base)
+    stream = tasks_of.build(config, modules[config.task.name].build(config), lambda name: texts[name].build(config))
     config = matched(config, stream.tasks[0].shape, "params")
-    trained = StreamConfig(config.model, config.task, config.train, continual=config.continual)
-    streams.train(trained, stream, job.folder)
-    return streams.rows(trained, stream, job.folder)
+    trained, folder, found = (
+        StreamConfig(config.model, config.task, config.train, continual=config.continual),
+        job.folder,
+        [],
+    )
+    for widened in range(WIDENINGS + 1):
+        streams.train(trained, stream, folder)
+        rows = streams.rows(trained, stream, folder)
+        found += [row | {"widened": widened} for row in rows if not widened or row["strength"]]
+        more = beyond(found, len(trained.continual.strengths) - 1)
+        if not more:
+            break
+        trained = with_overrides(trained, {"continual.strengths": (0.0, *more)})
+        folder = job.folder / f"wider_{widened + 1}"
+    return found

@@ -86,6 +86,7 @@ def _read(row: dict) -> dict:
     recall = continual["stream"] == "vocabularies"
     sizes = f", {row['task.num_items']} pairs, T = {row['task.seq_len']}" if recall else ""
     sizes += "" if row["model.mixer"] == "attention" else f", {row['model.mixer']}"
+    sizes += ", perceptron" if row.get("model.classifier") == "perceptron" else ""
     name = f"{'recall' if recall else continual['stream']} ({continual['scenario']}{sizes})"
     strength = "frozen" if row.get("frozen") else row.get("strength")
     drawn = (row.get("strength") or 0) * (row.get("importance") or 0)
@@ -126,7 +127,8 @@ def _answer(place: str, rows: Rows) -> tuple[str, Estimate]:
     setting, _ = best(of_all, 0.5, X, Y, "setting")
     chosen, none = select(of_all, setting=setting), select(of_all, setting=0)
     tried = sorted({row["setting"] for row in of_all if row["setting"] not in ("frozen", 0)})
-    edge = ": the grid's edge, a better one may lie beyond" if tried and setting in (tried[0], tried[-1]) else ""
+    at_edge = tried and setting in (tried[0], tried[-1])
+    edge = ": the edge of a grid widened as far as it may be, a better one may lie beyond" if at_edge else ""
     at = {name: [mean(part, name, "seed").value for part in (chosen, none)] for name in (
         "average_accuracy", "forgetting", "learning_accuracy")}  # fmt: skip
     top = f", with all data {mean(joint, 'average_accuracy', 'seed').value:.0%}" if joint else ""
@@ -145,16 +147,20 @@ def report(rows: Rows) -> Report:
     rows = [_read(row) for row in rows]
     ok = _relative([row for row in rows if row.get("learning_accuracy") is not None])
     places = {name: part for (name,), part in groups(ok, "place").items()}
-    main = {name: part for name, part in places.items() if select(part, variant=QK)}
+    asked = [row for row in ok if not row.get("widened")]  # the hypotheses are of one grid for all variants
+    main = {name: part for (name,), part in groups(asked, "place").items() if select(part, variant=QK)}
 
     def compared(value) -> dict[str, Estimate]:
         both = {name: [_each(select(part, variant=v), value) for v in (QK, RANDOM)] for name, part in main.items()}
         return {name: paired(*two) for name, two in both.items()}
 
     ewc = {name: select(part, variant=[ALL, QK, RANDOM]) for name, part in main.items()}
-    answers = {name: _answer(name, part) for name, part in places.items()
-               if select(part, variant=ALL) and len(groups(part, "variant")) > 1}  # fmt: skip
-    recalled = select(ok, "memory", mixer="attention")
+    answers = {
+        name: _answer(name, part)
+        for name, part in places.items()
+        if select(part, variant=ALL) and (len(groups(part, "variant")) > 1 or not select(part, "memory"))
+    }
+    recalled = select(asked, "memory", mixer="attention")
     gains = {at: _each(select(recalled, num_items=at[0], seq_len=at[1]), _gain) for at in ((2, 8), (2, 16), (4, 16))}
     steps = {"twice the pairs": ((2, 16), (4, 16)), "twice the length": ((2, 8), (2, 16))}
     losses = {name: {seed: gains[a][seed] - gains[b][seed] for seed in gains[a] if seed in gains[b]}
@@ -162,7 +168,8 @@ def report(rows: Rows) -> Report:
     pairs, length = losses.values()
     memory = {name: paired(of) for name, of in losses.items()} | {"pairs less length": paired(pairs, length)}
     fronts = {key: of for key, of in groups(ok, "place", "variant").items() if key[1] != JOINT and of}
-    areas = {", ".join(key): paired(by_pair(of, X, Y, "seed")) for key, of in fronts.items()}
+    areas = {", ".join(key): paired(by_pair(select(of, widened=lambda n: not n), X, Y, "seed"))
+             for key, of in fronts.items()}  # fmt: skip
     weighed = {key: {f"plasticity {w:.0%}": str(best(of, w, X, Y, "setting")[0]) for w in WEIGHTS}
                for key, of in fronts.items()}  # fmt: skip
     points = [row | {"kept": mean(at, X, "seed").value} for of in fronts.values()

@@ -51,6 +51,14 @@ def test_evaluate_prints_the_matrix_and_what_follows_from_it(learned, tmp_path, 
             ["--continual.method", "none", "--continual.strength", "7"],
             "continual.method=none has no penalty and does not",
         ),
+        (
+            ["--continual.method", "lwf", "--continual.fisher", "sampled"],
+            "lwf draws answers, not parameters, and does not",
+        ),
+        (
+            ["--continual.method", "lwf", "--continual.part", "mlp"],
+            "continual.part=mlp: continual.method=lwf draws answers",
+        ),
         (["--wandb"], "--wandb has no use with a stream of tasks"),
     ],
 )

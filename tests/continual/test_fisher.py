@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.parameters import drawn
 from transformer_jax import models
 from transformer_jax.config import ModelConfig, Shape
 from transformer_jax.continual import fisher
@@ -70,6 +71,29 @@ def test_the_observed_form_squares_each_example_before_the_mean():
     error = np.eye(V)[y] - probabilities(x)
     np.testing.assert_allclose(found("observed")["bias"], (error**2).mean(0), rtol=1e-5)
     np.testing.assert_allclose(found("batched")["bias"], error.mean(0) ** 2, rtol=1e-4)
+
+
+def test_the_likeliest_label_is_the_one_of_the_highest_probability():
+    p = probabilities(data()["inputs"].astype(np.float64))
+    error = np.eye(V)[p.argmax(1)] - p
+    np.testing.assert_allclose(found("likeliest")["bias"], (error**2).mean(0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["exact", "sampled", "likeliest", "observed", "mas"])
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_model_that_sums_over_examples_by_itself_gives_the_same(kind, allowed):
+    config = ModelConfig(classifier="perceptron", num_layers=1, d_model=8, activation="relu")
+    model = models.build(config, Shape(3, 4, input_dim=5, pooled=True))
+    random = np.random.default_rng(0)
+    whole = {"inputs": random.normal(size=(N, 3, 5)).astype(np.float32), "targets": np.arange(N) % 2,
+             "weights": np.ones(N, np.float32)}  # fmt: skip
+    if allowed:
+        whole["allowed"] = np.broadcast_to(np.arange(4) < 2, (N, 1, 4))
+    start, key = drawn(model), jax.random.key(3)
+    one, other = (fisher.importance(m, start, batches(whole, 4), kind, key) for m in (
+        model, model._replace(over_examples=None)))  # fmt: skip
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), one, other)
+    assert max(leaf.max() for leaf in jax.tree.leaves(one)) > 0
 
 
 @pytest.mark.parametrize("kind", ["exact", "sampled", "observed", "mas"])

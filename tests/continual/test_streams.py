@@ -2,6 +2,7 @@
 
 import json
 from functools import cache
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from transformer_jax.config import ConfigError, ModelConfig, TaskConfig, TrainConfig, with_overrides
 from transformer_jax.config.continual import ContinualConfig, StreamConfig
 from transformer_jax.continual import streams
-from transformer_jax.tasks import associative_recall, images
+from transformer_jax.tasks import associative_recall, images, number_words, number_words_fr
 
 COUNTS = {"train": 30, "validation": 9, "test": 12}
 CLASSES = 6
@@ -30,7 +31,7 @@ def config_of(**continual):
         ModelConfig(d_model=8, num_heads=2, num_layers=1, max_len=16, causal=False),
         TaskConfig(name="digits", seq_len=4, patch_rows=1, batch_size=4),
         TrainConfig(num_steps=4, chunk_steps=2, eval_every=2, checkpoint_every=2),
-        continual=ContinualConfig(num_tasks=3, **continual),
+        continual=ContinualConfig(**{"num_tasks": 3} | continual),
     )
     return base
 
@@ -84,6 +85,16 @@ def test_permuted_tasks_have_every_image_in_another_order_of_pixels():
 
 
 @pytest.mark.parametrize("scenario", ["task", "class"])
+def test_permuted_tasks_may_have_answers_of_their_own(scenario):
+    stream = stream_of(stream="permuted", scenario=scenario)
+    assert stream.tasks[0].shape.outputs == 18
+    first, own = (real(stream.examples(k)) for k in (0, 2))
+    np.testing.assert_array_equal(own["targets"], first["targets"] + 12)
+    assert ("allowed" in own) == (scenario == "task")
+    assert scenario == "class" or (own["allowed"][:, 0] == (np.arange(18) // 6 == 2)).all()
+
+
+@pytest.mark.parametrize("scenario", ["task", "class"])
 def test_vocabularies_share_no_token(scenario):
     stream, seen = recall(scenario), []
     assert stream.tasks[0].shape.vocab_size == stream.tasks[0].shape.outputs == 18
@@ -93,6 +104,46 @@ def test_vocabularies_share_no_token(scenario):
         assert set(batch["targets"][batch["weights"] > 0]) <= seen[-1]
         assert ("allowed" in batch) == (scenario == "task")
     assert not (seen[0] & seen[1] or seen[1] & seen[2] or seen[0] & seen[2])
+
+
+def letters(**continual):
+    config = config_of(stream="texts", scenario="domain", **continual)
+    config = with_overrides(config, {"task.name": "number_words", "task.patch_rows": None, "model.causal": True})
+    nothing = SimpleNamespace(build=lambda c: number_words.build(c)._replace(name="digits", decode=None))
+    texts = {"number_words_fr": number_words_fr, "digits": nothing}
+    return number_words.build(config), streams.build(
+        config, number_words.build(config), lambda name: texts[name].build(config)
+    )
+
+
+def test_texts_share_one_vocabulary():
+    base, stream = letters(texts=("number_words_fr",), num_tasks=2)
+    symbols = sorted({*number_words.letters(), *number_words.letters("fr")})
+    assert stream.tasks[0].shape.vocab_size == stream.tasks[0].shape.outputs == len(symbols) > base.shape.vocab_size
+    first, second = (next(iter(stream.examples(k))) for k in (0, 1))
+    own = next(iter(base.evaluate("train")))
+    for name in ("inputs", "targets"):
+        for row, other in zip(first[name], own[name], strict=True):
+            assert "".join(symbols[i] for i in row) == base.decode(other)
+    assert set(second["task"]) == {1} and set(first["task"]) == {0}
+    drawn = stream.tasks[1].train(0)
+    seen = {"".join(symbols[i] for i in row) for _ in range(100) for row in next(drawn)["inputs"]}
+    assert seen & {"cent", "ille"} and not seen & {"hund", "thou", "ousa"}
+
+
+@pytest.mark.parametrize(
+    ("continual", "message"),
+    [
+        (
+            {"texts": ("number_words_fr",)},
+            "continual.num_tasks=3 continual.stream=texts names 2 texts beside task.name",
+        ),
+        ({"texts": ("digits",), "num_tasks": 2}, "continual.stream=texts: digits is no text of characters"),
+    ],
+)
+def test_texts_that_cannot_be(continual, message):
+    with pytest.raises(ConfigError, match=message):
+        letters(**continual)
 
 
 def test_the_order_of_the_tasks():
@@ -141,7 +192,10 @@ def test_the_objective_tells_tasks_apart_and_knows_what_is_allowed():
         ({"strength": -1.0}, r"continual.strength=-1.0: must be finite, and 0 or above"),
         ({"strength": float("inf")}, "continual.strength=inf: must be finite"),
         ({"strengths": (1.0, float("nan"))}, "continual.strength=nan: must be finite"),
-        ({"stream": "permuted"}, "continual.scenario=class: the tasks of continual.stream=permuted are domain"),
+        (
+            {"stream": "vocabularies", "scenario": "domain"},
+            "continual.scenario=domain: the tasks of continual.stream=vocabularies are task or class",
+        ),
         ({"order": (0, 1, 1)}, r"continual.order=\[0, 1, 1\]: each of the 3 tasks 0 .. 2 once"),
         ({"method": "ewk"}, "did you mean ewc"),
         ({"decay": 1.5}, r"continual.decay=1.5: must lie in \[0, 1\]"),

@@ -1,5 +1,7 @@
 """The experiment on forgetting: a planted truth in its report, and what its cells are."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from transformer_jax.config import ConfigError, flatten
@@ -25,7 +27,10 @@ def rows(change=lambda row: row, seeds=5):
                    "learning_accuracy": learning, "forgetting": forgetting, "stability": 1 - forgetting,
                    "average_accuracy": learning - (0.6 + harder) * forgetting + harder * place * (1 + seed / 50),
                    "backward_transfer": -forgetting, "forward_transfer": 0.0, "worst_accuracy": 0.3,
-                   "drift": 0.4 * (1 - place) + 0.1 - 2 * easier * place + noise, "protected": 10}  # fmt: skip
+                   "drift": 0.4 * (1 - place) + 0.1 - 2 * easier * place + noise, "protected": 10,
+                   "widened": 0}  # fmt: skip
+            if cell.config.model.mixer != "attention":
+                row["drift"] = None
             whole = flat | row | {"studies": cell.studies, "status": "ok", "round": 0, "key": str(number)}
             if seed < seeds:
                 found.append(change(whole))
@@ -43,6 +48,21 @@ def test_a_planted_truth_is_found():
     text = report.answers[0].answer
     assert "split (class): strength" in text and "times the mean Fisher" in text
     assert all(report.figures) and all(table.rows for table in report.tables)
+
+
+def test_wider_strengths_answer_how_much_and_decide_no_hypothesis():
+    found, extra = rows(), []
+    for row in found:
+        if row["continual.control"] and row["strength"] and row["continual.stream"] == "split":
+            extra.append(row | {"strength": 1e7 * row["strength"], "widened": 1, "drift": 0.0, "stability": 1.0})
+    assert verdicts(found + extra) == verdicts(found)
+    top = {"strength": 1e9, "widened": 1, "stability": 1.0, "learning_accuracy": 0.95}
+    best = [
+        row | top
+        for row in found
+        if row["continual.part"] == "all" and row["continual.method"] == "ewc" and row["strength"] == 1
+    ]
+    assert "split (class): strength 1e+09" in FORGETTING.report.report(found + best).answers[0].answer
 
 
 def test_and_its_opposite():
@@ -79,9 +99,30 @@ def test_h4(pairs, length, verdict):
     assert verdicts(rows(change))["H4"] == verdict
 
 
+def full():
+    cells = FORGETTING.cells
+    return plan.plan(SimpleNamespace(**vars(cells) | {"STUDIES": cells.FULL}))
+
+
+def test_the_full_cells():
+    planned = full()
+    of_study = {name: [c.config for c in planned if name in c.studies] for name in FORGETTING.cells.FULL}
+    assert all(of_study.values())
+    methods = of_study["methods"]
+    assert {c.continual.method for c in methods} == {"ewc", "si", "mas", "lwf", "replay"}
+    assert {c.continual.variant for c in methods} >= {"online", "corrected"}
+    assert {c.continual.part for c in methods} >= {"mixer", "value_out", "mlp", "embeddings", "head"}
+    assert {c.continual.buffer for c in methods if c.continual.method == "replay"} == {50, 200, 1000}
+    assert {c.model.mixer for c in of_study["recurrent"]} == {"gru", "lstm"}
+    assert {c.model.classifier for c in of_study["published"]} == {"perceptron"}
+    assert {c.continual.texts for c in of_study["letters"]} == {("number_words_fr",)}
+    assert {c.task.name for name in ("permuted", "split") for c in of_study[name]} == {"mnist"}
+
+
 def test_its_cells():
     planned = plan.plan(FORGETTING.cells)
-    assert {study for cell in planned for study in cell.studies} == {"permuted", "split", "recall", "memory"}
+    assert {study for cell in planned for study in cell.studies} == {
+        "permuted", "split", "recall", "memory", "recurrent"}  # fmt: skip
     for cell in planned:
         continual = cell.config.continual
         assert len(set(cell.config.seeds)) == 5
@@ -92,5 +133,7 @@ def test_its_cells():
             assert max(steps) - min(steps) < 0.2
     assert {(c.config.task.num_items, c.config.task.seq_len) for c in planned if "memory" in c.studies} == {
         (2, 8), (2, 16), (4, 16)}  # fmt: skip
-    with pytest.raises(ConfigError, match="this experiment trains on digits or associative_recall"):
+    with pytest.raises(
+        ConfigError, match="this experiment trains on digits or associative_recall or mnist or number_words"
+    ):
         plan.plan(FORGETTING.cells, {"task.name": "parity"})

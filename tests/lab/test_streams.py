@@ -122,6 +122,24 @@ def test_a_stream_that_is_killed_in_the_middle_of_a_task_ends_bit_for_bit_as_an_
         jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+def test_answers_are_kept_by_lanes_and_go_on_bit_for_bit(tmp_path):
+    """LwF: strengths are lanes, and a stream that is killed in its last task ends as an unbroken one."""
+    lwf = {"continual.method": "lwf", "continual.num_tasks": 2, "continual.strengths": (0.0, 50.0)}
+    config, stream, _ = learned(tmp_path / "whole", lwf)
+    with pytest.raises(KeyboardInterrupt):
+        learned(tmp_path / "killed", lwf, progress=lambda j: Broken() if j == 1 else None)
+    assert learned(tmp_path / "killed", lwf)[2] == ("done", 1)
+    one, other = (after(tmp_path / name, config, stream, 1) for name in ("whole", "killed"))
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+    free, drawn, frozen = (jax.tree.map(lambda leaf, i=i: leaf[i], one.params) for i in range(3))
+    batch = next(stream.examples(0))
+    start = jax.tree.map(lambda leaf: leaf[2], after(tmp_path / "whole", config, stream, 0).params)
+    model = streams._Learner.of(config, stream, tmp_path / "whole").model
+    old, *new = (model.apply(p, batch["inputs"]) for p in (start, free, drawn, frozen))
+    moved = [float(np.abs(np.asarray(x - old)[:, :2]).mean()) for x in new]
+    assert moved[2] == 0 and moved[1] < moved[0]
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -143,10 +161,11 @@ def test_a_part_that_matches_nothing_is_refused_before_anything_is_written(tmp_p
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize("method", ["si", "mas", "l2", "replay", "frozen"])
+@pytest.mark.parametrize("method", ["si", "mas", "l2", "lwf", "replay", "frozen"])
 def test_other_methods_learn_it_too(tmp_path, method):
     alone = {"continual.num_tasks": 2, "continual.strengths": (), "continual.with_frozen": False, "train.lanes": 1}
-    config, stream, ended = learned(tmp_path, alone | {"continual.method": method, "continual.part": "query_key"})
+    part = "all" if method == "lwf" else "query_key"
+    config, stream, ended = learned(tmp_path, alone | {"continual.method": method, "continual.part": part})
     assert ended == ("done", 1)
     (row,) = streams.rows(config, stream, tmp_path)
     assert row["frozen"] == (method == "frozen") and (row["importance"] > 0) == (method != "none")

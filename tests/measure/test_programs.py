@@ -41,7 +41,7 @@ OTHER = {
     "train.checkpoint_every": 5,
     "train.nan_policy": "skip", "train.keep_last": 3, "train.best": "accuracy", "task.batch_tokens": 7,
     "model.encoder_layers": 3, "task.horizon": 7, "model.patch_len": 5, "model.patch_stride": 3,
-    "train.patience": 2, "task.tokens": "subwords", "task.min_len": 2,
+    "task.pad": 2, "task.pixels": "unit", "train.patience": 2, "task.tokens": "subwords", "task.min_len": 2,
 }  # fmt: skip
 
 

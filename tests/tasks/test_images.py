@@ -67,6 +67,19 @@ def test_digits_are_read_row_by_row(config_of):
     np.testing.assert_array_equal(next(task.train(3))["inputs"], whole["inputs"].reshape(6, 8, 8))
 
 
+def test_images_are_padded_with_black_before_they_are_cut_and_may_keep_it_at_0(config_of):
+    plain = next(registry.build(config_of("digits", batch_size=6, patch_size=8, pixels="unit")).train(3))["inputs"]
+    config = config_of("digits", batch_size=6, patch_rows=1, pad=2, pixels="unit")
+    task, outline = registry.build(config), registry.entry(config.task).outline(config)
+    assert task.shape == outline.shape == Shape(12, 10, input_dim=12, pooled=True) and not outline.problems
+    found = next(task.train(3))["inputs"]
+    np.testing.assert_array_equal(found[:, 2:-2, 2:-2], plain.reshape(6, 8, 8))
+    assert plain.min() == 0 and plain.max() == 1 and found.dtype == np.float32
+    assert not found[:, [0, 1, -2, -1]].any() and not found[:, :, [0, 1, -2, -1]].any()
+    with pytest.raises(ConfigError, match="task.pad=-1"):
+        config_of("digits", patch_rows=1, pad=-1)
+
+
 def test_rows_that_cannot_be_are_refused(config_of):
     with pytest.raises(ConfigError, match="task.patch_rows=3 does not divide images of 8 rows"):
         registry.build(config_of("digits", patch_rows=3))

@@ -11,6 +11,7 @@ from transformer_jax.tasks import number_words, registry
 from transformer_jax.tasks.numbers_en_fr import LIMIT, english
 
 WORDS = {num2words(n): n for n in range(1000)}
+KNOWN_FR = {word for n in range(1000) for word in re.split("[ -]", num2words(n, lang="fr"))} | {"mille"}
 
 
 def value(line):
@@ -51,6 +52,13 @@ def test_what_the_docstring_says_of_the_best_loss():
     mean = np.mean([len(english(n)) + 1 for n in range(0, LIMIT, 7)])
     assert mean == pytest.approx(61.3, abs=0.05) and np.log(LIMIT) / mean == pytest.approx(0.225, abs=0.001)
     assert "61.3 letters" in number_words.number_words.__doc__ and "0.225 nats" in number_words.number_words.__doc__
+
+
+def test_in_french_it_is_what_num2words_writes(config_of):
+    task = registry.build(config_of("number_words_fr", seq_len=300, batch_size=4))
+    lines = [line for row in next(iter(task.evaluate("test")))["inputs"] for line in task.decode(row).split("\n")[1:-1]]
+    assert len(lines) > 8 and all(word in KNOWN_FR for line in lines for word in re.split("[ -]", line))
+    assert any("mille" in line for line in lines) and not any("thousand" in line for line in lines)
 
 
 def test_shape_and_letters(config_of):

@@ -175,7 +175,7 @@ def flat_loss(params, batch, key):
     return loss_sum / jnp.where(weight == 0, 1, weight), {"loss": (loss_sum, weight)}
 
 
-def pull(params, anchor):
+def pull(params, anchor, batch):
     """Elastic weight consolidation's form: strength / 2 * sum of fisher * (w - w*)^2."""
     squares = jax.tree.map(lambda w, old, f: jnp.sum(f * (w - old) ** 2), params, anchor["params"], anchor["fisher"])
     return anchor["strength"] / 2 * sum(jax.tree.leaves(squares))

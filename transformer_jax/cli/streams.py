@@ -22,7 +22,6 @@ def train(config: StreamConfig, folder: Path, build: Callable, matching: str, le
     """
     from rich.console import Console
 
-    from transformer_jax.continual import streams as tasks_of
     from transformer_jax.host import compilation
     from transformer_jax.lab import rows, streams, trial, trial_display
     from transformer_jax.measure.matching import matched
@@ -31,7 +30,7 @@ def train(config: StreamConfig, folder: Path, build: Callable, matching: str, le
         raise ConfigError(f"{folder} holds an experiment: choose another --out")
     devices.require()
     compilation.use_cache()
-    stream = tasks_of.build(config, build(config))
+    stream = _stream(config, build)
     config = matched(config, stream.tasks[0].shape, matching)
     at = [folder / "task_0", None]
 
@@ -54,7 +53,8 @@ def train(config: StreamConfig, folder: Path, build: Callable, matching: str, le
     return 0
 
 
-PENALTY = ("strength", "strengths", "variant", "decay", "fisher", "fisher_examples")
+OF_PARAMETERS = ("variant", "decay", "fisher", "fisher_examples")
+PENALTY = ("strength", "strengths", *OF_PARAMETERS)
 
 
 def require_read(config: StreamConfig, overrides: Iterable[str]) -> None:
@@ -64,6 +64,8 @@ def require_read(config: StreamConfig, overrides: Iterable[str]) -> None:
         name = key.removeprefix("continual.")
         if key != name and name in PENALTY and method in ("none", "replay", "joint", "frozen"):
             raise ConfigError(f"{key}: continual.method={method} has no penalty and does not read it")
+        if key != name and name in OF_PARAMETERS and method == "lwf":
+            raise ConfigError(f"{key}: continual.method=lwf draws answers, not parameters, and does not read it")
 
 
 def there(folders: Sequence[Path]) -> bool:
@@ -86,7 +88,6 @@ def there(folders: Sequence[Path]) -> bool:
 def evaluate(folders: Sequence[Path], build: Callable, split: str, csv: Path | None, data_dir: str | None) -> int:
     """Prints each stream's accuracies and what follows from them; the exit code."""
     from transformer_jax.config import with_overrides
-    from transformer_jax.continual import streams as tasks_of
     from transformer_jax.lab import streams, trials
     from transformer_jax.train.log import read_config
 
@@ -96,13 +97,21 @@ def evaluate(folders: Sequence[Path], build: Callable, split: str, csv: Path | N
         config = read_config(folder)
         if data_dir is not None:
             config = with_overrides(config, {"task.data_dir": data_dir})
-        stream = tasks_of.build(config, build(config))
+        stream = _stream(config, build)
         if csv is not None:
             found += [{"run": str(folder), "split": split} | row for row in streams.rows(config, stream, folder, split)]
         _print(config, stream, folder, split)
     if csv is not None:
         write_whole(csv, trials.as_csv(found))
     return 0
+
+
+def _stream(config: StreamConfig, build: Callable):
+    """The stream of a config; build: the task of one."""
+    from transformer_jax.config import with_overrides
+    from transformer_jax.continual import streams
+
+    return streams.build(config, build(config), lambda name: build(with_overrides(config, {"task.name": name})))
 
 
 def _print(config: StreamConfig, stream, folder: Path, split: str) -> None:

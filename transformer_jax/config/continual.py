@@ -8,8 +8,9 @@ from typing import Literal
 from transformer_jax.config import Config
 from transformer_jax.typed import at_least, check_types, require
 
-Method = Literal["none", "ewc", "l2", "si", "mas", "replay", "joint", "frozen"]
-SCENARIOS = {"permuted": ("domain",), "split": ("task", "domain", "class"), "vocabularies": ("task", "class")}
+Method = Literal["none", "ewc", "l2", "si", "mas", "lwf", "replay", "joint", "frozen"]
+_ALL = ("task", "domain", "class")
+SCENARIOS = {"permuted": _ALL, "split": _ALL, "vocabularies": ("task", "class"), "texts": ("domain",)}
 """By stream, what is known of the task when an answer is asked for (van de Ven & Tolias 2019, arXiv 1904.07734)."""
 
 
@@ -17,9 +18,11 @@ SCENARIOS = {"permuted": ("domain",), "split": ("task", "domain", "class"), "voc
 class ContinualConfig:
     """A stream of tasks made from one set, and how the tasks before are kept in mind."""
 
-    stream: Literal["permuted", "split", "vocabularies"] = "split"
-    """Images whose pixels each task permutes in its own way; images of other classes in each task; or a generated task
-    of tokens, each time with tokens of its own."""
+    stream: Literal["permuted", "split", "vocabularies", "texts"] = "split"
+    """Images whose pixels each task permutes in its own way; images of other classes in each task; a generated task of
+    tokens, each time with tokens of its own; or one text after another, letter by letter."""
+    texts: tuple[str, ...] = ()
+    """texts: those that come after task.name, names of tasks too."""
     scenario: Literal["task", "domain", "class"] = "class"
     """task: one chooses among the task's own answers. domain: all tasks have the same answers. class: one chooses among
     the answers of all tasks."""
@@ -27,8 +30,9 @@ class ContinualConfig:
     order: tuple[int, ...] = ()
     """In which order the tasks come, counted from 0; none given: 0, 1, ..."""
     method: Method = "ewc"
-    """none: nothing is kept. ewc, l2, si, mas: a penalty draws parameters to what they were. replay: old examples make
-    up part of each batch. joint: the examples of all tasks so far. frozen: after the first task the part stays."""
+    """none: nothing is kept. ewc, l2, si, mas: a penalty draws parameters to what they were. lwf: it draws
+    answers to new inputs to what they were (at strength 1 as much as the new task). replay: old examples make up part
+    of each batch. joint: the examples of all tasks so far. frozen: after the first task the part stays."""
     variant: Literal["separate", "online", "corrected"] = "separate"
     """ewc: a penalty for each old task about where that one ended; or the sum of all, the older ones times `decay`,
     about where the last one ended (Schwarz et al. 2018); corrected: the same without decay (Huszár 2018)."""
@@ -45,9 +49,10 @@ class ContinualConfig:
     mlp/Dense_0 say."""
     control: bool = False
     """In place of the part, as many single parameters, drawn at random from all."""
-    fisher: Literal["exact", "sampled", "observed", "batched"] = "exact"
+    fisher: Literal["exact", "sampled", "likeliest", "observed", "batched"] = "exact"
     """The squared gradient of an example, in expectation over the labels that the model would give; for one of these;
-    for the observed label (the empirical Fisher); or, as some libraries compute it, that of a batch's mean."""
+    for the likeliest one, as in van de Ven & Tolias 2019; for the observed label (the empirical Fisher); or, as some
+    libraries compute it, that of a batch's mean."""
     fisher_examples: int | None = None
     """So many of a task's training examples; None: all."""
     buffer: int = 100
@@ -59,6 +64,12 @@ class ContinualConfig:
             at_least(self, "continual", name, 1)
         if self.fisher_examples is not None:
             at_least(self, "continual", "fisher_examples", 1)
+        count, texts = self.num_tasks, len(self.texts)
+        require(
+            (self.stream == "texts" and count == texts + 1) or (self.stream != "texts" and not texts),
+            f"continual.texts={list(self.texts)}: with continual.num_tasks={count} continual.stream=texts names"
+            f" {count - 1} texts beside task.name, and another stream none",
+        )
         known = SCENARIOS[self.stream]
         require(
             self.scenario in known,
@@ -70,6 +81,10 @@ class ContinualConfig:
                 f"continual.strength={strength}: must be finite, and 0 or above (what must not move at all is"
                 " continual.method=frozen)",
             )
+        require(
+            self.method != "lwf" or (self.part == "all" and not self.control),
+            f"continual.part={self.part}: continual.method=lwf draws answers, not parameters; take all, no control",
+        )
         require(0 <= self.decay <= 1, f"continual.decay={self.decay}: must lie in [0, 1]")
         require(
             not self.order or sorted(self.order) == list(range(self.num_tasks)),
@@ -81,7 +96,7 @@ class ContinualConfig:
         """The strength of each lane of one seed; None: the part is frozen."""
         if self.method == "frozen":
             return (None,)
-        penalised = self.method in ("ewc", "l2", "si", "mas")
+        penalised = self.method in ("ewc", "l2", "si", "mas", "lwf")
         chosen = (self.strengths or (self.strength,)) if penalised else (0.0,)
         return (*chosen, *([None] if self.with_frozen else []))
 

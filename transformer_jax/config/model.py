@@ -11,6 +11,7 @@ Attention = Literal["auto", "reference", "xla", "blockwise", "cudnn", "splash"]
 Recurrence = Literal["auto", "sequential", "chunked", "associative", "cudnn"]
 Position = Literal["auto", "sinusoidal", "learned", "rotary", "none"]
 Score = Literal["auto", "scaled_dot", "dot", "cosine", "general", "additive"]
+Classifier = Literal["stack", "perceptron"]
 Forecaster = Literal["stack", "dlinear", "repeat_last"]
 
 
@@ -175,6 +176,10 @@ class ModelConfig:
     forecaster: Forecaster = "stack"
     """What answers a forecast: the blocks over patches of the series, or DLinear (Zeng et al. 2023) or the last step
     repeated, which read no other key of the model but dtype. Other tasks take the stack alone."""
+    classifier: Classifier = "stack"
+    """What chooses a class for images, or other sequences of vectors, whole: the blocks, or a multilayer perceptron
+    that reads all steps at once, with num_layers hidden layers of d_model units; of the other keys of the model it
+    reads activation and dtype alone. Other tasks take the stack."""
     patch_len: int = 16
     """Steps of a patch of a series that is forecast; other tasks ignore it."""
     patch_stride: int = 8

@@ -50,6 +50,11 @@ def misfits(model: ModelConfig, shape: Shape) -> list[str]:
         )
     if shape.horizon is None and model.forecaster != "stack":
         found.append(f"model.forecaster={model.forecaster} answers a forecast, and this task asks for none: take stack")
+    if model.classifier != "stack" and (not shape.pooled or shape.input_dim is None):
+        found.append(
+            f"model.classifier={model.classifier} answers once to a sequence of vectors, an image say: this task asks"
+            " something else, so take stack"
+        )
     if shape.horizon is not None and model.forecaster == "stack" and shape.seq_len < model.patch_len:
         found.append(
             f"model.patch_len={model.patch_len} is more than the {shape.seq_len} steps of a series that are read"

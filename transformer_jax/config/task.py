@@ -32,6 +32,10 @@ class TaskConfig:
     """Side of the square patches that an image is cut into, read as a sequence; other data ignore it."""
     patch_rows: int | None = None
     """In place of patch_size: a patch is so many whole rows of the image, 1 row by row; other data ignore it."""
+    pad: int = 0
+    """So many black pixels are added on each side of an image; other data ignore it."""
+    pixels: Literal["standardised", "unit"] = "standardised"
+    """Those of images have mean 0 and deviation 1 over training images, or lie in 0 .. 1; other data ignore it."""
     permute_patches: int | None = None
     """Seed of a fixed order in which the patches of every image are read, the same in all splits and runs; None: from
     left to right and from top to bottom. Other data ignore it."""
@@ -54,7 +58,8 @@ class TaskConfig:
         check_types(self, "task")
         for name in ("seq_len", "batch_size", "vocab_size", "num_items", "horizon"):
             at_least(self, "task", name, 1)
-        at_least(self, "task", "workers", 0)
+        for name in ("workers", "pad"):
+            at_least(self, "task", name, 0)
         optional = ("min_len", 1), ("patch_size", 1), ("patch_rows", 1), ("batch_tokens", 1), ("permute_patches", 0)
         for name, least in optional:
             if getattr(self, name) is not None:

@@ -15,7 +15,7 @@ import numpy as np
 
 # B batch, T answers of an example, V what each is chosen among
 
-Kind = Literal["exact", "sampled", "observed", "batched", "mas"]
+Kind = Literal["exact", "sampled", "likeliest", "observed", "batched", "mas"]
 CHUNK = 8
 """Examples whose gradients are in memory at once."""
 
@@ -38,8 +38,9 @@ def importance(
       model: `apply` as in `models.Model`.
       batches: of the task, all of one shape; rows without any weight count for nothing.
       kind: "exact": in expectation over the labels that the model would give; "sampled": for one of these;
-        "observed": for the target (the empirical Fisher); "batched": the square of the gradient of a batch's mean loss,
-        as some libraries compute it; "mas": the mean size of the gradient of ‖logits‖² (Aljundi et al. 2018, arXiv
+        "likeliest": for the likeliest one (van de Ven & Tolias 2019, arXiv 1904.07734); "observed": for the target (the
+        empirical Fisher); "batched": the square of the gradient of a batch's mean loss, as some libraries compute it;
+        "mas": the mean size of the gradient of ‖logits‖² (Aljundi et al. 2018, arXiv
         1711.09601).
       key: of the sampled labels, which belong to the examples' places in their order.
       at_most: so many examples, the first ones.
@@ -76,6 +77,8 @@ def _of_lane(model, kind: Kind, params, batch, key, seen):
     if kind == "batched":
         return jax.tree.map(jnp.square, jax.grad(partial(_mean_loss, model))(params, batch))
     places = seen + jnp.arange(len(batch["weights"]))
+    if model.over_examples is not None:
+        return _at_once(model, kind, params, key, batch, places)
 
     def add(total, one):
         found = jax.vmap(partial(_of_example, model, kind, params, key))(*one)
@@ -118,10 +121,8 @@ def _of_example(model, kind: Kind, params, key, example: dict, place) -> Any:
     def squared(cotangent_TxV):
         return jax.tree.map(jnp.square, pull(cotangent_TxV)[0])
 
-    if kind == "observed":
-        return squared(scores(targets_T))
-    if kind == "sampled":
-        return squared(scores(jax.random.categorical(jax.random.fold_in(key, place), logits_TxV)))
+    if kind != "exact":
+        return squared(scores(_labels(kind, logits_TxV, targets_T, key, place)))
 
     def of_answer(total, t):
         row_VxV = jnp.sqrt(p_TxV[t])[:, None] * weights_T[t] * (jnp.eye(V) - p_TxV[t])
@@ -129,6 +130,33 @@ def _of_example(model, kind: Kind, params, key, example: dict, place) -> Any:
         return jax.tree.map(lambda a, b: a + b.sum(0), total, found), None
 
     return jax.lax.scan(of_answer, jax.tree.map(jnp.zeros_like, params), jnp.arange(T))[0]
+
+
+def _labels(kind: Kind, logits_TxV, targets_T, key, place) -> jax.Array:
+    """One label for each answer of an example."""
+    if kind == "sampled":
+        return jax.random.categorical(jax.random.fold_in(key, place), logits_TxV)
+    return logits_TxV.argmax(-1) if kind == "likeliest" else targets_T
+
+
+def _at_once(model, kind: Kind, params, key, batch: dict, places) -> Any:
+    """The sum over examples with one answer each, of a model that needs no example's gradient for it."""
+    logits_BxV = jax.vmap(lambda example: logits_of(model, params, example)[0])(batch)
+    weights_Bx1, V = batch["weights"].reshape(-1, 1), logits_BxV.shape[-1]
+    add = partial(model.over_examples, params, batch["inputs"])
+    if kind == "mas":
+        return add(2 * weights_Bx1 * jnp.where(logits_BxV > FAR / 2, logits_BxV, 0), jnp.abs)
+    p_BxV = jax.nn.softmax(logits_BxV)
+    if kind != "exact":
+        labels_B = jax.vmap(lambda *one: _labels(kind, *one[:2], key, one[2]))(logits_BxV, batch["targets"], places)
+        return add(weights_Bx1 * (jax.nn.one_hot(labels_B, V) - p_BxV), jnp.square)
+
+    def of_label(total, label):
+        score_BxV = jax.nn.one_hot(label, V) - p_BxV
+        found = add(jnp.sqrt(p_BxV[:, label, None]) * weights_Bx1 * score_BxV, jnp.square)
+        return jax.tree.map(jnp.add, total, found), None
+
+    return jax.lax.scan(of_label, jax.tree.map(jnp.zeros_like, params), jnp.arange(V))[0]
 
 
 def _mean_loss(model, params, batch):

@@ -1,4 +1,4 @@
-"""Streams of tasks made from one: pixels permuted, classes apart, or other tokens each time; replay and joint data."""
+"""Streams of tasks: pixels permuted, classes apart, other tokens or another text each time; replay and joint data."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
@@ -39,14 +39,19 @@ class _Kind(NamedTuple):
     vocab_size: int | None = None
 
 
-def build(config: StreamConfig, base: Task) -> Stream:
-    """The stream of a config around one task: pooled images for permuted and split, generated tokens for vocabularies.
+def build(config: StreamConfig, base: Task, other: Callable[[str], Task] | None = None) -> Stream:
+    """The stream of a config around one task: pooled images for permuted and split, generated tokens for vocabularies,
+    a text for texts.
+
+    Args:
+      other: other(name) -> another text.
 
     Raises:
       ConfigError: the task is of another kind, or has too few classes.
     """
     continual, batch_size = config.continual, config.task.batch_size
-    makers = {"permuted": _permuted, "split": _split, "vocabularies": _vocabularies}
+    makers = {"permuted": _permuted, "split": _split, "vocabularies": _vocabularies,
+              "texts": partial(_texts, other)}  # fmt: skip
     kind = makers[continual.stream](config, base)
     order, count = continual.tasks, continual.num_tasks
     shape = base.shape._replace(outputs=kind.outputs, vocab_size=kind.vocab_size)
@@ -118,17 +123,21 @@ def objective(base: Objective, num_tasks: int) -> Objective:
 
 def _permuted(config: StreamConfig, base: Task) -> _Kind:
     _require_images(config.continual, base)
-    size = base.shape.seq_len * base.shape.input_dim
+    size, classes, scenario = base.shape.seq_len * base.shape.input_dim, base.shape.outputs, config.continual.scenario
+    outputs = classes if scenario == "domain" else classes * config.continual.num_tasks
     orders = [np.random.default_rng((k, size)).permutation(size) if k else np.arange(size)
               for k in range(config.continual.num_tasks)]  # fmt: skip
 
     def permuted(k: int, batch: Batch) -> Batch:
         inputs_BxLxF = batch["inputs"]
         flat = inputs_BxLxF.reshape(len(inputs_BxLxF), -1)[:, orders[k]]
-        return batch | {"inputs": flat.reshape(inputs_BxLxF.shape)}
+        found = batch | {"inputs": flat.reshape(inputs_BxLxF.shape)}
+        if scenario != "domain":
+            found["targets"] = batch["targets"] + k * classes
+        return found | (_allowed(found, np.arange(outputs) // classes == k) if scenario == "task" else {})
 
     data = cache(partial(_all, base))  # one copy for all tasks
-    return _of_arrays(config, lambda k, split: data(split), base.shape.outputs, permuted)
+    return _of_arrays(config, lambda k, split: data(split), outputs, permuted)
 
 
 def _split(config: StreamConfig, base: Task) -> _Kind:
@@ -151,8 +160,7 @@ def _split(config: StreamConfig, base: Task) -> _Kind:
         if continual.scenario == "domain":
             return part | {"targets": part["targets"] % each}
         if continual.scenario == "task":
-            allowed_V = np.arange(classes) // each == k
-            return part | {"allowed": np.broadcast_to(allowed_V, (len(part["targets"]), 1, classes))}
+            return part | _allowed(part, np.arange(classes) // each == k)
         return part
 
     return _of_arrays(config, of, each if continual.scenario == "domain" else classes)
@@ -169,8 +177,7 @@ def _vocabularies(config: StreamConfig, base: Task) -> _Kind:
     def moved(k: int, batch: Batch) -> Batch:
         found = batch | {"inputs": batch["inputs"] + k * own, "targets": batch["targets"] + k * own}
         if config.continual.scenario == "task":
-            allowed_V = np.arange(count * own) // own == k
-            found["allowed"] = np.broadcast_to(allowed_V, (len(batch["targets"]), 1, count * own))
+            found |= _allowed(batch, np.arange(count * own) // own == k)
         return found
 
     return _Kind(
@@ -179,6 +186,31 @@ def _vocabularies(config: StreamConfig, base: Task) -> _Kind:
         count * own,
         count * own,
     )
+
+
+def _texts(other: Callable[[str], Task] | None, config: StreamConfig, base: Task) -> _Kind:
+    """One vocabulary for all: every character that any of the texts has."""
+    texts = [base, *(other(name) for name in config.continual.texts)]
+    for text in texts:
+        if text.decode is None or text.shape.outputs != text.shape.vocab_size or config.task.tokens != "characters":
+            raise ConfigError(f"continual.stream=texts: {text.name} is no text of characters; number_words is")
+    characters = [[text.decode([i]) for i in range(text.shape.outputs)] for text in texts]
+    symbols = sorted({one for of_text in characters for one in of_text})
+    ids = [np.array([symbols.index(one) for one in of_text], np.int32) for of_text in characters]
+
+    def read(k: int, batch: Batch) -> Batch:
+        return batch | {name: ids[k][batch[name]] for name in ("inputs", "targets")}
+
+    return _Kind(
+        lambda k, seed: _Changed(texts[k].train(seed), partial(read, k)),
+        lambda k, split: (read(k, batch) for batch in texts[k].evaluate(split)),
+        len(symbols),
+        len(symbols),
+    )
+
+
+def _allowed(batch: Batch, allowed_V: np.ndarray) -> Batch:
+    return {"allowed": np.broadcast_to(allowed_V, (len(batch["targets"]), 1, len(allowed_V)))}
 
 
 def _require_images(continual: ContinualConfig, base: Task) -> None:

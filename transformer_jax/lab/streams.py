@@ -16,7 +16,7 @@ import numpy as np
 
 from transformer_jax.config import ConfigError
 from transformer_jax.config.continual import StreamConfig
-from transformer_jax.continual import anchor, metrics, parts
+from transformer_jax.continual import anchor, distillation, metrics, parts
 from transformer_jax.continual.fisher import importance
 from transformer_jax.continual.streams import Stream
 from transformer_jax.host.folders import locked
@@ -81,9 +81,11 @@ def _of(folder: Path, k: int) -> Path:
     return folder / f"task_{k}"
 
 
-def _anchored(config: StreamConfig) -> Anchored:
-    observe = anchor.follow if config.continual.method == "si" else None
-    return Anchored(anchor.begin, anchor.penalty, observe, config.seeds)
+def _anchored(config: StreamConfig, model: Any, outputs: int) -> Anchored:
+    continual, penalty = config.continual, anchor.penalty
+    if continual.method == "lwf":
+        penalty = distillation.penalty(model, continual.tasks, outputs, continual.scenario)
+    return Anchored(anchor.begin, penalty, anchor.follow if continual.method == "si" else None, config.seeds)
 
 
 class _Learner(NamedTuple):
@@ -98,8 +100,9 @@ class _Learner(NamedTuple):
 
     @classmethod
     def of(cls, config: StreamConfig, stream: Stream, folder: Path) -> "_Learner":
-        first, anchored = stream.tasks[0], _anchored(config)
+        first = stream.tasks[0]
         model = trial.build_model(config, first)
+        anchored = _anchored(config, model, first.shape.outputs)
         run = programs.build(model, first.objective, config.train, anchored)
         return cls(config, stream, folder, model, run, anchored)
 
@@ -160,7 +163,7 @@ class _Learner(NamedTuple):
                 found = anchor.path_importance(state.anchor, state.params, start)
             case _:
                 found = jax.tree.map(jnp.ones_like, state.params)
-        variant, decay = ("online", 0.0) if continual.method == "l2" else (continual.variant, continual.decay)
+        variant, decay = ("online", 0.0) if continual.method in ("l2", "lwf") else (continual.variant, continual.decay)
         if continual.method in ("si", "mas"):
             variant = "corrected"
         join = partial(anchor.consolidated, variant=variant, decay=decay)
@@ -255,6 +258,8 @@ def _drift(learner: _Learner, split: str) -> list[float] | None:
 
 def _maps(learner: _Learner, params: Any, inputs: np.ndarray) -> np.ndarray | None:
     """Attention weights with a leading axis of lanes; None: the model has none."""
+    if learner.model.inspect is None:
+        return None
     params_N = params if learner.lanes else jax.tree.map(lambda leaf: leaf[None], params)
     found = jax.lax.map(lambda one: learner.model.inspect(one, inputs).weights_NxHxBxLxL, params_N)
     return None if found is None else np.asarray(found)

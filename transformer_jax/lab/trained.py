@@ -39,17 +39,18 @@ def describe(folder: Path, build_task: BuildTask, data_dir: str | None = None) -
     """What distinguishes a folder's model from another's: mixer, width of its state, number of parameters, and how long
     one of its training steps took, where that is known."""
     config, task = task_of(folder, build_task, data_dir)
-    width = config.model.sizes.get("width", config.model.d_model) if config.model.forecaster == "stack" else "-"
+    model = config.model
+    name = family(model.mixer, model.forecaster, model.classifier)
+    width = "-" if name == model.forecaster else model.sizes.get("width", model.d_model)
     count = num_params(config, task) // config.train.lanes
     seconds = step_seconds(folder)
     known = {} if seconds is None else {"step_seconds": float(f"{seconds:.3g}")}
-    name = family(config.model.mixer, config.model.forecaster)
     return {"mixer": name, "width": width, "parameters": count} | known
 
 
-def family(mixer: str, forecaster: str) -> str:
-    """What a model is called beside others: its mixer, or a forecaster that has none."""
-    return mixer if forecaster == "stack" else forecaster
+def family(mixer: str, forecaster: str, classifier: str) -> str:
+    """What a model is called beside others: its mixer, or a forecaster or classifier that has none."""
+    return next((other for other in (forecaster, classifier) if other != "stack"), mixer)
 
 
 class Restored(NamedTuple):

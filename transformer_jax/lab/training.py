@@ -13,10 +13,10 @@ TAIL = 4096  # bytes; a row has a few hundred
 def step(folder: Path) -> int | None:
     """The last step that a training in the folder has logged, 0 where it only compiled; None: nothing trains there.
 
-    Of several trainings one after another, each in a folder of its own below, that of the last.
+    Of several trainings one after another, each in a folder of its own below, or one further down, that of the last.
     """
     try:
-        logs = [*folder.glob("metrics.jsonl"), *folder.glob("*/metrics.jsonl")]
+        logs = [path for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}metrics.jsonl")]
         with open(max(logs, key=os.path.getmtime), "rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
             lines = file.read().split(b"\n")[:-1]  # what does not end in a newline is being written

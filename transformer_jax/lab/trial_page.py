@@ -61,7 +61,8 @@ def write(folder: Path, pictures: Sequence[Figure] = ()) -> Path:
         )
     facts = [("Config", config)]
     facts += [(f"{launch.get('kind', 'launch')} {launch.get('time', '')}", launch) for launch in launches]
-    model = trained.family(config.get("model.mixer"), config.get("model.forecaster", "stack"))
+    others = (config.get(f"model.{name}", "stack") for name in ("forecaster", "classifier"))
+    model = trained.family(config.get("model.mixer"), *others)
     title = f"{folder.resolve().name}: {model} on {config.get('task.name')}"
     report = Report(title, answers, figures, tables, setting=_setting(config, launches))
     return write_page(folder / "run.html", report, warnings, facts=facts)

@@ -46,6 +46,10 @@ class Model(NamedTuple):
     inspect(params, inputs, lengths=None) -> Inspection: the vectors before and after every block, and how much each
       step looks at each, by layer and head; of a network with a source its encoder, of the source; where a learned
       first step is pooled, of that step as well
+
+    Where every matrix meets one vector of an example, whose gradient is then an outer product:
+    over_examples(params, inputs, cotangent_BxV, of) -> the sum over examples b of of(gradient of
+      cotangent_b · logits_b) by a matmul, without any example's gradient; of: jnp.square or jnp.abs
     """
 
     init: Callable[..., Any]
@@ -56,5 +60,6 @@ class Model(NamedTuple):
     select: Callable[..., Any] | None = None
     alignment: Callable[..., jax.Array] | None = None
     inspect: Callable[..., Inspection] | None = None
+    over_examples: Callable[..., Any] | None = None
     frozen: tuple[str, ...] = ()
     """Leaves of the parameters, "embedding/token/embedding", that training leaves as they are."""

@@ -40,6 +40,8 @@ class Kind(NamedTuple):
     shape: Callable[[TaskConfig], Shape] = tokens
     objective: Callable[[Config], Objective] = classes
     next_token: bool = False
+    symbols: Callable[[], str] | None = None
+    """Of a text: the character of each id."""
     apart_from: int | None = None
     """No row of so many tokens or more is in two splits: a hash of its content says in which it is. Of shorter ones
     there are less than FEWEST, which all splits have. None: rows are drawn without regard to the split; where there
@@ -77,6 +79,7 @@ def build(kind: Kind, config: Config) -> Task:
         evaluate=evaluate,
         describe=describe,
         next_token=kind.next_token,
+        decode=kind.symbols and (lambda ids: "".join(kind.symbols()[i] for i in ids)),
     )
 
 

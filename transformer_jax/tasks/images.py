@@ -1,4 +1,4 @@
-"""What the image tasks share: one decoded copy, standardised by training statistics, cut into patches."""
+"""What the image tasks share: one decoded copy, scaled by training statistics, cut into patches."""
 
 import hashlib
 import math
@@ -26,11 +26,11 @@ def build(config: Config, load: Load, num_classes: int, describe: Callable[[], d
     Raises:
       ConfigError: no patches, or such as do not divide the images.
     """
-    task, load_once = config.task, cache(load)
-    pixels, _ = load("train", FITTED_ON)
+    task, load_once = config.task, cache(partial(_padded, load, config.task.pad))
+    pixels, _ = _padded(load, task.pad, "train", FITTED_ON)
     if reason := refusal(task, *pixels.shape[1:3]):
         raise ConfigError(reason)
-    mean, std = statistics(pixels)
+    mean, std = statistics(pixels) if task.pixels == "standardised" else (np.float32(0), np.float32(pixels.max()))
     sides = patch_sides(task, pixels.shape[2])
     order = reading_order(math.prod(pixels.shape[1:3]) // math.prod(sides), task.permute_patches)
 
@@ -61,6 +61,12 @@ def build(config: Config, load: Load, num_classes: int, describe: Callable[[], d
     )
 
 
+def _padded(load: Load, pad: int, split: str, at_most: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """What `load` gives, with so many black pixels on each side of an image."""
+    pixels, labels = load(split, at_most)
+    return np.pad(pixels, ((0, 0), (pad, pad), (pad, pad), (0, 0))) if pad else pixels, labels
+
+
 def refusal(task: TaskConfig, height: int, width: int) -> str | None:
     """Why images of that size cannot be cut into the config's patches; None: they can."""
     side, rows = task.patch_size, task.patch_rows
@@ -82,7 +88,11 @@ def patch_sides(task: TaskConfig, width: int) -> tuple[int, int]:
 
 
 def outline(config: Config, height: int, width: int) -> Outline:
-    """Of a task of such images, of one channel; where they cannot be cut, the shape is that of an example."""
+    """Of a task of such images, of one channel; where they cannot be cut, the shape is that of an example.
+
+    height, width: before they are padded.
+    """
+    height, width = (length + 2 * config.task.pad for length in (height, width))
     reason = refusal(config.task, height, width)
     side = _fitting(height, width)
     size = math.prod((side, side) if reason else patch_sides(config.task, width))

@@ -10,7 +10,7 @@ BY_ALL = ("name", "seq_len", "batch_size", "workers")
 """seq_len too where the data decide the length: it must be within model.max_len."""
 BUCKETS = ("batch_tokens", "bucket_lengths")
 WORDS = ("vocab_size", *BUCKETS, "vectors", "freeze_vectors", "data_dir")
-PATCHES = ("patch_size", "patch_rows", "permute_patches")
+PATCHES = ("patch_size", "patch_rows", "permute_patches", "pad", "pixels")
 KINDS: dict[str, tuple[str, ...]] = {
     "parallel": ("vocab_size", *BUCKETS, "data_dir"),
     "text": ("vocab_size", "tokens", "data_dir"),
@@ -32,6 +32,7 @@ TASKS: dict[str, tuple[str, ...]] = {
     "listops": ("min_len",),
     "shapes_1d": (),
     "number_words": (),
+    "number_words_fr": (),
     "reversal": ("vocab_size", *BUCKETS),
     "numbers_en_fr": BUCKETS,
     "sine_trend": ("horizon",),

@@ -1,16 +1,18 @@
 """Numbers in words, letter by letter: a text without end, each letter asked for from those before it."""
 
+from collections.abc import Callable
 from functools import cache, partial
 
 import numpy as np
 
 from transformer_jax.config import Shape, TaskConfig
 from transformer_jax.tasks import generated
-from transformer_jax.tasks.numbers_en_fr import LIMIT, english
+from transformer_jax.tasks.numbers_en_fr import LIMIT, english, french
 from transformer_jax.tasks.task import Batch
 
 BEFORE = 200
 """The first letter of a row is one of so many of its text, so that it may be any of a line: the longest has 74."""
+WRITE = {"en": english, "fr": french}
 
 
 def number_words(random: np.random.Generator, config: TaskConfig) -> Batch:
@@ -20,29 +22,40 @@ def number_words(random: np.random.Generator, config: TaskConfig) -> Batch:
     line has 61.3 letters on average: no model has a loss below 0.225 nats a letter in the long run, somewhat more on a
     short window, which may begin in the middle of a line.
     """
+    return draw(random, config, "en")
+
+
+def draw(random: np.random.Generator, config: TaskConfig, language: str) -> Batch:
+    """Rows of the text in that language."""
     B, T = config.batch_size, config.seq_len
-    text_BxT1 = np.stack([_window(random, T + 1) for _ in range(B)])
+    text_BxT1 = np.stack([_window(random, T + 1, language) for _ in range(B)])
     weights_BxT = np.ones((B, T), np.float32)
     return {"inputs": text_BxT1[:, :-1], "targets": text_BxT1[:, 1:], "weights": weights_BxT}
 
 
-def _window(random: np.random.Generator, length: int) -> np.ndarray:
+def _window(random: np.random.Generator, length: int, language: str) -> np.ndarray:
     start, text = int(random.integers(BEFORE)), ""
     while len(text) < start + length:
-        text += english(int(random.integers(LIMIT))) + "\n"
+        text += WRITE[language](int(random.integers(LIMIT))) + "\n"
     codes = np.frombuffer(text[start : start + length].encode(), np.uint8)
-    return np.searchsorted(np.frombuffer(letters().encode(), np.uint8), codes).astype(np.int32)
+    return np.searchsorted(np.frombuffer(letters(language).encode(), np.uint8), codes).astype(np.int32)
 
 
 @cache
-def letters() -> str:
+def letters(language: str = "en") -> str:
     """All that the text is made of, an id each, in the order of their code points."""
-    return "".join(sorted({letter for n in (*range(1000), 1000, 1001, 1100) for letter in english(n)} | {"\n"}))
+    write = WRITE[language]
+    return "".join(sorted({letter for n in (*range(1000), 1000, 1001, 1100) for letter in write(n)} | {"\n"}))
 
 
-def _shape(task: TaskConfig) -> Shape:
-    return Shape(task.seq_len, len(letters()), vocab_size=len(letters()))
+def kind(draws: Callable[[np.random.Generator, TaskConfig], Batch], language: str) -> generated.Kind:
+    """The record of the text in a language."""
+
+    def shape(task: TaskConfig) -> Shape:
+        return Shape(task.seq_len, len(letters(language)), vocab_size=len(letters(language)))
+
+    return generated.Kind(draws, sizes=("seq_len",), shape=shape, next_token=True, symbols=partial(letters, language))
 
 
-KIND = generated.Kind(number_words, sizes=("seq_len",), shape=_shape, next_token=True)
+KIND = kind(number_words, "en")
 build = partial(generated.build, KIND)

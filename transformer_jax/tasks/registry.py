@@ -19,6 +19,7 @@ from transformer_jax.tasks import (
     labelled,
     listops,
     number_words,
+    number_words_fr,
     numbers_en_fr,
     own,
     parity,
@@ -59,7 +60,7 @@ GENERATED = {
     module.KIND.draw.__name__: module.KIND
     for module in (
         random_tokens, copy_memory, selective_copying, associative_recall, adding, parity, parity_end, even_pairs,
-        cycle_navigation, s5_words, listops, shapes_1d, number_words,
+        cycle_navigation, s5_words, listops, shapes_1d, number_words, number_words_fr,
     )
 }  # fmt: skip
 LANGUAGES = {"en": "English", "fr": "French", "de": "German"}

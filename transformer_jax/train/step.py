@@ -13,7 +13,7 @@ from transformer_jax.train.state import TrainState
 
 Metrics = dict[str, Pair]  # (sum, weight): added across batches, divided once
 LossFn = Callable[[Any, Any, jax.Array | None], tuple[jax.Array, Metrics]]  # (params, batch, key)
-Penalty = Callable[[Any, Any], jax.Array]  # (params, anchor) -> a scalar that is added to the loss
+Penalty = Callable[[Any, Any, Any], jax.Array]  # (params, anchor, batch) -> a scalar that is added to the loss
 Observe = Callable[[Any, Any, Any, Any], Any]  # (anchor, params, grads, updates) -> anchor
 
 
@@ -27,14 +27,18 @@ def make_loss(model, terms: Terms) -> LossFn:
     """
 
     def loss_fn(params, batch, key):
-        given = {name: batch[name] for name in ("source", "source_lengths", "asked") if name in batch}
-        lengths = batch.get("lengths")  # of texts that are padded
-        outputs = model.apply(params, batch["inputs"], lengths=lengths, train=key is not None, key=key, **given)
-        (loss_sum, weight), metrics = terms(outputs, batch)
+        (loss_sum, weight), metrics = terms(outputs_of(model, params, batch, key), batch)
         mean = loss_sum / jnp.where(weight == 0, 1, weight)  # a micro-batch may hold nothing but padding
         return mean, {"loss": (loss_sum, weight)} | metrics
 
     return loss_fn
+
+
+def outputs_of(model, params: Any, batch: Any, key: jax.Array | None = None) -> jax.Array:
+    """What a model answers to a batch; dropout acts where a key is given."""
+    given = {name: batch[name] for name in ("source", "source_lengths", "asked") if name in batch}
+    lengths = batch.get("lengths")  # of texts that are padded
+    return model.apply(params, batch["inputs"], lengths=lengths, train=key is not None, key=key, **given)
 
 
 def held(loss_fn: LossFn, frozen: tuple[str, ...]) -> LossFn:
@@ -74,7 +78,7 @@ def train_step(
     loss_grads, metrics = gradient(loss_fn, state.params, batch, key, micro_batches)
     grads = loss_grads
     if penalty is not None:
-        value, pull = jax.value_and_grad(penalty)(state.params, state.anchor)
+        value, pull = jax.value_and_grad(penalty)(state.params, state.anchor, batch)
         grads = jax.tree.map(jnp.add, loss_grads, pull)
         metrics = metrics | {"penalty": (value, jnp.ones_like(value))}
     norm = optax.tree.norm(grads)
