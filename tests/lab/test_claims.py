@@ -2,6 +2,7 @@
 
 import json
 from math import inf, nan
+from types import SimpleNamespace
 
 import pytest
 from markupsafe import escape
@@ -167,10 +168,11 @@ def test_a_report_that_fails_leaves_its_claim_unmeasured_and_the_others_as_they_
     (tmp_path / "recall" / rows.FILE).touch()
     monkeypatch.setattr(claims.rows, "read", lambda folder: None)
     monkeypatch.setattr(claims.rows, "current", lambda _: rows.Results([], [], []))
-    monkeypatch.setattr(plan.load("recall").report, "report", lambda _: {}["two rows differ"])
+    failing = SimpleNamespace(report=lambda _: {}["two rows differ"])
+    monkeypatch.setattr(claims.plan, "load", lambda _: SimpleNamespace(report=failing))
     one = claims.answer("context", claims.CLAIMS["context"], tmp_path)
     assert one.finding.verdict == claims.UNMEASURED
-    assert len(one.doubts) == 1 and "recall: its report failed" in one.doubts[0]
+    assert len(one.doubts) == 1 and "recall: its report failed: KeyError" in one.doubts[0]
 
 
 def test_the_command_runs_each_experiment_once_and_writes_the_page_of_all_claims(measured, monkeypatch, capsys):
