@@ -95,7 +95,7 @@ def report(rows: Rows) -> Report:
             table(lanes, ("seq_len",), "mixer", "compile_seconds", "lane", "Seconds to compile it, not counted above"),
         ),
         notes=[f"{what}: {', '.join(where)}." for what, where in notes.items() if where],
-        limits=(*conditions(select(rows, study="speed")), "One text; a validation reads the first 16 batches of its validation part, or all"
-                " where these are more. Of three rates (the full size: five) one is chosen by the loss after 400 steps"
-                " of a seed that no answer uses."),
+        limits=(*conditions(select(rows, study="speed")), "One text; a validation reads the first 16 batches of its"
+                " validation part, or all where it has no more. Of three rates (the full size: five) one is chosen by"
+                " the loss after 400 steps of a seed that no answer uses."),
     )  # fmt: skip

@@ -11,6 +11,7 @@ from transformer_jax.config import ConfigError, flatten, with_overrides
 from transformer_jax.lab import plan
 from transformer_jax.lab.sweep import Job, parse
 from transformer_jax.report import digest, write
+from transformer_jax.tasks import generated
 
 PATH = Path(__file__).parents[2] / "experiments" / "long_range" / "report.py"
 spec = importlib.util.spec_from_file_location("long_range_report", PATH)
@@ -202,7 +203,7 @@ def test_the_full_size_has_more_tasks_longer_delays_and_as_many_flops():
     ]
     assert {one.value for one in list(answers[5].estimates.values())[::2]} == {500}
     assert "copying over 200 blanks: recurrences: above 20,000" in answers[5].numbers
-    assert "359 digits and 1,024 shapes" in answers[3].of
+    assert "359 digits and 1,024 shapes" in answers[3].of and page.BATCHES == generated.EVALUATE_BATCHES
 
 
 def test_what_is_missing_or_failed_decides_nothing_and_breaks_nothing():
