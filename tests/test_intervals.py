@@ -1,5 +1,6 @@
 """Planted growth, crossings and ratios come back, and the intervals cover the truth as often as they say."""
 
+from math import comb
 from pathlib import Path
 
 import numpy as np
@@ -337,3 +338,19 @@ def test_a_stratified_bootstrap_of_five_seeds_covers_too_rarely_to_be_used():
         low, high = np.quantile(interquartile_mean(again.reshape(resamples, -1)), (0.025, 0.975))
         hits.append(low <= truth <= high)
     assert np.mean(hits) < LEAST_COVERAGE
+
+
+@pytest.mark.parametrize("n", [1, 5, 10])
+def test_the_interval_of_a_count_covers_every_share(n):
+    """The probability of each count, exactly: Clopper and Pearson's covers at least 95 of 100 whatever the truth."""
+    found = [intervals.share([1] * right + [0] * (n - right)) for right in range(n + 1)]
+    for truth in np.linspace(0, 1, 101):
+        chances = [comb(n, k) * truth**k * (1 - truth) ** (n - k) for k in range(n + 1)]
+        covered = sum(p for p, one in zip(chances, found, strict=True) if one.low <= truth <= one.high)
+        assert covered >= 0.95 - 1e-9
+
+
+def test_where_so_few_rounds_allow_no_such_confidence_an_interval_has_no_end():
+    values = np.arange(8.0)
+    assert intervals.mean(values, confidence=0.99).low > -np.inf
+    assert intervals.mean(values, confidence=0.999)[:3] == (3.5, -np.inf, np.inf)

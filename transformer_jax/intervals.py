@@ -84,12 +84,14 @@ class Crossing(NamedTuple):
     lengths: tuple[float, ...]
 
 
-def interval(values_RxN, exact: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def interval(
+    values_RxN, exact: bool = False, confidence: float = CONFIDENCE
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Centre, low and high of a 95 % interval over the first axis (R independent rounds), each of shape (N,).
 
     R = 1: -inf to inf, or the point if it is exact. R < SIGNED_RANK_ROUNDS: mean and Student's t. Else the
     Hodges-Lehmann estimate and the signed-rank interval (Annals of Mathematical Statistics 34, 1963), exact for
-    symmetric noise of any shape.
+    symmetric noise of any shape; it has no end where R rounds allow none of that confidence.
     """
     values = np.asarray(values_RxN, float)
     R = len(values)
@@ -100,27 +102,38 @@ def interval(values_RxN, exact: bool = False) -> tuple[np.ndarray, np.ndarray, n
         from scipy import special  # a quarter of a second where scipy.stats, which gives the same, takes one
 
         mean = values.mean(0)
-        half = special.stdtrit(R - 1, (1 + CONFIDENCE) / 2) * values.std(0, ddof=1) / R**0.5
+        half = special.stdtrit(R - 1, (1 + confidence) / 2) * values.std(0, ddof=1) / R**0.5
         return mean, mean - half, mean + half
     i, j = np.triu_indices(R)
     walsh = np.sort((values[i] + values[j]) / 2, axis=0)
-    outside = _signed_rank_tail(R)
-    return np.median(walsh, axis=0), walsh[outside], walsh[-1 - outside]
+    outside, centre = _signed_rank_tail(R, confidence), np.median(walsh, axis=0)
+    return (centre, walsh[outside], walsh[-1 - outside]) if outside >= 0 else (centre, centre - np.inf, centre + np.inf)
 
 
 @cache
-def _signed_rank_tail(R: int) -> int:
-    """How many of the sorted pairwise means to leave out on either side to keep 95 %."""
+def _signed_rank_tail(R: int, confidence: float = CONFIDENCE) -> int:
+    """How many of the sorted pairwise means to leave out on either side to keep 95 %; -1: all are too few."""
     ways = np.ones(1)
     for rank in range(1, R + 1):  # how many of the 2^R choices of signs give each sum of positive ranks
         ways = np.pad(ways, (0, rank)) + np.pad(ways, (rank, 0))
-    return int(np.searchsorted(ways.cumsum() / 2.0**R, (1 - CONFIDENCE) / 2, side="right")) - 1
+    return int(np.searchsorted(ways.cumsum() / 2.0**R, (1 - confidence) / 2, side="right")) - 1
 
 
-def mean(values_R, exact: bool = False) -> Estimate:
+def mean(values_R, exact: bool = False, confidence: float = CONFIDENCE) -> Estimate:
     """The average over rounds. exact: the values are counted, not sampled, so that one of them is the whole truth."""
     values = np.asarray(values_R, float)[:, None]
-    return _estimate(*interval(values, exact), len(values))
+    return _estimate(*interval(values, exact, confidence), len(values))
+
+
+def share(right_R) -> Estimate:
+    """Of rounds that are each right (1) or wrong (0) the share that is right, with Clopper and Pearson's interval
+    (Biometrika 26, 1934), which covers at least as often as it says: five of five may be of a share from 0.478 on."""
+    from scipy import special
+
+    n, right, tail = len(right_R), int(np.sum(right_R)), (1 - CONFIDENCE) / 2
+    low = special.betaincinv(right, n - right + 1, tail) if right else 0.0
+    high = special.betaincinv(right + 1, n - right, 1 - tail) if right < n else 1.0
+    return _estimate(right / n, low, high, n)
 
 
 def ratio(a_R, b_R, exact: bool = False) -> Estimate:

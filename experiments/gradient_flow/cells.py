@@ -1,7 +1,7 @@
 """Does the gradient vanish or explode on its way back through a recurrence, and not through attention?
 
 The norm of the gradient of the last output by what each earlier step reads, one seed a lane: of a mixer alone and of
-two blocks before training, for other starts of LSTM and tanh-RNN, and around a short training on copying symbols over
+two blocks before training, for other starts of LSTM and tanh-RNN, and before and after training on copying symbols over
 a blank. A row for each lane and lag. The full size asks also for the singular values of one step's Jacobian, how the
 slope moves through training, and what post-norm does without a warm-up.
 """

@@ -27,55 +27,73 @@ def _rule(where: str) -> Rule:
         " keeps it; TASK-DEPENDENT if each is lost or kept, but not all of a kind are; else, or where one is not"
         " measured, INCONCLUSIVE.",
         only_recurrences(_loses),
-        reads=(_slopes, _read),
+        reads=(_slopes,),
     )
 
 
-ASKED = {  # of each study: the question, where the rule looks, and what tells its slopes apart
-    "mixer": ("Through a mixer alone?", "alone and as their layers start", "reader"),
-    "stack": ("Through two blocks?", "in two blocks with either norm", "reader", "norm"),
-    "start": ("However it starts?", "alone, for each forget bias of the LSTM and matrix of the RNN", "start"),
-    "trained": ("After a short training?", "in two blocks, over the blank, before and after", "reader", "when"),
+APART = {"mixer": ("reader",), "stack": ("reader", "norm"), "start": ("start",), "trained": ("reader", "when")}
+"""By study what tells its slopes apart."""
+ASKED = {  # of each study: the question, and where the rule looks
+    "mixer": ("Through a mixer alone?", "alone and as their layers start"),
+    "stack": ("Through two blocks?", "in two blocks with either norm"),
+    "start": ("However it starts?", "alone, for each forget bias of the LSTM and matrix of the RNN"),
+    "trained": ("Before and after training?", "in two blocks, over the blank, before and after"),
 }
+STARTS = {"lstm": ("measure.forget_bias", "forget bias"), "rnn": ("measure.recurrent_scale", "matrix ×")}
 
 
 def _slopes(rows: Rows) -> dict[str, dict[str, Estimate]]:
     """By study, and in it by what tells its slopes apart."""
+    rows = _flows(rows)
     return {study: {", ".join(key): mean(part, "decades", "lane")
                     for key, part in groups(select(rows, study=study), *names).items()}
-            for study, (_, _, *names) in ASKED.items()}  # fmt: skip
+            for study, names in APART.items()}  # fmt: skip
+
+
+def _flows(rows: Rows) -> list[dict]:
+    """What the gradient went through, how that started, and how fast it falls; in the order of a page."""
+    found = []
+    for row in rows:
+        mixer, step, slope = row["model.mixer"], row.get("step") or 0, row.get("slope")
+        column, word = STARTS.get(mixer, ("", ""))
+        value = f"{word} {row[column]:g}" if column else ""
+        order = (column, row.get(column, 0), row["model.norm"] == "post", step)
+        found.append((order, row | {
+            "reader": mixer, "value": value, "start": f"{mixer}, {value}" if value else mixer,
+            "when": f"after {step} steps" if step else "before", "decades": None if slope is None else 100 * slope,
+        }))  # fmt: skip
+    return [row for _, row in sorted(found, key=lambda one: one[0])]
 
 
 def _read(row: dict) -> dict:
-    """What the gradient went through, how that started, and its place among the others."""
-    mixer, level, norm, slope = row["model.mixer"], row["measure.level"], row["model.norm"], row.get("slope")
-    start = {"lstm": "measure.forget_bias", "rnn": "measure.recurrent_scale"}.get(mixer, "")
-    value = f"{'forget bias' if mixer == 'lstm' else 'matrix ×'} {row[start]:g}" if start else ""
+    """The place among the others, and whether training failed: a seed whose loss is no number has."""
     places = {"mixer": "a mixer alone", "trained": "two blocks, copying"}
-    step, loss, guess = row.get("step") or 0, row.get("loss"), log(row["task.vocab_size"] - 2)
-    seed = row["round"] * row["train.lanes"] + row["lane"] + 1 if "lane" in row else None
-    more = {"seed": seed, "warm": f"warm-up {row['train.warmup_steps']}",
-            "share_of_failed": float(loss > guess / 2) if is_number(loss) else None,
-            "share_of_lost": row.get("lost")}  # fmt: skip
-    return more | {"reader": mixer, "value": value, "start": f"{mixer}, {value}" if value else mixer,
-            "place": places.get(level, f"two blocks, {norm}-norm"), "when": f"after {step} steps" if step else "before",
-            "decades": None if slope is None else 100 * slope,
-            "order": (start, row[start] if start else 0, norm == "post", step)}  # fmt: skip
+    place = places.get(row["measure.level"], f"two blocks, {row['model.norm']}-norm")
+    row = row | {"place": place, "warm": f"warm-up {row['train.warmup_steps']}", "share_of_lost": row.get("lost")}
+    if "lane" not in row:
+        return row
+    row["seed"] = row["round"] * row["train.lanes"] + row["lane"] + 1
+    if row.get("step") and "slope" in row:
+        loss, guess = row.get("loss"), log(row["task.vocab_size"] - 2)
+        row["share_of_failed"] = float(not is_number(loss) or loss > guess / 2)
+    return row
 
 
-RULES = {study: _rule(where) for study, (_, where, *_) in ASKED.items()}
+RULES = {study: _rule(where) for study, (_, where) in ASKED.items()}
 
 
 def report(rows: Rows) -> Report:
     """Seed by seed; a study that is not measured has a finding without a verdict."""
-    whole = sorted((row | _read(row) for row in rows), key=lambda row: row["order"])
+    slopes, whole = _slopes(rows), [_read(row) for row in _flows(rows)]
     rows, warm_up, spectrum = (select(whole, study=study) for study in (ASKED, "warm_up", "spectrum"))
+    warm_up = [
+        row | {"status": "ok"} for row in warm_up if "lane" in row
+    ]  # a lane that diverged takes no other with it
     ends = [row for row in rows if row.get("lost") is not None]
     through = [row for row in select(whole, study="through_training") if row.get("step")]
     failed = {", ".join(map(str, key)): mean(part, "share_of_failed", "lane")
               for key, part in groups(warm_up, "reader", "norm", "warm", "peak_lr").items()}  # fmt: skip
     mixer, stack, start, trained = (select(rows, study=study) for study in ASKED)
-    slopes = _slopes(rows)
     look = {"pair": "lane", "log": "y", "x_label": "lag (steps before the last)", "y_label": "norm over that at lag 1"}
     return Report(
         question="Does the gradient vanish or explode through a recurrence, and not through attention?",
@@ -84,8 +102,8 @@ def report(rows: Rows) -> Report:
         answers=[
             *(Finding(ASKED[study][0], _sentence(found), found, RULES[study], of=UNIT)
               for study, found in slopes.items()),
-            *[Finding("Which norm trains without a warm-up?", "share of the seeds whose loss on copying ends above"
-                      " half of what guessing costs; last the rate", failed, of="six blocks")] * bool(failed),
+            *[Finding("Which norm trains without a warm-up?", "share of the seeds whose loss on copying is no number or"
+                      " above half of what guessing costs; last the rate", failed, of="six blocks")] * bool(failed),
         ],
         figures=(
             lines(mixer + stack, "lag", "relative_norm", "reader", "place", name="gradient_by_lag", **look,
@@ -94,7 +112,7 @@ def report(rows: Rows) -> Report:
             lines([row for row in start if row["value"]], "lag", "relative_norm", "value", "reader",
                   name="gradient_by_start", **look, title="A mixer alone, by how it starts"),
             lines(trained, "lag", "relative_norm", "when", "reader", name="gradient_trained", **look,
-                  title="Two blocks, before and after a short training on copying symbols over a blank",
+                  title="Two blocks, before and after training on copying symbols over a blank",
                   caption="The symbols are the last lags, and all others up to the seventh read the same blank."),
             lines(through, "step", "decades", "reader", pair="lane", log="x", name="slope_through_training",
                   title="The slope through training", x_label="steps of training", y_label=UNIT),

@@ -63,18 +63,18 @@ def _study(name: str, sizes: dict[str, int], positions=POSITIONS, flops: bool = 
     return attention + grid(task | RECURRENT | ({"measure.matching": ["flops"]} if flops else {}))
 
 
-def _long(name: str, sizes: dict[str, int], flops: bool = False) -> list[Override]:
+def _long(name: str, sizes: dict[str, int], positions=POSITIONS, flops: bool = False) -> list[Override]:
     steps = {"num_steps": 20_000, "warmup_steps": 500, "chunk_steps": 100, "eval_every": 100, "checkpoint_every": 2000}
     large = {"model.d_model": 64, "model.mlp_dim": 256, "task.batch_size": 64}
-    return [override | large for override in _study(name, sizes, flops=flops, **steps)]
+    return [override | large for override in _study(name, sizes, positions, flops=flops, **steps)]
 
 
 STUDIES = {name: _study(name, sizes) for name, sizes in TASKS.items()}
 STUDIES |= {f"series_{name}": _study(name, sizes, ["sinusoidal"], num_steps=200) for name, sizes in SERIES.items()}
 FULL = {name: _long(name, sizes) for name, sizes in (TASKS | MORE).items()}
-FULL |= {f"series_{name}": _long(name, sizes) for name, sizes in SERIES.items()}
+FULL |= {f"series_{name}": _long(name, sizes, ["sinusoidal"]) for name, sizes in SERIES.items()}
 FULL["delays"] = chain(*(_long("copy_memory", {"seq_len": 8 + delay}) for delay in (50, 100, 200)))
-FULL["flops"] = chain(*(_long(name, sizes, flops=True) for name, sizes in (TASKS | MORE).items()))
+FULL["flops"] = chain(*(_long(name, sizes, flops=True) for name, sizes in TASKS.items()))
 SWEEPS = ("model.mixer", "model.position")
 SIDE_BY_SIDE = True  # nothing is timed
 UNREAD = ("measure.min_sample_seconds", "train.peak_lr", "train.lane_lrs", "train.same_seed", "train.nan_policy")

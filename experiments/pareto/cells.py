@@ -81,4 +81,5 @@ def cell(config: ParetoConfig, job: Job) -> list[dict]:
     last = {row["lane"]: row for row in trial.curve(of.folder, "validation")}  # steps rise: the last of each lane stays
     costs = closed_form.sizes(config, task.shape)
     costs["training_flops"] = costs.pop("step_flops") * config.train.num_steps
+    costs["choosing_loss"] = of.tried[of.rate]  # of the seed that chose the rate, which no answer uses
     return [row | of.columns | costs for row in last.values()]

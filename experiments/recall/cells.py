@@ -1,4 +1,4 @@
-"""How many pairs does attention recall after a short training, and how many a GRU or LSTM with as many parameters?
+"""How many pairs does attention learn to recall, and how many a GRU or LSTM with as many parameters in as many steps?
 
 Multi-query associative recall (Arora et al. 2023, arXiv 2312.04927): key-value pairs, then the keys once more among
 random tokens; the answer at a key is its value. A cell chooses its learning rate on a seed of its own, trains its lanes
@@ -45,10 +45,11 @@ STUDIES = {"pairs": grid(MIXERS | {"task.num_items": [2, 4, 8]})}
 _LONG = {"task.vocab_size": [8192], "task.batch_size": [64], "model.max_len": [512], "train.num_steps": [10_000],
          "train.warmup_steps": [500], "train.eval_every": [500], "train.checkpoint_every": [2500]}  # fmt: skip
 _PAIRS = _LONG | {"task.seq_len": [64], "task.num_items": [2, 4, 8, 16]}
+_FEWER = {"task.num_items": [2, 4, 8]}  # those of the rule; at 16 pairs a GRU with as many parameters has as many FLOPs
 _STATE = _LONG | {"task.seq_len": [256], "task.num_items": [16]}
 FULL = {
     "pairs": grid(_PAIRS | MIXERS),
-    "flops": grid(_PAIRS | ATTENTION) + grid(_PAIRS | RECURRENT | {"measure.matching": ["flops"]}),
+    "flops": grid(_PAIRS | _FEWER | ATTENTION) + grid(_PAIRS | _FEWER | RECURRENT | {"measure.matching": ["flops"]}),
     "length": chain(*(grid(_LONG | MIXERS | {"task.seq_len": [T], "task.num_items": [n]})
                       for T, n in ((64, 4), (128, 8), (256, 16), (512, 64)))),
     "state": grid(_STATE | ATTENTION | {"model.d_model": [32, 64, 128]})

@@ -28,7 +28,8 @@ def _last(rows: Rows, study: str) -> list[dict]:
     return select(rows, step=max((row["step"] for row in rows), default=0))
 
 
-def _steps(last: Rows) -> dict[str, Estimate]:
+def _steps(rows: Rows, study: str = "pairs") -> dict[str, Estimate]:
+    last = _last(rows, study)
     return {f"{n} pairs, {mixer}": reached(select(last, num_items=n, mixer=mixer), "solved_step", SHARE, "step")
             for n in PAIRS for mixer in MIXERS}  # fmt: skip
 
@@ -40,7 +41,7 @@ RULES = {
         " all. SUPPORTED if attention wins at 2, 4 and 8 pairs; REFUTED if a GRU or LSTM does; TASK-DEPENDENT if each"
         " wins somewhere; else, or where a model is not measured, INCONCLUSIVE: who fails may have lacked steps.",
         _only_attention,
-        reads=(SHARE, _last, _steps),
+        reads=(_steps,),
     )
 }
 
@@ -58,13 +59,13 @@ def report(rows: Rows) -> Report:
                    for row in most for name in octaves if row.get(name) is not None]  # fmt: skip
     edges = {f"{row['model.mixer']} at {row['task.num_items']} pairs": None for row in select(last, rate_at_edge=True)}
     return Report(
-        question="Who learns to recall key-value pairs, in a short training?",
+        question=f"Who learns to recall key-value pairs, in {max([0, *(row['step'] for row in last)]):,} steps?",
         answers=(
             Finding("Does attention learn to recall what recurrences with as many parameters do not?",
-                    learned, _steps(last), rule),
+                    learned, _steps(rows), rule),
             Finding(f"How much does each recall of {max(PAIRS)} pairs in the end?",
                     f"share of right answers; guessing among their values gives {1 / max(PAIRS):g}", right),
-            *[Finding("And those with as many training FLOPs?", learned, _steps(flops), rule)] * bool(flops),
+            *[Finding("And those with as many training FLOPs?", learned, _steps(rows, "flops"), rule)] * bool(flops),
         ),
         figures=(
             lines(last, "num_items", "accuracy", "mixer", pair="lane", log="x", name="accuracy_by_pairs",
@@ -86,6 +87,6 @@ def report(rows: Rows) -> Report:
             table(last, ("num_items", "mixer"), "lane", "solved_step", None, "Steps until 99 %, seed by seed"),
         ),
         notes=[f"The chosen rate is the lowest or highest that was tried: {', '.join(edges)}."] * bool(edges),
-        limits=(*conditions(rows), "One size, a short training: it measures how soon recall is learned, not what a"
-                " model can hold. Of five rates one is chosen by as many steps of a seed that no answer uses."),
+        limits=(*conditions(rows), "It measures how soon recall is learned, not what a model can hold. Of five"
+                " rates one is chosen by as many steps of a seed that no answer uses."),
     )  # fmt: skip

@@ -8,16 +8,9 @@ SEEDS = 5
 TEXTS = {"shakespeare_char": "Tiny Shakespeare", "number_words": "numbers in words (generated)"}
 
 
-def _versus(rows: Rows) -> list[dict]:
-    """Two rows for each lane of a recurrence: its own, and attention's with the time of a step measured beside it."""
-    attention = {(row["task.seq_len"], row["seed"]): row for row in select(rows, mixer="attention")}
-    found = []
-    for row in rows:
-        twin = attention.get((row["task.seq_len"], row["seed"]))
-        if row["model.mixer"] != "attention" and twin:
-            of_twin = {"steps": twin["steps"], "step_seconds": row["twin_step_seconds"]}
-            found += [_timed(row | {"who": "recurrence"}), _timed(row | of_twin | {"who": "attention"})]
-    return found
+def _lanes(rows: Rows, study: str = "speed") -> list[dict]:
+    """The lanes of a study; one that failed takes no other with it."""
+    return [_timed(row) for row in select(rows, study=study) if "lane" in row]
 
 
 def _timed(row: dict) -> dict:
@@ -26,8 +19,21 @@ def _timed(row: dict) -> dict:
     return row | {"status": "ok", "seed": seed} | seconds
 
 
-def _ratios(both: Rows, y: str, lengths=LENGTHS) -> dict[str, Estimate]:
-    found = {}
+def _versus(lanes: Rows) -> list[dict]:
+    """Two rows for each lane of a recurrence: its own, and attention's with the time of a step measured beside it."""
+    attention = {(row["task.seq_len"], row["seed"]): row for row in select(lanes, mixer="attention")}
+    found = []
+    for row in lanes:
+        twin = attention.get((row["task.seq_len"], row["seed"]))
+        if row["model.mixer"] != "attention" and twin:
+            of_twin = {"steps": twin["steps"], "step_seconds": row["twin_step_seconds"]}
+            found += [row | {"who": "recurrence"}, _timed(row | of_twin | {"who": "attention"})]
+    return found
+
+
+def _ratios(rows: Rows, y: str = "seconds", study: str = "speed", lengths=LENGTHS) -> dict[str, Estimate]:
+    """Attention's y over a recurrence's, by window and recurrence; nothing where a seed did not come to the loss."""
+    both, found = _versus(_lanes(rows, study)), {}
     for T in lengths:
         for mixer in RECURRENCES:
             part = select(both, seq_len=T, mixer=mixer)
@@ -45,17 +51,15 @@ RULES = {
         f" in all four; TASK-DEPENDENT if below in some and above in others; else, or where fewer than {SEEDS} seeds"
         " are measured or one does not come to that loss, INCONCLUSIVE.",
         all_below(1.0),
-        reads=(_versus, _timed, _ratios),
+        reads=(_ratios,),
     )
 }
 
 
 def report(rows: Rows) -> Report:
     """Ratios lane by lane; what only the full size has stands behind."""
-    every = {study: [_timed(row) for row in select(rows, study=study) if "lane" in row]  # a lane fails without others
-             for study in ("speed", "flops", "long")}  # fmt: skip
-    rows, lanes, long = select(rows, study="speed"), every["speed"], _versus(every["long"])
-    both, flops = _versus(lanes), _versus(every["flops"])
+    lanes, flops, long = (_lanes(rows, study) for study in ("speed", "flops", "long"))
+    both = _versus(lanes)
     over = [mine | {"over": twin["seconds"] / mine["seconds"]} for mine, twin in zip(both[::2], both[1::2], strict=True)
             if "seconds" in mine and "seconds" in twin]  # fmt: skip
 
@@ -70,13 +74,13 @@ def report(rows: Rows) -> Report:
         setting=f"Text: {TEXTS.get(text, text)}; {letters} letters a step; device: {device}.",
         answers=(
             Finding("Does attention come to the loss in less time?", f"its seconds over the recurrence's, on {device}",
-                    _ratios(both, "seconds"), RULES["attention_is_sooner"]),
-            Finding("In fewer steps?", "its steps over the recurrence's", _ratios(both, "steps")),
-            Finding("Is its step shorter?", "its seconds a step over the recurrence's", _ratios(both, "step_seconds")),
+                    _ratios(rows), RULES["attention_is_sooner"]),
+            Finding("In fewer steps?", "its steps over the recurrence's", _ratios(rows, "steps")),
+            Finding("Is its step shorter?", "its seconds a step over the recurrence's", _ratios(rows, "step_seconds")),
             *[Finding("Is it sooner than those with as many training FLOPs?", "its seconds over the recurrence's",
-                      _ratios(flops, "seconds"), RULES["attention_is_sooner"])] * bool(flops),
+                      _ratios(rows, study="flops"), RULES["attention_is_sooner"])] * bool(flops),
             *[Finding("Is it sooner in windows of 1,024 letters?", "its seconds over the recurrence's, with as many"
-                      " parameters", _ratios(long, "seconds", (1024,)))] * bool(long),
+                      " parameters", _ratios(rows, study="long", lengths=(1024,)))] * bool(long),
         ),
         figures=(
             lines(over, "seq_len", "over", "mixer", pair="lane", log="x", name="seconds_by_window", reference=1,
@@ -91,6 +95,7 @@ def report(rows: Rows) -> Report:
             table(lanes, ("seq_len",), "mixer", "compile_seconds", "lane", "Seconds to compile it, not counted above"),
         ),
         notes=[f"{what}: {', '.join(where)}." for what, where in notes.items() if where],
-        limits=(*conditions(rows), "One size, one text, the first 16 batches of its validation part. Of three rates"
-                " (the full size: five) one is chosen by the loss after 400 steps of a seed that no answer uses."),
+        limits=(*conditions(select(rows, study="speed")), "One text; a validation reads the first 16 batches of its"
+                " validation part, or all where it has no more. Of three rates (the full size: five) one is chosen by"
+                " the loss after 400 steps of a seed that no answer uses."),
     )  # fmt: skip

@@ -143,7 +143,8 @@ def test_what_the_full_size_asks_more_changes_no_verdict():
                                 "lane": lane}  # fmt: skip
                 bad = config["model.norm"] == "post" and not config["train.warmup_steps"] and lane < 2
                 step = {"lag": 255, "slope": -0.1, "lost": 1.0, "step": config["train.num_steps"],
-                        "loss": 2.0 if bad else 0.1}  # fmt: skip
+                        "loss": (2.0, None)[lane] if bad else 0.1}  # fmt: skip
+                row |= {"status": "nan"} if bad else {}  # so a cell is called, and each of its rows
                 more += [row | {"place": 1, "singular_value": 0.9}] if name == "spectrum" else [row | step]
     report = page.report(planted() + more)
     assert [finding.verdict for finding in report.answers] == ["SUPPORTED"] * 4 + [""]

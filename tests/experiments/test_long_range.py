@@ -11,6 +11,7 @@ from transformer_jax.config import ConfigError, flatten, with_overrides
 from transformer_jax.lab import plan
 from transformer_jax.lab.sweep import Job, parse
 from transformer_jax.report import digest, write
+from transformer_jax.tasks import generated
 
 PATH = Path(__file__).parents[2] / "experiments" / "long_range" / "report.py"
 spec = importlib.util.spec_from_file_location("long_range_report", PATH)
@@ -182,21 +183,27 @@ def test_who_is_ahead_on_series_is_judged_apart_from_the_claim():
 
 
 def test_the_full_size_has_more_tasks_longer_delays_and_as_many_flops():
-    found = []
-    for study in ("flops", "delays", "s5_words"):
-        for number, override in enumerate(cells.FULL[study]):
-            config = flatten(with_overrides(cells.BASE, override))
-            solved = 500 if config["model.mixer"] == "attention" else None
-            found += [config | {"status": "ok", "round": 0, "part": lane, "key": f"{study}{number}", "header": "h",
-                                "studies": (study,), "lane": lane, "longer": 1, "step": 20_000, "accuracy": 0.9,
-                                "solved_step": solved} for lane in range(5)]  # fmt: skip
+    full, found = plan.load("long_range", size="full"), []
+    planned = plan.plan(full.cells, studies=full.studies)
+    assert len(planned) == 66
+    for cell in planned:
+        config = flatten(cell.config)
+        solved = 500 if config["model.mixer"] == "attention" else None
+        found += [config | {"status": "ok", "round": 0, "part": lane, "key": cell.identity, "header": "h",
+                            "studies": cell.studies, "lane": lane, "longer": 1, "step": 20_000, "accuracy": 0.9,
+                            "solved_step": solved} for lane in range(5)]  # fmt: skip
     answers = page.report(found).answers
     assert [finding.verdict for finding in answers[4:]] == ["SUPPORTED", ""]
-    assert answers[5].numbers[0] == "copying over 50 blanks: attention: 500"
+    assert answers[0].verdict == answers[2].verdict == "SUPPORTED"
+    assert answers[2].numbers == ["copying: attention: 500", "copying: recurrences: above 20,000"]
+    assert list(answers[5].estimates) == [
+        f"{task}: {side}"
+        for task in ("selective_copying", "s5_words", "listops", *(f"copying over {n} blanks" for n in (100, 200)))
+        for side in page.SIDES
+    ]
+    assert {one.value for one in list(answers[5].estimates.values())[::2]} == {500}
     assert "copying over 200 blanks: recurrences: above 20,000" in answers[5].numbers
-    assert "s5_words: attention: 500" in answers[5].numbers and answers[0].verdict == "INCONCLUSIVE"
-    full = plan.load("long_range", size="full")
-    assert len(plan.plan(full.cells, studies=full.studies)) == 76
+    assert "359 digits and 1,024 shapes" in answers[3].of and page.BATCHES == generated.EVALUATE_BATCHES
 
 
 def test_what_is_missing_or_failed_decides_nothing_and_breaks_nothing():

@@ -2,6 +2,7 @@
 
 import json
 from math import inf, nan
+from types import SimpleNamespace
 
 import pytest
 from markupsafe import escape
@@ -160,6 +161,18 @@ def test_a_claim_of_two_experiments_is_open_while_one_has_no_rows(tmp_path, monk
     one = answers_of(found_in(rows_of, tmp_path, monkeypatch))["context"]
     assert one.finding.verdict == "INCONCLUSIVE"
     assert "attention needs (no number) steps" in one.finding.text
+
+
+def test_a_report_that_fails_leaves_its_claim_unmeasured_and_the_others_as_they_are(tmp_path, monkeypatch):
+    (tmp_path / "recall").mkdir()
+    (tmp_path / "recall" / rows.FILE).touch()
+    monkeypatch.setattr(claims.rows, "read", lambda folder: None)
+    monkeypatch.setattr(claims.rows, "current", lambda _: rows.Results([], [], []))
+    failing = SimpleNamespace(report=lambda _: {}["two rows differ"])
+    monkeypatch.setattr(claims.plan, "load", lambda _: SimpleNamespace(report=failing))
+    one = claims.answer("context", claims.CLAIMS["context"], tmp_path)
+    assert one.finding.verdict == claims.UNMEASURED
+    assert len(one.doubts) == 1 and "recall: its report failed: KeyError" in one.doubts[0]
 
 
 def test_the_command_runs_each_experiment_once_and_writes_the_page_of_all_claims(measured, monkeypatch, capsys):

@@ -8,6 +8,8 @@ from transformer_jax.config import Config, ModelConfig, Shape, TaskConfig, with_
 from transformer_jax.measure import closed_form, flops, programs
 from transformer_jax.measure.matching import TOLERANCE, matched
 from transformer_jax.measure.work import Work, next_token
+from transformer_jax.tasks import associative_recall
+from transformer_jax.train.step import make_loss
 
 BASE = Config(ModelConfig(d_model=48, num_heads=3, num_layers=2), TaskConfig(seq_len=36, batch_size=2, vocab_size=40))
 VARIANTS = {
@@ -76,6 +78,21 @@ def test_a_classifier_of_vectors_is_counted_too(mixer, pooling):
     counted = flops.count(gradient, params, vectors).matmul_flops
     # the gradient of a sum through the last layer needs one product less than that of a loss
     assert counted == pytest.approx(closed_form.matmul_flops(Work(config, shape)), rel=0.02)
+
+
+@pytest.mark.parametrize("mixer", ["attention", "gru", "lstm"])
+def test_the_head_costs_what_the_steps_do_that_are_asked(mixer):
+    """Of 36 steps 3 are answered: the count of a loss's gradient on a batch of the task."""
+    sizes = {"task.name": "associative_recall", "task.num_items": 3, "task.vocab_size": 900}
+    config = with_overrides(BASE, sizes | {"model.mixer": mixer, "model.attention": "reference"})
+    task = associative_recall.build(config)
+    model = models.build(config.model, task.shape)
+    loss = make_loss(model, task.objective.minimised)
+    gradient = jax.grad(lambda params, batch: loss(params, batch, None)[0])
+    counted = flops.count(gradient, jax.eval_shape(model.init, jax.random.key(0)), next(task.train(0))).matmul_flops
+    assert counted == pytest.approx(closed_form.matmul_flops(Work(config, task.shape)), rel=0.01)
+    everywhere = closed_form.matmul_flops(Work(config, task.shape._replace(asked=None)))
+    assert everywhere > 1.4 * counted
 
 
 def test_a_block_costs_what_the_literature_says():

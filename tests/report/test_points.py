@@ -180,11 +180,26 @@ def test_steps_by_which_a_share_of_the_seeds_had_come_somewhere():
     assert of() == intervals.NOTHING and of(None).n == 1 and of(7).value == 7
 
 
+def test_a_share_of_yes_and_no_has_the_interval_of_a_count():
+    def of(*answers):
+        return mean([row(lane=lane, share_of_learned=float(one)) for lane, one in enumerate(answers)],
+                    "share_of_learned", "lane")  # fmt: skip
+
+    assert (
+        of(1, 1, 1, 1, 1)[:3] == (1, pytest.approx(0.025**0.2), 1)
+        and of(0, 0, 0, 0, 0).high == 1 - of(1, 1, 1, 1, 1).low
+    )
+    assert (of(1, 0, 1, 1, 0).low, of(1, 0, 1, 1, 0).high) == pytest.approx((0.1466, 0.9473), abs=1e-4)
+
+
 def test_the_interval_of_a_share_ends_where_shares_do():
     rows = [row(lane=lane, accuracy=share, share_of_lost=1 - share, loss=share, accuracy_16_31=share)
             for lane, share in enumerate((0.7, 0.95, 1.0, 1.0, 1.0))]  # fmt: skip
     plain, right = mean(rows, "loss", "lane"), mean(rows, "accuracy", "lane")
     assert right == plain._replace(high=1.0) == mean(rows, "accuracy_16_31", "lane") and plain.high > 1
-    assert mean(rows, "share_of_lost", "lane").low == 0 and mean(rows[:1], "accuracy").low == 0
+    assert mean(rows, "share_of_lost", "lane").low == 0
+    assert mean([one | {"test_accuracy": one["loss"]} for one in rows], "test_accuracy", "lane").high == 1
+    assert mean([one | {"stability": one["loss"]} for one in rows], "stability", "lane").high == 1
+    assert shown(mean(rows[:1], "accuracy")) == "0.700 (one round)"
     worse = [row(mixer="gru", lane=one["lane"], accuracy=0.0) for one in rows]
     assert difference(rows + worse, "accuracy", "mixer", "lstm", "gru", "lane").high > 1  # of two shares it is none

@@ -25,6 +25,8 @@ class Shape(NamedTuple):
     horizon: int | None = None
     """Steps after the input that are answered, a forecast: inputs (B, seq_len, input_dim), outputs (B, horizon,
     input_dim). None: the answer is to what was read."""
+    asked: int | None = None
+    """How many steps of a sequence are answered, where its batch says which (`asked`); None: all."""
 
 
 def misfits(model: ModelConfig, shape: Shape) -> list[str]:

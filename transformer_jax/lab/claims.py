@@ -210,7 +210,7 @@ def sizes(names: Iterable[str], size: plan.Size) -> dict[str, plan.Size]:
 
 def answer(name: str, claim: Claim, out: Path) -> Answer:
     """What the folders of the claim's experiments, in `out`, say; a claim that nobody has measured says so, and so does
-    one whose rows cannot be read."""
+    one whose rows cannot be read or reported."""
     found, figures, warnings, headers, beside = [], [], [], [], {}
     for one in claim.asked:
         if not (out / one.experiment / rows.FILE).exists():
@@ -219,12 +219,13 @@ def answer(name: str, claim: Claim, out: Path) -> Answer:
         experiment = plan.load(one.experiment)
         try:
             results = rows.current(rows.read(out / one.experiment))
-        except FolderError as error:
+            page = experiment.report.report(results.rows)
+            judged = _judged(experiment, page, one.rules) if one.rules else [experiment.report.claim(results.rows)]
+        except Exception as error:  # whatever a report stumbles over, the page has the other claims
+            known = isinstance(error, FolderError)
             found.append(Finding(one.experiment, "", word=UNMEASURED))
-            warnings.append(str(error))
+            warnings.append(str(error) if known else f"{one.experiment}: its report failed: {error!r}")
             continue
-        page = experiment.report.report(results.rows)
-        judged = _judged(experiment, page, one.rules) if one.rules else [experiment.report.claim(results.rows)]
         page, found = replace(page, answers=[*page.answers, *(not one.rules) * judged]), found + judged
         beside |= {label: one for finding in page.answers for label, one in finding.estimates.items()}
         named = [figure for figure in page.figures if figure and one.figure in ("", figure.name)]

@@ -82,7 +82,8 @@ def _flops(work: Work, level: Level) -> tuple[int, int]:
     if level == "block":
         return block, block_backward
     # a vector's projection has no gradient with respect to its input
-    head = 2 * (1 if shape.pooled else steps) * model.d_model * shape.outputs
+    answered = 1 if shape.pooled else min(steps, shape.asked or steps)  # the head reads no other step
+    head = 2 * answered * model.d_model * shape.outputs
     vectors = 0 if shape.input_dim is None else 2 * work.steps * shape.input_dim * model.d_model
     return model.num_layers * block + head + vectors, model.num_layers * block_backward + 2 * head + vectors
 

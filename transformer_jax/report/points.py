@@ -144,17 +144,24 @@ def is_positive(value) -> bool:
 
 
 def is_share(name: str) -> bool:
-    """Whether a column holds shares, which lie in 0 .. 1: accuracies, and what is called the share_of_ something."""
-    return name.startswith(("accuracy", "share_of_"))
+    """Whether a column holds shares, which lie in 0 .. 1: accuracies, stability, the share_of_ something."""
+    return "accuracy" in name or name == "stability" or name.startswith("share_of_")
 
 
 def mean(rows: Rows, y: str, pair: str | None = "round") -> Estimate:
-    """The average of y over rounds, seeds or whatever `pair` names; the interval of a share ends at 0 and 1."""
+    """The average of y over rounds, seeds or whatever `pair` names; the interval of a share ends at 0 and 1.
+
+    Where each of them says yes or no (a share_of_ something that is 0 or 1 in all), it is the share of those that say
+    yes, with the interval of a count: `intervals.share`.
+    """
     _, found = samples(rows, y, pair)
     if not found.size:
         return NOTHING
-    value, low, high, n = intervals.mean(found[:, 0], pair is None)
-    return Estimate(value, max(low, 0.0), min(high, 1.0), n) if is_share(y) else Estimate(value, low, high, n)
+    if pair is not None and y.startswith("share_of_") and np.isin(found, (0, 1)).all():
+        return intervals.share(found[:, 0])
+    one = intervals.mean(found[:, 0], pair is None)
+    clipped = Estimate(one.value, max(one.low, 0.0), min(one.high, 1.0), one.n)
+    return clipped if is_share(y) and one.n > 1 else one
 
 
 def reached(rows: Rows, y: str, share: float, limit: str) -> Estimate:
@@ -170,10 +177,12 @@ def reached(rows: Rows, y: str, share: float, limit: str) -> Estimate:
     return Estimate(math.nan, min(row[limit] for row in rows), math.inf, len(found))
 
 
-def difference(rows: Rows, y: str, over: str, a, b, pair: str | None = "round") -> Estimate:
+def difference(
+    rows: Rows, y: str, over: str, a, b, pair: str | None = "round", confidence: float = intervals.CONFIDENCE
+) -> Estimate:
     """y where the column `over` is a, less y where it is b, pair by pair."""
     both = _both(rows, y, over, a, b, pair)
-    return NOTHING if both is None else intervals.mean(both[0] - both[1], pair is None)
+    return NOTHING if both is None else intervals.mean(both[0] - both[1], pair is None, confidence)
 
 
 def ratio(rows: Rows, y: str, over: str, a, b, pair: str | None = "round") -> Estimate:

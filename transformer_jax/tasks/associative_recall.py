@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from transformer_jax.config import Config, ConfigError, TaskConfig
+from transformer_jax.config import Config, ConfigError, Shape, TaskConfig
 from transformer_jax.tasks import generated, objectives
 from transformer_jax.tasks.task import Batch, Objective
 
@@ -42,11 +42,15 @@ def _distinct(random: np.random.Generator, log_odds_K: np.ndarray, rows: int, n:
     return np.argsort(-noisy, axis=1)[:, :n].astype(np.int32)
 
 
+def _shape(task: TaskConfig) -> Shape:
+    return generated.tokens(task)._replace(asked=task.num_items)
+
+
 def _objective(config: Config) -> Objective:
     longest = max(2, config.task.seq_len // 2 * 2 - 2)  # from the first key to the last place
     return objectives.cross_entropy(config.train.label_smoothing, objectives.octaves(2, longest))
 
 
 SIZES = ("seq_len", "vocab_size", "num_items")
-KIND = generated.Kind(associative_recall, SIZES, objective=_objective)
+KIND = generated.Kind(associative_recall, SIZES, _shape, _objective)
 build = partial(generated.build, KIND)
