@@ -6,8 +6,9 @@
 
 Two hidden layers of 1,000 ReLU, images padded to 32x32, 5,000 steps of Adam a task, 256 images each; the Fisher of the
 likeliest label over all training images. Published, with the task known / domain / class: EWC 94.74, 94.31, 25.04 %
-(strength 500, 500, 1), --continual.method none 81.79, 78.51, 17.26 %. Three things differ: 55,000 images train and
-5,000 validate, Adam begins anew with each task, and with class all 100 answers are there from the beginning.
+(strength 500, 500, 1), --continual.method none 81.79, 78.51, 17.26 %. As there, Adam keeps its moments from task to
+task. Two things differ: 55,000 images train and 5,000 validate, and with class all 100 answers are there from the
+beginning. A scenario takes 45 minutes of one shared core.
 """
 
 from transformer_jax.config import ModelConfig, TaskConfig, TrainConfig
@@ -21,6 +22,7 @@ CONFIG = StreamConfig(
         checkpoint_every=5000,
     ),
     continual=ContinualConfig(
-        stream="permuted", scenario="domain", num_tasks=10, method="ewc", strength=500.0, fisher="likeliest"
+        stream="permuted", scenario="domain", num_tasks=10, method="ewc", strength=500.0, fisher="likeliest",
+        keep_optimizer=True,
     ),
 )  # fmt: skip

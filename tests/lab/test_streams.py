@@ -1,6 +1,7 @@
 """A stream of tasks in its folder: killed in the middle of a task, refused in another order, and read as rows."""
 
 import shutil
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -97,6 +98,20 @@ def test_the_next_task_compiles_nothing_anew(tmp_path):
         jax.monitoring.unregister_event_duration_listener(listen)
     first, second, third = np.diff(at)
     assert first > 0 and second > 0 and third == 0
+
+
+def test_the_optimizer_begins_anew_or_goes_on(whole):
+    folder, config, stream, _ = whole
+    learner = streams._Learner.of(config, stream, folder)
+    kept = learner._replace(config=SimpleNamespace(
+        train=config.train, strengths=config.strengths, seeds=config.seeds,
+        continual=SimpleNamespace(**vars(config.continual) | {"keep_optimizer": True}),
+    ))  # fmt: skip
+    before, state = learner.after(0), learner.run.init()
+    for one, expected in ((learner, state), (kept, before)):
+        jax.tree.map(np.testing.assert_array_equal, one.begin(1, state).opt_state[1:], expected.opt_state[1:])
+    with pytest.raises(ConfigError, match="the moments of the first task would move what is frozen"):
+        with_overrides(config, {"continual.keep_optimizer": True})
 
 
 class Broken(Progress):

@@ -55,6 +55,8 @@ class ContinualConfig:
     libraries compute it, that of a batch's mean."""
     fisher_examples: int | None = None
     """So many of a task's training examples; None: all."""
+    keep_optimizer: bool = False
+    """The optimizer goes on with its moments from the task before, in place of beginning anew."""
     buffer: int = 100
     """replay: how many examples of the old tasks are kept, equally many of each."""
 
@@ -127,6 +129,10 @@ class StreamConfig(Config):
         require(
             None not in self.continual.lanes or self.train.weight_decay == 0,
             f"train.weight_decay={self.train.weight_decay}: it would move what is frozen; set it to 0",
+        )
+        require(
+            not (self.continual.keep_optimizer and None in self.continual.lanes),
+            "continual.keep_optimizer=True: the moments of the first task would move what is frozen",
         )
         require(not self.train.lane_lrs, "train.lane_lrs: the lanes of a stream differ in seed and strength")
         require(self.train.nan_policy != "rollback", "train.nan_policy=rollback: a stream of tasks takes stop or skip")

@@ -146,7 +146,7 @@ class _Learner(NamedTuple):
             moves = jax.tree.map(lambda m: 1 - m * frozen.reshape(*frozen.shape, *[1] * (m.ndim - frozen.ndim)), masks)
         fold = partial(jax.random.fold_in, data=k)
         key = jax.vmap(fold)(state.key) if self.lanes else fold(state.key)
-        opt_state = (moves, *state.opt_state[1:])
+        opt_state = (moves, *(before if self.config.continual.keep_optimizer else state).opt_state[1:])
         return _apart(state.replace(params=before.params, opt_state=opt_state, key=key, anchor=held))
 
     def consolidated(self, k: int, state: TrainState) -> anchor.Anchor:
