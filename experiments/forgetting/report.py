@@ -121,8 +121,8 @@ def _correlation(rows: Rows) -> float | None:
     return rank_correlation(*([row[name] for row in moved] for name in ("drift", "forgetting"))) if moved else None
 
 
-def _answer(place: str, rows: Rows) -> tuple[str, Estimate]:
-    """How much to protect, in a sentence; and the gain in average accuracy."""
+def _answer(place: str, rows: Rows) -> tuple[str, str, Estimate]:
+    """How much to protect, in words and in sentences; and the gain in average accuracy."""
     of_all, joint = select(rows, variant=ALL), select(rows, variant=JOINT)
     setting, _ = best(of_all, 0.5, X, Y, "setting")
     chosen, none = select(of_all, setting=setting), select(of_all, setting=0)
@@ -135,11 +135,13 @@ def _answer(place: str, rows: Rows) -> tuple[str, Estimate]:
     drawn = mean(chosen, "drawn", "seed").value
     how = "freeze all after the first task" if setting == "frozen" else (
         f"strength {setting:g} (times the mean Fisher {drawn:.2g}){edge}" if setting else "no protection")  # fmt: skip
-    text = (f"{place}: {how}. Average accuracy {at['average_accuracy'][0]:.0%} against {at['average_accuracy'][1]:.0%}"
-            f" without{top}; it forgets {at['forgetting'][0]:.0%} for {at['forgetting'][1]:.0%}, and has learned"
+    text = (f"Of {place}: {how}. Average accuracy {at['average_accuracy'][0]:.0%} against"
+            f" {at['average_accuracy'][1]:.0%} without{top}; it forgets {at['forgetting'][0]:.0%} for"
+            f" {at['forgetting'][1]:.0%}, and has learned"
             f" {at['learning_accuracy'][0]:.0%} for {at['learning_accuracy'][1]:.0%}.")  # fmt: skip
     seeds = {row["seed"]: row["average_accuracy"] for row in chosen}
-    return text, paired(seeds, {row["seed"]: row["average_accuracy"] for row in none})
+    short = f"{place}: {f'strength {setting:g}' if isinstance(setting, float) else setting}"
+    return short, text, paired(seeds, {row["seed"]: row["average_accuracy"] for row in none})
 
 
 def report(rows: Rows) -> Report:
@@ -181,8 +183,9 @@ def report(rows: Rows) -> Report:
         " the accuracy on old tasks that was lost. In brackets what is known when an answer is asked for: the task;"
         " not the task, and all have the same answers (domain); not the task, which has answers of its own (class).",
         answers=(
-            Finding("How much to protect, with both of equal weight?", " ".join(text for text, _ in answers.values()),
-                    {name: gain for name, (_, gain) in answers.items()}, of="gain in average accuracy",
+            Finding("How much to protect, with both of equal weight?",
+                    "; ".join(short for short, *_ in answers.values()),
+                    {name: gain for name, (*_, gain) in answers.items()}, of="gain in average accuracy",
                     judge=lambda e: "gains" if e.low > 0 else "loses" if e.high < 0 else "undecided"),
             Finding("H1: Does EWC on queries and keys keep attention maps where they were, at equal plasticity?",
                     "drift less the random subset's", compared(_least_drift), RULES["H1"]),
@@ -206,5 +209,7 @@ def report(rows: Rows) -> Report:
               for y in ("average_accuracy", X, Y, "drift", "worst_accuracy", "drawn")),
             grid("Best strength, by the weight of plasticity", ("place", "variant"), weighed),
         ),
-        limits=(*conditions(rows), "Small models, few steps. The best strength is chosen on what it is reported on."),
+        notes=[text for _, text, _ in answers.values()],
+        limits=(*conditions(rows), "Small models, few steps. The best strength is that with the highest sum of"
+                " plasticity and stability, chosen on the rows that are reported."),
     )  # fmt: skip
