@@ -46,7 +46,7 @@ def test_a_planted_truth_is_found():
     assert found["H1"] == found["H2"] == found["H3"] == "SUPPORTED"
     report = FORGETTING.report.report(rows())
     text = report.answers[0].answer
-    assert "split (class): strength" in text and "times the mean Fisher" in text
+    assert "split (class): strength" in text and "times the mean Fisher" in " ".join(report.notes)
     assert all(report.figures) and all(table.rows for table in report.tables)
 
 
