@@ -47,14 +47,13 @@ def test_evaluate_prints_the_matrix_and_what_follows_from_it(learned, tmp_path, 
         (["--continual.methd", "ewc"], "did you mean --continual.method?"),
         (["--continual.part", "query_key", "--model.mixer", "gru"], "has no queries, keys and values; take mixer"),
         (["--continual.method", "frozen", "--train.weight-decay", "0.1"], "it would move what is frozen"),
+        (["--continual.method", "none", "--continual.strength", "7"], "method=none does not read it; it is of lwf, l2"),
+        (["--continual.method", "lwf", "--continual.fisher", "sampled"], "method=lwf does not read it; it is of ewc"),
         (
-            ["--continual.method", "none", "--continual.strength", "7"],
-            "continual.method=none has no penalty and does not",
+            ["--continual.method", "replay", "--continual.part", "mlp"],
+            "method=replay does not read it; it is of frozen",
         ),
-        (
-            ["--continual.method", "lwf", "--continual.fisher", "sampled"],
-            "lwf draws answers, not parameters, and does not",
-        ),
+        (["--continual.buffer", "7"], "continual.buffer: continual.method=ewc does not read it; it is of replay"),
         (
             ["--continual.method", "lwf", "--continual.part", "mlp"],
             "continual.part=mlp: continual.method=lwf draws answers",
@@ -76,6 +75,9 @@ def test_a_folder_that_holds_another_order_or_one_task_alone(learned, capsys):
     assert "holds one task of a stream: evaluate the folder of the stream" in capsys.readouterr().err
     assert main.main(["evaluate", str(learned), "--checkpoint", "latest"]) == 2
     assert "--checkpoint has no use with a stream of tasks" in capsys.readouterr().err
+    assert main.main(["evaluate", str(learned), "--split", "tset"]) == 2
+    assert "--split tset: there is no such split; did you mean test?" in capsys.readouterr().err
+    assert main.main(["compare", str(learned), str(learned.parent)]) == 2 and not list(learned.glob("*.html"))
     for folder in (learned, learned / "task_0"):
         assert main.main(["plot", "attention", str(folder), "--text", "a"]) == 2
         assert "holds tasks learned one after another, not one run" in capsys.readouterr().err

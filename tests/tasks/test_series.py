@@ -56,7 +56,7 @@ def test_windows_of_each_split(split, first, last):
 
 def test_batches_and_shape():
     task = made()
-    assert task.shape == (6, 3, None, 3, False, None, None, 4) and task.objective.best == ("mse", "min")
+    assert task.shape == (6, 3, None, 3, False, None, None, 4, None) and task.objective.best == ("mse", "min")
     for batch in (next(task.train(0)), *task.evaluate("validation")):
         assert batch["inputs"].shape == (5, 6, 3) and batch["targets"].shape == (5, 4, 3)
         assert batch["weights"].shape == (5, 4) and all(part.dtype == np.float32 for part in batch.values())

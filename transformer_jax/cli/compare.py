@@ -7,6 +7,7 @@ from pathlib import Path
 
 import tyro
 
+from transformer_jax.cli import streams
 from transformer_jax.config import ConfigError
 from transformer_jax.host.folders import RESULTS, TRAINING, FolderError, contents, require_writable
 from transformer_jax.report.tables import shown
@@ -40,6 +41,8 @@ class Compare:
 
         path = self.out or self.folders[0] / f"compare_{'_'.join(f.resolve().name for f in self.folders[1:])}.html"
         require_writable(path, "--out", made=True)
+        if kind == TRAINING and streams.there(self.folders):
+            raise ConfigError("streams of tasks have no one curve to draw: `evaluate` puts their accuracies in a table")
         if kind == TRAINING:
             from transformer_jax.lab import trial_page
 

@@ -9,6 +9,7 @@ from transformer_jax.config.continual import StreamConfig
 from transformer_jax.host import devices
 from transformer_jax.host.folders import write_whole
 from transformer_jax.host.signals import RESUMABLE, stop_signals
+from transformer_jax.typed import nearest
 
 # What needs jax is imported where it is used: --help and mistakes answer at once.
 
@@ -53,19 +54,24 @@ def train(config: StreamConfig, folder: Path, build: Callable, matching: str, le
     return 0
 
 
-OF_PARAMETERS = ("variant", "decay", "fisher", "fisher_examples")
-PENALTY = ("strength", "strengths", *OF_PARAMETERS)
+PART, STRENGTH = ("part", "control"), ("strength", "strengths")
+READ_BY = {
+    "none": (), "joint": (), "replay": ("buffer",), "frozen": PART, "lwf": STRENGTH, "l2": (*PART, *STRENGTH),
+    "si": (*PART, *STRENGTH), "mas": (*PART, *STRENGTH, "fisher_examples"),
+    "ewc": (*PART, *STRENGTH, "variant", "decay", "fisher", "fisher_examples"),
+}  # fmt: skip
+"""By method, which of these keys it reads."""
 
 
 def require_read(config: StreamConfig, overrides: Iterable[str]) -> None:
-    """Raises ConfigError where an option is of a penalty that the method does not have."""
+    """Raises ConfigError where an option is of another method."""
     method = config.continual.method
+    read = READ_BY[method] + (PART if config.continual.with_frozen else ())
     for key in overrides:
         name = key.removeprefix("continual.")
-        if key != name and name in PENALTY and method in ("none", "replay", "joint", "frozen"):
-            raise ConfigError(f"{key}: continual.method={method} has no penalty and does not read it")
-        if key != name and name in OF_PARAMETERS and method == "lwf":
-            raise ConfigError(f"{key}: continual.method=lwf draws answers, not parameters, and does not read it")
+        others = [other for other, names in READ_BY.items() if name in names]
+        if key != name and others and name not in read:
+            raise ConfigError(f"{key}: continual.method={method} does not read it; it is of {', '.join(others)}")
 
 
 def there(folders: Sequence[Path]) -> bool:
@@ -89,8 +95,11 @@ def evaluate(folders: Sequence[Path], build: Callable, split: str, csv: Path | N
     """Prints each stream's accuracies and what follows from them; the exit code."""
     from transformer_jax.config import with_overrides
     from transformer_jax.lab import streams, trials
+    from transformer_jax.tasks.task import SPLITS
     from transformer_jax.train.log import read_config
 
+    if split not in SPLITS:
+        raise ConfigError(f"--split {split}: there is no such split{nearest(split, SPLITS)}")
     devices.require()
     found = []
     for folder in folders:
@@ -124,7 +133,9 @@ def _print(config: StreamConfig, stream, folder: Path, split: str) -> None:
     for place, strength in enumerate(continual.lanes):
         lanes = slice(place, None, len(continual.lanes))
         R, b = found.R_NxKxK[lanes], found.untrained_NxK[lanes]
-        how = "frozen" if strength is None else f"{continual.method} on {continual.part}, strength {strength:g}"
+        how = "frozen" if strength is None else continual.method
+        if strength is not None and "strength" in READ_BY[continual.method]:
+            how += f" on {continual.part}, strength {strength:g}" if continual.method != "lwf" else f" {strength:g}"
         print(f"{folder}: {continual.stream}, {continual.scenario}-incremental, {how}; {split} split")
         print("accuracy        " + "".join(f"  task {j + 1:<3}" for j in tasks))
         for name, row in [("untrained", b.mean(0)), *((f"after task {k + 1}", R.mean(0)[k]) for k in tasks)]:

@@ -247,10 +247,10 @@ def _instead(folder: Path) -> str:
     if contents(folder) == RESULTS:
         trained = f"; its trainings are the folders in {folder / 'cells'}" if (folder / "cells").is_dir() else ""
         return f"it holds {RESULTS}, which `python run.py report {folder}` draws{trained}"
-    if any(folder.glob("*/rows.jsonl")):
-        return f"it holds folders of {RESULTS}, which `python run.py report` draws one by one"
     near = [folder.absolute().parent, *sorted(path for path in folder.iterdir() if path.is_dir())]
     runs = [str(path) for path in near if (path / "config.json").exists()]
+    if not runs and any(folder.glob("*/rows.jsonl")):
+        return f"it holds folders of {RESULTS}, which `python run.py report` draws one by one"
     return "it has no config.json" + (f"; did you mean {' or '.join(runs[:3])}?" if runs else "")
 
 
