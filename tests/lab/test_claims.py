@@ -267,6 +267,13 @@ def test_a_seed_is_given_to_what_is_trained_or_drawn(tmp_path, capsys):
     assert seeded == {"recall", "interaction", "training_speed", "long_range", "gradient_flow"} and len(lines) == 7
 
 
+def test_a_dry_run_shows_workers_where_they_are_taken(tmp_path, capsys):
+    two = ["--workers", "2", "--only", "gradient_flow", "training_speed"]
+    assert main(["claims", "--dry-run", *two, "--out", str(tmp_path)]) == 0
+    lines = {line.split()[2]: "--workers 2" in line for line in capsys.readouterr().out.splitlines()}
+    assert lines == {"gradient_flow": True, "training_speed": False}
+
+
 def test_what_cannot_be_run_keeps_no_other_from_it(tmp_path, monkeypatch, capsys):
     ran = []
 

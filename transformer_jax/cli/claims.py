@@ -70,8 +70,10 @@ class Claims:
         given = {name: {} if "train.seed" in getattr(plan.load(name).cells, "UNREAD", ()) else seeded for name in asked}
         if self.dry_run:
             for name, experiment in asked.items():
-                budget = ["--budget", experiment.budget] if experiment.budget else []
-                words = ["experiment", name, *experiment.options(given[name]), *budget]
+                more = ["--budget", experiment.budget] if experiment.budget else []
+                if (self.workers or 1) > 1 and not why_alone(plan.load(name).cells, first_device().platform):
+                    more += ["--workers", str(self.workers)]
+                words = ["experiment", name, *experiment.options(given[name]), *more]
                 of = [claim for claim, one in wanted.items() if name in {asks.experiment for asks in one.asked}]
                 print(shlex.join(["run.py", *words, "--out", str(experiment.out)]), " #", *of)
             return 0
