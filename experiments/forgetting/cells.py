@@ -165,11 +165,8 @@ def cell(config: ForgettingConfig, job: Job) -> list[dict]:
     config = job.seeded(config)
     stream = tasks_of.build(config, modules[config.task.name].build(config), lambda name: texts[name].build(config))
     config = matched(config, stream.tasks[0].shape, "params")
-    trained, folder, found = (
-        StreamConfig(config.model, config.task, config.train, continual=config.continual),
-        job.folder,
-        [],
-    )
+    trained = StreamConfig(config.model, config.task, config.train, continual=config.continual)
+    folder, found = job.folder, []
     for widened in range(WIDENINGS + 1):
         streams.train(trained, stream, folder)
         rows = streams.rows(trained, stream, folder)

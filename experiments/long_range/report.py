@@ -131,7 +131,8 @@ def report(rows: Rows) -> Report:
             Finding("Is attention ahead where a whole series is to be told apart?", "its share of right answers after"
                     " the last step less that of a recurrence with as many parameters; guessing gives 0.1",
                     _ahead(measured), RULES["attention_is_ahead_on_series"],
-                    of=f"on these {DIGITS} digits and {shapes:,} shapes: intervals are over seeds, not over series"),
+                    of=f"on these {DIGITS} digits and {shapes:,} shapes: intervals are over seeds, not over series"
+                    if shapes else ""),
             *[Finding("And with as many training FLOPs?", learned, _solved(measured, "flops"),
                       RULES["attention_solves_more"])] * bool(flops),
             *[Finding("Who solves other tasks, and copies over longer delays?", learned,
