@@ -32,8 +32,8 @@ MAY_IMPORT = {
     "run": {"cli", "host"},
 }
 # What experiments may take of the laboratory: how a sweep is written, one training run in its folder, what it learned,
-# one at a rate that was chosen, and tasks one after another.
-OF_LAB = {"sweep", "trial", "trained", "tuned", "streams"}
+# one at a rate that was chosen, how many steps it takes, and tasks one after another.
+OF_LAB = {"sweep", "trial", "trained", "tuned", "equal_seconds", "streams"}
 
 
 def sources() -> list[Path]:

@@ -9,8 +9,8 @@ others, and tests them at the trained length and, where the task allows it, up t
 from dataclasses import dataclass, field, replace
 
 from transformer_jax.config import Config, ModelConfig, TaskConfig, TrainConfig
+from transformer_jax.lab import equal_seconds
 from transformer_jax.lab.sweep import Job, Override, chain, grid
-from transformer_jax.measure.work import Matched
 from transformer_jax.typed import require
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
@@ -21,7 +21,7 @@ FACTORS |= dict.fromkeys(("parity", "even_pairs", "cycle_navigation", "s5_words"
 
 @dataclass(frozen=True)
 class LongRangeConfig(Config):
-    measure: Matched = field(default_factory=Matched)
+    measure: equal_seconds.Axes = field(default_factory=equal_seconds.Axes)
 
     def __post_init__(self):
         super().__post_init__()
@@ -39,7 +39,7 @@ BASE = LongRangeConfig(
     task=TaskConfig(name="parity", seq_len=20, batch_size=16, vocab_size=10, num_items=4),
     train=TrainConfig(num_steps=400, warmup_steps=50, beta2=0.99, weight_decay=0.01, lanes=5, chunk_steps=25,
                       eval_every=25, checkpoint_every=200),
-    measure=Matched(rounds=1),
+    measure=equal_seconds.Axes(rounds=1),
 )  # fmt: skip
 
 
@@ -56,17 +56,17 @@ SERIES = {"digits": {"patch_size": 1, "permute_patches": 0, "seq_len": 64}, "sha
 MORE = {"selective_copying": {"seq_len": 100}, "s5_words": {"seq_len": 20}, "listops": {"seq_len": 128, "min_len": 4}}
 
 
-def _study(name: str, sizes: dict[str, int], positions=POSITIONS, flops: bool = False, **train: int) -> list[Override]:
+def _study(name: str, sizes: dict[str, int], positions=POSITIONS, matching: str = "", **train: int) -> list[Override]:
     task = {"task.name": [name]} | {f"task.{key}": [size] for key, size in sizes.items()}
     task |= {f"train.{key}": [value] for key, value in train.items()}
     attention = grid(task | {"model.mixer": ["attention"], "model.position": positions})
-    return attention + grid(task | RECURRENT | ({"measure.matching": ["flops"]} if flops else {}))
+    return attention + grid(task | RECURRENT | ({"measure.matching": [matching]} if matching else {}))
 
 
-def _long(name: str, sizes: dict[str, int], positions=POSITIONS, flops: bool = False) -> list[Override]:
+def _long(name: str, sizes: dict[str, int], positions=POSITIONS, matching: str = "") -> list[Override]:
     steps = {"num_steps": 20_000, "warmup_steps": 500, "chunk_steps": 100, "eval_every": 100, "checkpoint_every": 2000}
     large = {"model.d_model": 64, "model.mlp_dim": 256, "task.batch_size": 64}
-    return [override | large for override in _study(name, sizes, positions, flops=flops, **steps)]
+    return [override | large for override in _study(name, sizes, positions, matching, **steps)]
 
 
 STUDIES = {name: _study(name, sizes) for name, sizes in TASKS.items()}
@@ -74,9 +74,10 @@ STUDIES |= {f"series_{name}": _study(name, sizes, ["sinusoidal"], num_steps=200)
 FULL = {name: _long(name, sizes) for name, sizes in (TASKS | MORE).items()}
 FULL |= {f"series_{name}": _long(name, sizes, ["sinusoidal"]) for name, sizes in SERIES.items()}
 FULL["delays"] = chain(*(_long("copy_memory", {"seq_len": 8 + delay}) for delay in (50, 100, 200)))
-FULL["flops"] = chain(*(_long(name, sizes, flops=True) for name, sizes in TASKS.items()))
+FULL |= {matching: chain(*(_long(name, sizes, matching=matching) for name, sizes in TASKS.items()))
+         for matching in ("flops", "seconds")}  # fmt: skip
 SWEEPS = ("model.mixer", "model.position")
-SIDE_BY_SIDE = True  # nothing is timed
+SIDE_BY_SIDE = equal_seconds.untimed
 UNREAD = ("measure.min_sample_seconds", "train.peak_lr", "train.lane_lrs", "train.same_seed", "train.nan_policy")
 
 
@@ -98,15 +99,15 @@ def _build(name: str):
 def cell(config: Config, job: Job) -> list[dict]:
     """Trains in the job's folder, where a killed cell goes on; by lane and length of the test, what was reached."""
     from transformer_jax.lab import trained, trial, tuned  # here, as jax takes seconds to load
-    from transformer_jax.measure.matching import matched
 
     build = _build(config.task.name)
     task = build(config)
-    config = matched(config, task.shape, config.measure.matching)
+    config, seconds = equal_seconds.matched(config, task, job.folder)
     of = tuned.train(job.seeded(config), task, job.folder, RATES, steps=config.train.num_steps // 2)
     solved = of.first(lambda row: row["mse"] < 0.01 if "mse" in row else row["accuracy"] >= 0.99)
     run, rows = trained.restored(of.folder, build, "latest"), []
-    shared = of.columns | {"step": run.step, "parameters": trial.num_params(config, task) // config.train.lanes}
+    shared = of.columns | seconds | {"step": run.step}
+    shared["parameters"] = trial.num_params(config, task) // config.train.lanes
     for longer in FACTORS[config.task.name]:
         sizes = replace(config.task, seq_len=longer * config.task.seq_len, min_len=None)
         found = run.metrics(build(Config(config.model, sizes, config.train)).evaluate("test"))

@@ -4,7 +4,7 @@ from math import isfinite
 
 from transformer_jax.intervals import NOTHING, Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, all_above, conditions, lines, table
-from transformer_jax.report.points import difference, is_number, mean, reached, select
+from transformer_jax.report.points import difference, in_attentions_steps, is_number, mean, reached, select
 
 TASKS = ("adding", "copy_memory", "parity", "even_pairs", "cycle_navigation")
 SIDES = {"attention": ("attention, none", "attention, sinusoidal", "attention, rotary"), "recurrences": ("gru", "lstm")}
@@ -110,6 +110,7 @@ def report(rows: Rows) -> Report:
     rows, series = select(whole, study=TASKS), select(whole, study=SERIES, status="ok")
     ok = select(rows, status="ok")
     short, far, flops = select(ok, longer=1), select(ok, longer=FAR), select(whole, study="flops", status="ok")
+    seconds = select(whole, study="seconds", longer=1, trained_steps=is_number)
     others = [row for row in whole if row.get("asked", TASKS[0]) not in TASKS and not {*SERIES} & {*row["studies"]}]
     more, behind = dict.fromkeys(row["asked"] for row in others), {study for row in others for study in row["studies"]}
     steps, learned = _steps(measured), f"steps until {SHARE:.0%} of a model's seeds had solved it"
@@ -135,6 +136,9 @@ def report(rows: Rows) -> Report:
                     if shapes else ""),
             *[Finding("And with as many training FLOPs?", learned, _solved(measured, "flops"),
                       RULES["attention_solves_more"])] * bool(flops),
+            *[Finding("And with as many seconds of training?", f"{learned}, in attention's that take as long",
+                      _solved(in_attentions_steps(measured), "seconds"), RULES["attention_solves_more"])]
+            * bool(seconds),
             *[Finding("Who solves other tasks, and copies over longer delays?", learned,
                       _solved(measured, behind, more))] * bool(more),
         ),
@@ -150,8 +154,10 @@ def report(rows: Rows) -> Report:
             table(short, ("name", "reader"), "seed", "solved_step", None, "Steps until solved, seed by seed"),
             table(ok, ("name", "reader", "seed"), "longer", "score", None, "Accuracy (adding: MSE) by length"),
             table(series, ("name", "mixer"), "seed", "accuracy", None, "Series: accuracy, seed by seed"),
+            table(seconds, ("name",), "mixer", "trained_steps", "seed", "Steps in as many seconds as attention's"),
         ),
         notes=[f"The chosen rate is the lowest or highest that was tried: {', '.join(edges)}."] * bool(edges),
-        limits=(*conditions(measured), "As many steps for all: what solves a task later is not asked. Of five rates one"
-                " is chosen in half of them, on a seed that no answer uses. A side counts by its best model."),
+        limits=(*conditions(measured), "As many steps (or seconds) for all: what solves a task later is not asked. Of"
+                " five rates one is chosen in half of them, on a seed that no answer uses. A side counts by its best"
+                " model."),
     )  # fmt: skip

@@ -9,8 +9,8 @@ the report compares, in all and by the distance between a key and where it is as
 from dataclasses import dataclass, field
 
 from transformer_jax.config import Config, ModelConfig, TaskConfig, TrainConfig
+from transformer_jax.lab import equal_seconds
 from transformer_jax.lab.sweep import Job, chain, grid
-from transformer_jax.measure.work import Matched
 from transformer_jax.typed import require
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
@@ -18,7 +18,7 @@ RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
 @dataclass(frozen=True)
 class RecallConfig(Config):
-    measure: Matched = field(default_factory=Matched)
+    measure: equal_seconds.Axes = field(default_factory=equal_seconds.Axes)
 
     def __post_init__(self):
         super().__post_init__()
@@ -37,7 +37,7 @@ BASE = RecallConfig(
     train=TrainConfig(
         num_steps=600, warmup_steps=50, beta2=0.99, weight_decay=0.01, lanes=5, eval_every=50, checkpoint_every=300
     ),
-    measure=Matched(rounds=1),
+    measure=equal_seconds.Axes(rounds=1),
 )
 ATTENTION, RECURRENT = {"model.mixer": ["attention"]}, {"model.mixer": ["gru", "lstm"]}
 MIXERS = {"model.mixer": ["attention", "gru", "lstm"]}
@@ -46,17 +46,19 @@ _LONG = {"task.vocab_size": [8192], "task.batch_size": [64], "model.max_len": [5
          "train.warmup_steps": [500], "train.eval_every": [500], "train.checkpoint_every": [2500]}  # fmt: skip
 _PAIRS = _LONG | {"task.seq_len": [64], "task.num_items": [2, 4, 8, 16]}
 _FEWER = {"task.num_items": [2, 4, 8]}  # those of the rule; at 16 pairs a GRU with as many parameters has as many FLOPs
+_SECONDS = {"measure.matching": ["seconds"], "train.eval_every": [100]}  # to which the number of steps is rounded
 _STATE = _LONG | {"task.seq_len": [256], "task.num_items": [16]}
 FULL = {
     "pairs": grid(_PAIRS | MIXERS),
     "flops": grid(_PAIRS | _FEWER | ATTENTION) + grid(_PAIRS | _FEWER | RECURRENT | {"measure.matching": ["flops"]}),
+    "seconds": grid(_PAIRS | _FEWER | ATTENTION) + grid(_PAIRS | _FEWER | RECURRENT | _SECONDS),
     "length": chain(*(grid(_LONG | MIXERS | {"task.seq_len": [T], "task.num_items": [n]})
                       for T, n in ((64, 4), (128, 8), (256, 16), (512, 64)))),
     "state": grid(_STATE | ATTENTION | {"model.d_model": [32, 64, 128]})
     + grid(_STATE | RECURRENT | {"measure.matching": ["width"], "model.recurrent_dim": [64, 256, 1024]}),
 }  # fmt: skip
 SWEEPS = ("model.mixer", "task.num_items")
-SIDE_BY_SIDE = True  # nothing is timed
+SIDE_BY_SIDE = equal_seconds.untimed
 UNREAD = ("measure.min_sample_seconds", "train.peak_lr", "train.lane_lrs", "train.same_seed", "train.nan_policy")
 
 
@@ -69,12 +71,11 @@ def cell(config: Config, job: Job) -> list[dict]:
     """Trains in the job's folder, where a killed cell goes on; accuracy on new sequences, by lane and step."""
     from transformer_jax.lab import trial, tuned  # here, as jax takes seconds to load and a plan has no need of it
     from transformer_jax.measure import closed_form
-    from transformer_jax.measure.matching import matched
     from transformer_jax.tasks import associative_recall
 
     task = associative_recall.build(config)
-    config = matched(config, task.shape, config.measure.matching)
+    config, seconds = equal_seconds.matched(config, task, job.folder)
     of = tuned.train(job.seeded(config), task, job.folder, RATES)
     solved = of.first(lambda row: row["accuracy"] >= 0.99)
-    shared = of.columns | closed_form.sizes(config, task.shape)
+    shared = of.columns | seconds | closed_form.sizes(config, task.shape)
     return [row | shared | {"solved_step": solved.get(row["lane"])} for row in trial.curve(of.folder, "validation")]

@@ -4,6 +4,7 @@ from math import isfinite
 
 from transformer_jax.intervals import Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, conditions, lines, mean, reached, select, table
+from transformer_jax.report.points import in_attentions_steps, is_number
 
 PAIRS, MIXERS, SEEDS, SHARE = (2, 4, 8), ("attention", "gru", "lstm"), 5, 0.8
 
@@ -49,7 +50,9 @@ RULES = {
 def report(rows: Rows) -> Report:
     """Every lane's curve, and its last evaluation; what only the full size has stands behind."""
     curve = select(rows, study="pairs", status="ok")
+    counted = in_attentions_steps(rows)
     last, flops, length, state = (_last(rows, study) for study in ("pairs", "flops", "length", "state"))
+    seconds = select(_last(counted, "seconds"), trained_steps=is_number)
     learned, rule = f"steps until {SHARE:.0%} of the seeds answer 99 %", RULES["only_attention_recalls"]
     most = select(last, num_items=max(PAIRS))
     right = {f"{max(PAIRS)} pairs: {mixer}": mean(select(most, mixer=mixer), "accuracy", pair="lane")
@@ -66,6 +69,8 @@ def report(rows: Rows) -> Report:
             Finding(f"How much does each recall of {max(PAIRS)} pairs in the end?",
                     f"share of right answers; guessing among their values gives {1 / max(PAIRS):g}", right),
             *[Finding("And those with as many training FLOPs?", learned, _steps(rows, "flops"), rule)] * bool(flops),
+            *[Finding("And those with as many seconds of training?", f"{learned}, in attention's that take as long",
+                      _steps(counted, "seconds"), rule)] * bool(seconds),
         ),
         figures=(
             lines(last, "num_items", "accuracy", "mixer", pair="lane", log="x", name="accuracy_by_pairs",
@@ -85,6 +90,7 @@ def report(rows: Rows) -> Report:
             table(last, ("num_items",), "mixer", "accuracy", pair="lane"),
             table(last, ("num_items", "mixer"), "lane", "accuracy", None, "Accuracy, seed by seed"),
             table(last, ("num_items", "mixer"), "lane", "solved_step", None, "Steps until 99 %, seed by seed"),
+            table(seconds, ("num_items",), "mixer", "trained_steps", "lane", "Steps in as many seconds as attention's"),
         ),
         notes=[f"The chosen rate is the lowest or highest that was tried: {', '.join(edges)}."] * bool(edges),
         limits=(*conditions(rows), "It measures how soon recall is learned, not what a model can hold. Of five"

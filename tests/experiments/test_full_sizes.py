@@ -69,6 +69,13 @@ def _forgetting(config, attention):
                "stability": 1 - lost, "backward_transfer": -lost, "forward_transfer": 0.0}  # fmt: skip
 
 
+def _in_seconds(config, row):
+    """Where seconds are matched: a step of a recurrence takes 16 of attention's."""
+    if getattr(config.measure, "matching", None) != "seconds":
+        return row
+    return row | {"step": row["step"] / 16, "trained_steps": config.train.num_steps / 16, "step_seconds_ratio": 16.0}
+
+
 PLANTED = {"long_range": _long_range, "recall": _recall, "training_speed": _training_speed, "pareto": _pareto,
            "gradient_flow": _gradient_flow, "forgetting": _forgetting}  # fmt: skip
 
@@ -83,8 +90,11 @@ def test_the_full_size_is_reported_and_its_rules_decide(name):
     rows = []
     for cell in plan.plan(experiment.cells, studies=experiment.studies):
         known = flatten(cell.config) | {"status": "ok", "round": 0, "key": cell.identity, "studies": list(cell.studies)}
-        rows += [known | row for row in PLANTED[name](cell.config, cell.config.model.mixer == "attention")]
+        found = PLANTED[name](cell.config, cell.config.model.mixer == "attention")
+        rows += [known | _in_seconds(cell.config, row) for row in found]
     report = experiment.report.report(rows)
+    asked = [finding.question for finding in report.answers if "as many seconds" in finding.question]
+    assert len(asked) == ("seconds" in experiment.studies and name != "pareto")
     judged = [finding for finding in report.answers if finding.rule]
     assert {id(finding.rule) for finding in judged} == {id(rule) for rule in experiment.report.RULES.values()}
     assert all(finding.estimates and all(one.n for one in finding.estimates.values()) for finding in judged)

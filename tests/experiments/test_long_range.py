@@ -182,27 +182,29 @@ def test_who_is_ahead_on_series_is_judged_apart_from_the_claim():
     assert len(report.tables[0].rows) == 25 and len(report.tables[2].rows) == 6
 
 
-def test_the_full_size_has_more_tasks_longer_delays_and_as_many_flops():
+def test_the_full_size_has_more_tasks_longer_delays_and_as_many_flops_and_seconds():
     full, found = plan.load("long_range", size="full"), []
     planned = plan.plan(full.cells, studies=full.studies)
-    assert len(planned) == 66
+    assert len(planned) == 76
     for cell in planned:
         config = flatten(cell.config)
         solved = 500 if config["model.mixer"] == "attention" else None
+        steps = {"step": 900, "trained_steps": 900} if config["measure.matching"] == "seconds" else {"step": 20_000}
         found += [config | {"status": "ok", "round": 0, "part": lane, "key": cell.identity, "header": "h",
-                            "studies": cell.studies, "lane": lane, "longer": 1, "step": 20_000, "accuracy": 0.9,
-                            "solved_step": solved} for lane in range(5)]  # fmt: skip
+                            "studies": cell.studies, "lane": lane, "longer": 1, "accuracy": 0.9,
+                            "solved_step": solved, **steps} for lane in range(5)]  # fmt: skip
     answers = page.report(found).answers
-    assert [finding.verdict for finding in answers[4:]] == ["SUPPORTED", ""]
+    assert [finding.verdict for finding in answers[4:]] == ["SUPPORTED", "SUPPORTED", ""]
+    assert answers[4].numbers == answers[5].numbers and "parity: recurrences: above 20,000" in answers[5].numbers
     assert answers[0].verdict == answers[2].verdict == "SUPPORTED"
     assert answers[2].numbers == ["copying: attention: 500", "copying: recurrences: above 20,000"]
-    assert list(answers[5].estimates) == [
+    assert list(answers[6].estimates) == [
         f"{task}: {side}"
         for task in ("selective_copying", "s5_words", "listops", *(f"copying over {n} blanks" for n in (100, 200)))
         for side in page.SIDES
     ]
-    assert {one.value for one in list(answers[5].estimates.values())[::2]} == {500}
-    assert "copying over 200 blanks: recurrences: above 20,000" in answers[5].numbers
+    assert {one.value for one in list(answers[6].estimates.values())[::2]} == {500}
+    assert "copying over 200 blanks: recurrences: above 20,000" in answers[6].numbers
     assert "359 digits and 1,024 shapes" in answers[3].of and page.BATCHES == generated.EVALUATE_BATCHES
 
 
@@ -250,7 +252,7 @@ def test_the_page_shows_every_seed_and_which_rates_were_an_edge(tmp_path):
     rows = planted(lambda *_: (100, 75, 125, None, 200), lambda *_: None)
     report = page.report(rows)
     assert "parity by attention, none." in report.notes[0] and len(report.notes) == 1
-    steps, scores, _ = report.tables
+    steps, scores, *_ = report.tables
     assert len(steps.rows) == 25 and steps.columns[2:] == ("1", "2", "3", "4", "5") and len(scores.rows) == 125
     rules = {name: digest(rule) for name, rule in page.RULES.items()}
     write(tmp_path, report, [{"id": "h", "rules": rules}], rows)

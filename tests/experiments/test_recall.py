@@ -6,8 +6,9 @@ import pytest
 
 from experiments.recall import cells
 from transformer_jax.config import ConfigError, flatten, with_overrides
-from transformer_jax.lab import plan, trained, trial
+from transformer_jax.lab import equal_seconds, plan, trained, trial
 from transformer_jax.lab.sweep import Job
+from transformer_jax.measure.matching import matched
 from transformer_jax.tasks import associative_recall
 from transformer_jax.train.log import read_config
 
@@ -98,6 +99,29 @@ def test_a_cell_that_is_broken_off_gives_the_rows_of_an_unbroken_one(tmp_path, m
     assert {row["step"] for row in trial.curve(tmp_path / "broken" / "rates", "train")} == {5, 10, 15}
     assert cells.cell(config, job(tmp_path / "broken")) == whole
     assert cells.cell(config, job(tmp_path / "other", number=1)) != whole
+
+
+def test_a_cell_counted_in_seconds_trains_the_steps_that_were_measured_before_it_was_killed(tmp_path, monkeypatch):
+    config = config_of({"model.mixer": "gru", "task.num_items": 2, "measure.matching": "seconds"})
+    monkeypatch.setattr(equal_seconds, "TURNS", 3)
+
+    class Broken(trial.Progress):
+        def advance(self, step, lanes):
+            raise KeyboardInterrupt
+
+    train = trial.train
+    with monkeypatch.context() as power_cut, pytest.raises(KeyboardInterrupt):
+        power_cut.setattr(trial, "train", lambda *args, **given: train(*args, **given, progress=Broken()))
+        cells.cell(config, job(tmp_path))
+    measured = json.loads((tmp_path / equal_seconds.FILE).read_text())
+    assert measured["trained_steps"] % 10 == 0 and 0 < measured["step_seconds_ratio"] < 1000
+    monkeypatch.setattr(equal_seconds, "_measured", None)  # it is not measured again
+    rows = cells.cell(config, job(tmp_path))
+    assert max(row["step"] for row in rows) == measured["trained_steps"] and rows[0].items() >= measured.items()
+    parts = [read_config(tmp_path / part) for part in ("rates", "seeds")]
+    assert {part.train.num_steps for part in parts} == {measured["trained_steps"]}
+    alike = matched(config, associative_recall.build(config).shape, "params")
+    assert {part.model for part in parts} == {alike.model}
 
 
 def test_the_cells_config_is_what_the_folder_says(tmp_path):

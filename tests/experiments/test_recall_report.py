@@ -81,6 +81,29 @@ def test_what_the_full_size_has_more_stands_behind_and_flops_have_the_rule_too()
     assert [figure.name for figure in report.figures if figure][3:] == ["accuracy_by_state"]
 
 
+def in_seconds(attention, recurrence):
+    """A recurrence trains 120 steps in the seconds of attention's 600."""
+    found = []
+    for row in planted(attention, recurrence):
+        row = row | {"studies": ("seconds",), "key": f"s{row['key']}", "train.num_steps": 600}
+        if row["model.mixer"] != "attention":
+            fewer = {"step": row["step"] // 5, "solved_step": row["solved_step"] and row["solved_step"] // 5}
+            row |= fewer | {"trained_steps": 120, "step_seconds_ratio": 5.1}
+        found.append(row)
+    return found
+
+
+def test_steps_that_take_longer_are_judged_by_the_seconds_that_both_had():
+    sooner = recall.report(planted(soon, never) + in_seconds(lambda n: 300, never))
+    assert sooner.answers[2].question == "And those with as many seconds of training?"
+    assert sooner.answers[2].verdict == "SUPPORTED"  # of steps alone 300 are more than half of 120
+    assert "4 pairs, gru: above 600" in sooner.answers[2].numbers
+    reverse = recall.report(planted(soon, never) + in_seconds(never, lambda n: 150)).answers[2]
+    assert reverse.verdict == "REFUTED" and reverse.estimates["2 pairs, lstm"].value == 150
+    assert recall.report(in_seconds(lambda n: 350, never)).answers[2].verdict == "INCONCLUSIVE"
+    assert sooner.tables[-1].columns == ("num_items", "gru", "lstm") and sooner.tables[-1].rows[0][1].value == 120
+
+
 def test_the_page_has_its_figures_and_knows_the_rule(tmp_path):
     rows = planted(soon, never)
     rules = {name: digest(rule) for name, rule in recall.RULES.items()}

@@ -19,7 +19,7 @@ from tests.lab.test_schedule import (
     wait_until,
     write_experiment,
 )
-from transformer_jax.lab import closure, crew, display, plan, rows, schedule, supervisor
+from transformer_jax.lab import closure, crew, display, equal_seconds, plan, rows, schedule, supervisor
 
 # Each of the three cells leaves its process in PIDS and waits until MANY have.
 MEETING = """open(PIDS, "a").write(f"{os.getpid()} {seq_len}\\n")
@@ -168,13 +168,25 @@ TIMED = {"transformer_jax.measure.timing", "transformer_jax.measure.longest", "t
 
 @pytest.mark.parametrize("name", plan.names())
 def test_cells_run_at_once_where_no_clock_is_in_their_reach(name):
-    cells = plan.load(name)
-    reached = set(closure.closure(cells.folder / "cells.py"))
-    assert (crew.why_alone(cells.cells, "cpu") is None) == (not reached & TIMED)
-    assert "time" not in vars(cells.cells)
-    assert crew.why_alone(cells.cells, "gpu")
+    experiment = plan.load(name)
+    cells, planned = experiment.cells, plan.plan(experiment.cells)
+    reached = set(closure.closure(experiment.folder / "cells.py"))
+    assert (crew.why_alone(cells, planned, "cpu") is None) == (not reached & TIMED)
+    assert "time" not in vars(cells)
+    assert crew.why_alone(cells, planned, "gpu")
+    beside = getattr(cells, "SIDE_BY_SIDE", False)
+    assert (equal_seconds.__name__ in reached) == (getattr(beside, "__module__", "") == equal_seconds.__name__)
+
+
+@pytest.mark.parametrize("name", ["recall", "long_range"])
+def test_cells_that_count_in_seconds_run_alone_and_those_beside_them_at_once(name):
+    cells, full = plan.load(name).cells, plan.load(name, size="full").studies
+    assert crew.why_alone(cells, plan.plan(cells, studies=full), "cpu")
+    assert crew.why_alone(cells, plan.plan(cells, {"measure.matching": "seconds"}), "cpu")
+    assert crew.why_alone(cells, plan.plan(cells, wanted={"matching": ["flops"]}, studies=full), "cpu") is None
 
 
 def test_most_experiments_that_train_may():
-    may = Counter(crew.why_alone(plan.load(name).cells, "cpu") is None for name in plan.names())
+    planned = {name: plan.load(name).cells for name in plan.names()}
+    may = Counter(crew.why_alone(cells, plan.plan(cells), "cpu") is None for cells in planned.values())
     assert may[True] >= 7 and may[False] >= 5

@@ -13,7 +13,7 @@ from transformer_jax.host.accelerator import first_device
 from transformer_jax.host.exhaustion import available_bytes
 from transformer_jax.host.folders import FolderError, require_writable, write_whole
 from transformer_jax.host.signals import RESUMABLE
-from transformer_jax.lab.plan import Size
+from transformer_jax.lab import crew, plan, sweep
 
 MISTAKE = 2
 """The exit code where an experiment could not be run as it was asked for."""
@@ -31,7 +31,7 @@ class Claims:
 
     only: tuple[str, ...] | None = None
     """Some of the claims, by name; None: all of them."""
-    size: Size = "quick"
+    size: plan.Size = "quick"
     """Of the experiments: quick takes minutes on a CPU, full an accelerator hours. An experiment that has one size is
     measured as it is."""
     out: Path | None = None
@@ -47,8 +47,7 @@ class Claims:
     None: as many as there are cores, and 2 GiB of free memory for each."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
-        from transformer_jax.lab import claims, plan
-        from transformer_jax.lab.crew import why_alone
+        from transformer_jax.lab import claims
 
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"--workers {self.workers}: must be at least 1")
@@ -71,7 +70,7 @@ class Claims:
         if self.dry_run:
             for name, experiment in asked.items():
                 more = ["--budget", experiment.budget] if experiment.budget else []
-                if (self.workers or 1) > 1 and not why_alone(plan.load(name).cells, first_device().platform):
+                if (self.workers or 1) > 1 and not _why_alone(experiment, first_device().platform):
                     more += ["--workers", str(self.workers)]
                 words = ["experiment", name, *experiment.options(given[name]), *more]
                 of = [claim for claim, one in wanted.items() if name in {asks.experiment for asks in one.asked}]
@@ -82,9 +81,8 @@ class Claims:
         require_writable(out / "claims.html", "--out", made=True)
         codes, errors, platform = [], [], first_device().platform
         for name, experiment in asked.items():
-            alone = why_alone(plan.load(name).cells, platform)
-            workers = 1 if alone else self.workers or _as_many_as_fit()
             try:
+                workers = 1 if _why_alone(experiment, platform) else self.workers or _as_many_as_fit()
                 codes.append(replace(experiment, workers=workers).run(given[name]))
             except (ConfigError, FolderError) as error:  # the others can be measured all the same
                 errors.append(f"error: {name}: {error}")
@@ -95,6 +93,12 @@ class Claims:
             codes.append(_write(out))
         print(*errors, sep="\n", end="\n" * bool(errors), file=sys.stderr)
         return max(codes)
+
+
+def _why_alone(experiment: Experiment, platform: str) -> str | None:
+    found = plan.load(experiment.name, size=experiment.size)
+    wanted = sweep.parse("--only", experiment.only or ())
+    return crew.why_alone(found.cells, plan.plan(found.cells, wanted=wanted, studies=found.studies), platform)
 
 
 def _as_many_as_fit() -> int:

@@ -111,14 +111,14 @@ class Experiment:
             raise ConfigError("--budget and --measure.rounds both say when the run ends: give one of them")
         note = partial(print, file=sys.stderr)
         experiment, device = _chosen(self.name, self.config, self.size, note)
-        if self.workers > 1 and (why := crew.why_alone(experiment.cells, device.platform)):
-            raise ConfigError(f"--workers {self.workers}: {self.name} runs with one worker, as {why}")
         fixed = None if "measure.rounds" in overrides else getattr(experiment.cells, "BUDGET", None)
         budget = passes.seconds(self.budget) if self.budget is not None else fixed
         given = {key: read(experiment.base, key, texts) for key, texts in overrides.items()}
         wanted, swept = sweep.parse("--only", self.only or ()), sweep.parse("--sweep", self.sweep or ())
         own = {"base": experiment.base, "swept": swept, "studies": experiment.studies}
         cells = plan.plan(experiment.cells, given, wanted, self.limit, note, **own)
+        if self.workers > 1 and (why := crew.why_alone(experiment.cells, cells, device.platform)):
+            raise ConfigError(f"--workers {self.workers}: {self.name} runs with one worker, as {why}")
         folder = self.out or Path("runs") / (self.name if self.size == "quick" else f"{self.name}_{self.size}")
         if self.dry_run:
             options = {"given": given, "accept_stale": self.accept_stale, "retry_failed": self.retry_failed}

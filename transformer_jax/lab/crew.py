@@ -10,9 +10,13 @@ from transformer_jax.lab.plan import Cell
 from transformer_jax.lab.supervisor import Stopped, Worker
 
 
-def why_alone(cells: ModuleType, platform: str) -> str | None:
-    """Why an experiment's cells must run one after the other on such a device; None where several may run at once."""
-    if not getattr(cells, "SIDE_BY_SIDE", False):
+def why_alone(cells: ModuleType, planned: Sequence[Cell], platform: str) -> str | None:
+    """Why the planned cells of an experiment must run one after the other on such a device; None where several may run
+    at once. Its SIDE_BY_SIDE says so of all cells, or of each by its config."""
+    beside = getattr(cells, "SIDE_BY_SIDE", False)
+    if callable(beside):
+        beside = all(beside(cell.config) for cell in planned)
+    if not beside:
         return "its cells measure time or memory, which others at work would change"
     return None if platform == "cpu" else f"every worker would take the {platform}, or its memory, from the others"
 

@@ -177,6 +177,17 @@ def reached(rows: Rows, y: str, share: float, limit: str) -> Estimate:
     return Estimate(math.nan, min(row[limit] for row in rows), math.inf, len(found))
 
 
+def in_attentions_steps(rows: Rows) -> list[dict]:
+    """The rows; where a recurrence trained `trained_steps` in the seconds of attention's `train.num_steps`, its `step`
+    and `solved_step` are counted in attention's: the same share of all, and so of the seconds."""
+
+    def counted(row: dict) -> dict:
+        steps = {name: row[name] for name in ("step", "solved_step") if row.get(name) is not None}
+        return row | {name: step * row["train.num_steps"] / row["trained_steps"] for name, step in steps.items()}
+
+    return [counted(row) if is_number(row.get("trained_steps")) else row for row in rows]
+
+
 def difference(
     rows: Rows, y: str, over: str, a, b, pair: str | None = "round", confidence: float = intervals.CONFIDENCE
 ) -> Estimate:

@@ -1,0 +1,114 @@
+"""As many seconds of training for a recurrence as for attention: counted in steps before it trains. Prints nothing.
+
+What is timed is the compiled chunk of steps that training runs, of all lanes; compiling, the data and evaluations are
+not. Both models run a chunk in turns, in one process, so that what the machine does meanwhile meets both. A neighbour
+at work would still slow one more than the other (attention takes all cores, a loop over time does not), so that a cell
+that times runs alone (`untimed`).
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Literal
+
+from transformer_jax.config import MIXERS, Config, TrainConfig, with_overrides
+from transformer_jax.host.folders import write_whole
+from transformer_jax.measure.work import Matched
+
+FILE, TURNS = "equal_seconds.json", 11
+
+
+@dataclass(frozen=True)
+class Axes(Matched):
+    """`Matched` for an experiment that trains and can count in seconds as well."""
+
+    matching: Literal["width", "params", "flops", "seconds"] = "params"
+    """What a recurrence shares with the attention model of the same config: width, parameters, training FLOPs, or
+    parameters and seconds of training."""
+
+
+def untimed(config: Config) -> bool:
+    """Whether a cell times nothing, so that it may run beside others (an experiment's SIDE_BY_SIDE)."""
+    return config.measure.matching != "seconds"
+
+
+def matched(config: Config, task, folder: Path) -> tuple[Config, dict[str, float]]:
+    """The config with a recurrence matched to attention as `measure.matching` says, and what a row says of it.
+
+    "seconds": as many parameters, and as many steps (`trained_steps`) as fit in the seconds of attention's
+    `train.num_steps`, whose mean is `attention_step_seconds`; a step takes `step_seconds_ratio` of attention's. They
+    are measured once, and kept in the folder: a cell that was killed trains as many steps. A warm-up stays as long,
+    but takes no more than a quarter of them. The other values, and attention, add no column.
+
+    Args:
+      task: that of the config.
+      folder: the cell's own; made if need be.
+
+    Raises:
+      ConfigError: as `measure.matching.matched`.
+    """
+    from transformer_jax.measure import matching  # here, as jax takes seconds to load and a plan has no need of it
+
+    seconds = not untimed(config)
+    config = matching.matched(config, task.shape, "params" if seconds else config.measure.matching)
+    if not seconds or "recurrent_dim" not in MIXERS[config.model.mixer].reads:
+        return config, {}
+    path = folder / FILE
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(_measured(config, task)) + "\n")
+    found = json.loads(path.read_text())
+    steps = found["trained_steps"]
+    warmup = min(config.train.warmup_steps, steps // 4)
+    return with_overrides(config, {"train.num_steps": steps, "train.warmup_steps": warmup}), found
+
+
+def as_many(train: TrainConfig, ratio: float) -> int:
+    """The steps that take as long as `num_steps` of attention, each of them `ratio` of its: the nearest multiple of
+    `eval_every`, one at least, so that the last step is evaluated as those before it."""
+    return max(1, round(train.num_steps / ratio / train.eval_every)) * train.eval_every
+
+
+def _measured(config: Config, task) -> dict[str, float]:
+    chunks = [_chunk(one, task) for one in (with_overrides(config, {"model.mixer": "attention"}), config)]
+    turns = [[chunk() for chunk in chunks] for _ in range(TURNS)]
+    ratio = median(own / attentions for attentions, own in turns)
+    return {
+        "trained_steps": as_many(config.train, ratio),
+        "step_seconds_ratio": ratio,
+        "attention_step_seconds": median(attentions for attentions, _ in turns),
+    }
+
+
+def _chunk(config: Config, task) -> Callable[[], float]:
+    """Trains a chunk of steps, and gives the seconds of one; it is compiled, and has run once."""
+    import jax
+    import numpy as np
+
+    from transformer_jax.host import compilation
+    from transformer_jax.lab import trial, tuned
+    from transformer_jax.train import loop, programs
+
+    compilation.use_cache()
+    train = with_overrides(config, tuned.GOES_ON).train  # then it is the program that training finds in the cache
+    run = programs.build(trial.build_model(config, task), task.objective, train)
+    streams, steps = [task.train(seed) for seed in programs.lane_seeds(train)], loop.next_stop(0, train)
+
+    def stack(batches):
+        return jax.tree.map(lambda *arrays: np.stack(arrays), *batches)
+
+    lanes = [[next(stream) for stream in streams] for _ in range(steps)]
+    batches, state = stack([stack(of_step) if train.lanes > 1 else of_step[0] for of_step in lanes]), run.init()
+
+    def seconds() -> float:
+        nonlocal state
+        start = time.perf_counter()
+        state, sums = run.run_chunk(state, batches)
+        jax.block_until_ready((state, sums))
+        return (time.perf_counter() - start) / steps
+
+    seconds()
+    return seconds
