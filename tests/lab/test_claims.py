@@ -215,9 +215,19 @@ def test_experiments_that_time_nothing_get_several_workers(tmp_path, monkeypatch
     assert all(workers == 1 for name, workers in ran.items() if name not in trains) and len(ran) == 7
 
 
-def test_only_needs_a_name(capsys):
-    assert main(["claims", "--only"]) == 2
+@pytest.mark.parametrize("nothing", [[], [","]])
+def test_only_needs_a_name(nothing, capsys):
+    assert main(["claims", "--only", *nothing]) == 2
     assert "--only needs a claim or several: processing, context" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["context", "architecture"], ["context,architecture"], ["context,", "architecture"]])
+def test_claims_are_named_with_blanks_or_commas_between_them(words, capsys):
+    assert main(["claims", "--dry-run", "--only", *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[2] for line in lines] == ["recall", "long_range", "interaction"]
+    assert main(["claims", "--dry-run", "--only", "context,architectur"]) == 2
+    assert "no claim 'architectur'; did you mean architecture?" in capsys.readouterr().err
 
 
 def test_a_dry_run_shows_the_commands(tmp_path, capsys):

@@ -30,7 +30,7 @@ class Claims:
     """
 
     only: tuple[str, ...] | None = None
-    """Some of the claims, by name; None: all of them."""
+    """Some of the claims, by name, with blanks or commas between them; None: all of them."""
     size: plan.Size = "quick"
     """Of the experiments: quick takes minutes on a CPU, full an accelerator hours. An experiment that has one size is
     measured as it is."""
@@ -56,9 +56,10 @@ class Claims:
         out = self.out or Path("runs") / ("claims" if self.size == "quick" else f"claims_{self.size}")
         if out.is_file():
             raise FolderError(f"{out} is a file: choose another --out")
-        if self.only == ():
+        names = [name for text in self.only or () for name in text.split(",") if name]
+        if self.only is not None and not names:
             raise ConfigError(f"--only needs a claim or several: {', '.join(claims.CLAIMS)}")
-        wanted = claims.chosen(self.only or ())
+        wanted = claims.chosen(names)
         run = claims.experiments(wanted)
         sizes = claims.sizes(run, self.size)
         asked = {
