@@ -277,6 +277,26 @@ def test_a_seed_is_given_to_what_is_trained_or_drawn(tmp_path, capsys):
     assert seeded == {"recall", "interaction", "training_speed", "long_range", "gradient_flow"} and len(lines) == 7
 
 
+@pytest.mark.parametrize("dry", [["--dry-run"], []])
+def test_a_folder_of_the_other_size_is_refused_in_a_dry_run_as_in_a_run(tmp_path, monkeypatch, capsys, dry):
+    header = {"kind": "header", "id": "h", "experiment": "recall", "base": {}, "code": "c", "accept_stale": False,
+              "versions": {}}  # fmt: skip
+    (tmp_path / "recall").mkdir()
+    rows.append(tmp_path / "recall" / rows.FILE, header)
+
+    run = cli.claims.Experiment.run
+    monkeypatch.setattr(cli.claims.Experiment, "run", lambda self, _: run(self, {}) if self.name == "recall" else 0)
+    assert main(["claims", *dry, "--size", "full", "--only", "context", "--out", str(tmp_path)]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.endswith(
+        f"error: recall: {tmp_path}/recall holds the quick size of recall, and a folder has one:"
+        " --size quick goes on with it, another --out takes the full one\n"
+    )
+    if dry:
+        assert "experiment long_range" in printed.out and "experiment recall" not in printed.out
+        assert main(["claims", *dry, "--only", "context", "--out", str(tmp_path)]) == 0
+
+
 def test_a_dry_run_shows_workers_where_they_are_taken(tmp_path, capsys):
     two = ["--workers", "2", "--only", "gradient_flow", "training_speed"]
     assert main(["claims", "--dry-run", *two, "--out", str(tmp_path)]) == 0

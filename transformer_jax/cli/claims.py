@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from transformer_jax.host.accelerator import first_device
 from transformer_jax.host.exhaustion import available_bytes
 from transformer_jax.host.folders import FolderError, require_writable, write_whole
 from transformer_jax.host.signals import RESUMABLE
-from transformer_jax.lab import crew, plan, sweep
+from transformer_jax.lab import crew, joining, plan, sweep
 
 MISTAKE = 2
 """The exit code where an experiment could not be run as it was asked for."""
@@ -69,14 +70,7 @@ class Claims:
         seeded = {} if self.seed is None else {"train.seed": [str(self.seed)]}
         given = {name: {} if "train.seed" in getattr(plan.load(name).cells, "UNREAD", ()) else seeded for name in asked}
         if self.dry_run:
-            for name, experiment in asked.items():
-                more = ["--budget", experiment.budget] if experiment.budget else []
-                if (self.workers or 1) > 1 and not _why_alone(experiment, first_device().platform):
-                    more += ["--workers", str(self.workers)]
-                words = ["experiment", name, *experiment.options(given[name]), *more]
-                of = [claim for claim, one in wanted.items() if name in {asks.experiment for asks in one.asked}]
-                print(shlex.join(["run.py", *words, "--out", str(experiment.out)]), " #", *of)
-            return 0
+            return self._show(asked, given, wanted)
         if one_size := [name for name, size in sizes.items() if size != self.size]:
             print(f"measured as always, as they have one size: {', '.join(one_size)}", file=sys.stderr)
         require_writable(out / "claims.html", "--out", made=True)
@@ -94,6 +88,24 @@ class Claims:
             codes.append(_write(out))
         print(*errors, sep="\n", end="\n" * bool(errors), file=sys.stderr)
         return max(codes)
+
+    def _show(self, asked: Mapping[str, Experiment], given: Mapping[str, dict], wanted: Mapping) -> int:
+        """Prints the commands, and of an experiment whose folder it cannot join what the run itself would say."""
+        errors = []
+        for name, experiment in asked.items():
+            try:
+                joining.of_experiment(experiment.out, name, experiment.size)
+            except FolderError as error:
+                errors.append(f"error: {name}: {error}")
+                continue
+            more = ["--budget", experiment.budget] if experiment.budget else []
+            if (self.workers or 1) > 1 and not _why_alone(experiment, first_device().platform):
+                more += ["--workers", str(self.workers)]
+            words = ["experiment", name, *experiment.options(given[name]), *more]
+            of = [claim for claim, one in wanted.items() if name in {asks.experiment for asks in one.asked}]
+            print(shlex.join(["run.py", *words, "--out", str(experiment.out)]), " #", *of)
+        print(*errors, sep="\n", end="\n" * bool(errors), file=sys.stderr)
+        return MISTAKE if errors else 0
 
 
 def _why_alone(experiment: Experiment, platform: str) -> str | None:

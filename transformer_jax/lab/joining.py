@@ -20,16 +20,7 @@ def held(folder: Path, header: dict) -> tuple[Statuses, list[str], list[dict]]:
     """
     if (folder / "checkpoints").exists():
         raise FolderError(f"{folder} holds a training run: choose another --out")
-    results = rows.read(folder) if (folder / rows.FILE).exists() else rows.Results([], [], [])
-    for one in _headers_of_rows(results):
-        if (name := one.get("experiment")) != header["experiment"]:
-            raise FolderError(f"{folder} holds the experiment {name}: choose another --out")
-    for one in results.headers:
-        if (size := one.get("size", "quick")) != header["size"]:
-            raise FolderError(
-                f"{folder} holds the {size} size of {header['experiment']}, and a folder has one:"
-                f" --size {size} goes on with it, another --out takes the {header['size']} one"
-            )
+    results = of_experiment(folder, header["experiment"], header["size"])
     joined = rows.current(rows.Results([*results.headers, header], results.rows, results.notes))
     for one in _headers_of_rows(joined):
         rows.refuse_mix(one, header)
@@ -37,6 +28,25 @@ def held(folder: Path, header: dict) -> tuple[Statuses, list[str], list[dict]]:
     by_id = {one["id"]: one for one in joined.headers}
     statuses = {(rows.identity(r, by_id[r["header"]]), r["round"]): r["status"] for r in joined.rows}
     return statuses, joined.notes, results.headers
+
+
+def of_experiment(folder: Path, experiment: str, size: str) -> rows.Results:
+    """What the folder holds of an experiment in a size.
+
+    Raises:
+      FolderError: it holds another experiment or size, or its rows cannot be read.
+    """
+    results = rows.read(folder) if (folder / rows.FILE).exists() else rows.Results([], [], [])
+    for one in _headers_of_rows(results):
+        if (name := one.get("experiment")) != experiment:
+            raise FolderError(f"{folder} holds the experiment {name}: choose another --out")
+    for one in results.headers:
+        if (other := one.get("size", "quick")) != size:
+            raise FolderError(
+                f"{folder} holds the {other} size of {experiment}, and a folder has one:"
+                f" --size {other} goes on with it, another --out takes the {size} one"
+            )
+    return results
 
 
 def _headers_of_rows(results: rows.Results) -> list[dict]:
