@@ -106,7 +106,8 @@ RULES = {
 
 def report(rows: Rows) -> Report:
     """Steps by task and side; accuracy by length of those who solve the task; what only the full size has is behind."""
-    measured, whole = rows, [_read(row) for row in rows]
+    measured = in_attentions_steps(rows)
+    whole = [_read(row) for row in measured]
     rows, series = select(whole, study=TASKS), select(whole, study=SERIES, status="ok")
     ok = select(rows, status="ok")
     short, far, flops = select(ok, longer=1), select(ok, longer=FAR), select(whole, study="flops", status="ok")
@@ -137,7 +138,7 @@ def report(rows: Rows) -> Report:
             *[Finding("And with as many training FLOPs?", learned, _solved(measured, "flops"),
                       RULES["attention_solves_more"])] * bool(flops),
             *[Finding("And with as many seconds of training?", f"{learned}, in attention's that take as long",
-                      _solved(in_attentions_steps(measured), "seconds"), RULES["attention_solves_more"])]
+                      _solved(measured, "seconds"), RULES["attention_solves_more"])]
             * bool(seconds),
             *[Finding("Who solves other tasks, and copies over longer delays?", learned,
                       _solved(measured, behind, more))] * bool(more),

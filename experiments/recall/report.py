@@ -49,10 +49,10 @@ RULES = {
 
 def report(rows: Rows) -> Report:
     """Every lane's curve, and its last evaluation; what only the full size has stands behind."""
+    rows = in_attentions_steps(rows)
     curve = select(rows, study="pairs", status="ok")
-    counted = in_attentions_steps(rows)
     last, flops, length, state = (_last(rows, study) for study in ("pairs", "flops", "length", "state"))
-    seconds = select(_last(counted, "seconds"), trained_steps=is_number)
+    seconds = select(_last(rows, "seconds"), trained_steps=is_number)
     learned, rule = f"steps until {SHARE:.0%} of the seeds answer 99 %", RULES["only_attention_recalls"]
     most = select(last, num_items=max(PAIRS))
     right = {f"{max(PAIRS)} pairs: {mixer}": mean(select(most, mixer=mixer), "accuracy", pair="lane")
@@ -70,7 +70,7 @@ def report(rows: Rows) -> Report:
                     f"share of right answers; guessing among their values gives {1 / max(PAIRS):g}", right),
             *[Finding("And those with as many training FLOPs?", learned, _steps(rows, "flops"), rule)] * bool(flops),
             *[Finding("And those with as many seconds of training?", f"{learned}, in attention's that take as long",
-                      _steps(counted, "seconds"), rule)] * bool(seconds),
+                      _steps(rows, "seconds"), rule)] * bool(seconds),
         ),
         figures=(
             lines(last, "num_items", "accuracy", "mixer", pair="lane", log="x", name="accuracy_by_pairs",

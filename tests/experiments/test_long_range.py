@@ -8,7 +8,7 @@ import pytest
 
 from experiments.long_range import cells
 from transformer_jax.config import ConfigError, flatten, with_overrides
-from transformer_jax.lab import plan
+from transformer_jax.lab import equal_seconds, plan
 from transformer_jax.lab.sweep import Job, parse
 from transformer_jax.report import digest, write
 from transformer_jax.tasks import generated
@@ -44,6 +44,16 @@ def test_a_cell_gives_a_row_for_each_lane_and_length(tmp_path, monkeypatch, stud
     assert {row["solved_step"] for row in rows} == {None} and {row["rate_at_edge"] for row in rows} == {True}
     assert len({row["loss"] for row in rows}) == len(rows)
     assert cells.cell(config, Job(0, tmp_path / "cell", 0)) == rows  # what is done is not trained again
+
+
+def test_a_cell_counted_in_seconds_is_tested_after_the_steps_that_fit_in_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(cells, "RATES", (1e-3, 1e-2))
+    monkeypatch.setattr(equal_seconds, "TURNS", 3)
+    override = cells.STUDIES["parity"][-1] | SHORT | {"task.batch_size": 8, "measure.matching": "seconds"}
+    rows = cells.cell(with_overrides(cells.BASE, override), Job(0, tmp_path, 0))
+    assert len(rows) == 2 * len(cells.FACTORS["parity"])
+    assert {row["step"] for row in rows} == {row["trained_steps"] for row in rows}
+    assert all(row["step"] % 2 == 0 < row["step_seconds_ratio"] and row["attention_step_seconds"] > 0 for row in rows)
 
 
 @pytest.mark.parametrize(

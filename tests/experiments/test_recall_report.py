@@ -104,6 +104,11 @@ def test_steps_that_take_longer_are_judged_by_the_seconds_that_both_had():
     assert sooner.tables[-1].columns == ("num_items", "gru", "lstm") and sooner.tables[-1].rows[0][1].value == 120
 
 
+def test_pairs_that_are_counted_in_seconds_by_an_option_are_judged_so_too():
+    rows = [row | {"studies": ("pairs",)} for row in in_seconds(lambda n: 300, never)]
+    assert verdict(rows) == "SUPPORTED" and len(recall.report(rows).answers) == 2
+
+
 def test_the_page_has_its_figures_and_knows_the_rule(tmp_path):
     rows = planted(soon, never)
     rules = {name: digest(rule) for name, rule in recall.RULES.items()}

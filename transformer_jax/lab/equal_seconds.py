@@ -39,9 +39,9 @@ def matched(config: Config, task, folder: Path) -> tuple[Config, dict[str, float
     """The config with a recurrence matched to attention as `measure.matching` says, and what a row says of it.
 
     "seconds": as many parameters, and as many steps (`trained_steps`) as fit in the seconds of attention's
-    `train.num_steps`, whose mean is `attention_step_seconds`; a step takes `step_seconds_ratio` of attention's. They
-    are measured once, and kept in the folder: a cell that was killed trains as many steps. A warm-up stays as long,
-    but takes no more than a quarter of them. The other values, and attention, add no column.
+    `train.num_steps`. A step takes `step_seconds_ratio` times as long as attention's `attention_step_seconds`. This is
+    measured once and kept in the folder, so that a cell that was killed goes on to as many steps. The warm-up keeps
+    its steps, up to a quarter of all. The other values, and attention, add no column.
 
     Args:
       task: that of the config.
