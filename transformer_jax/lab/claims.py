@@ -94,7 +94,7 @@ CLAIMS = {
         },
         holds="After a short training, on 32 and 58 tokens. The recurrences did not learn to look up at all, however"
         " few the pairs: it says how soon that is learned, not how much a state can hold.",
-        holds_full="Of 64 tokens of a vocabulary of 8,192, in 10,000 steps; copying in 20,000.",
+        holds_full="Of 64 tokens of a vocabulary of 8,192, in 10,000 steps, or as many seconds; copying in 20,000.",
     ),
     "architecture": Claim(
         "Recurrent structure, state depends on previous inputs",
@@ -131,8 +131,9 @@ CLAIMS = {
         holds="Small models, five generated tasks, a few hundred steps: who does not solve a task in them may with"
         " more. Digits and series that are read step by step are asked apart, in the report of `long_range`; distances"
         " beyond 200 steps and language are not measured.",
-        holds_full="Models of width 64, five generated tasks, 20,000 steps, with as many parameters or training FLOPs:"
-        " who does not solve a task in them may with more. Distances beyond 200 steps and language are not measured.",
+        holds_full="Models of width 64, five generated tasks, 20,000 steps, with as many parameters, training FLOPs or"
+        " seconds of training: who does not solve a task in them may with more. Distances beyond 200 steps and language"
+        " are not measured.",
     ),
     "gradient_flow": Claim(
         "Prone to vanishing/exploding gradients in long sequences",
