@@ -199,7 +199,7 @@ def report(rows: Rows) -> Report:
                     "; ".join(short for short, *_ in answers.values()),
                     {name: gain for name, (*_, gain, _) in answers.items()}, of="gain in average accuracy",
                     judge=lambda e: "gains" if e.low > 0 else "loses" if e.high < 0 else "undecided"),
-            Finding("How much is that in units of the Fisher, which models and parts share?", "that strength",
+            Finding("And that strength times the mean Fisher?", "so that models and parts can be compared",
                     {f"{name}, times the mean Fisher": drawn for name, (*_, drawn) in answers.items()}),
             Finding("H1: Does EWC on queries and keys keep attention maps where they were, at equal plasticity?",
                     "drift less the random subset's", compared(_least_drift), RULES["H1"]),
