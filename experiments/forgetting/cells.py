@@ -131,7 +131,7 @@ FULL = {
     "published": grid(PUBLISHED),
 }
 SWEEPS = ("model.mixer", "continual.method", "continual.part", "continual.variant", "continual.buffer")
-UNREAD = ("measure.min_sample_seconds",)
+UNREAD = ("measure.min_sample_seconds", "continual.strength")
 SIDE_BY_SIDE = True  # nothing is timed
 
 

@@ -49,30 +49,6 @@ OVER = (
     f" SUPPORTED if its 95 % interval over at least {SEEDS} seeds lies {{}} 0 on each of {STREAMS} streams; REFUTED if"
     " {} on all; TASK-DEPENDENT if above on some and below on others; else INCONCLUSIVE."
 )
-RULES = {
-    "H1": Rule(
-        f"Of the strengths with a plasticity of at least {FLOOR} the lowest drift of attention maps, with EWC on"
-        " queries and keys, less that with EWC on as many random parameters." + OVER.format("below", "above"),
-        _with_seeds(all_below()),
-    ),
-    "H2": Rule(
-        "Spearman's rank correlation of drift and forgetting over all strengths of the three EWC variants, within a"
-        " seed." + OVER.format("above", "below"),
-        _with_seeds(all_above()),
-    ),
-    "H3": Rule(
-        "The hypervolume of the front of plasticity and stability over strengths, with EWC on queries and keys, less"
-        " that with EWC on as many random parameters." + OVER.format("above", "below"),
-        _with_seeds(all_above()),
-    ),
-    "H4": Rule(
-        "The gain of EWC on all is the highest average accuracy over strengths less that at strength 0, within a seed."
-        " What it loses with 4 pairs for 2 (T = 16), and with T = 16 for 8 (2 pairs): SUPPORTED if it loses with the"
-        f" pairs, and more than with the length (95 % intervals over at least {SEEDS} seeds above 0); REFUTED if either"
-        " lies below 0; else INCONCLUSIVE.",
-        _memory,
-    ),
-}
 
 
 def _read(row: dict) -> dict:
@@ -89,7 +65,7 @@ def _read(row: dict) -> dict:
     sizes += ", perceptron" if row.get("model.classifier") == "perceptron" else ""
     name = f"{'recall' if recall else continual['stream']} ({continual['scenario']}{sizes})"
     strength = "frozen" if row.get("frozen") else row.get("strength")
-    drawn = (row.get("strength") or 0) * (row.get("importance") or 0)
+    drawn = None if row.get("frozen") else (row.get("strength") or 0) * (row.get("importance") or 0)
     return row | {"place": name, "variant": variant, "setting": strength, "drawn": drawn}
 
 
@@ -121,8 +97,43 @@ def _correlation(rows: Rows) -> float | None:
     return rank_correlation(*([row[name] for row in moved] for name in ("drift", "forgetting"))) if moved else None
 
 
-def _answer(place: str, rows: Rows) -> tuple[str, str, Estimate]:
-    """How much to protect, in words and in sentences; and the gain in average accuracy."""
+def _area(rows: Rows) -> float:
+    return hypervolume([(row[X], row[Y]) for row in rows])
+
+
+RULES = {
+    "H1": Rule(
+        f"Of the strengths with a plasticity of at least {FLOOR} the lowest drift of attention maps, with EWC on"
+        " queries and keys, less that with EWC on as many random parameters." + OVER.format("below", "above"),
+        _with_seeds(all_below()),
+        reads=(_read, _relative, _each, _least_drift),
+    ),
+    "H2": Rule(
+        "Spearman's rank correlation of drift and forgetting over all strengths of the three EWC variants, within a"
+        " seed." + OVER.format("above", "below"),
+        _with_seeds(all_above()),
+        reads=(_read, _relative, _each, _correlation),
+    ),
+    "H3": Rule(
+        "The hypervolume of the front of plasticity and stability over strengths, with EWC on queries and keys, less"
+        " that with EWC on as many random parameters." + OVER.format("above", "below"),
+        _with_seeds(all_above()),
+        reads=(_read, _relative, _each, _area),
+    ),
+    "H4": Rule(
+        "The gain of EWC on all is the highest average accuracy over strengths less that at strength 0, within a seed."
+        " What it loses with 4 pairs for 2 (T = 16), and with T = 16 for 8 (2 pairs): SUPPORTED if it loses with the"
+        f" pairs, and more than with the length (95 % intervals over at least {SEEDS} seeds above 0); REFUTED if either"
+        " lies below 0; else INCONCLUSIVE.",
+        _memory,
+        reads=(_read, _each, _gain),
+    ),
+}
+
+
+def _answer(place: str, rows: Rows) -> tuple[str, str, Estimate, Estimate]:
+    """How much to protect, in words and in sentences; the gain in average accuracy; and the strength times the mean
+    Fisher."""
     of_all, joint = select(rows, variant=ALL), select(rows, variant=JOINT)
     setting, _ = best(of_all, 0.5, X, Y, "setting")
     chosen, none = select(of_all, setting=setting), select(of_all, setting=0)
@@ -132,16 +143,17 @@ def _answer(place: str, rows: Rows) -> tuple[str, str, Estimate]:
     at = {name: [mean(part, name, "seed").value for part in (chosen, none)] for name in (
         "average_accuracy", "forgetting", "learning_accuracy")}  # fmt: skip
     top = f", with all data {mean(joint, 'average_accuracy', 'seed').value:.0%}" if joint else ""
-    drawn = mean(chosen, "drawn", "seed").value
-    how = "freeze all after the first task" if setting == "frozen" else (
-        f"strength {setting:g} (times the mean Fisher {drawn:.2g}){edge}" if setting else "no protection")  # fmt: skip
+    drawn = mean(chosen, "drawn", "seed")
+    how = "freeze all after the first task" if setting == "frozen" else "no protection"
+    if setting not in ("frozen", 0):
+        how = f"strength {setting:g} (times the mean Fisher {drawn.value:.3g}){edge}"
     text = (f"Of {place}: {how}. Average accuracy {at['average_accuracy'][0]:.0%} against"
             f" {at['average_accuracy'][1]:.0%} without{top}; it forgets {at['forgetting'][0]:.0%} for"
             f" {at['forgetting'][1]:.0%}, and has learned"
             f" {at['learning_accuracy'][0]:.0%} for {at['learning_accuracy'][1]:.0%}.")  # fmt: skip
     seeds = {row["seed"]: row["average_accuracy"] for row in chosen}
     short = f"{place}: {f'strength {setting:g}' if isinstance(setting, float) else setting}"
-    return short, text, paired(seeds, {row["seed"]: row["average_accuracy"] for row in none})
+    return short, text, paired(seeds, {row["seed"]: row["average_accuracy"] for row in none}), drawn
 
 
 def report(rows: Rows) -> Report:
@@ -185,15 +197,17 @@ def report(rows: Rows) -> Report:
         answers=(
             Finding("How much to protect, with both of equal weight?",
                     "; ".join(short for short, *_ in answers.values()),
-                    {name: gain for name, (*_, gain) in answers.items()}, of="gain in average accuracy",
+                    {name: gain for name, (*_, gain, _) in answers.items()}, of="gain in average accuracy",
                     judge=lambda e: "gains" if e.low > 0 else "loses" if e.high < 0 else "undecided"),
+            Finding("And that strength times the mean Fisher?", "so that models and parts can be compared",
+                    {f"{name}, times the mean Fisher": drawn for name, (*_, drawn) in answers.items()}),
             Finding("H1: Does EWC on queries and keys keep attention maps where they were, at equal plasticity?",
                     "drift less the random subset's", compared(_least_drift), RULES["H1"]),
             Finding("H2: Does what drifts more forget more?", "rank correlation",
                     {name: paired(_each(part, _correlation)) for name, part in ewc.items()}, RULES["H2"]),
             Finding("H3: Is it better to protect queries and keys than as many parameters at random?",
                     "hypervolume less the random subset's",
-                    compared(lambda part: hypervolume([(row[X], row[Y]) for row in part])), RULES["H3"]),
+                    compared(_area), RULES["H3"]),
             Finding("H4: Is it working memory that limits EWC, as for recurrences, and not the length?",
                     "gain lost", memory, RULES["H4"]),
             Finding("What is the front's hypervolume?", "plasticity times stability", areas),
@@ -209,7 +223,7 @@ def report(rows: Rows) -> Report:
               for y in ("average_accuracy", X, Y, "drift", "worst_accuracy", "drawn")),
             grid("Best strength, by the weight of plasticity", ("place", "variant"), weighed),
         ),
-        notes=[text for _, text, _ in answers.values()],
+        notes=[text for _, text, *_ in answers.values()],
         limits=(*conditions(rows), "Small models, few steps. The best strength is that with the highest sum of"
                 " plasticity and stability, chosen on the rows that are reported."),
     )  # fmt: skip

@@ -4,7 +4,8 @@ import csv
 
 import pytest
 
-from transformer_jax.cli import main
+from transformer_jax.cli import main, training
+from transformer_jax.lab import streams
 
 TINY = [
     *("--model.num-layers", "1", "--model.d-model", "8", "--model.mlp-dim", "8", "--train.num-steps", "2"),
@@ -31,7 +32,7 @@ def test_evaluate_prints_the_matrix_and_what_follows_from_it(learned, tmp_path, 
     table = tmp_path / "all.csv"
     assert main.main(["evaluate", str(learned), "--split", "test", "--csv", str(table)]) == 0
     printed = capsys.readouterr().out
-    for text in ("split, task-incremental, ewc on all, strength 100; test split", "untrained", "after task 2",
+    for text in ("split, task-incremental, ewc on all, strength 100; test split", "untrained", "after task 1",
                  "average_accuracy", "forgetting", "backward_transfer", "forward_transfer"):  # fmt: skip
         assert text in printed
     rows = list(csv.DictReader(table.open()))
@@ -46,7 +47,22 @@ def test_evaluate_prints_the_matrix_and_what_follows_from_it(learned, tmp_path, 
         (["--continual.part", "mpl"], "continual.part=mpl matches no parameter: the parts there are all, mixer"),
         (["--continual.methd", "ewc"], "did you mean --continual.method?"),
         (["--continual.part", "query_key", "--model.mixer", "gru"], "has no queries, keys and values; take mixer"),
-        (["--continual.method", "frozen", "--train.weight-decay", "0.1"], "it would move what is frozen"),
+        (
+            ["--continual.method", "frozen", "--train.weight-decay", "0.1"],
+            "it would move what is frozen (continual.method=frozen); set it to 0",
+        ),
+        (
+            ["--continual.with-frozen", "true", "--train.weight-decay", "0.1"],
+            "it would move what is frozen (continual.with_frozen); set it to 0",
+        ),
+        (
+            ["--continual.method", "frozen", "--continual.with-frozen", "true"],
+            "continual.with_frozen: with continual.method=frozen every lane is frozen",
+        ),
+        (
+            ["--continual.with-frozen", "true", "--train.lanes", "3"],
+            "every seed has 2 lanes here (by continual.with_frozen), so it must be a multiple: 2 or 4",
+        ),
         (["--continual.method", "none", "--continual.strength", "7"], "method=none does not read it; it is of lwf, l2"),
         (["--continual.method", "lwf", "--continual.fisher", "sampled"], "method=lwf does not read it; it is of ewc"),
         (
@@ -65,6 +81,55 @@ def test_a_mistake_ends_with_exit_code_2_and_writes_nothing(tmp_path, capsys, wo
     assert main.main(["train", "digits_stream", "--out", str(tmp_path / "none"), *TINY, *words]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_all_that_keeps_a_stream_from_texts_is_said_at_once(tmp_path, capsys):
+    texts = ["--continual.stream", "texts", "--continual.texts", "number_word", "parity"]
+    assert main.main(["train", "digits_stream", "--out", str(tmp_path / "none"), *texts]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.removeprefix("  and: ").removeprefix("error: ").partition(": ")[0] for line in lines] == [
+        "continual.num_tasks=5", "continual.scenario=task", "task.name=digits", "continual.texts=number_word",
+        "continual.texts=parity", "model.causal=False",
+    ]  # fmt: skip
+    assert "did you mean number_words or number_words_fr?" in lines[3]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "digits_vit"], "digits_vit does not learn tasks one after another; what does: digits_stream, perm"),
+        (["experiment", "recall", "--dry-run"], "recall does not learn tasks one after another; what does: forgetting"),
+    ],
+)
+def test_an_option_of_streams_on_what_is_none(tmp_path, capsys, words, message):
+    assert main.main([*words, "--continual.method", "ewc", "--out", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err.startswith(f"error: --continual.method: {message}")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_launch_says_how_much_it_learns_and_when_it_compiles(tmp_path, capsys):
+    words = ["train", "digits_stream", "--continual.strengths", "0", "9", *TINY, "--continual.num-tasks", "3"]
+    assert main.main([*words, "--continual.order", "2", "0", "1", "--out", str(tmp_path / "stream")]) == 0
+    printed = capsys.readouterr()
+    assert "tasks 0 1 2 are 2 0 1 of the stream\n" in printed.out
+    lines = printed.err.splitlines()
+    assert lines[:2] == ["3 tasks of 2 steps each; 2 lanes side by side, 2 for each seed", "task 0 of 0 .. 2"]
+    begun = [line for line in lines if line.startswith("training to step")]
+    assert begun == [*["training to step 2: compiling ..."] * 2, "training to step 2"]
+
+
+def test_between_two_tasks_a_launch_can_be_left_at_once(tmp_path, capsys, monkeypatch):
+    def learn(config, stream, folder, *, stopping, progress):
+        shown = progress(0)
+        shown.began, shown.advanced = 0, True
+        assert not training._leave(folder / "task_0", shown)
+        assert progress(1) is shown and training._leave(folder / "task_1", shown)
+        return "stopped", 1
+
+    monkeypatch.setattr(streams, "train", learn)
+    assert main.main(["train", "digits_stream", *TINY, "--out", str(tmp_path / "stream")]) == 75
+    assert "stopped in task 1: repeat the command to go on" in capsys.readouterr().err
+    assert not (tmp_path / "stream" / "task_1").exists()
 
 
 def test_a_folder_that_holds_another_order_or_one_task_alone(learned, capsys):

@@ -136,7 +136,8 @@ def test_texts_share_one_vocabulary():
     [
         (
             {"texts": ("number_words_fr",)},
-            "continual.num_tasks=3 continual.stream=texts names 2 texts beside task.name",
+            "continual.num_tasks=3: continual.stream=texts has a task for task.name and one for each of"
+            " continual.texts, 2 here$",
         ),
         ({"texts": ("digits",), "num_tasks": 2}, "continual.stream=texts: digits is no text of characters"),
     ],
@@ -196,10 +197,25 @@ def test_the_objective_tells_tasks_apart_and_knows_what_is_allowed():
             {"stream": "vocabularies", "scenario": "domain"},
             "continual.scenario=domain: the tasks of continual.stream=vocabularies are task or class",
         ),
-        ({"order": (0, 1, 1)}, r"continual.order=\[0, 1, 1\]: each of the 3 tasks 0 .. 2 once"),
+        (
+            {"order": (1, 2, 3)},
+            r"continual.order=\[1, 2, 3\]: it names each of the 3 tasks once, the first is 0: 0 1 2,",
+        ),
+        (
+            {"scenario": "domain", "stream": "vocabularies", "texts": ("number_words",)},
+            "only continual.stream=texts reads them\n  and: continual.scenario=domain: the tasks of continual.stream",
+        ),
         ({"method": "ewk"}, "did you mean ewc"),
         ({"decay": 1.5}, r"continual.decay=1.5: must lie in \[0, 1\]"),
-        ({"strengths": (1.0, 2.0)}, "train.lanes=1: every seed has 2 lanes here"),
+        (
+            {"strengths": (1.0, 2.0)},
+            r"train.lanes=1: every seed has 2 lanes here \(by continual.strengths\), so it must be a multiple: 2$",
+        ),
+        (
+            {"strengths": (1.0, 2.0), "with_frozen": True},
+            r"every seed has 3 lanes here \(by continual.strengths and continual.with_frozen\)",
+        ),
+        ({"with_frozen": True}, r"every seed has 2 lanes here \(by continual.with_frozen\)"),
     ],
 )
 def test_what_cannot_be_is_refused(continual, message):

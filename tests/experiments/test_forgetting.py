@@ -47,7 +47,17 @@ def test_a_planted_truth_is_found():
     report = FORGETTING.report.report(rows())
     text = report.answers[0].answer
     assert "split (class): strength" in text and "times the mean Fisher" in " ".join(report.notes)
+    assert report.answers[1].estimates["split (class), times the mean Fisher"].value == pytest.approx(
+        0.002 * float(report.answers[0].text.partition("split (class): strength ")[2].partition(";")[0])
+    )
     assert all(report.figures) and all(table.rows for table in report.tables)
+
+
+def test_what_is_frozen_has_no_strength_in_units_of_the_fisher():
+    found = rows(lambda row: row | {"stability": 1.0, "learning_accuracy": 0.9} if row["frozen"] else row)
+    answers = FORGETTING.report.report(found).answers
+    assert "split (class): frozen" in answers[0].text
+    assert answers[1].estimates["split (class), times the mean Fisher"].n == 0
 
 
 def test_wider_strengths_answer_how_much_and_decide_no_hypothesis():

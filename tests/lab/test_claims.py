@@ -9,6 +9,7 @@ from markupsafe import escape
 
 from tests.experiments import (
     planted,
+    test_forgetting,
     test_gradient_flow,
     test_interaction,
     test_long_range,
@@ -60,7 +61,7 @@ def test_every_claim_is_asked_by_experiments_and_rules_that_are_there():
         assert (one.only, one.budget) == (runs[one.experiment].only, runs[one.experiment].budget) or (
             not runs[one.experiment].only and runs[one.experiment].budget is None
         )
-    assert len(claims.CLAIMS) == 7
+    assert len(claims.CLAIMS) == 8
     for claim in claims.CLAIMS.values():
         assert claim.says.count("{}") == len(claim.decides) == len(set(claim.decides.values()))
 
@@ -69,6 +70,11 @@ def test_an_experiment_is_run_as_far_as_the_chosen_claims_need_it():
     alone = claims.experiments(claims.chosen(["context"]))
     assert list(alone) == ["recall", "long_range"] and alone["long_range"].only == ("name=copy_memory",)
     assert claims.experiments(claims.CLAIMS)["long_range"].only == ()
+
+
+def test_the_proposal_is_measured_only_by_its_name():
+    assert list(claims.CLAIMS) == [*claims.chosen([]), "forgetting"]
+    assert list(claims.experiments(claims.chosen(["forgetting"]))) == ["forgetting"]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +113,7 @@ def test_verdicts_of_several_questions_are_one(found, word):
 def test_an_unknown_claim_is_named_with_the_nearest():
     with pytest.raises(ConfigError, match="no claim 'complexty'; did you mean .*complexity"):
         claims.chosen(["complexty"])
-    assert list(claims.chosen(["context"])) == ["context"] and claims.chosen([]) == claims.CLAIMS
+    assert list(claims.chosen(["context"])) == ["context"]
 
 
 def test_a_claim_says_what_its_rows_say_and_one_without_rows_that_it_is_not_measured(measured):
@@ -118,6 +124,9 @@ def test_a_claim_says_what_its_rows_say_and_one_without_rows_that_it_is_not_meas
     assert "Linear with sequence length" in one.finding.question and one.figures[0].name.startswith("complexity_")
     other = claims.answer("context", claims.CLAIMS["context"], measured)
     assert other.finding.verdict == "not measured" and other.figures == () and other.finding.text == "Not measured."
+    alone = claims.answer("forgetting", claims.CLAIMS["forgetting"], measured, ["--out", "my runs"])
+    assert alone.finding.verdict == "not measured"
+    assert alone.finding.text == "Not measured: run.py claims --only forgetting --out 'my runs'"
 
 
 def found_in(rows_of, tmp_path, monkeypatch):
@@ -144,6 +153,7 @@ def test_every_number_that_decides_is_one_of_the_reports(tmp_path, monkeypatch):
         "training_speed": test_training_speed.planted(),
         "gradient_flow": test_gradient_flow.planted(),
         "attention_cost": [row for row in planted.make_rows(noise=0.002) if row["measure.level"] == "op"],
+        "forgetting": test_forgetting.rows(),
     }
     found = answers_of(found_in(rows_of, tmp_path, monkeypatch))
     for one in found.values():
@@ -154,6 +164,24 @@ def test_every_number_that_decides_is_one_of_the_reports(tmp_path, monkeypatch):
     assert "attention needs 100 steps of training, a GRU or an LSTM more than 600" in context.finding.text
     assert "attention answers 0.99 of all queries rightly, an LSTM 0.13, a GRU 0.13 (guessing" in context.finding.text
     assert {"2 pairs, gru", "copying: attention"} <= set(context.numbers) and len(context.rules) == 2
+    forgetting = found["forgetting"]
+    assert forgetting.finding.verdict == "SUPPORTED" and "What drifts more forgets more: SUPPORTED." in (
+        forgetting.finding.text
+    )
+    assert forgetting.finding.question.startswith("Proposal: “If we combine EWC with Self-Attention")
+    of_streams = [label for label in forgetting.numbers if label.endswith("? split (task)")]
+    assert [label[:3] for label in of_streams] == ["H1:", "H2:", "H3:"] and "split (task)" not in forgetting.numbers
+
+
+def test_the_verdict_of_the_proposal_is_that_of_all_that_it_states(tmp_path, monkeypatch):
+    def turned(row):  # queries and keys are worse to protect than others, and hold attention maps still all the same
+        own = row["continual.part"] == "query_key" and not row["continual.control"]
+        return row | ({"stability": row["stability"] - 0.2} if own else {})
+
+    rows_of = {"forgetting": test_forgetting.rows(turned)}
+    one = answers_of(found_in(rows_of, tmp_path, monkeypatch))["forgetting"]
+    assert dict(one.verdicts) == {"H1": "SUPPORTED", "H2": "SUPPORTED", "H3": "REFUTED"}
+    assert one.finding.verdict == "TASK-DEPENDENT"
 
 
 def test_a_claim_of_two_experiments_is_open_while_one_has_no_rows(tmp_path, monkeypatch):
@@ -171,7 +199,7 @@ def test_a_report_that_fails_leaves_its_claim_unmeasured_and_the_others_as_they_
     failing = SimpleNamespace(report=lambda _: {}["two rows differ"])
     monkeypatch.setattr(claims.plan, "load", lambda _: SimpleNamespace(report=failing))
     one = claims.answer("context", claims.CLAIMS["context"], tmp_path)
-    assert one.finding.verdict == claims.UNMEASURED
+    assert one.finding.verdict == claims.UNMEASURED and one.finding.text == "Not measured."
     assert len(one.doubts) == 1 and "recall: its report failed: KeyError" in one.doubts[0]
 
 
@@ -181,14 +209,19 @@ def test_the_command_runs_each_experiment_once_and_writes_the_page_of_all_claims
     assert main(["claims", "--only", "complexity", "--out", str(measured)]) == 0
     printed = capsys.readouterr().out
     assert ran == ["attention_cost"]
-    assert "complexity      TASK-DEPENDENT" in printed and "context         not measured" in printed
+    again = f"Not measured: run.py claims --only forgetting --out {measured}"
+    assert "complexity      TASK-DEPENDENT" in printed and "context         Not measured.\n" in printed
+    assert f"forgetting      {again}" in printed
     page = (measured / "claims.html").read_text()
     assert "Quadratic with sequence length" in page and "Rule of complexity: SUPPORTED if" in page
-    assert "Not measured." in page and "Introduction to Transformers in Keras" in page
+    assert "Not measured.<" in page and again in page and "Introduction to Transformers in Keras" in page
     for entry in ledger.published():
         assert all(str(escape(text)) in page for text in (entry.what, entry.value, entry.source, entry.because))
     found = json.loads((measured / "claims.json").read_text())
     assert found["complexity"]["verdict"] == "TASK-DEPENDENT" and "T^2.00" in found["complexity"]["found"]
+    assert found["complexity"]["quotes"]["RNN"] == "Linear with sequence length"
+    assert (found["forgetting"]["verdict"], found["forgetting"]["found"]) == ("not measured", again)
+    assert list(found["forgetting"]["quotes"]) == ["Proposal"]
     assert found["complexity"]["numbers"]["attention's time"]["value"] == pytest.approx(2, abs=0.05)
     assert (measured / "claims.png").read_bytes().startswith(b"\x89PNG")
 
@@ -263,6 +296,14 @@ def test_what_holds_of_the_quick_size_is_not_said_of_the_full_one():
     for one in claims.CLAIMS.values():
         both = {asked.experiment for asked in one.asked} & set(plan.with_full())
         assert bool(one.holds_full) == bool(both)
+
+
+def test_what_is_not_measured_says_the_command_with_its_size_and_seed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "claims_full").mkdir(parents=True)
+    monkeypatch.setattr(cli.claims.Experiment, "run", lambda self, _: 0)
+    assert main(["claims", "--size", "full", "--seed", "3", "--only", "context"]) == 0
+    assert "run.py claims --only forgetting --size full --seed 3\n" in capsys.readouterr().out
 
 
 def test_claims_without_a_full_size_name_the_experiments_that_have_one(recall_has_a_full_size, capsys):

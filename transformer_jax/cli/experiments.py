@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.measure import Measurement
 
 import configs
+from transformer_jax.cli import streams
 from transformer_jax.config import Config, ConfigError
+from transformer_jax.config.continual import StreamConfig
 from transformer_jax.host.accelerator import Device, first_device
 from transformer_jax.host.folders import RESULTS, TRAINING, FolderError, contents, require_writable
 from transformer_jax.host.signals import RESUMABLE
@@ -113,6 +115,7 @@ class Experiment:
         experiment, device = _chosen(self.name, self.config, self.size, note)
         fixed = None if "measure.rounds" in overrides else getattr(experiment.cells, "BUDGET", None)
         budget = passes.seconds(self.budget) if self.budget is not None else fixed
+        streams.require_stream(experiment.base, self.name, overrides, _streams)
         given = {key: read(experiment.base, key, texts) for key, texts in overrides.items()}
         wanted, swept = sweep.parse("--only", self.only or ()), sweep.parse("--sweep", self.sweep or ())
         own = {"base": experiment.base, "swept": swept, "studies": experiment.studies}
@@ -157,6 +160,11 @@ class Experiment:
             str(word) for name, texts in own.items() if texts and texts[0] is not None for word in (name, *texts)
         ]
         return options + [word for key, texts in overrides.items() for word in (f"--{key.replace('_', '-')}", *texts)]
+
+
+def _streams() -> list[str]:
+    """The experiments whose cells learn tasks one after another."""
+    return [name for name in plan.names() if isinstance(plan.load(name).cells.BASE, StreamConfig)]
 
 
 def _end(summary: schedule.Summary, planned: int, experiment: plan.Experiment, folder: Path) -> int:

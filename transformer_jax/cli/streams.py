@@ -1,15 +1,16 @@
 """`train` and `evaluate` of a stream of tasks: learned one after another, and the matrix of accuracies."""
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from transformer_jax.config import ConfigError
+from transformer_jax.config import Config, ConfigError, with_overrides
 from transformer_jax.config.continual import StreamConfig
 from transformer_jax.host import devices
 from transformer_jax.host.folders import write_whole
 from transformer_jax.host.signals import RESUMABLE, stop_signals
-from transformer_jax.typed import nearest
+from transformer_jax.tasks import keys
+from transformer_jax.typed import nearest, with_texts
 
 # What needs jax is imported where it is used: --help and mistakes answer at once.
 
@@ -37,21 +38,31 @@ def train(config: StreamConfig, folder: Path, build: Callable, matching: str, le
 
     def progress(k: int):
         first = stream.tasks[0]
-        print(f"task {k + 1} of {len(stream.tasks)}", file=sys.stderr)
+        if k == 0:
+            print(_size(config), file=sys.stderr)
+        print(f"task {k} of 0 .. {len(stream.tasks) - 1}", file=sys.stderr)
         shown = at[1] or trial_display.shown(Console(stderr=True), trial.build_model(config, first), first, config)
+        shown.another()
         at[:] = folder / f"task_{k}", shown
         return shown
 
     with stop_signals(lambda: leave(*at)) as stopping:
         status, k = streams.train(config, stream, folder, stopping=stopping, progress=progress)
     if status == "stopped":
-        print(f"stopped in task {k + 1}: repeat the command to go on", file=sys.stderr)
+        print(f"stopped in task {k}: repeat the command to go on", file=sys.stderr)
         return RESUMABLE
     if status == "nan":
-        print(f"error: a loss or gradient of task {k + 1} was not finite", file=sys.stderr)
+        print(f"error: a loss or gradient of task {k} was not finite", file=sys.stderr)
         return 1
     _print(config, stream, folder, "validation")
     return 0
+
+
+def _size(config: StreamConfig) -> str:
+    """How much is learned, in a line."""
+    tasks, lanes, of_seed = config.continual.num_tasks, config.train.lanes, len(config.continual.lanes)
+    lanes = f"{lanes} lanes side by side, {of_seed} for each seed" if lanes > 1 else "one lane"
+    return f"{tasks} tasks of {config.train.num_steps} steps each; {lanes}"
 
 
 PART, STRENGTH = ("part", "control"), ("strength", "strengths")
@@ -60,7 +71,40 @@ READ_BY = {
     "si": (*PART, *STRENGTH), "mas": (*PART, *STRENGTH, "fisher_examples"),
     "ewc": (*PART, *STRENGTH, "variant", "decay", "fisher", "fisher_examples"),
 }  # fmt: skip
-"""By method, which of these keys it reads."""
+"""By method, which of these keys it reads; all but frozen read with_frozen."""
+TEXTS = [name for name, read in keys.TASKS.items() if read == keys.KINDS["text"] or name.startswith("number_words")]
+
+
+def require_stream(base: Config, name: str, overrides: Iterable[str], others: Callable[[], Iterable[str]]) -> None:
+    """Raises ConfigError where an option is of a stream and the config of that name is none; others: those that are."""
+    for option in (f"--{key.replace('_', '-')}" for key in overrides if key.startswith("continual.")):
+        if not isinstance(base, StreamConfig):
+            does = ", ".join(others())
+            raise ConfigError(f"{option}: {name} does not learn tasks one after another; what does: {does}")
+
+
+def require_texts(base: StreamConfig, overrides: Mapping[str, Sequence[str]]) -> None:
+    """Raises ConfigError with all that keeps a stream of texts from being one, under the options that say it."""
+    from transformer_jax.tasks.registry import needs
+
+    if base.continual.stream != "texts" and list(overrides.get("continual.stream", ())) != ["texts"]:
+        return
+    texts, wrong = overrides.get("continual.texts", base.continual.texts), []
+    try:
+        config = with_texts(base, overrides)
+    except ConfigError as error:
+        wrong.append(str(error))
+        sound = {"continual.scenario": ["domain"], "continual.num_tasks": [str(len(texts) + 1)]}
+        config = with_texts(base, {**overrides, **sound})  # raises what else is wrong
+    of_model = {}
+    for option, name in (("task.name", config.task.name), *(("continual.texts", one) for one in texts)):
+        one = with_overrides(config, {"task.name": name})
+        if name not in TEXTS and keys.own_kind(one.task) != "text":
+            wrong.append(f"{option}={name}: this is no text{nearest(name, [*TEXTS, 'one of your own'])}")
+            one = with_overrides(config, {"task.name": TEXTS[0]})
+        of_model |= {what.partition("=")[0]: what for what in needs(one)}
+    if wrong := [*wrong, *of_model.values()]:
+        raise ConfigError("\n  and: ".join(wrong))
 
 
 def require_read(config: StreamConfig, overrides: Iterable[str]) -> None:
@@ -69,6 +113,8 @@ def require_read(config: StreamConfig, overrides: Iterable[str]) -> None:
     read = READ_BY[method] + (PART if config.continual.with_frozen else ())
     for key in overrides:
         name = key.removeprefix("continual.")
+        if name == "with_frozen" and method == "frozen":
+            raise ConfigError(f"{key}: with continual.method=frozen every lane is frozen")
         others = [other for other, names in READ_BY.items() if name in names]
         if key != name and others and name not in read:
             raise ConfigError(f"{key}: continual.method={method} does not read it; it is of {', '.join(others)}")
@@ -93,7 +139,6 @@ def there(folders: Sequence[Path]) -> bool:
 
 def evaluate(folders: Sequence[Path], build: Callable, split: str, csv: Path | None, data_dir: str | None) -> int:
     """Prints each stream's accuracies and what follows from them; the exit code."""
-    from transformer_jax.config import with_overrides
     from transformer_jax.lab import streams, trials
     from transformer_jax.tasks.task import SPLITS
     from transformer_jax.train.log import read_config
@@ -117,7 +162,6 @@ def evaluate(folders: Sequence[Path], build: Callable, split: str, csv: Path | N
 
 def _stream(config: StreamConfig, build: Callable):
     """The stream of a config; build: the task of one."""
-    from transformer_jax.config import with_overrides
     from transformer_jax.continual import streams
 
     return streams.build(config, build(config), lambda name: build(with_overrides(config, {"task.name": name})))
@@ -137,8 +181,10 @@ def _print(config: StreamConfig, stream, folder: Path, split: str) -> None:
         if strength is not None and "strength" in READ_BY[continual.method]:
             how += f" on {continual.part}, strength {strength:g}" if continual.method != "lwf" else f" {strength:g}"
         print(f"{folder}: {continual.stream}, {continual.scenario}-incremental, {how}; {split} split")
-        print("accuracy        " + "".join(f"  task {j + 1:<3}" for j in tasks))
-        for name, row in [("untrained", b.mean(0)), *((f"after task {k + 1}", R.mean(0)[k]) for k in tasks)]:
+        if continual.order:
+            print(f"tasks {' '.join(map(str, tasks))} are {' '.join(map(str, continual.order))} of the stream")
+        print("accuracy        " + "".join(f"  task {j:<3}" for j in tasks))
+        for name, row in [("untrained", b.mean(0)), *((f"after task {k}", R.mean(0)[k]) for k in tasks)]:
             print(f"{name:<16}" + "".join(f"  {value:<8.4f}" for value in row))
         each = [metrics.of_matrix(*one) for one in zip(R, b, strict=True)]
         for name, text in trials.means(each).items():

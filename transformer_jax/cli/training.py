@@ -45,6 +45,9 @@ class Train:
         base = configs.get(self.name)
         folder = self.out or Path("runs") / self.name
         require_free(folder)
+        streams.require_stream(base, self.name, overrides, _streams)
+        if isinstance(base, StreamConfig):
+            streams.require_texts(base, overrides)
         config = _config(self.name, base, overrides)
         moved = " ".join(overrides.get("task.data_dir", ())) or None
         if isinstance(config, StreamConfig):
@@ -185,6 +188,11 @@ class Generate:
         added = trained.generate(self.folder, build, self.prompt, self.max_new, **options)
         print(self.prompt + added)
         return 0
+
+
+def _streams() -> list[str]:
+    """The configs that learn tasks one after another."""
+    return [name for name in configs.names() if isinstance(configs.get(name), StreamConfig)]
 
 
 def _config(name: str, base: Config, overrides: dict[str, list[str]]) -> Config:

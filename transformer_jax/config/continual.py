@@ -66,17 +66,20 @@ class ContinualConfig:
             at_least(self, "continual", name, 1)
         if self.fisher_examples is not None:
             at_least(self, "continual", "fisher_examples", 1)
-        count, texts = self.num_tasks, len(self.texts)
-        require(
-            (self.stream == "texts" and count == texts + 1) or (self.stream != "texts" and not texts),
-            f"continual.texts={list(self.texts)}: with continual.num_tasks={count} continual.stream=texts names"
-            f" {count - 1} texts beside task.name, and another stream none",
-        )
-        known = SCENARIOS[self.stream]
-        require(
-            self.scenario in known,
-            f"continual.scenario={self.scenario}: the tasks of continual.stream={self.stream} are {' or '.join(known)}",
-        )
+        known, wrong = SCENARIOS[self.stream], []
+        if self.stream == "texts" and self.num_tasks != len(self.texts) + 1:
+            wrong.append(
+                f"continual.num_tasks={self.num_tasks}: continual.stream=texts has a task for task.name and one for"
+                f" each of continual.texts, {len(self.texts) + 1} here"
+            )
+        if self.stream != "texts" and self.texts:
+            wrong.append(f"continual.texts={list(self.texts)}: only continual.stream=texts reads them")
+        if self.scenario not in known:
+            wrong.append(
+                f"continual.scenario={self.scenario}: the tasks of continual.stream={self.stream} are"
+                f" {' or '.join(known)}"
+            )
+        require(not wrong, "\n  and: ".join(wrong))
         for strength in (self.strength, *self.strengths):
             require(
                 strength >= 0 and math.isfinite(strength),
@@ -90,7 +93,8 @@ class ContinualConfig:
         require(0 <= self.decay <= 1, f"continual.decay={self.decay}: must lie in [0, 1]")
         require(
             not self.order or sorted(self.order) == list(range(self.num_tasks)),
-            f"continual.order={list(self.order)}: each of the {self.num_tasks} tasks 0 .. {self.num_tasks - 1} once",
+            f"continual.order={list(self.order)}: it names each of the {self.num_tasks} tasks once, the first is 0:"
+            f" {' '.join(map(str, range(self.num_tasks)))}, in any order",
         )
 
     @property
@@ -116,11 +120,15 @@ class StreamConfig(Config):
 
     def __post_init__(self):
         super().__post_init__()
-        of_seed, lanes = len(self.continual.lanes), self.train.lanes
+        of_seed, lanes, frozen = len(self.continual.lanes), self.train.lanes, self.continual.with_frozen
+        by = ["continual.strengths"] * (of_seed - frozen > 1) + ["continual.with_frozen"] * frozen
+        near = [n for n in (lanes // of_seed * of_seed, (lanes // of_seed + 1) * of_seed) if n]
         require(
             lanes % of_seed == 0,
-            f"train.lanes={lanes}: every seed has {of_seed} lanes here (continual.strengths), so it must be a multiple",
+            f"train.lanes={lanes}: every seed has {of_seed} lanes here (by {' and '.join(by)}), so it must be a"
+            f" multiple: {' or '.join(map(str, near))}",
         )
+        freezes = "continual.method=frozen" if self.continual.method == "frozen" else "continual.with_frozen"
         part, mixer = self.continual.part, self.model.mixer
         require(
             part not in ("query_key", "value_out") or mixer == "attention",
@@ -128,11 +136,11 @@ class StreamConfig(Config):
         )
         require(
             None not in self.continual.lanes or self.train.weight_decay == 0,
-            f"train.weight_decay={self.train.weight_decay}: it would move what is frozen; set it to 0",
+            f"train.weight_decay={self.train.weight_decay}: it would move what is frozen ({freezes}); set it to 0",
         )
         require(
             not (self.continual.keep_optimizer and None in self.continual.lanes),
-            "continual.keep_optimizer=True: the moments of the first task would move what is frozen",
+            f"continual.keep_optimizer=True: the moments of the first task would move what is frozen ({freezes})",
         )
         require(not self.train.lane_lrs, "train.lane_lrs: the lanes of a stream differ in seed and strength")
         require(self.train.nan_policy != "rollback", "train.nan_policy=rollback: a stream of tasks takes stop or skip")

@@ -1,5 +1,7 @@
-"""The claims of the table "RNN versus Transformer": which experiments ask each, and what their rows answer."""
+"""The claims that are asked: of the table "RNN versus Transformer", and the proposal at the end of its document; which
+experiments ask each, and what their rows answer."""
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import inf, isnan
@@ -35,23 +37,27 @@ class Asked(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """One row of the table, and how it is asked."""
+    """One row of the table, or the proposal, and how it is asked."""
 
-    recurrent: str
-    """What the table says of RNNs, in its words."""
-    attention: str
-    """What it says of transformers."""
+    quotes: Mapping[str, str]
+    """What the document says, in its words: of an RNN and of a transformer, or what it proposes."""
     asked: tuple[Asked, ...]
     """What asks it: the claim's verdict is that of all their rules together."""
     says: str
-    """What was found, as a newcomer understands it: a sentence with a {} for each number that decides, and {device} for
-    what it was measured on."""
+    """What was found, as a newcomer understands it: a sentence with a {} for each number that decides, the name of a
+    rule in braces for its verdict, and {device} for what it was measured on."""
     decides: Mapping[str, str]
     """Those numbers: by their names in the reports, the names under which the page shows them."""
     holds: str = ""
     """What was not measured, and under which conditions the answer holds."""
     holds_full: str = ""
     """The same of the full size, where it is another."""
+    by_name: bool = False
+    """It is measured only where it is asked for by its name, as it takes about half as long as all others."""
+
+    @property
+    def quote(self) -> str:
+        return " ".join(f"{of}: “{words}”." for of, words in self.quotes.items())
 
     def conditions(self, headers: Sequence[dict]) -> str:
         """What stands behind the answer from such launches."""
@@ -63,10 +69,11 @@ _TIMED = (
     "Compiling and evaluating are not counted; attention has rotary positions alone. “Difficult to parallelize” is not"
     " measured: neither how either scales to more devices, nor what cuDNN's kernel makes of an LSTM."
 )
+_TOGETHER = "The verdict is that of the three statements together. Best is the highest sum of plasticity and stability."
 CLAIMS = {
     "processing": Claim(
-        "Sequential (one token at a time)",
-        "Parallel (all tokens simultaneously)",
+        {"RNN": "Sequential (one token at a time)",
+         "Transformer": "Parallel (all tokens simultaneously)"},
         (Asked("parallelism", ("only_recurrences_are_sequential",), only=("probe=depth,generation",)),),
         says="The chain of operations that must wait for each other grows with the number of tokens T: in training as"
         " T^{} in attention, T^{} in an LSTM and T^{} in a minGRU, a recurrence too; in writing as T^{} in attention"
@@ -79,8 +86,8 @@ CLAIMS = {
         " by the experiment's other questions.",
     ),
     "context": Claim(
-        'Limited short-term memory, prone to "forgetting"',
-        "Global self-attention, captures long-range dependencies",
+        {"RNN": 'Limited short-term memory, prone to "forgetting"',
+         "Transformer": "Global self-attention, captures long-range dependencies"},
         (
             Asked("recall", ("only_attention_recalls",)),
             Asked("long_range", ("only_attention_copies",), only=("name=copy_memory",), figure=None),
@@ -97,8 +104,8 @@ CLAIMS = {
         holds_full="Of 64 tokens of a vocabulary of 8,192, in 10,000 steps, or as many seconds; copying in 20,000.",
     ),
     "architecture": Claim(
-        "Recurrent structure, state depends on previous inputs",
-        "Attention-based, all tokens interact directly",
+        {"RNN": "Recurrent structure, state depends on previous inputs",
+         "Transformer": "Attention-based, all tokens interact directly"},
         (Asked("interaction", ("past_what_lies_between",), figure="direct_by_lag"),),
         says="Of the earlier inputs with others in between, and these held fixed, a share of {} still acts on the last"
         " output in attention, and of {} in an LSTM, where all of it goes through the state.",
@@ -106,8 +113,8 @@ CLAIMS = {
         holds="Of one causal layer, before training.",
     ),
     "training_speed": Claim(
-        "Slow, difficult to parallelize effectively",
-        "Fast, highly parallelizable",
+        {"RNN": "Slow, difficult to parallelize effectively",
+         "Transformer": "Fast, highly parallelizable"},
         (Asked("training_speed", ("attention_is_sooner",)),),
         says="On {device}, to learn a text to the same loss, a model with attention takes {} times an LSTM's seconds"
         " and {} times a GRU's in windows of 64 letters, {} and {} times in windows of 256.",
@@ -119,8 +126,8 @@ CLAIMS = {
         holds_full=f"Of width 256, with as many parameters or training FLOPs. {_TIMED}",
     ),
     "long_range": Claim(
-        "Struggles to capture information from distant tokens",
-        "Excels at capturing long-range relationships",
+        {"RNN": "Struggles to capture information from distant tokens",
+         "Transformer": "Excels at capturing long-range relationships"},
         (Asked("long_range", ("attention_solves_more",), figure="steps_by_seed"),),
         says="To add two numbers among 200 four of five seeds of attention need {} steps of training, of a GRU or an"
         " LSTM {}; to tell whether the ones in 20 bits are odd in number attention needs {}, a GRU or an LSTM {}.",
@@ -136,8 +143,8 @@ CLAIMS = {
         " are not measured.",
     ),
     "gradient_flow": Claim(
-        "Prone to vanishing/exploding gradients in long sequences",
-        "More stable gradient flow due to attention mechanism",
+        {"RNN": "Prone to vanishing/exploding gradients in long sequences",
+         "Transformer": "More stable gradient flow due to attention mechanism"},
         (Asked("gradient_flow", ("mixer", "start")),),
         says="100 steps further back the gradient is 10^{} times as large through an LSTM, 10^{} times through"
         " attention, and 10^{} times through an LSTM whose forget bias starts at 3.",
@@ -146,8 +153,8 @@ CLAIMS = {
         holds_full="Before training, at 1,024 steps and width 128.",
     ),
     "complexity": Claim(
-        "Linear with sequence length",
-        "Quadratic with sequence length (in self-attention)",
+        {"RNN": "Linear with sequence length",
+         "Transformer": "Quadratic with sequence length (in self-attention)"},
         (Asked("attention_cost", only=("level=op", "phase=train", "mixer=attention,lstm"), budget="3m"),),
         says="With the number of tokens T the time of attention that stores every score grows as T^{}, its memory as"
         " T^{}; of attention in blocks, which stores none, as T^{} and T^{}; on {device}. An LSTM's time grows as T^{}."
@@ -158,6 +165,27 @@ CLAIMS = {
             "LSTM's time": "LSTM, time",
         },
         holds="Of the op alone in training.",
+    ),
+    "forgetting": Claim(
+        {"Proposal": 'If we combine EWC with Self-Attention, we can stabilize the connections between keywords, making'
+                     ' the model "remember" important relationships between words over time […] How much should we'
+                     " protect memory and how much should we allow the model to adapt?"},
+        (Asked("forgetting", ("H1", "H2", "H3"), figure="front"),),
+        says="The best strength tried, times the mean Fisher, is {} on images whose pixels are permuted, {} on two"
+        " classes at a time with the task known, {} with it unknown, and {} on recall. Attention maps drift"
+        " less with EWC on queries and keys than on as many random parameters, at a plasticity of 0.95 or more: {H1}."
+        " What drifts more forgets more: {H2}. Queries and keys are better to protect than as many random parameters:"
+        " {H3}. EWC gains {} less accuracy with twice the pairs to recall, {} less with twice the length.",
+        decides={
+            "permuted (domain), times the mean Fisher": "permuted",
+            "split (task), times the mean Fisher": "split, task known",
+            "split (class), times the mean Fisher": "split, unknown",
+            "recall (class, 2 pairs, T = 8), times the mean Fisher": "recall",
+            "twice the pairs": "lost with twice the pairs", "twice the length": "with twice the length",
+        },
+        holds=f"Of a small transformer that learns two to five tasks in 60 to 240 steps each. {_TOGETHER}",
+        holds_full=f"Of MNIST in 400 steps a task, letters in 600, and recall as in the quick size. {_TOGETHER}",
+        by_name=True,
     ),
 }  # fmt: skip
 
@@ -174,10 +202,12 @@ class Answer(NamedTuple):
     doubts: tuple[str, ...] = ()
     headers: tuple[dict, ...] = ()
     """The last launch of each experiment that has rows."""
+    verdicts: Mapping[str, str] | None = None
+    """Of each rule, by its name."""
 
 
 def chosen(names: Sequence[str]) -> dict[str, Claim]:
-    """The claims of these names, or all.
+    """The claims of these names, or all that are measured without being named.
 
     Raises:
       ConfigError: no such claim; the nearest is named.
@@ -185,7 +215,7 @@ def chosen(names: Sequence[str]) -> dict[str, Claim]:
     for name in names:
         if name not in CLAIMS:
             raise ConfigError(f"no claim {name!r}{nearest(name, CLAIMS)}")
-    return {name: claim for name, claim in CLAIMS.items() if not names or name in names}
+    return {name: claim for name, claim in CLAIMS.items() if name in names or not (names or claim.by_name)}
 
 
 def experiments(wanted: Mapping[str, Claim]) -> dict[str, Asked]:
@@ -209,10 +239,13 @@ def sizes(names: Iterable[str], size: plan.Size) -> dict[str, plan.Size]:
     return {name: size if name in full else "quick" for name in names}
 
 
-def answer(name: str, claim: Claim, out: Path) -> Answer:
+def answer(name: str, claim: Claim, out: Path, options: Sequence[str] = ()) -> Answer:
     """What the folders of the claim's experiments, in `out`, say; a claim that nobody has measured says so, and so does
-    one whose rows cannot be read or reported."""
-    found, figures, warnings, headers, beside = [], [], [], [], {}
+    one whose rows cannot be read or reported.
+
+    options: of the command that measures a claim which the plain one leaves out.
+    """
+    found, figures, warnings, headers, beside, verdicts = [], [], [], [], {}, {}
     for one in claim.asked:
         if not (out / one.experiment / rows.FILE).exists():
             found.append(Finding(one.experiment, "", word=UNMEASURED))
@@ -222,6 +255,8 @@ def answer(name: str, claim: Claim, out: Path) -> Answer:
             results = rows.current(rows.read(out / one.experiment))
             page = experiment.report.report(results.rows)
             judged = _judged(experiment, page, one.rules) if one.rules else [experiment.report.claim(results.rows)]
+            verdicts |= {rule: finding.verdict for rule in one.rules for finding in judged
+                         if finding.rule == experiment.report.RULES[rule]}  # fmt: skip
         except Exception as error:  # whatever a report stumbles over, the page has the other claims
             known = isinstance(error, FolderError)
             found.append(Finding(one.experiment, "", word=UNMEASURED))
@@ -234,34 +269,44 @@ def answer(name: str, claim: Claim, out: Path) -> Answer:
         warnings += [*doubts(page, results.headers, results.rows), *page.notes]
         headers += results.headers[-1:]
     numbers: dict[str, Estimate] = {}
-    for finding in found:
-        for label, estimate in finding.estimates.items():
-            other = numbers.get(label, estimate) != estimate  # what two questions share stands there once
-            numbers[f"{finding.question} {label}" if other else label] = estimate
+    every = [(finding, *one) for finding in found for one in finding.estimates.items()]
+    for finding, label, estimate in every:  # what two questions share stands there once
+        other = any(label == name and estimate != value for _, name, value in every)
+        numbers[f"{finding.question} {label}" if other else label] = estimate
     numbers |= {label: beside[label] for label in claim.decides if label in beside and label not in numbers}
     verdict = combined([finding.verdict for finding in found])
     decides = {new: numbers.get(label, NOTHING) for label, new in claim.decides.items()} if headers else {}
-    text = f"{sentence(claim, numbers, headers)} {claim.conditions(headers)}" if headers else "Not measured."
-    quote, of = f"RNN: “{claim.recurrent}”. Transformer: “{claim.attention}”.", name.replace("_", " ")
+    text, again = "Not measured.", shlex.join(["run.py", "claims", "--only", name, *options])
+    if claim.by_name and not warnings:
+        text = f"Not measured: {again}"
+    if headers:
+        text = f"{sentence(claim, numbers, headers, verdicts)} {claim.conditions(headers)}"
+    of = name.replace("_", " ")
     return Answer(
-        Finding(quote, text, decides, word=verdict, of=of),
+        Finding(claim.quote, text, decides, word=verdict, of=of),
         numbers,
         tuple(replace(one, name=f"{name}_{one.name}", title=f"{of}: {one.title}") for one in figures),
         tuple(finding.rule.text for finding in found if finding.rule),
         tuple(warnings),
         tuple(headers),
+        verdicts,
     )
 
 
 def sentence(
-    claim: Claim, numbers: Mapping[str, Estimate], headers: Sequence[dict] = (), intervals: bool = False
+    claim: Claim,
+    numbers: Mapping[str, Estimate],
+    headers: Sequence[dict] = (),
+    verdicts: Mapping[str, str] | None = None,
+    intervals: bool = False,
 ) -> str:
-    """What was found, with the numbers that decide, and with their intervals if asked for.
+    """What was found, with the numbers that decide, with their intervals if asked for, and the rules' verdicts.
 
     What has not come that far is "more than" so much; what is not there is "(no number)".
     """
     given = (_written(numbers.get(label, NOTHING), intervals) for label in claim.decides)
-    return claim.says.format(*given, device=" and ".join(sorted({_device(last) for last in headers})))
+    device = " and ".join(sorted({_device(last) for last in headers}))
+    return claim.says.format(*given, device=device, **(verdicts or {}))
 
 
 def _device(header: dict) -> str:

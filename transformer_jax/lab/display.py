@@ -226,7 +226,8 @@ def dry_table(cells: Sequence[Cell], predictions: Sequence[dict] | None) -> Tabl
 def _short(value) -> str:
     """Of many values the first and the last."""
     if isinstance(value, tuple) and len(value) > 4:
-        return f"{value[0]} ... {value[-1]} ({len(value)})"
+        first, last = (f"{one:g}" if isinstance(one, float) else one for one in (value[0], value[-1]))
+        return f"{first} ... {last} ({len(value)})"
     return str(value)
 
 

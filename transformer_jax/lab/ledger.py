@@ -46,7 +46,7 @@ def ledger(answers: Mapping[str, Answer]) -> Report:
     measured = {name: one for name, one in answers.items() if one.headers}
     return Report(
         question="RNN versus transformer: which of the claims hold?",
-        setting=f"Seven claims in the words of {DOCUMENT}. {WORDS}",
+        setting=f"Seven claims in the words of {DOCUMENT}, and the proposal at the end of that document. {WORDS}",
         answers=[one.finding for one in answers.values()],
         notes=[f"{name}: {doubt}" for name, one in answers.items() for doubt in one.doubts],
         figures=[figure for one in measured.values() for figure in one.figures],
@@ -64,12 +64,17 @@ def _beside(answers: Mapping[str, Answer]) -> list[Table]:
     columns, found = ("what", "published", "setting", "source", "comparable", "because"), []
     for name, one in answers.items():
         beside = tuple(tuple(entry[1:]) for entry in published() if entry.claim == name)
-        claim = CLAIMS[name]
-        ours = f"{sentence(claim, one.numbers, one.headers, intervals=True)} {claim.conditions(one.headers)}"
-        ours = ours if one.headers else one.finding.text
         title = f"Published beside ours: {name.replace('_', ' ')} ({len(beside)})"
-        found.append(Table(title, columns, beside, f"Ours: {ours}"))
+        found.append(Table(title, columns, beside, f"Ours: {_with_intervals(name, one)}"))
     return found
+
+
+def _with_intervals(name: str, one: Answer) -> str:
+    """What was found, with intervals; of a claim without rows that it is not measured."""
+    if not one.headers:
+        return one.finding.text
+    found = sentence(CLAIMS[name], one.numbers, one.headers, one.verdicts, intervals=True)
+    return f"{found} {CLAIMS[name].conditions(one.headers)}"
 
 
 def _numbers(measured: Mapping[str, Answer]) -> Table:
@@ -94,8 +99,7 @@ def as_json(answers: Mapping[str, Answer]) -> dict:
     """By claim: its words, the verdict, what was found, and each number with its interval."""
     return {
         name: {
-            "recurrent": CLAIMS[name].recurrent,
-            "attention": CLAIMS[name].attention,
+            "quotes": CLAIMS[name].quotes,
             "verdict": one.finding.verdict,
             "found": one.finding.text,
             "numbers": {label: _finite(estimate) for label, estimate in one.numbers.items()},
@@ -113,11 +117,9 @@ def picture(answers: Mapping[str, Answer]) -> Figure:
     """A line for each claim: its words, what was found with intervals, and the verdict in its colour."""
     lines = []
     for name, one in answers.items():
-        claim = CLAIMS[name]
-        quote = [*textwrap.wrap(f"RNN: “{claim.recurrent}”", WIDTHS[0]),
-                 *textwrap.wrap(f"Transformer: “{claim.attention}”", WIDTHS[0])]  # fmt: skip
-        said = f"{sentence(claim, one.numbers, one.headers, intervals=True)} {claim.conditions(one.headers)}"
-        said = textwrap.wrap(said if one.headers else "Not measured.", WIDTHS[1])
+        quotes = CLAIMS[name].quotes.items()
+        quote = [line for of, text in quotes for line in textwrap.wrap(f"{of}: “{text}”", WIDTHS[0])]
+        said = textwrap.wrap(_with_intervals(name, one), WIDTHS[1])
         lines.append((quote, said, str(one.finding.verdict)))
     heights = [LINE * (max(len(quote), len(said)) + 1) for quote, said, _ in lines]
 

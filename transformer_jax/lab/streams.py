@@ -124,7 +124,7 @@ class _Learner(NamedTuple):
         found = Checkpoints(_of(self.folder, k) / "checkpoints").restore_newest(self.shapes)
         if found is None or int(np.max(jax.device_get(found[0].step))) < self.config.train.num_steps:
             raise ConfigError(
-                f"{self.folder} holds a stream of which task {k + 1} was not learned to its end: repeat the command"
+                f"{self.folder} holds a stream of which task {k} was not learned to its end: repeat the command"
                 " that began it"
             )
         return found[0]

@@ -17,6 +17,7 @@ from transformer_jax.train.loop import next_stop
 from transformer_jax.train.progress import Progress
 
 PLAIN_LINES = 10
+COMPILING = 2  # trainings, one after another: the second compiles what makes a Fisher of the first, later ones nothing
 SECONDS_BETWEEN = 10.0  # lines about compiling, where there is no bar
 
 
@@ -48,7 +49,11 @@ def _bucketed(task: Task, config: Config) -> bool:
 
 
 class Shown(Progress):
-    """Loss, tokens per second, share of the machine's matmul peak and time left."""
+    """Loss, tokens per second, share of the machine's matmul peak and time left; of one training, or of several one
+    after another."""
+
+    trainings = 0
+    """How many have begun."""
 
     def __init__(self, console: Console, tokens: int | None, flops: float | None = None, peak: float | None = None):
         """`tokens` and matmul `flops` of one step, None: steps differ; `peak` FLOP/s that the machine reaches."""
@@ -57,7 +62,12 @@ class Shown(Progress):
     def starting(self, step, num_steps):
         if step < num_steps:  # else nothing is compiled
             after = f"from step {step} " if step else ""
-            self._line(f"training {after}to step {num_steps}: compiling ...")
+            self.trainings += 1
+            self._line(f"training {after}to step {num_steps}" + ": compiling ..." * self._compiles)
+
+    def another(self) -> None:
+        """Before another training: until its first steps are done nothing is lost by leaving."""
+        self.advanced, self.began = False, None
 
     @contextlib.contextmanager
     def showing(self, step, num_steps):
@@ -65,13 +75,15 @@ class Shown(Progress):
         with super().showing(step, num_steps):
             self._shown = time.monotonic()
             with Bar(*columns, console=self._console, disable=not self._console.is_terminal) as self._bar:
-                self._task = self._bar.add_task("compiling", total=num_steps, completed=step)
+                self._task = self._bar.add_task("compiling" * self._compiles, total=num_steps, completed=step)
                 yield
 
     def note(self, text):
         self._line(text)
 
     def compiling(self, number, count):
+        if not self._compiles:
+            return
         text, now = f"compiling {number} of {count}", time.monotonic()
         self._bar.update(self._task, description=text)
         if not self._console.is_terminal and now > self._shown + SECONDS_BETWEEN:
@@ -99,6 +111,10 @@ class Shown(Progress):
             metrics = {name: f"{_mean(lanes, name):.4f}" for name in metrics}
         metrics = "  ".join(f"{name} {text}" for name, text in metrics.items())
         self._line(f"step {step}/{self.num_steps}  validation: {metrics}")
+
+    @property
+    def _compiles(self) -> bool:
+        return self.trainings <= COMPILING
 
     def _line(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
