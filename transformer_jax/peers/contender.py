@@ -22,12 +22,13 @@ gradient of a key's bias is zero but for rounding."""
 
 
 class Contender(NamedTuple):
-    """step() computes once and returns JAX arrays to wait for, or has waited. outputs(): what it computes, in our
-    layout, by name. columns: what a row says of it besides its time."""
+    """step() computes once, or `steps` times, and returns JAX arrays to wait for, or has waited. outputs(): what it
+    computes, in our layout, by name. columns: what a row says of it besides its time."""
 
     step: Callable[[], Any]
     outputs: Callable[[], Arrays]
     columns: dict[str, Any]
+    steps: int = 1
 
 
 class Mismatch(ValueError):

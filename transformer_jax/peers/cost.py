@@ -1,7 +1,7 @@
 """What is measured of a contender, and what it will cost."""
 
 from collections.abc import Callable, Hashable
-from dataclasses import asdict, replace
+from dataclasses import asdict, astuple, replace
 from functools import cache
 from typing import Any
 
@@ -42,7 +42,13 @@ def sampler(work: Work, peer: Peer, min_sample_seconds: float) -> Callable[[Hash
     jax.block_until_ready(one.step())  # a first step sets up what later ones find
     timer = timing.Timer(one.step, min_sample_seconds)
     calibration = timing.calibration()
-    return lambda place: columns | calibration.columns(place) | asdict(timer())
+
+    def sample(place: Hashable) -> dict[str, Any]:
+        wall, cpu, calls = astuple(timer())
+        times = timing.Sample(wall / one.steps, cpu / one.steps, calls * one.steps)
+        return columns | calibration.columns(place) | asdict(times)
+
+    return sample
 
 
 def predict(work: Work, peer: Peer) -> dict[str, float]:

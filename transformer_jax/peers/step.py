@@ -1,12 +1,14 @@
 """A whole training step of a language model: forward, loss, backward, clipping and AdamW, ours and PyTorch's.
 
 The parameters are ours, copied. Loss and gradients are compared before anything is timed. Both sides then train:
-each step starts from the parameters that the step before it left, updated in place.
+each step starts from the parameters that the step before it left, updated in place. Each side runs as it does in a
+training: PyTorch step by step, ours several in one program, here STEPS.
 
 Where the difference of the two comes from: docs/notes/peers.md.
 """
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from transformer_jax import models
@@ -17,6 +19,7 @@ from transformer_jax.peers.contender import Contender, step_outputs, version
 from transformer_jax.peers.libraries import Peer
 
 MIXERS = ("attention", "lstm")
+STEPS = 4
 ANY_VALUE = ("mixer", "attention", "num_layers", "d_model", "num_heads", "mlp_dim", "max_len", "scan_layers")
 """Keys of the model that its copy in PyTorch follows; the others must be what they are by default."""
 
@@ -36,12 +39,17 @@ def build(work: Work, peer: Peer) -> Contender:
 def _ours(work: Work) -> Contender:
     program = programs.build(work)
     state, tokens = program.make_args()
-    compiled = timing.compile_program(program.fn, (state, tokens), donate=(0,))
+
+    def chunk(state, batches):
+        return jax.lax.scan(program.fn, state, batches)
+
+    batches = jnp.stack([tokens] * STEPS)
+    compiled = timing.compile_program(chunk, (state, batches), donate=(0,))
     loss_fn = programs.next_token_loss(models.build(work.config.model, work.shape))
 
     def step():
         nonlocal state
-        state, metrics = compiled(state, tokens)
+        state, metrics = compiled(state, batches)
         return metrics
 
     def outputs() -> dict[str, np.ndarray]:
@@ -54,7 +62,7 @@ def _ours(work: Work) -> Contender:
         "temp_bytes": memory.program_memory(compiled.program).temp_bytes,
         "library": version("jax"),
     }
-    return Contender(step, outputs, columns)
+    return Contender(step, outputs, columns, STEPS)
 
 
 def refuse_other_models(config: Config) -> None:
