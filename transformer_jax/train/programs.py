@@ -53,12 +53,18 @@ class _Given(NamedTuple):
         return self.program.lower(self.first, *args)
 
 
-@lru_cache(maxsize=8)  # a second call finds what the first one compiled
 def build(model, objective: Objective, config: TrainConfig, anchored: Anchored | None = None) -> Programs:
     """The jitted programs of a model and an objective; a lane computes what a run alone with its seed and rate does.
 
+    A second call finds what the first one traced and compiled.
+
     anchored: what the run does with its anchor; None: it has none.
     """
+    return _build(model, objective, config, anchored)
+
+
+@lru_cache(maxsize=8)  # whose keys tell an argument that is left out from one that is None
+def _build(model, objective: Objective, config: TrainConfig, anchored: Anchored | None) -> Programs:
     lrs = jnp.asarray(config.lane_lrs or (config.peak_lr,) * config.lanes, jnp.float32)
     seeds = jnp.asarray(lane_seeds(config, anchored), jnp.uint32)
     loss_fn = held(make_loss(model, objective.minimised), model.frozen)
