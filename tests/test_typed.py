@@ -70,7 +70,7 @@ def test_what_is_written_on_a_command_line_is_read_back(values):
         ("part.inner.width", ["3.5"], "--part.inner.width must be a whole number or none, not 3.5"),
         ("part.inner.width", [], "--part.inner.width must be a whole number or none, not nothing"),
         ("part.inner.on", ["yes"], "--part.inner.on must be true or false, not yes"),
-        ("part.inner.rates", ["1", "x"], "--part.inner.rates must be a number, or several, not 1 x"),
+        ("part.inner.rates", ["1", "x"], "must be a number, or several with blanks between them, not 1 x"),
         ("rate", ["1", "2"], "--rate must be a number, not 1 2"),
         ("rate", ["a", "b"], "--rate must be a number, not a b"),
     ],

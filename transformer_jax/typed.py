@@ -202,7 +202,7 @@ def describe(hint) -> str:
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(get_args(hint))
     if get_origin(hint) is tuple:
-        return f"{describe(get_args(hint)[0])}, or several"
+        return f"{describe(get_args(hint)[0])}, or several with blanks between them"
     named = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", types.NoneType: "none",
              Path: "a path"}  # fmt: skip
     return named.get(hint, str(hint))

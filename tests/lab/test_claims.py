@@ -114,6 +114,8 @@ def test_an_unknown_claim_is_named_with_the_nearest():
     with pytest.raises(ConfigError, match="no claim 'complexty'; did you mean .*complexity"):
         claims.chosen(["complexty"])
     assert list(claims.chosen(["context"])) == ["context"]
+    with pytest.raises(ConfigError, match="no claim 'recall': the experiment is asked by context"):
+        claims.chosen(["recall"])
 
 
 def test_a_claim_says_what_its_rows_say_and_one_without_rows_that_it_is_not_measured(measured):
@@ -254,13 +256,19 @@ def test_only_needs_a_name(nothing, capsys):
     assert "--only needs a claim or several: processing, context" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["context", "architecture"], ["context,architecture"], ["context,", "architecture"]])
+@pytest.mark.parametrize("words", [["context", "architecture"], ["context,architecture"], ["context, architecture,"]])
 def test_claims_are_named_with_blanks_or_commas_between_them(words, capsys):
     assert main(["claims", "--dry-run", "--only", *words]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[2] for line in lines] == ["recall", "long_range", "interaction"]
     assert main(["claims", "--dry-run", "--only", "context,architectur"]) == 2
     assert "no claim 'architectur'; did you mean architecture?" in capsys.readouterr().err
+
+
+def test_a_dry_run_refuses_a_folder_that_cannot_be_made(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["claims", "--dry-run", "--out", str(tmp_path / "file" / "new")]) == 2
+    assert "cannot be written: Not a directory" in capsys.readouterr().err
 
 
 def test_a_dry_run_shows_the_commands(tmp_path, capsys):

@@ -58,7 +58,7 @@ class Claims:
         out = self.out or Path("runs") / ("claims" if self.size == "quick" else f"claims_{self.size}")
         if out.is_file():
             raise FolderError(f"{out} is a file: choose another --out")
-        names = [name for text in self.only or () for name in text.split(",") if name]
+        names = [name.strip() for text in self.only or () for name in text.split(",") if name.strip()]
         if self.only is not None and not names:
             raise ConfigError(f"--only needs a claim or several: {', '.join(claims.CLAIMS)}")
         wanted = claims.chosen(names)
@@ -70,11 +70,11 @@ class Claims:
         }
         seeded = {} if self.seed is None else {"train.seed": [str(self.seed)]}
         given = {name: {} if "train.seed" in getattr(plan.load(name).cells, "UNREAD", ()) else seeded for name in asked}
+        require_writable(out / "claims.html", "--out", made=True)
         if self.dry_run:
             return self._show(asked, given, wanted)
         if one_size := [name for name, size in sizes.items() if size != self.size]:
             print(f"measured as always, as they have one size: {', '.join(one_size)}", file=sys.stderr)
-        require_writable(out / "claims.html", "--out", made=True)
         codes, errors, platform = [], [], first_device().platform
         for name, experiment in asked.items():
             try:

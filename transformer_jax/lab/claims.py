@@ -214,7 +214,9 @@ def chosen(names: Sequence[str]) -> dict[str, Claim]:
     """
     for name in names:
         if name not in CLAIMS:
-            raise ConfigError(f"no claim {name!r}{nearest(name, CLAIMS)}")
+            of = [claim for claim, one in CLAIMS.items() if name in {asked.experiment for asked in one.asked}]
+            known = f": the experiment is asked by {' and '.join(of)}" if of else nearest(name, CLAIMS)
+            raise ConfigError(f"no claim {name!r}{known}")
     return {name: claim for name, claim in CLAIMS.items() if name in names or not (names or claim.by_name)}
 
 
