@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
+from transformer_jax.ops import norms, products
 from transformer_jax.ops.attention import ATTENTION
 from transformer_jax.ops.recurrence import RECURRENCE, initial_carry, project_and_recur
 
@@ -41,6 +42,19 @@ def recurrence_case(name, steps):
     return run, (draw(B, steps, D),), (), (projection, weights)
 
 
+def norm_case():
+    random = np.random.default_rng(0)
+    x, scale, bias = (jnp.asarray(random.normal(size=shape), jnp.float32) for shape in ((4, 3, 6), (6,), (6,)))
+    return norms.layer_norm, (x,), (), (scale, bias)
+
+
+def product_case(columns):
+    """With more and with fewer columns than x has, whose gradients take two forms."""
+    random = np.random.default_rng(0)
+    x, kernel = (jnp.asarray(random.normal(size=shape), jnp.float32) for shape in ((4, 3, 6), (6, columns)))
+    return lambda x, kernel: products.flat(x, kernel, (((2,), (0,)), ((), ()))), (x,), (), (kernel,)
+
+
 def error(fn, cut, also_cut, whole):
     """The largest difference, forward and gradients, to the same function on one device, per largest entry."""
     mesh = Mesh(jax.devices(), ("data",))
@@ -62,6 +76,7 @@ CASES = {name: functools.partial(attention_case, name) for name in SHARDED} | {
     for name in RECURRENCE
     for steps in (7, 70)  # projected whole, and by blocks
 }
+CASES |= {"layer norm": norm_case} | {f"product, {m} columns": functools.partial(product_case, m) for m in (5, 7)}
 
 
 def test_two_devices_compute_what_one_does():

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from transformer_jax.layers.block import Context, Source
+from transformer_jax.layers.dense import DenseGeneral
 from transformer_jax.ops import padding
 from transformer_jax.ops.attention import ATTENTION, SCALED_DOT, attention_weights, next_step
 from transformer_jax.ops.positions import rotary
@@ -73,10 +74,10 @@ class Attention(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     def setup(self):
-        self.query = nn.DenseGeneral((self.num_heads, self.head_dim), dtype=self.dtype)
-        self.key = nn.DenseGeneral((self.num_kv_heads, self.head_dim), dtype=self.dtype)
-        self.value = nn.DenseGeneral((self.num_kv_heads, self.head_dim), dtype=self.dtype)
-        self.out = nn.DenseGeneral(self.d_model, axis=(-2, -1), dtype=self.dtype)
+        self.query = DenseGeneral((self.num_heads, self.head_dim), dtype=self.dtype)
+        self.key = DenseGeneral((self.num_kv_heads, self.head_dim), dtype=self.dtype)
+        self.value = DenseGeneral((self.num_kv_heads, self.head_dim), dtype=self.dtype)
+        self.out = DenseGeneral(self.d_model, axis=(-2, -1), dtype=self.dtype)
         init = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal", batch_axis=(0,))
         shapes = SCORES[self.score].weights(self.num_heads, self.num_kv_heads, self.head_dim, self.head_dim)
         self.score_weights = tuple(self.param(f"score_{name}", init, shape) for name, shape in shapes.items())

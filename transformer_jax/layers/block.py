@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from transformer_jax.layers.norm import LayerNorm
 from transformer_jax.ops import padding
 
 # B batch, L query length, S source length, H heads, D d_model
@@ -63,7 +64,7 @@ class Block(nn.Module):
         for name, make in self.sublayers:
             sublayer = make(name=name)
             if self.norm != "none":
-                norm = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name=f"norm_{name}")
+                norm = LayerNorm(self.dtype, name=f"norm_{name}")
             state = None if states is None else states.get(name)
             y_BxLxD, after[name] = sublayer(norm(x_BxLxD) if self.norm == "pre" else x_BxLxD, context, state)
             y_BxLxD = dropout(y_BxLxD)

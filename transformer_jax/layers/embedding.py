@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from transformer_jax.layers.dense import Dense
 from transformer_jax.ops.positions import sinusoidal
 
 
@@ -26,7 +27,7 @@ class Embedding(nn.Module):
 
     def setup(self):
         if self.vocab_size is None:
-            self.vector = nn.Dense(self.d_model, dtype=self.dtype)
+            self.vector = Dense(self.d_model, dtype=self.dtype)
         elif self.token_of is None:
             self.token = nn.Embed(
                 self.vocab_size,

@@ -3,7 +3,10 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-ACTIVATION = {"gelu": nn.gelu, "relu": nn.relu}
+from transformer_jax.layers.dense import Dense
+from transformer_jax.ops.activations import gelu
+
+ACTIVATION = {"gelu": gelu, "relu": nn.relu}
 
 
 class MLP(nn.Module):
@@ -16,5 +19,5 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x_BxLxD, context=None, state=None):
         """x_BxLxD -> (y_BxLxD, None); every step alone, so that neither context nor state is read."""
-        h_BxLxF = ACTIVATION[self.activation](nn.Dense(self.mlp_dim, dtype=self.dtype)(x_BxLxD))
-        return nn.Dense(x_BxLxD.shape[-1], dtype=self.dtype)(h_BxLxF), None
+        h_BxLxF = ACTIVATION[self.activation](Dense(self.mlp_dim, dtype=self.dtype)(x_BxLxD))
+        return Dense(x_BxLxD.shape[-1], dtype=self.dtype)(h_BxLxF), None

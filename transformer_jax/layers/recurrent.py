@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from transformer_jax.layers.block import Context
+from transformer_jax.layers.dense import Dense
 from transformer_jax.ops import padding
 from transformer_jax.ops.recurrence import RECURRENCE, initial_carry, project_and_recur
 
@@ -87,7 +88,7 @@ class Recurrent(nn.Module):
         weights = own_weights(self, self.recurrence, self.width, self.dtype)
         h_BxLxR, carry = project_and_recur(self.recurrence, x_BxLxD, tuple(projection), weights, carry, self.form)
         if self.project_out:
-            h_BxLxR = nn.Dense(x_BxLxD.shape[-1], dtype=self.dtype, name="out")(h_BxLxR)
+            h_BxLxR = Dense(x_BxLxD.shape[-1], dtype=self.dtype, name="out")(h_BxLxR)
         return h_BxLxR, None if state is None else carry
 
     def initial_state(self, batch_size, max_len=None):
@@ -121,5 +122,5 @@ class Bidirectional(nn.Module):
         back, _ = self.make(name="backward")(padding.turned(x_BxLxD, lengths_B))
         y_BxLxF = jnp.concatenate([there, padding.turned(back, lengths_B)], axis=-1)
         if self.features is not None:
-            y_BxLxF = nn.Dense(self.features, dtype=y_BxLxF.dtype, name="out")(y_BxLxF)
+            y_BxLxF = Dense(self.features, dtype=y_BxLxF.dtype, name="out")(y_BxLxF)
         return padding.zeroed(y_BxLxF, lengths_B), None

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from transformer_jax.layers.block import Source
+from transformer_jax.layers.dense import Dense
 from transformer_jax.layers.recurrent import Projection, input_bias, own_weights
 from transformer_jax.ops import padding
 from transformer_jax.ops.attentive_recurrence import attend_and_recur
@@ -80,7 +81,7 @@ class AttentiveRecurrent(nn.Module):
     def setup(self):
         gates = RECURRENCE[self.recurrence].num_gates * self.width
         self.input = Projection(gates, partial(input_bias, self.recurrence))
-        self.context = nn.Dense(gates, use_bias=False, dtype=self.dtype)
+        self.context = Dense(gates, use_bias=False, dtype=self.dtype)
         self.own = own_weights(self, self.recurrence, self.width, self.dtype)
         self.score_weights = _score_weights(self, self.score, self.width, self.source_dim, self.dtype)
 

@@ -17,13 +17,15 @@ from transformer_jax.measure.jaxprs import UnknownTripCount
 from transformer_jax.measure.primitives import Cost, UnknownPrimitive
 
 __all__ = ["Count", "UnknownPrimitive", "UnknownTripCount", "count"]
+VECTOR = "dot_general with a vector"
 
 
 @dataclass(frozen=True)
 class Count:
     """The cost of one call of a function.
 
-    flops: all FLOPs, those of matrix products (`matmul_flops`) included, transcendentals excluded.
+    flops: all FLOPs, those of matrix products (`matmul_flops`) included, transcendentals excluded. The product of one
+        vector with a matrix is none of these: it is a weighted sum, as in a layer norm's gradient.
     bytes: operand plus result bytes of every primitive, as if nothing were fused: an upper bound on traffic.
         A primitive that selects (slice, gather, scatter, ...) touches only what it selects.
     sequential_depth: trips of scan and while loops on the longest path through the data flow: nested loops
@@ -105,8 +107,16 @@ def _equation(eqn: core.JaxprEqn, reads: list[int], known: dict) -> tuple[Costs,
         devices = math.prod(params["mesh"].shape[axis] for axis in params["newly_manual_axes"])
         costs, depth = _body(params["jaxpr"], times=devices)
     else:
-        costs, depth = {name: primitives.cost(eqn)}, 0
+        costs, depth = {VECTOR if _with_vector(eqn) else name: primitives.cost(eqn)}, 0
     return costs, [start + depth] * len(eqn.outvars)
+
+
+def _with_vector(eqn: core.JaxprEqn) -> bool:
+    if eqn.primitive.name != "dot_general":
+        return False
+    contracted, (batch, _) = eqn.params["dimension_numbers"]
+    operands = zip(eqn.invars, contracted, strict=True)
+    return not batch and any(operand.aval.ndim == len(axes) for operand, axes in operands)
 
 
 def _body(closed: Any, times: int = 1) -> tuple[Costs, int]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from transformer_jax.config import ConfigError, ModelConfig, Shape
 from transformer_jax.layers.block import Context, Source
+from transformer_jax.layers.dense import Dense
 from transformer_jax.layers.recurrent import Bidirectional, Recurrent
 from transformer_jax.layers.recurrent_attention import AttentiveRecurrent, Memory, StateAttention, context
 from transformer_jax.models.model import Model
@@ -58,16 +59,16 @@ class AttentiveRNN(nn.Module):
         recurrent = partial(Recurrent, config.mixer, width, config.recurrence, dtype=dtype)
         self.encoder = [Bidirectional(recurrent) for _ in range(config.encoder_layers or config.num_layers)]
         score, arrays = score_of(config), RECURRENCE[config.mixer].num_carry
-        self.bridge = [[nn.Dense(width, dtype=dtype) for _ in range(arrays)] for _ in range(config.num_layers)]
+        self.bridge = [[Dense(width, dtype=dtype) for _ in range(arrays)] for _ in range(config.num_layers)]
         source_dim = width if score == "dot" else 2 * width
         if self.attends_first:
             self.attention = AttentiveRecurrent(config.mixer, score, width, source_dim, dtype)
         else:
             self.attention = StateAttention(score, width, source_dim, dtype)
         self.decoder = [recurrent() for _ in range(config.num_layers - self.attends_first)]
-        self.readout = nn.Dense(config.d_model, dtype=dtype)
+        self.readout = Dense(config.d_model, dtype=dtype)
         if not config.tie_embeddings:
-            self.head = nn.Dense(shape.outputs, dtype=dtype)
+            self.head = Dense(shape.outputs, dtype=dtype)
         self.dropout = nn.Dropout(config.dropout_rate, deterministic=not self.train)
 
     @property

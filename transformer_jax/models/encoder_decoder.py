@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from transformer_jax.config import ModelConfig, Shape
 from transformer_jax.layers.block import Context, Source
+from transformer_jax.layers.dense import Dense
 from transformer_jax.models.model import Model
 from transformer_jax.models.network import check_shape, make_embedding, make_mixer
 from transformer_jax.models.stack import State, check_length, inspection, make_block, of_layers, stack
@@ -54,7 +55,7 @@ class EncoderDecoder(nn.Module):
         self.decoder = Stack(config, decoder_block, config.num_layers, self.train)
         self.dropout = nn.Dropout(config.dropout_rate, deterministic=not self.train)
         if not config.tie_embeddings:
-            self.head = nn.Dense(shape.outputs, dtype=dtype)
+            self.head = Dense(shape.outputs, dtype=dtype)
 
     def __call__(self, inputs_BxL, source_BxS, source_lengths_B=None, lengths_B=None):
         """float32 logits_BxLxV of a whole target."""

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from transformer_jax.config import ModelConfig, Shape
 from transformer_jax.layers.block import Context
+from transformer_jax.layers.dense import Dense
 from transformer_jax.models.model import Model
 from transformer_jax.models.network import check_shape, make_embedding, make_mixer
 from transformer_jax.models.stack import make_block, stack
@@ -40,7 +41,7 @@ class Stack(nn.Module):
         block = make_block(config, make_mixer(config))
         x_NxPxD, _ = stack(config, block, config.num_layers, x_NxPxD, Context(positions_P), train=self.train)
         flat_NxF = x_NxPxD.reshape(len(x_NxPxD), -1)
-        answer_NxH = nn.Dense(self.horizon, dtype=dtype, name="head")(flat_NxF).astype(jnp.float32)
+        answer_NxH = Dense(self.horizon, dtype=dtype, name="head")(flat_NxF).astype(jnp.float32)
         return answer_NxH * deviation_Nx1 + mean_Nx1
 
 
@@ -57,7 +58,7 @@ class DLinear(nn.Module):
     def __call__(self, x_NxL):
         def linear(name):
             start = nn.initializers.constant(1 / x_NxL.shape[-1])
-            return nn.Dense(self.horizon, kernel_init=start, dtype=self.dtype, name=name)
+            return Dense(self.horizon, kernel_init=start, dtype=self.dtype, name=name)
 
         trend_NxL = series.trend(x_NxL, TREND_WINDOW)
         return (linear("trend")(trend_NxL) + linear("rest")(x_NxL - trend_NxL)).astype(jnp.float32)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from transformer_jax.config import ConfigError, ModelConfig, Shape, misfits
 from transformer_jax.layers.attention import Attention
 from transformer_jax.layers.block import Context
+from transformer_jax.layers.dense import Dense
 from transformer_jax.layers.embedding import Embedding
 from transformer_jax.layers.recurrent import Bidirectional, Recurrent
 from transformer_jax.models.model import Model
@@ -93,7 +94,7 @@ class Network(nn.Module):
         if config.tie_embeddings:
             logits = embedding.attend(x_BxLxD)
         else:
-            logits = nn.Dense(shape.outputs, dtype=dtype, name="head")(x_BxLxD)
+            logits = Dense(shape.outputs, dtype=dtype, name="head")(x_BxLxD)
         return logits.astype(jnp.float32), None if state is None else state.advanced(added, inputs.shape[1])
 
     def _with_first(self, x_BxLxD, lengths_B, mask):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from transformer_jax.config import ModelConfig, Shape
+from transformer_jax.layers.dense import Dense
 from transformer_jax.layers.mlp import ACTIVATION
 from transformer_jax.models.model import Model
 from transformer_jax.models.network import check_shape
@@ -27,7 +28,7 @@ class Hidden(nn.Module):
     def __call__(self, x_BxI):
         config = self.config
         for _ in range(config.num_layers):
-            x_BxI = nn.Dense(config.d_model, kernel_init=START, dtype=jnp.dtype(config.dtype))(x_BxI)
+            x_BxI = Dense(config.d_model, kernel_init=START, dtype=jnp.dtype(config.dtype))(x_BxI)
             self.sow("intermediates", "before", x_BxI)
             x_BxI = ACTIVATION[config.activation](x_BxI)
         return x_BxI
@@ -42,7 +43,7 @@ class Perceptron(nn.Module):
     @nn.compact
     def __call__(self, inputs_BxLxF):
         x_BxD = Hidden(self.config, name="mlp")(inputs_BxLxF.reshape(len(inputs_BxLxF), -1))
-        head = nn.Dense(self.outputs, kernel_init=START, dtype=jnp.dtype(self.config.dtype), name="head")
+        head = Dense(self.outputs, kernel_init=START, dtype=jnp.dtype(self.config.dtype), name="head")
         return head(x_BxD).astype(jnp.float32)
 
 

@@ -12,6 +12,7 @@ from transformer_jax.config import ModelConfig
 from transformer_jax.layers.attention import KVCache
 from transformer_jax.layers.block import Block, Context
 from transformer_jax.layers.mlp import MLP
+from transformer_jax.layers.norm import LayerNorm
 from transformer_jax.models.model import Inspection
 
 # B batch, L time steps, D d_model
@@ -82,7 +83,7 @@ def stack(config: ModelConfig, block: partial, num_layers: int, x_BxLxD, context
             layers.append(one)
         added = None if states is None else over_depth(layers)
     if config.norm == "pre":
-        x_BxLxD = nn.LayerNorm(epsilon=1e-6, dtype=jnp.dtype(config.dtype), name="norm_out")(x_BxLxD)
+        x_BxLxD = LayerNorm(jnp.dtype(config.dtype), name="norm_out")(x_BxLxD)
     return x_BxLxD, added
 
 

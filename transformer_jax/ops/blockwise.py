@@ -133,7 +133,7 @@ def _forward(call, q, k, v, mask, lengths):
         return (out / total[:, None]).astype(q.dtype), jnp.where(some, top + jnp.log(total), 0)
 
     log_BKxN = jnp.zeros_like(q, dtype, shape=(q.shape[0] * call.heads, call.num_queries * call.group))
-    over = jnp.zeros_like(q), log_BKxN
+    over = q, log_BKxN  # an array at hand: one of zeros would be filled first, and early
     out, log_BKxN = _walk(call, over, start, step, finish, mask is not None or lengths is not None)
     return out, (q, k, v, mask, lengths, out, log_BKxN)
 
@@ -171,7 +171,8 @@ def _backward(call, residuals, d_out):
         dq_DhxN, dk_SxDh, dv_SxDh = carry
         return (dq_DhxN.T * scale).astype(q.dtype), dk_SxDh.astype(k.dtype), dv_SxDh.astype(v.dtype)
 
-    over = tuple(map(jnp.zeros_like, (q, k, v)))
+    # Arrays at hand, as in `_forward`; d_out, as copies of k and v would wait for it.
+    over = tuple(d_out if (d_out.shape, d_out.dtype) == (x.shape, x.dtype) else x for x in (q, k, v))
     return *_walk(call, over, start, step, finish, mask is not None or lengths is not None), None, None
 
 
@@ -231,7 +232,10 @@ class _Block(NamedTuple):
 
 
 def _walk(call, over, start, step, finish, masked):
-    """Writes what `finish` makes of every key head's carry, after its blocks, over that head's part of `over`."""
+    """Writes what `finish` makes of every key head's carry, after its blocks, over that head's part of `over`.
+
+    All of `over` is written over, whatever it holds.
+    """
 
     def work(head):
         arrays, carry = start(head)
