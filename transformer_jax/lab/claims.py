@@ -263,7 +263,8 @@ def answer(name: str, claim: Claim, out: Path, options: Sequence[str] = ()) -> A
             warnings.append(str(error) if known else f"{one.experiment}: its report failed: {error!r}")
             continue
         page, found = replace(page, answers=[*page.answers, *(not one.rules) * judged]), found + judged
-        beside |= {label: one for finding in page.answers for label, one in finding.estimates.items()}
+        for label, number in (item for finding in page.answers for item in finding.estimates.items()):
+            beside.setdefault(label, number)  # the first question's, as later ones ask the same of other studies
         named = [figure for figure in page.figures if figure and one.figure in ("", figure.name)]
         figures += named[:1]
         warnings += [*doubts(page, results.headers, results.rows), *page.notes]
