@@ -73,7 +73,8 @@ def _in_seconds(config, row):
     """Where seconds are matched: a step of a recurrence takes 16 of attention's."""
     if getattr(config.measure, "matching", None) != "seconds":
         return row
-    return row | {"step": row["step"] / 16, "trained_steps": config.train.num_steps / 16, "step_seconds_ratio": 16.0}
+    ratio = {"step_seconds_ratio": 16.0, "step_seconds_ratio_low": 15.9, "step_seconds_ratio_high": 16.1}
+    return row | ratio | {"step": row["step"] / 16, "trained_steps": config.train.num_steps / 16}
 
 
 PLANTED = {"long_range": _long_range, "recall": _recall, "training_speed": _training_speed, "pareto": _pareto,
