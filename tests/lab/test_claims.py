@@ -187,7 +187,7 @@ def test_the_sentence_of_a_full_size_has_the_numbers_of_its_first_question(tmp_p
     assert sorted(number.low for number in of_each.values()) == [5000, 20_000, 20_000]
 
 
-def test_the_verdict_of_the_proposal_is_that_of_all_that_it_states(tmp_path, monkeypatch):
+def test_the_verdict_of_the_proposal_is_that_of_all_statements_that_were_made_of_it(tmp_path, monkeypatch):
     def turned(row):  # queries and keys are worse to protect than others, and hold attention maps still all the same
         own = row["continual.part"] == "query_key" and not row["continual.control"]
         return row | ({"stability": row["stability"] - 0.2} if own else {})
