@@ -1,7 +1,7 @@
 """The report of `forgetting`: what protecting costs and keeps, how much of it is best, and what attention has to do
 with it."""
 
-from math import isfinite
+from math import inf, isfinite
 
 from transformer_jax.intervals import NOTHING, Estimate
 from transformer_jax.report import (
@@ -131,9 +131,19 @@ RULES = {
 }
 
 
-def _answer(place: str, rows: Rows) -> tuple[str, str, Estimate, Estimate]:
-    """How much to protect, in words and in sentences; the gain in average accuracy; and the strength times the mean
-    Fisher."""
+def _around(setting, tried: list[float], fisher: float) -> str:
+    """The strengths that were tried before and after the best one, times the mean Fisher: no closer is it known."""
+    if setting == "frozen":
+        return "all frozen"
+    steps = [0.0, *tried, inf]
+    at = steps.index(setting)
+    low, high = fisher * steps[max(at - 1, 0)], fisher * steps[at + 1]
+    return f"{low:.3g} to {high:.3g}" if isfinite(high) else f"above {low:.3g}"
+
+
+def _answer(place: str, rows: Rows) -> tuple[str, str, str, Estimate, Estimate]:
+    """How much to protect, in words and in sentences; how closely that is known; the gain in average accuracy; and the
+    strength times the mean Fisher: without an interval, as it is chosen once, of all seeds."""
     of_all, joint = select(rows, variant=ALL), select(rows, variant=JOINT)
     setting, _ = best(of_all, 0.5, X, Y, "setting")
     chosen, none = select(of_all, setting=setting), select(of_all, setting=0)
@@ -143,7 +153,8 @@ def _answer(place: str, rows: Rows) -> tuple[str, str, Estimate, Estimate]:
     at = {name: [mean(part, name, "seed").value for part in (chosen, none)] for name in (
         "average_accuracy", "forgetting", "learning_accuracy")}  # fmt: skip
     top = f", with all data {mean(joint, 'average_accuracy', 'seed').value:.0%}" if joint else ""
-    drawn = mean(chosen, "drawn", "seed")
+    drawn, fisher = (mean(chosen, name, "seed") for name in ("drawn", "importance"))
+    drawn = drawn._replace(low=drawn.value, high=drawn.value) if drawn.n else drawn
     how = "freeze all after the first task" if setting == "frozen" else "no protection"
     if setting not in ("frozen", 0):
         how = f"strength {setting:g} (times the mean Fisher {drawn.value:.3g}){edge}"
@@ -153,7 +164,8 @@ def _answer(place: str, rows: Rows) -> tuple[str, str, Estimate, Estimate]:
             f" {at['learning_accuracy'][0]:.0%} for {at['learning_accuracy'][1]:.0%}.")  # fmt: skip
     seeds = {row["seed"]: row["average_accuracy"] for row in chosen}
     short = f"{place}: {f'strength {setting:g}' if isinstance(setting, float) else setting}"
-    return short, text, paired(seeds, {row["seed"]: row["average_accuracy"] for row in none}), drawn
+    gain = paired(seeds, {row["seed"]: row["average_accuracy"] for row in none})
+    return short, text, f"{place}: {_around(setting, tried, fisher.value)}", gain, drawn
 
 
 def report(rows: Rows) -> Report:
@@ -199,7 +211,9 @@ def report(rows: Rows) -> Report:
                     "; ".join(short for short, *_ in answers.values()),
                     {name: gain for name, (*_, gain, _) in answers.items()}, of="gain in average accuracy",
                     judge=lambda e: "gains" if e.low > 0 else "loses" if e.high < 0 else "undecided"),
-            Finding("And that strength times the mean Fisher?", "so that models and parts can be compared",
+            Finding("How much to protect, as strength times the mean Fisher?",
+                    "the best strength tried, which is known no closer than from the one before to the one after it: "
+                    + "; ".join(around for _, _, around, *_ in answers.values()),
                     {f"{name}, times the mean Fisher": drawn for name, (*_, drawn) in answers.items()}),
             Finding("H1: Does EWC on queries and keys keep attention maps where they were, at equal plasticity?",
                     "drift less the random subset's", compared(_least_drift), RULES["H1"]),

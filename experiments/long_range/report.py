@@ -4,7 +4,7 @@ from math import isfinite
 
 from transformer_jax.intervals import NOTHING, Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, all_above, conditions, lines, table
-from transformer_jax.report.points import difference, in_attentions_steps, is_number, mean, reached, select
+from transformer_jax.report.points import difference, how_timed, in_attentions_steps, is_number, mean, reached, select
 
 TASKS = ("adding", "copy_memory", "parity", "even_pairs", "cycle_navigation")
 SIDES = {"attention": ("attention, none", "attention, sinusoidal", "attention, rotary"), "recurrences": ("gru", "lstm")}
@@ -106,15 +106,15 @@ RULES = {
 
 def report(rows: Rows) -> Report:
     """Steps by task and side; accuracy by length of those who solve the task; what only the full size has is behind."""
-    measured = in_attentions_steps(rows)
-    whole = [_read(row) for row in measured]
+    counted = in_attentions_steps(rows)
+    whole = [_read(row) for row in rows]
     rows, series = select(whole, study=TASKS), select(whole, study=SERIES, status="ok")
     ok = select(rows, status="ok")
     short, far, flops = select(ok, longer=1), select(ok, longer=FAR), select(whole, study="flops", status="ok")
     seconds = select(whole, study="seconds", longer=1, trained_steps=is_number)
     others = [row for row in whole if row.get("asked", TASKS[0]) not in TASKS and not {*SERIES} & {*row["studies"]}]
     more, behind = dict.fromkeys(row["asked"] for row in others), {study for row in others for study in row["studies"]}
-    steps, learned = _steps(measured), f"steps until {SHARE:.0%} of a model's seeds had solved it"
+    steps, learned = _steps(counted), f"steps until {SHARE:.0%} of a model's seeds had solved it"
     kept = {f"{name}: {reader}": mean(select(far, name=name, reader=reader, solved_step=is_number), "accuracy", "seed")
             for name, reader in steps if name in TASKS[2:] and isfinite(steps[name, reader].value)}  # fmt: skip
     edges = {f"{row['task.name']} by {row['reader']}": None for row in select(short, rate_at_edge=True)}
@@ -123,25 +123,25 @@ def report(rows: Rows) -> Report:
         question="Who learns what is far away, and who keeps it on longer sequences?",
         answers=(
             Finding("Does attention learn dependencies that recurrences with as many parameters do not?",
-                    learned, _solved(measured), RULES["attention_solves_more"]),
+                    learned, _solved(counted), RULES["attention_solves_more"]),
             Finding(f"Who keeps it at {FAR} times the trained length?",
                     f"accuracy there of the seeds that solved the task; kept: above {KEPT}, lost: below", kept,
                     judge=lambda e: "kept" if e.low > KEPT else "lost" if e.high < KEPT else "undecided"),
             Finding("Does attention copy what recurrences with as many parameters do not?",
-                    learned, _copied(measured), RULES["only_attention_copies"],
+                    learned, _copied(counted), RULES["only_attention_copies"],
                     of="four symbols, repeated after 50 blanks"),
             Finding("Is attention ahead where a whole series is to be told apart?", "its share of right answers after"
                     " the last step less that of a recurrence with as many parameters; guessing gives 0.1",
-                    _ahead(measured), RULES["attention_is_ahead_on_series"],
+                    _ahead(counted), RULES["attention_is_ahead_on_series"],
                     of=f"on these {DIGITS} digits and {shapes:,} shapes: intervals are over seeds, not over series"
                     if shapes else ""),
-            *[Finding("And with as many training FLOPs?", learned, _solved(measured, "flops"),
+            *[Finding("And with as many training FLOPs?", learned, _solved(counted, "flops"),
                       RULES["attention_solves_more"])] * bool(flops),
             *[Finding("And with as many seconds of training?", f"{learned}, in attention's that take as long",
-                      _solved(measured, "seconds"), RULES["attention_solves_more"])]
+                      _solved(counted, "seconds"), RULES["attention_solves_more"])]
             * bool(seconds),
             *[Finding("Who solves other tasks, and copies over longer delays?", learned,
-                      _solved(measured, behind, more))] * bool(more),
+                      _solved(counted, behind, more))] * bool(more),
         ),
         figures=(
             lines(ok, "longer", "accuracy", "reader", "name", pair="lane", log="x", name="accuracy_by_length",
@@ -158,7 +158,7 @@ def report(rows: Rows) -> Report:
             table(seconds, ("name",), "mixer", "trained_steps", "seed", "Steps in as many seconds as attention's"),
         ),
         notes=[f"The chosen rate is the lowest or highest that was tried: {', '.join(edges)}."] * bool(edges),
-        limits=(*conditions(measured), "As many steps (or seconds) for all: what solves a task later is not asked. Of"
-                " five rates one is chosen in half of them, on a seed that no answer uses. A side counts by its best"
-                " model."),
+        limits=(*conditions(whole), *how_timed(whole), "As many steps (or seconds) for all: what solves a task"
+                " later is not asked. Of five rates one is chosen in half of them, on a seed that no answer uses. A"
+                " side counts by its best model."),
     )  # fmt: skip

@@ -4,7 +4,7 @@ from math import isfinite
 
 from transformer_jax.intervals import Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, conditions, lines, mean, reached, select, table
-from transformer_jax.report.points import in_attentions_steps, is_number
+from transformer_jax.report.points import groups, how_timed, in_attentions_steps, is_number
 
 PAIRS, MIXERS, SEEDS, SHARE = (2, 4, 8), ("attention", "gru", "lstm"), 5, 0.8
 
@@ -25,8 +25,9 @@ def _only_attention(estimates: dict[str, Estimate]) -> Verdict:
 
 
 def _last(rows: Rows, study: str) -> list[dict]:
-    rows = select(rows, study=study, status="ok")
-    return select(rows, step=max((row["step"] for row in rows), default=0))
+    """The last evaluation of each cell; where seconds are matched, cells differ in their steps."""
+    cells = groups(select(rows, study=study, status="ok"), "key", "round").values()
+    return [row for of_cell in cells for row in select(of_cell, step=max(row["step"] for row in of_cell))]
 
 
 def _steps(rows: Rows, study: str = "pairs") -> dict[str, Estimate]:
@@ -49,7 +50,7 @@ RULES = {
 
 def report(rows: Rows) -> Report:
     """Every lane's curve, and its last evaluation; what only the full size has stands behind."""
-    rows = in_attentions_steps(rows)
+    counted = in_attentions_steps(rows)
     curve = select(rows, study="pairs", status="ok")
     last, flops, length, state = (_last(rows, study) for study in ("pairs", "flops", "length", "state"))
     seconds = select(_last(rows, "seconds"), trained_steps=is_number)
@@ -65,12 +66,12 @@ def report(rows: Rows) -> Report:
         question=f"Who learns to recall key-value pairs, in {max([0, *(row['step'] for row in last)]):,} steps?",
         answers=(
             Finding("Does attention learn to recall what recurrences with as many parameters do not?",
-                    learned, _steps(rows), rule),
+                    learned, _steps(counted), rule),
             Finding(f"How much does each recall of {max(PAIRS)} pairs in the end?",
                     f"share of right answers; guessing among their values gives {1 / max(PAIRS):g}", right),
-            *[Finding("And those with as many training FLOPs?", learned, _steps(rows, "flops"), rule)] * bool(flops),
+            *[Finding("And those with as many training FLOPs?", learned, _steps(counted, "flops"), rule)] * bool(flops),
             *[Finding("And those with as many seconds of training?", f"{learned}, in attention's that take as long",
-                      _steps(rows, "seconds"), rule)] * bool(seconds),
+                      _steps(counted, "seconds"), rule)] * bool(seconds),
         ),
         figures=(
             lines(last, "num_items", "accuracy", "mixer", pair="lane", log="x", name="accuracy_by_pairs",
@@ -93,6 +94,6 @@ def report(rows: Rows) -> Report:
             table(seconds, ("num_items",), "mixer", "trained_steps", "lane", "Steps in as many seconds as attention's"),
         ),
         notes=[f"The chosen rate is the lowest or highest that was tried: {', '.join(edges)}."] * bool(edges),
-        limits=(*conditions(rows), "It measures how soon recall is learned, not what a model can hold. Of five"
-                " rates one is chosen by as many steps of a seed that no answer uses."),
+        limits=(*conditions(rows), *how_timed(rows), "It measures how soon recall is learned, not what a"
+                " model can hold. Of five rates one is chosen by as many steps of a seed that no answer uses."),
     )  # fmt: skip

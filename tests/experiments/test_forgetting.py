@@ -47,9 +47,14 @@ def test_a_planted_truth_is_found():
     report = FORGETTING.report.report(rows())
     text = report.answers[0].answer
     assert "split (class): strength" in text and "times the mean Fisher" in " ".join(report.notes)
-    assert report.answers[1].estimates["split (class), times the mean Fisher"].value == pytest.approx(
-        0.002 * float(report.answers[0].text.partition("split (class): strength ")[2].partition(";")[0])
-    )
+    amount, strengths = report.answers[1], [0.0, *FORGETTING.cells.GRID["ewc"]]
+    assert amount.question == "How much to protect, as strength times the mean Fisher?"
+    assert all(one.low == one.value == one.high for one in amount.estimates.values())  # of all seeds there is one
+    chosen = float(report.answers[0].text.partition("split (class): strength ")[2].partition(";")[0])
+    assert amount.estimates["split (class), times the mean Fisher"].value == pytest.approx(0.002 * chosen)
+    (at,) = (i for i, strength in enumerate(strengths) if strength == pytest.approx(chosen))
+    around = f"{0.002 * strengths[at - 1]:.3g} to {0.002 * strengths[at + 1]:.3g}"
+    assert f"split (class): {around}" in amount.text  # no closer was it looked for
     assert all(report.figures) and all(table.rows for table in report.tables)
 
 
@@ -58,6 +63,7 @@ def test_what_is_frozen_has_no_strength_in_units_of_the_fisher():
     answers = FORGETTING.report.report(found).answers
     assert "split (class): frozen" in answers[0].text
     assert answers[1].estimates["split (class), times the mean Fisher"].n == 0
+    assert "split (class): all frozen" in answers[1].text
 
 
 def test_wider_strengths_answer_how_much_and_decide_no_hypothesis():
@@ -72,7 +78,8 @@ def test_wider_strengths_answer_how_much_and_decide_no_hypothesis():
         for row in found
         if row["continual.part"] == "all" and row["continual.method"] == "ewc" and row["strength"] == 1
     ]
-    assert "split (class): strength 1e+09" in FORGETTING.report.report(found + best).answers[0].answer
+    strength, amount, *_ = FORGETTING.report.report(found + best).answers
+    assert "split (class): strength 1e+09" in strength.answer and "split (class): above 2e+03" in amount.answer
 
 
 def test_and_its_opposite():

@@ -48,12 +48,13 @@ def test_a_cell_gives_a_row_for_each_lane_and_length(tmp_path, monkeypatch, stud
 
 def test_a_cell_counted_in_seconds_is_tested_after_the_steps_that_fit_in_them(tmp_path, monkeypatch):
     monkeypatch.setattr(cells, "RATES", (1e-3, 1e-2))
-    monkeypatch.setattr(equal_seconds, "TURNS", 3)
+    measured = {"step_seconds_ratio": 1.9, "step_seconds_ratio_low": 1.8, "step_seconds_ratio_high": 2.0}
+    monkeypatch.setattr(equal_seconds, "_measured", lambda *_: measured | {"attention_step_seconds": 0.1})
     override = cells.STUDIES["parity"][-1] | SHORT | {"task.batch_size": 8, "measure.matching": "seconds"}
     rows = cells.cell(with_overrides(cells.BASE, override), Job(0, tmp_path, 0))
     assert len(rows) == 2 * len(cells.FACTORS["parity"])
     assert {row["step"] for row in rows} == {row["trained_steps"] for row in rows}
-    assert all(row["step"] % 2 == 0 < row["step_seconds_ratio"] and row["attention_step_seconds"] > 0 for row in rows)
+    assert {row["step"] for row in rows} == {2} and all(row.items() >= measured.items() for row in rows)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +200,9 @@ def test_the_full_size_has_more_tasks_longer_delays_and_as_many_flops_and_second
     for cell in planned:
         config = flatten(cell.config)
         solved = 500 if config["model.mixer"] == "attention" else None
-        steps = {"step": 900, "trained_steps": 900} if config["measure.matching"] == "seconds" else {"step": 20_000}
+        ratio = {"step_seconds_ratio": 25.0, "step_seconds_ratio_low": 24.0, "step_seconds_ratio_high": 26.0}
+        in_seconds = ratio | {"step": 800, "trained_steps": 800}
+        steps = in_seconds if config["measure.matching"] == "seconds" else {"step": 20_000}
         found += [config | {"status": "ok", "round": 0, "part": lane, "key": cell.identity, "header": "h",
                             "studies": cell.studies, "lane": lane, "longer": 1, "accuracy": 0.9,
                             "solved_step": solved, **steps} for lane in range(5)]  # fmt: skip
@@ -215,6 +218,8 @@ def test_the_full_size_has_more_tasks_longer_delays_and_as_many_flops_and_second
     ]
     assert {one.value for one in list(answers[6].estimates.values())[::2]} == {500}
     assert "copying over 200 blanks: recurrences: above 20,000" in answers[6].numbers
+    (text,) = (limit for limit in page.report(found).limits if "at once" in limit)
+    assert "a step of 5 seeds at once" in text and "25 to 25 times" in text
     assert "359 digits and 1,024 shapes" in answers[3].of and page.BATCHES == generated.EVALUATE_BATCHES
 
 

@@ -10,6 +10,7 @@ from markupsafe import escape
 from tests.experiments import (
     planted,
     test_forgetting,
+    test_full_sizes,
     test_gradient_flow,
     test_interaction,
     test_long_range,
@@ -175,7 +176,20 @@ def test_every_number_that_decides_is_one_of_the_reports(tmp_path, monkeypatch):
     assert [label[:3] for label in of_streams] == ["H1:", "H2:", "H3:"] and "split (task)" not in forgetting.numbers
 
 
-def test_the_verdict_of_the_proposal_is_that_of_all_that_it_states(tmp_path, monkeypatch):
+@pytest.mark.parametrize("study", ["flops", "seconds"])
+def test_the_sentence_of_a_full_size_has_the_numbers_of_its_first_question(tmp_path, monkeypatch, study):
+    found = test_full_sizes.rows_of("long_range")
+    for row in found:  # with as much of something else recurrences solve all
+        if study in row["studies"] and row["model.mixer"] != "attention":
+            row["solved_step"] = row["step"] / 4
+    one = answers_of(found_in({"long_range": found}, tmp_path, monkeypatch))["long_range"]
+    assert "need 1,000 steps of training, of a GRU or an LSTM more than 20,000; to tell" in one.finding.text
+    assert one.finding.estimates["parity, GRU or LSTM"].low == 20_000
+    of_each = {label: number for label, number in one.numbers.items() if label.endswith("? parity: recurrences")}
+    assert sorted(number.low for number in of_each.values()) == [5000, 20_000, 20_000]
+
+
+def test_the_verdict_of_the_proposal_is_that_of_all_statements_that_were_made_of_it(tmp_path, monkeypatch):
     def turned(row):  # queries and keys are worse to protect than others, and hold attention maps still all the same
         own = row["continual.part"] == "query_key" and not row["continual.control"]
         return row | ({"stability": row["stability"] - 0.2} if own else {})

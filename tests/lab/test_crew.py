@@ -45,6 +45,16 @@ def test_as_many_cells_as_workers_run_at_once(tmp_path):
     assert len(set(pids(tmp_path).values())) == 3 and not any(map(is_alive, pids(tmp_path).values()))
 
 
+def test_a_cell_that_times_runs_after_those_that_run_at_once_and_alone(tmp_path):
+    ended = tmp_path / "ended"
+    ends = f"time.sleep(0.3 * (seq_len != 11)); open({str(ended)!r}, 'a').write('.')"
+    path = meeting(tmp_path, 2, f"if seq_len == 11: assert open({str(ended)!r}).read() == '..'\n    {ends}")
+    path.write_text(path.read_text().replace("SIDE_BY_SIDE = True", "def SIDE_BY_SIDE(config):\n"
+                                             "    return config.task.seq_len != 11"))  # fmt: skip
+    assert run(path, tmp_path / "out", workers=3, timeout=60).cells == {"ok": 3}
+    assert len({pids(tmp_path)[13], pids(tmp_path)[17]}) == 2
+
+
 def test_rows_and_files_are_those_of_one_worker(tmp_path):
     path = write_experiment(tmp_path, "raise ValueError('always')")
     one, two = (run(path, tmp_path / str(n), workers=n) for n in (1, 2))
@@ -181,7 +191,11 @@ def test_cells_run_at_once_where_no_clock_is_in_their_reach(name):
 @pytest.mark.parametrize("name", ["recall", "long_range"])
 def test_cells_that_count_in_seconds_run_alone_and_those_beside_them_at_once(name):
     cells, full = plan.load(name).cells, plan.load(name, size="full").studies
-    assert crew.why_alone(cells, plan.plan(cells, studies=full), "cpu")
+    planned = plan.plan(cells, studies=full)
+    assert crew.why_alone(cells, planned, "cpu") is None and crew.why_alone(cells, planned, "gpu")
+    timed = [cell for cell in planned if not crew.beside(cells, cell)]
+    assert timed and {cell.studies for cell in timed} == {("seconds",)}
+    assert crew.why_alone(cells, timed, "cpu")
     assert crew.why_alone(cells, plan.plan(cells, {"measure.matching": "seconds"}), "cpu")
     assert crew.why_alone(cells, plan.plan(cells, wanted={"matching": ["flops"]}, studies=full), "cpu") is None
 

@@ -27,6 +27,7 @@ from transformer_jax.config import Config, MeasureConfig
 from transformer_jax.lab.sweep import grid
 
 USES_JAX = False
+SIDE_BY_SIDE = True
 BASE = Config(measure=MeasureConfig(rounds=2))
 STUDIES = {"length": grid({"task.seq_len": [11, 13, 17]})}
 

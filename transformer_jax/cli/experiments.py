@@ -96,8 +96,8 @@ class Experiment:
     """Seconds that one measurement of one cell may take, compilation included; None: as the experiment says, or 300,
     times the workers."""
     workers: int = 1
-    """How many cells run at once, each in a process of its own; the rows are the same. Above 1 only on a CPU, and for
-    experiments that time nothing."""
+    """How many cells run at once, each in a process of its own; the rows are the same. Above 1 only on a CPU, and where
+    cells time nothing; those that do run alone, after the others."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
         if self.only == ():

@@ -1,4 +1,4 @@
-"""The workers of a run: one, or several beside each other where cells time nothing."""
+"""The workers of a run: one, or several beside each other for cells that time nothing."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -10,13 +10,17 @@ from transformer_jax.lab.plan import Cell
 from transformer_jax.lab.supervisor import Stopped, Worker
 
 
+def beside(cells: ModuleType, cell: Cell) -> bool:
+    """Whether others may run while a cell of an experiment does: its SIDE_BY_SIDE says so of all, or of each by its
+    config."""
+    rule = getattr(cells, "SIDE_BY_SIDE", False)
+    return bool(rule(cell.config) if callable(rule) else rule)
+
+
 def why_alone(cells: ModuleType, planned: Sequence[Cell], platform: str) -> str | None:
-    """Why the planned cells of an experiment must run one after the other on such a device; None where several may run
-    at once. Its SIDE_BY_SIDE says so of all cells, or of each by its config."""
-    beside = getattr(cells, "SIDE_BY_SIDE", False)
-    if callable(beside):
-        beside = all(beside(cell.config) for cell in planned)
-    if not beside:
+    """Why all planned cells of an experiment must run one after the other on such a device; None where several may run
+    at once, and the others alone after them."""
+    if not any(beside(cells, cell) for cell in planned):
         return "its cells measure time or memory, which others at work would change"
     return None if platform == "cpu" else f"every worker would take the {platform}, or its memory, from the others"
 

@@ -1,9 +1,9 @@
 """As many seconds of training for a recurrence as for attention: counted in steps before it trains. Prints nothing.
 
-What is timed is the compiled chunk of steps that training runs, of all lanes; compiling, the data and evaluations are
-not. Both models run a chunk in turns, in one process, so that what the machine does meanwhile meets both. A neighbour
-at work would still slow one more than the other (attention takes all cores, a loop over time does not), so that a cell
-that times runs alone (`untimed`).
+What is timed is a compiled chunk of steps of all lanes at once, as training runs it; compiling, the data and
+evaluations are not. Both models run a chunk in turns, now one and now the other first, in one process, so that what the
+machine does meanwhile meets both. A neighbour at work would still slow one more than the other (attention takes all
+cores, a loop over time does not), so that a cell that times runs alone (`untimed`).
 """
 
 import json
@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
+from transformer_jax import intervals
 from transformer_jax.config import MIXERS, Config, TrainConfig, with_overrides
 from transformer_jax.host.folders import write_whole
 from transformer_jax.measure.work import Matched
@@ -39,9 +40,9 @@ def matched(config: Config, task, folder: Path) -> tuple[Config, dict[str, float
     """The config with a recurrence matched to attention as `measure.matching` says, and what a row says of it.
 
     "seconds": as many parameters, and as many steps (`trained_steps`) as fit in the seconds of attention's
-    `train.num_steps`. A step takes `step_seconds_ratio` times as long as attention's `attention_step_seconds`. This is
-    measured once and kept in the folder, so that a cell that was killed goes on to as many steps. The warm-up keeps
-    its steps, up to a quarter of all. The other values, and attention, add no column.
+    `train.num_steps`. A step takes `step_seconds_ratio` times as long as attention's `attention_step_seconds`, with
+    its 95 % interval from `step_seconds_ratio_low` to `step_seconds_ratio_high`. This is measured once and kept in the
+    folder, so that a cell that was killed goes on to as many steps. The other values, and attention, add no column.
 
     Args:
       task: that of the config.
@@ -61,25 +62,41 @@ def matched(config: Config, task, folder: Path) -> tuple[Config, dict[str, float
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(_measured(config, task)) + "\n")
     found = json.loads(path.read_text())
-    steps = found["trained_steps"]
-    warmup = min(config.train.warmup_steps, steps // 4)
-    return with_overrides(config, {"train.num_steps": steps, "train.warmup_steps": warmup}), found
+    own = in_the_same_seconds(config.train, found["step_seconds_ratio"])
+    return with_overrides(config, own), {"trained_steps": own["train.num_steps"]} | found
 
 
-def as_many(train: TrainConfig, ratio: float) -> int:
-    """The steps that take as long as `num_steps` of attention, each of them `ratio` of its: the nearest multiple of
-    `eval_every`, one at least, so that the last step is evaluated as those before it."""
-    return max(1, round(train.num_steps / ratio / train.eval_every)) * train.eval_every
+def in_the_same_seconds(train: TrainConfig, ratio: float) -> dict[str, int]:
+    """What of a training takes as long as attention's where a step takes `ratio` times as long, as overrides.
+
+    Evaluations divide the seconds as attention's do, or more finely, as long as there is a step for each; the number of
+    steps is the multiple of `eval_every` that comes nearest to the seconds. The warm-up has the same share of them, one
+    step at least, and less than half.
+    """
+    every = max(1, int(train.eval_every / ratio))
+    steps = max(1, round(train.num_steps / ratio / every)) * every
+    warmup = max(1, round(train.warmup_steps / ratio)) if train.warmup_steps else 0
+    return {
+        "train.num_steps": steps,
+        "train.warmup_steps": min(warmup, max(0, steps // 2 - 1)),
+        "train.eval_every": every,
+        "train.checkpoint_every": train.checkpoint_every // train.eval_every * every,
+    }
 
 
 def _measured(config: Config, task) -> dict[str, float]:
     chunks = [_chunk(one, task) for one in (with_overrides(config, {"model.mixer": "attention"}), config)]
-    turns = [[chunk() for chunk in chunks] for _ in range(TURNS)]
-    ratio = median(own / attentions for attentions, own in turns)
+    seconds: list[list[float]] = [[], []]
+    for turn in range(TURNS):
+        for which in (0, 1) if turn % 2 == 0 else (1, 0):
+            seconds[which].append(chunks[which]())
+    attentions, own = seconds
+    ratio = intervals.ratio(own, attentions)
     return {
-        "trained_steps": as_many(config.train, ratio),
-        "step_seconds_ratio": ratio,
-        "attention_step_seconds": median(attentions for attentions, _ in turns),
+        "step_seconds_ratio": ratio.value,
+        "step_seconds_ratio_low": ratio.low,
+        "step_seconds_ratio_high": ratio.high,
+        "attention_step_seconds": median(attentions),
     }
 
 
@@ -93,7 +110,7 @@ def _chunk(config: Config, task) -> Callable[[], float]:
     from transformer_jax.train import loop, programs
 
     compilation.use_cache()
-    train = with_overrides(config, tuned.GOES_ON).train  # then it is the program that training finds in the cache
+    train = with_overrides(config, tuned.GOES_ON).train  # as training runs it
     run = programs.build(trial.build_model(config, task), task.objective, train)
     streams, steps = [task.train(seed) for seed in programs.lane_seeds(train)], loop.next_stop(0, train)
 

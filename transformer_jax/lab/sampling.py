@@ -9,7 +9,7 @@ from types import ModuleType
 
 from transformer_jax.config import Config, ConfigError
 from transformer_jax.lab import rows, training
-from transformer_jax.lab.crew import Crew
+from transformer_jax.lab.crew import Crew, beside
 from transformer_jax.lab.display import Eta, View
 from transformer_jax.lab.launch import Launch
 from transformer_jax.lab.passes import LEAST, Clock, Passes
@@ -72,10 +72,12 @@ class Sampling:
                 self._warn(round_ + 1)
 
     def _make(self, calls: Sequence[Cell], round_: int) -> None:
-        """The calls of one pass; where there are several workers, beside each other, and what found too little memory
-        there once more alone: that others had taken it says nothing of the cell."""
+        """The calls of one pass; where there are several workers, beside each other; then those alone that may not be,
+        and once more what found too little memory: that others had taken it says nothing of the cell."""
         if len(self.crew.workers) > 1:
-            calls = self.crew.share(calls, partial(self._call, round_, no_row=("oom",)))
+            alone = [cell for cell in calls if not beside(self.cells, cell)]
+            shared = [cell for cell in calls if beside(self.cells, cell)]
+            calls = [*alone, *self.crew.share(shared, partial(self._call, round_, no_row=("oom",)))]
         for cell in calls:
             self._prepare()
             if not self.passes.is_bad(cell):
