@@ -187,7 +187,7 @@ EDITS = [  # file, old text, its replacement, the experiments whose rows this ma
     ("experiments/recall/cells.py", "return 600.0 + 0.5", "return 700.0 + 0.5", set()),
     ("experiments/attention_cost/cells.py", "BUDGET = 6", "BUDGET = 9", set()),
     ("experiments/recall/cells.py", "task, job.folder)", "task, job.folder.parent)", {"recall"}),
-    ("transformer_jax/lab/equal_seconds.py", "steps // 4", "steps // 5", {"recall"}),
+    ("transformer_jax/lab/equal_seconds.py", "FILE, TURNS", "TURNS, FILE", {"recall"}),
 ]
 
 
