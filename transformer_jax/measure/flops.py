@@ -25,7 +25,7 @@ class Count:
     """The cost of one call of a function.
 
     flops: all FLOPs, those of matrix products (`matmul_flops`) included, transcendentals excluded. The product of one
-        vector with a matrix is none of these: it is a weighted sum, as in a layer norm's gradient.
+        vector with a matrix counts here alone: it is a weighted sum, as in a layer norm's gradient.
     bytes: operand plus result bytes of every primitive, as if nothing were fused: an upper bound on traffic.
         A primitive that selects (slice, gather, scatter, ...) touches only what it selects.
     sequential_depth: trips of scan and while loops on the longest path through the data flow: nested loops

@@ -171,7 +171,7 @@ def _backward(call, residuals, d_out):
         dq_DhxN, dk_SxDh, dv_SxDh = carry
         return (dq_DhxN.T * scale).astype(q.dtype), dk_SxDh.astype(k.dtype), dv_SxDh.astype(v.dtype)
 
-    # Arrays at hand, as in `_forward`; d_out, as copies of k and v would wait for it.
+    # Arrays at hand, as in `_forward`: d_out where it fits, as copies of k and v would be made early and kept.
     over = tuple(d_out if (d_out.shape, d_out.dtype) == (x.shape, x.dtype) else x for x in (q, k, v))
     return *_walk(call, over, start, step, finish, mask is not None or lengths is not None), None, None
 
