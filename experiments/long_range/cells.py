@@ -96,6 +96,10 @@ def _build(name: str):
     return {module.__name__.rpartition(".")[2]: module.build for module in (*modules, shapes_1d)}[name]
 
 
+def _solved(validation: dict) -> bool:
+    return validation["mse"] < 0.01 if "mse" in validation else validation["accuracy"] >= 0.99
+
+
 def cell(config: Config, job: Job) -> list[dict]:
     """Trains in the job's folder, where a killed cell goes on; by lane and length of the test, what was reached."""
     from transformer_jax.lab import trained, trial, tuned  # here, as jax takes seconds to load
@@ -103,8 +107,8 @@ def cell(config: Config, job: Job) -> list[dict]:
     build = _build(config.task.name)
     task = build(config)
     config, seconds = equal_seconds.matched(config, task, job.folder)
-    of = tuned.train(job.seeded(config), task, job.folder, RATES, steps=config.train.num_steps // 2)
-    solved = of.first(lambda row: row["mse"] < 0.01 if "mse" in row else row["accuracy"] >= 0.99)
+    of = tuned.train(job.seeded(config), task, job.folder, RATES, steps=config.train.num_steps // 2, there=_solved)
+    solved = of.first(_solved)
     run, rows = trained.restored(of.folder, build, "latest"), []
     shared = of.columns | seconds | {"step": run.step}
     shared["parameters"] = trial.num_params(config, task) // config.train.lanes

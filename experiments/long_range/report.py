@@ -159,6 +159,7 @@ def report(rows: Rows) -> Report:
         ),
         notes=[f"The chosen rate is the lowest or highest that was tried: {', '.join(edges)}."] * bool(edges),
         limits=(*conditions(whole), *how_timed(whole), "As many steps (or seconds) for all: what solves a task"
-                " later is not asked. Of five rates one is chosen in half of them, on a seed that no answer uses. A"
-                " side counts by its best model."),
+                " later is not asked. Of five rates the one is chosen at which a seed that no answer uses solves the"
+                " task soonest, or, where none does in half of the steps, comes nearest. A side counts by its best"
+                " model."),
     )  # fmt: skip

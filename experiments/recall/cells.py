@@ -67,6 +67,10 @@ def time_limit(config: Config) -> float:
     return 600.0 + 0.5 * config.train.num_steps
 
 
+def _solved(validation: dict) -> bool:
+    return validation["accuracy"] >= 0.99
+
+
 def cell(config: Config, job: Job) -> list[dict]:
     """Trains in the job's folder, where a killed cell goes on; accuracy on new sequences, by lane and step."""
     from transformer_jax.lab import trial, tuned  # here, as jax takes seconds to load and a plan has no need of it
@@ -75,7 +79,7 @@ def cell(config: Config, job: Job) -> list[dict]:
 
     task = associative_recall.build(config)
     config, seconds = equal_seconds.matched(config, task, job.folder)
-    of = tuned.train(job.seeded(config), task, job.folder, RATES)
-    solved = of.first(lambda row: row["accuracy"] >= 0.99)
+    of = tuned.train(job.seeded(config), task, job.folder, RATES, there=_solved)
+    solved = of.first(_solved)
     shared = of.columns | seconds | closed_form.sizes(config, task.shape)
     return [row | shared | {"solved_step": solved.get(row["lane"])} for row in trial.curve(of.folder, "validation")]

@@ -95,5 +95,6 @@ def report(rows: Rows) -> Report:
         ),
         notes=[f"The chosen rate is the lowest or highest that was tried: {', '.join(edges)}."] * bool(edges),
         limits=(*conditions(rows), *how_timed(rows), "It measures how soon recall is learned, not what a"
-                " model can hold. Of five rates one is chosen by as many steps of a seed that no answer uses."),
+                " model can hold. Of five rates the one is chosen at which a seed that no answer uses answers 99 %"
+                " soonest, or, where none does, most in the end."),
     )  # fmt: skip

@@ -92,8 +92,8 @@ def cell(config: Config, job: Job) -> list[dict]:
     task = whole._replace(evaluate=lambda split: itertools.islice(whole.evaluate(split), VALIDATED))
     config = matched(config, task.shape, config.measure.matching)
     rates = MORE_RATES if config.measure.more_rates else RATES
-    asked = {"steps": min(CHOOSING, config.train.num_steps), "until": lambda row: row["loss"] <= target}
-    of = tuned.train(job.seeded(config), task, job.folder, rates, **asked)
+    asked = {"steps": min(CHOOSING, config.train.num_steps), "there": lambda row: row["loss"] <= target}
+    of = tuned.train(job.seeded(config), task, job.folder, rates, stop=True, **asked)
     steps = of.fell_to("loss", target)
     last = {row["lane"]: row for row in trial.curve(of.folder, "validation")}
     works = {"": config} | ({} if attention else {"twin_": with_overrides(config, {"model.mixer": "attention"})})

@@ -96,6 +96,7 @@ def report(rows: Rows) -> Report:
         ),
         notes=[f"{what}: {', '.join(where)}." for what, where in notes.items() if where],
         limits=(*conditions(select(rows, study="speed")), "One text; a validation reads the first 16 batches of its"
-                " validation part, or all where it has no more. Of three rates (the full size: five) one is chosen by"
-                " the loss after 400 steps of a seed that no answer uses."),
+                " validation part, or all where it has no more. Of three rates (the full size: five) the one is chosen"
+                " at which a seed that no answer uses comes to that loss soonest, or, where none does in 400 steps,"
+                " nearest to it."),
     )  # fmt: skip

@@ -78,11 +78,11 @@ def test_what_is_broken_off_goes_on_to_the_same_end(tmp_path, monkeypatch):
 
 
 def test_the_second_training_ends_when_every_lane_is_there_and_stays_ended(tmp_path):
-    options = {"steps": 4, "until": lambda row: row["step"] >= 4 + 4 * (row["lane"] == 1)}
+    options = {"steps": 4, "there": lambda row: row["step"] >= 4 + 4 * (row["lane"] == 1), "stop": True}
     found = tuned.train(CONFIG, recall(), tmp_path, RATES, **options)
     assert read_config(tmp_path / "rates").train.num_steps == 4
     assert max(row["step"] for row in trial.curve(found.folder, "validation")) == 8
-    assert found.first(options["until"]) == {0: 4, 1: 8, 2: 4}
+    assert found.first(options["there"]) == {0: 4, 1: 8, 2: 4}
     before = (found.folder / "metrics.jsonl").read_bytes()
     assert tuned.train(CONFIG, recall(), tmp_path, RATES, **options) == found
     assert (found.folder / "metrics.jsonl").read_bytes() == before
@@ -97,6 +97,28 @@ def test_the_best_is_what_the_task_says_is_best(tmp_path, monkeypatch):
     assert [folder.name for _, folder in ran] == ["rates", "seeds"]
     found = tuned.train(with_overrides(CONFIG, {"train.best": "accuracy"}), recall(), tmp_path, RATES)
     assert (found.rate, found.at_edge) == (1e-4, True)
+
+
+def test_where_a_result_is_how_soon_the_best_is_the_soonest(tmp_path, monkeypatch):
+    planted = {1e-4: [0.1, 0.98, 1.0, 1.0], 1e-3: [0.1, 0.99, 0.8, 0.999], 1e-2: [0.2, 0.99, 1.0, 0.9]}
+    rows = [
+        (4 * i, lane, {"accuracy": of[i], "loss": 1 - of[i]})
+        for i in range(4)
+        for lane, of in enumerate(planted.values())
+    ]
+
+    def chosen(level, rows=rows, **options):
+        ran = curves(monkeypatch, rates=rows)
+        found = tuned.train(CONFIG, recall(), tmp_path, RATES, there=lambda row: row["accuracy"] >= level, **options)
+        assert [config.train.peak_lr for config, folder in ran if folder.name == "seeds"] == [found.rate]
+        return found.rate
+
+    assert chosen(0.99) == 1e-3  # as soon as the largest, and better in the end
+    assert chosen(0.2) == 1e-2  # alone there at once
+    assert chosen(0.995) == 1e-4  # at step 8, as soon as the largest, and better in the end
+    assert chosen(1.1) == 1e-4  # none is: the best in the end
+    broken = [(step, lane, m | ({"loss": math.nan} if (step, lane) == (12, 1) else {})) for step, lane, m in rows]
+    assert chosen(0.99, broken) == 1e-2  # that was there, but ends without a number
 
 
 def test_a_rate_at_which_the_loss_is_no_number_is_not_chosen(tmp_path, monkeypatch):
