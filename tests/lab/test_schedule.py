@@ -588,12 +588,13 @@ def test_a_report_that_cannot_be_loaded_is_found_before_anything_runs(tmp_path):
 
 def test_a_cell_that_trains_shows_its_steps_while_it_does(tmp_path, monkeypatch):
     class Seen(display.View):
-        def training(self, cell, step):
-            steps.append((cell.config.task.seq_len, step))
+        def training(self, cell, stage):
+            steps.append((cell.config.task.seq_len, stage.step))
 
     steps = []
     monkeypatch.setattr(training, "SECONDS", 0.05)
     log = """job.folder.mkdir(parents=True)
+(job.folder / "config.json").write_text('{"train.num_steps": 9, "train.lanes": 1}')
 (job.folder / "metrics.jsonl").write_text('{"step": 7}\\n')
 time.sleep(1.5)"""
     run(write_experiment(tmp_path, log), tmp_path / "out", {"measure.rounds": 1}, view=Seen())

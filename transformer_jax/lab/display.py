@@ -11,6 +11,7 @@ from rich.text import Text
 
 from transformer_jax.lab.place import place
 from transformer_jax.lab.plan import Cell
+from transformer_jax.lab.training import Stage
 
 SHOWN_ROWS = 10
 PLAIN_LINES = 20
@@ -73,7 +74,7 @@ class View:
     def note(self, text: str) -> None:
         """A sentence for people."""
 
-    def training(self, cell: Cell, step: int) -> None:
+    def training(self, cell: Cell, stage: Stage) -> None:
         """Now and then during a call that trains."""
 
     def done(self, cell: Cell, row: dict, seconds: float, left: int | None, eta: float | None) -> None:
@@ -99,9 +100,10 @@ def prepared(stage: str, count: int, total: int, seconds: float) -> str:
     return f"{STAGES[stage]} {count}/{total}" + (f", about {duration(seconds)} left" if seconds else "")
 
 
-def trained(cell: Cell, step: int) -> str:
-    """ "mixer=lstm num_items=4: training, step 120/400"."""
-    return f"{label(cell)}: training, step {step}/{cell.config.train.num_steps}" + ("" if step else ", compiling")
+def trained(cell: Cell, stage: Stage) -> str:
+    """ "mixer=lstm num_items=4: choosing the rate, step 120 of 400"."""
+    step, steps, phase = stage
+    return f"{label(cell)}: {phase}, step {step} of {steps}" + ("" if step else ", compiling")
 
 
 class PlainView(View):
@@ -123,11 +125,11 @@ class PlainView(View):
     def note(self, text):
         self._console.print(Text(text), soft_wrap=True)
 
-    def training(self, cell, step):
-        part = step * TRAINING_LINES // cell.config.train.num_steps
+    def training(self, cell, stage):
+        part = stage.phase, stage.step * TRAINING_LINES // stage.steps
         if part != self._parts.get(cell.identity):
             self._parts[cell.identity] = part
-            self.note(trained(cell, step))
+            self.note(trained(cell, stage))
 
     def done(self, cell, row, seconds, left, eta):
         if left is None and self._pass not in (None, row["round"]):
@@ -171,8 +173,8 @@ class TableView(View):
     def note(self, text):
         self._console.print(Text(text))
 
-    def training(self, cell, step):
-        self._trainings[cell.identity] = trained(cell, step)
+    def training(self, cell, stage):
+        self._trainings[cell.identity] = trained(cell, stage)
         self._draw(self._eta)
 
     def done(self, cell, row, seconds, left, eta):
