@@ -106,17 +106,6 @@ def test_a_live_table_is_for_terminals_alone():
     assert isinstance(display.view_for(Console(file=io.StringIO(), force_terminal=True)), display.TableView)
 
 
-def test_the_dry_table_has_axes_and_predictions():
-    console = Console(file=io.StringIO(), width=90)
-    cells = [cell(mixer="lstm"), cell(mixer="attention", num_heads=4)]
-    console.print(display.dry_table(cells, [{"flops": 1.5e9, "seconds": 0.25}, {"flops": 2e12, "seconds": 10}]))
-    assert [line.split() for line in console.file.getvalue().splitlines()] == [
-        ["mixer", "num_heads", "flops", "seconds"],
-        ["lstm", "1.5e+09", "0.25"],
-        ["attention", "4", "2e+12", "10"],
-    ]
-
-
 def test_many_values_of_a_key_are_its_first_and_last():
     known = cell(strengths=tuple(range(9)), betas=(0.9, 0.99))
     assert display.label(known) == "strengths=0 ... 8 (9) betas=(0.9, 0.99)"

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 from rich.console import Console
-from rich.measure import Measurement
+from rich.text import Text
 
 import configs
 from transformer_jax.cli import streams
@@ -19,7 +19,7 @@ from transformer_jax.config.continual import StreamConfig
 from transformer_jax.host.accelerator import Device, first_device
 from transformer_jax.host.folders import RESULTS, TRAINING, FolderError, contents, require_writable
 from transformer_jax.host.signals import RESUMABLE
-from transformer_jax.lab import crew, display, launch, passes, plan, preview, rows, schedule, sweep
+from transformer_jax.lab import crew, display, launch, passes, plan, plan_display, preview, rows, schedule, sweep
 from transformer_jax.typed import flatten, read
 
 MAIN_JOB = "attention_cost"
@@ -240,10 +240,9 @@ def _draw(experiment: plan.Experiment, folder: Path, results: rows.Results) -> b
 def _show_plan(outlooks: Sequence[preview.Outlook], notes: Sequence[str], folder: Path, device: Device) -> int:
     cells, predictions = [o.cell for o in outlooks], [o.predicted for o in outlooks]
     noted = [prediction | {"": o.note} for prediction, o in zip(predictions, outlooks, strict=True)]
-    console, table = Console(), display.dry_table(cells, noted)
-    whole = Measurement.get(console, console.options.update(max_width=1000), table).maximum
-    console.width = max(console.width, whole)  # a narrow terminal wraps lines; it must not cut numbers off
-    console.print(table)
+    console = Console()
+    for part in plan_display.tables(cells, noted, console.width):
+        console.print(part, highlight=False, soft_wrap=isinstance(part, Text))
     for note in notes:
         print(note)
     predicted = "; matmul FLOPs, bytes and seconds are predicted, and of one step" if any(predictions) else ""

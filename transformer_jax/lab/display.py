@@ -207,25 +207,7 @@ def view_for(console: Console) -> View:
     return TableView(console) if console.is_terminal else PlainView(console)
 
 
-def dry_table(cells: Sequence[Cell], predictions: Sequence[dict] | None) -> Table:
-    """The cells of a plan, with whatever the experiment predicts of each."""
-    axes = list(dict.fromkeys(key for cell in cells for key in cell.overrides))
-    columns = list(dict.fromkeys(name for prediction in predictions or () for name in prediction))
-    table = Table(box=None, header_style="bold")
-    for name in axes:
-        table.add_column(name.rsplit(".", 1)[-1], no_wrap=True)
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    for cell, prediction in zip(cells, predictions or [{}] * len(cells), strict=True):
-        predicted = (prediction.get(name) for name in columns)
-        table.add_row(
-            *(Text(_short(cell.overrides.get(key, ""))) for key in axes),
-            *(f"{value:.3g}" if isinstance(value, (int, float)) else str(value or "") for value in predicted),
-        )
-    return table
-
-
-def _short(value) -> str:
+def short(value) -> str:
     """Of many values the first and the last."""
     if isinstance(value, tuple) and len(value) > 4:
         first, last = (f"{one:g}" if isinstance(one, float) else one for one in (value[0], value[-1]))
@@ -235,7 +217,7 @@ def _short(value) -> str:
 
 def label(cell: Cell) -> str:
     """What tells a cell from its neighbours: "mixer=lstm seq_len=128"."""
-    return " ".join(f"{key.rsplit('.', 1)[-1]}={_short(value)}" for key, value in cell.overrides.items()) or "base"
+    return " ".join(f"{key.rsplit('.', 1)[-1]}={short(value)}" for key, value in cell.overrides.items()) or "base"
 
 
 def duration(seconds: float) -> str:
