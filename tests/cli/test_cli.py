@@ -678,6 +678,19 @@ def test_a_dry_run_shows_what_is_there_what_failed_and_what_cannot_run(tmp_path,
     assert (tmp_path / "runs" / "tiny" / rows.FILE).read_bytes() == before
 
 
+def test_a_dry_run_of_what_the_clock_has_ended_finds_nothing_left(tmp_path, capsys):
+    line = ["experiment", "tiny", "--only", "seq_len=16"]
+    assert command(*line, "--budget", "2s") == 0
+    before = (tmp_path / "runs" / "tiny" / rows.FILE).read_bytes()
+    capsys.readouterr()
+    assert command(*line, "--budget", "2s", "--dry-run") == 0
+    assert "nothing is left to measure" in capsys.readouterr().out
+    assert command(*line, "--budget", "2s") == 0 and (tmp_path / "runs" / "tiny" / rows.FILE).read_bytes() == before
+    capsys.readouterr()
+    assert command(*line, "--budget", "62s", "--dry-run") == 0
+    assert "the run ends with its clock (--budget 1m)" in capsys.readouterr().out  # the difference
+
+
 def test_a_dry_run_finds_what_a_run_would_find_of_its_data(tmp_path, experiments, capsys):
     data = """def data(config):
     from transformer_jax.tasks.sets import MissingData

@@ -83,6 +83,18 @@ def test_a_mistake_ends_with_exit_code_2_and_writes_nothing(tmp_path, capsys, wo
     assert not (tmp_path / "none").exists()
 
 
+def test_two_texts_of_ones_own_are_learned_one_after_the_other(tmp_path, capsys):
+    data, out = ["--data-dir", str(tmp_path / "data")], tmp_path / "texts"
+    for name, line in (("one", "a cat sat on a mat\n"), ("two", "ein Hund läuft über Gras\n")):
+        (tmp_path / f"{name}.txt").write_text(200 * line)
+        assert main.main(["prepare", "text", "--from", str(tmp_path / f"{name}.txt"), "--name", name, *data]) == 0
+    words = ["train", "texts_stream", "--task.name", "one", "--continual.texts", "two", "--task.data-dir", data[1]]
+    small = ["--task.seq-len", "8", "--model.num-heads", "1", "--continual.fisher-examples", "4", "--out", str(out)]
+    assert main.main([*words, *small, *TINY]) == 0
+    assert main.main(["evaluate", str(out), "--split", "test"]) == 0
+    assert "texts, domain-incremental, ewc on all, strength 10; test split" in capsys.readouterr().out
+
+
 def test_all_that_keeps_a_stream_from_texts_is_said_at_once(tmp_path, capsys):
     texts = ["--continual.stream", "texts", "--continual.texts", "number_word", "parity"]
     assert main.main(["train", "digits_stream", "--out", str(tmp_path / "none"), *texts]) == 2

@@ -20,11 +20,11 @@ from tests.experiments import (
 )
 from transformer_jax import cli
 from transformer_jax.cli.main import main
-from transformer_jax.config import ConfigError
+from transformer_jax.config import Config, ConfigError
 from transformer_jax.host.accelerator import Device
 from transformer_jax.host.folders import FolderError
 from transformer_jax.intervals import NOTHING, Estimate
-from transformer_jax.lab import claims, ledger, plan, rows
+from transformer_jax.lab import claims, ledger, plan, preview, rows
 from transformer_jax.lab.sweep import parse
 
 
@@ -264,6 +264,25 @@ def test_experiments_that_time_nothing_get_several_workers(tmp_path, monkeypatch
     assert all(workers == 1 for name, workers in ran.items() if name not in trains) and len(ran) == 7
 
 
+@pytest.fixture
+def foreseen(monkeypatch):
+    """No worker starts: of every experiment ten cells are foreseen, four of them there, in two minutes or an hour."""
+    cell = plan.Cell({}, Config(), "")
+    looks = [preview.Outlook(cell, {}, int(n < 4), None, None, 1) for n in range(10)]
+    lengths = {"attention_cost": preview.Length("the clock", 120.0, None)}
+
+    def foresee(self, given):
+        unknown = preview.Length("6 measurements", None, 3600.0)
+        return preview.Preview(looks, [], None), lengths.get(self.name, unknown)
+
+    monkeypatch.setattr(cli.claims.Experiment, "foresee", foresee)
+
+
+def commands(capsys):
+    """The lines of a dry run that are commands, by experiment."""
+    return {line.split()[2]: line for line in capsys.readouterr().out.splitlines() if line.startswith("run.py ")}
+
+
 @pytest.mark.parametrize("nothing", [[], [","]])
 def test_only_needs_a_name(nothing, capsys):
     assert main(["claims", "--only", *nothing]) == 2
@@ -271,10 +290,9 @@ def test_only_needs_a_name(nothing, capsys):
 
 
 @pytest.mark.parametrize("words", [["context", "architecture"], ["context,architecture"], ["context, architecture,"]])
-def test_claims_are_named_with_blanks_or_commas_between_them(words, capsys):
+def test_claims_are_named_with_blanks_or_commas_between_them(words, foreseen, capsys):
     assert main(["claims", "--dry-run", "--only", *words]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[2] for line in lines] == ["recall", "long_range", "interaction"]
+    assert list(commands(capsys)) == ["recall", "long_range", "interaction"]
     assert main(["claims", "--dry-run", "--only", "context,architectur"]) == 2
     assert "no claim 'architectur'; did you mean architecture?" in capsys.readouterr().err
 
@@ -285,11 +303,30 @@ def test_a_dry_run_refuses_a_folder_that_cannot_be_made(tmp_path, capsys):
     assert "cannot be written: Not a directory" in capsys.readouterr().err
 
 
-def test_a_dry_run_shows_the_commands(tmp_path, capsys):
-    assert main(["claims", "--dry-run", "--out", str(tmp_path)]) == 0
+def test_a_dry_run_shows_the_commands(tmp_path, foreseen, capsys):
+    assert main(["claims", "--dry-run", "--workers", "1", "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert f"run.py experiment recall --out {tmp_path}/recall  # context" in printed
     assert "--only level=op phase=train" in printed and list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_counts_cells_and_says_how_long_each_and_all_take(tmp_path, foreseen, capsys):
+    assert main(["claims", "--dry-run", "--out", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("10 cells, 4 there; 6 measurements" in line for line in lines) == 6
+    assert sum("10 cells, 4 there; the clock" in line for line in lines) == 1
+    assert "70 cells, 28 there; about 2 min for 1 of 7 commands; of 6 it is not predicted, 6.0 h at most" in lines[-2]
+    assert claims.TAKES["quick"] in lines[-1]
+    assert main(["claims", "--dry-run", "--only", "complexity", "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("10 cells, 4 there; about 2 min")
+
+
+def test_what_a_dry_run_foresees_is_what_the_experiments_own_does(tmp_path, capsys):
+    assert main(["claims", "--dry-run", "--only", "architecture", "--workers", "1", "--out", str(tmp_path)]) == 0
+    of_claims = capsys.readouterr().out
+    assert main(["experiment", "interaction", "--dry-run", "--out", str(tmp_path / "interaction")]) == 0
+    length = capsys.readouterr().out.splitlines()[-1]
+    assert length in of_claims and "7 cells, 0 there" in of_claims and "35 min at most" in length
 
 
 @pytest.fixture
@@ -298,9 +335,11 @@ def recall_has_a_full_size(monkeypatch):
     monkeypatch.setattr(plan.load("recall").cells, "FULL", plan.load("recall").cells.STUDIES, raising=False)
 
 
-def test_the_full_size_is_that_of_the_experiments_that_have_one(recall_has_a_full_size, monkeypatch, tmp_path, capsys):
+def test_the_full_size_is_that_of_the_experiments_that_have_one(
+    recall_has_a_full_size, foreseen, monkeypatch, tmp_path, capsys
+):
     assert main(["claims", "--dry-run", "--size", "full"]) == 0
-    lines = {line.split()[2]: line for line in capsys.readouterr().out.splitlines()}
+    lines = commands(capsys)
     assert [name for name, line in lines.items() if "--size full" in line] == ["recall"] and len(lines) == 7
     assert all(f"--out runs/claims_full/{name}" in line for name, line in lines.items())
     ran = {}
@@ -333,9 +372,9 @@ def test_claims_without_a_full_size_name_the_experiments_that_have_one(recall_ha
     assert capsys.readouterr().err == "error: --size full: parallelism has one size; a full one: recall\n"
 
 
-def test_a_seed_is_given_to_what_is_trained_or_drawn(tmp_path, capsys):
+def test_a_seed_is_given_to_what_is_trained_or_drawn(tmp_path, foreseen, capsys):
     assert main(["claims", "--dry-run", "--seed", "7", "--out", str(tmp_path)]) == 0
-    lines = {line.split()[2]: line for line in capsys.readouterr().out.splitlines()}
+    lines = commands(capsys)
     seeded = {name for name, line in lines.items() if "--train.seed 7" in line}
     assert seeded == {"recall", "interaction", "training_speed", "long_range", "gradient_flow"} and len(lines) == 7
 
@@ -360,11 +399,40 @@ def test_a_folder_of_the_other_size_is_refused_in_a_dry_run_as_in_a_run(tmp_path
         assert main(["claims", *dry, "--only", "context", "--out", str(tmp_path)]) == 0
 
 
-def test_a_dry_run_shows_workers_where_they_are_taken(tmp_path, capsys):
-    two = ["--workers", "2", "--only", "gradient_flow", "training_speed"]
+@pytest.mark.parametrize("size", ["quick", "full"])
+def test_a_dry_run_shows_workers_where_they_are_taken_and_why_they_are_not(tmp_path, foreseen, size, capsys):
+    two = ["--workers", "2", "--size", size, "--only", "gradient_flow", "training_speed"]
     assert main(["claims", "--dry-run", *two, "--out", str(tmp_path)]) == 0
-    lines = {line.split()[2]: "--workers 2" in line for line in capsys.readouterr().out.splitlines()}
-    assert lines == {"gradient_flow": True, "training_speed": False}
+    printed = capsys.readouterr().out.split("run.py experiment ")[1:]
+    of = {text.split()[0]: text for text in printed}
+    assert "--workers 2 --out" in of["gradient_flow"] and "one worker here" not in of["gradient_flow"]
+    assert (
+        "--workers 2 --out" not in of["training_speed"] and "--workers 2: one worker here, as " in of["training_speed"]
+    )
+
+
+def test_a_run_says_which_experiments_have_one_worker_all_the_same(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli.claims.Experiment, "run", lambda self, _: 0)
+    for platform, names in (("cpu", "training_speed"), ("gpu", "gradient_flow")):
+        monkeypatch.setattr(cli.claims, "first_device", lambda platform=platform: Device(platform, None))
+        two = ["--workers", "2", "--only", "gradient_flow", "training_speed"]
+        assert main(["claims", *two, "--out", str(tmp_path)]) == 0
+        assert f"--workers 2: one worker for {names}, as " in capsys.readouterr().err
+
+
+def test_what_cannot_be_run_in_a_dry_run_keeps_no_other_from_it(tmp_path, foreseen, monkeypatch, capsys):
+    foresee = cli.claims.Experiment.foresee
+
+    def refuse(self, given):
+        if self.name == "training_speed":
+            raise ConfigError("its text is gone")
+        return foresee(self, given)
+
+    monkeypatch.setattr(cli.claims.Experiment, "foresee", refuse)
+    assert main(["claims", "--dry-run", "--out", str(tmp_path)]) == 2
+    printed = capsys.readouterr()
+    assert printed.err == "error: training_speed: its text is gone\n" and "60 cells, 24 there" in printed.out
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_run_keeps_no_other_from_it(tmp_path, monkeypatch, capsys):

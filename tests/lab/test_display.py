@@ -8,6 +8,7 @@ from rich.console import Console
 from transformer_jax.config import Config
 from transformer_jax.lab import display
 from transformer_jax.lab.plan import Cell
+from transformer_jax.lab.training import Stage
 
 
 def cell(**overrides):
@@ -105,17 +106,6 @@ def test_a_live_table_is_for_terminals_alone():
     assert isinstance(display.view_for(Console(file=io.StringIO(), force_terminal=True)), display.TableView)
 
 
-def test_the_dry_table_has_axes_and_predictions():
-    console = Console(file=io.StringIO(), width=90)
-    cells = [cell(mixer="lstm"), cell(mixer="attention", num_heads=4)]
-    console.print(display.dry_table(cells, [{"flops": 1.5e9, "seconds": 0.25}, {"flops": 2e12, "seconds": 10}]))
-    assert [line.split() for line in console.file.getvalue().splitlines()] == [
-        ["mixer", "num_heads", "flops", "seconds"],
-        ["lstm", "1.5e+09", "0.25"],
-        ["attention", "4", "2e+12", "10"],
-    ]
-
-
 def test_many_values_of_a_key_are_its_first_and_last():
     known = cell(strengths=tuple(range(9)), betas=(0.9, 0.99))
     assert display.label(known) == "strengths=0 ... 8 (9) betas=(0.9, 0.99)"
@@ -147,16 +137,30 @@ def test_a_training_is_a_line_for_each_quarter_and_stands_under_the_table():
     view = display.PlainView(console)
     view.start(1, [])
     for step in range(0, 1001, 20):  # of 1000
-        view.training(one, step)
+        view.training(one, Stage(step, 1000))
     lines = console.file.getvalue().splitlines()[1:]
-    assert lines[0] == "mixer=lstm: training, step 0/1000, compiling"
-    assert lines[1:] == [f"mixer=lstm: training, step {step}/1000" for step in (260, 500, 760, 1000)]
+    assert lines[0] == "mixer=lstm: training, step 0 of 1000, compiling"
+    assert lines[1:] == [f"mixer=lstm: training, step {step} of 1000" for step in (260, 500, 760, 1000)]
     console = Console(file=io.StringIO(), width=90, force_terminal=True)
     view = display.TableView(console)
     view.start(1, [])
-    view.training(one, 260)
+    view.training(one, Stage(260, 1000))
     view.stop()
-    assert "mixer=lstm: training, step 260/1000" in console.file.getvalue()
+    assert "mixer=lstm: training, step 260 of 1000" in console.file.getvalue()
+
+
+def test_each_phase_of_a_training_has_its_name_and_its_own_steps():
+    one = cell(mixer="lstm")
+    console = Console(file=io.StringIO(), width=90)
+    view = display.PlainView(console)
+    view.start(1, [])
+    for phase, steps in (("choosing the rate", 600), ("5 seeds", 300)):
+        for step in (150, 160, steps):
+            view.training(one, Stage(step, steps, phase))
+    assert console.file.getvalue().splitlines()[1:] == [
+        "mixer=lstm: choosing the rate, step 150 of 600", "mixer=lstm: choosing the rate, step 600 of 600",
+        "mixer=lstm: 5 seeds, step 150 of 300", "mixer=lstm: 5 seeds, step 300 of 300",
+    ]  # fmt: skip
 
 
 def test_trainings_beside_each_other_have_a_line_each_until_they_are_done():
@@ -165,8 +169,8 @@ def test_trainings_beside_each_other_have_a_line_each_until_they_are_done():
     view = display.PlainView(console)
     view.start(2, [])
     for step in range(0, 1001, 20):  # of 1000, in turns
-        view.training(one, step)
-        view.training(other, step)
+        view.training(one, Stage(step, 1000))
+        view.training(other, Stage(step, 1000))
     lines = console.file.getvalue().splitlines()[1:]
     assert len(lines) == 10 and sum("mixer=gru" in line for line in lines) == 5
     console = Console(file=io.StringIO(), width=90, force_terminal=True)
@@ -174,12 +178,12 @@ def test_trainings_beside_each_other_have_a_line_each_until_they_are_done():
     view.start(2, [])
     drawings = []
     view._live.update = lambda group, refresh: drawings.append([str(part) for part in group.renderables[3:]])
-    view.training(one, 260)
-    view.training(other, 20)
-    view.training(one, 300)
+    view.training(one, Stage(260, 1000))
+    view.training(other, Stage(20, 1000))
+    view.training(one, Stage(300, 1000))
     view.done(one, {"status": "ok", "round": 0}, 0.25, 1, None)
     view.stop()
     assert drawings[-2:] == [
-        ["mixer=lstm: training, step 300/1000", "mixer=gru: training, step 20/1000"],
-        ["mixer=gru: training, step 20/1000"],
+        ["mixer=lstm: training, step 300 of 1000", "mixer=gru: training, step 20 of 1000"],
+        ["mixer=gru: training, step 20 of 1000"],
     ]

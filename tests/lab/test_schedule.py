@@ -532,9 +532,9 @@ assert child.wait(10) == -signal.SIGTERM"""
 def test_a_cell_has_its_own_time_limit_and_the_options_wins(tmp_path):
     path, limits = write_experiment(tmp_path), []
     config = with_overrides(Config(), {"task.seq_len": 13})
-    assert schedule._limits(load(path), None)(config) == 300.0
+    assert schedule.limits(load(path), None)(config) == 300.0
     path.write_text(path.read_text() + "\ndef time_limit(config): return 3.0 * config.task.seq_len\n")
-    limits = [schedule._limits(load(path), timeout)(config) for timeout in (None, 5.0)]
+    limits = [schedule.limits(load(path), timeout)(config) for timeout in (None, 5.0)]
     assert limits == [39.0, 5.0]
     path.write_text(path.read_text().replace("pass", "time.sleep(600)").replace("3.0 * config.task.seq_len", "0.5"))
     assert run(path, tmp_path / "out").cells == {"ok": 2, "timeout": 1}
@@ -588,12 +588,13 @@ def test_a_report_that_cannot_be_loaded_is_found_before_anything_runs(tmp_path):
 
 def test_a_cell_that_trains_shows_its_steps_while_it_does(tmp_path, monkeypatch):
     class Seen(display.View):
-        def training(self, cell, step):
-            steps.append((cell.config.task.seq_len, step))
+        def training(self, cell, stage):
+            steps.append((cell.config.task.seq_len, stage.step))
 
     steps = []
     monkeypatch.setattr(training, "SECONDS", 0.05)
     log = """job.folder.mkdir(parents=True)
+(job.folder / "config.json").write_text('{"train.num_steps": 9, "train.lanes": 1}')
 (job.folder / "metrics.jsonl").write_text('{"step": 7}\\n')
 time.sleep(1.5)"""
     run(write_experiment(tmp_path, log), tmp_path / "out", {"measure.rounds": 1}, view=Seen())

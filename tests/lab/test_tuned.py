@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from transformer_jax.config import Config, ConfigError, ModelConfig, TaskConfig, TrainConfig, with_overrides
-from transformer_jax.lab import trained, trial, tuned
+from transformer_jax.lab import trained, training, trial, tuned
 from transformer_jax.tasks import associative_recall
 from transformer_jax.train.log import read_config
 
@@ -51,6 +51,8 @@ def test_lanes_that_differ_in_rate_alone_come_first_and_then_the_runs_own_at_the
     assert found.columns == {"rate": found.rate, "rate_at_edge": found.rate != 1e-3}
     run = trained.restored(found.folder, associative_recall.build, "latest")
     assert run.step == 12 and len(run.metrics(run.task.evaluate("test"))) == 3
+    assert training.stage(tmp_path) == (12, 12, "3 seeds")  # what is shown meanwhile knows the phase by the folder
+    assert training.stage(tmp_path / "rates") == (12, 12, "choosing the rate")
 
 
 def test_what_is_broken_off_goes_on_to_the_same_end(tmp_path, monkeypatch):

@@ -61,6 +61,14 @@ def test_in_french_it_is_what_num2words_writes(config_of):
     assert any("mille" in line for line in lines) and not any("thousand" in line for line in lines)
 
 
+def test_a_letter_with_an_accent_is_one_letter(monkeypatch):
+    """Zero, one number in a million: "zéro" is the only word with an accent."""
+    monkeypatch.setattr(number_words, "LIMIT", 1)
+    batch = number_words.draw(np.random.default_rng(0), TaskConfig(seq_len=40, batch_size=9), "fr")
+    texts = ["".join(number_words.letters("fr")[i] for i in row) for row in batch["inputs"]]
+    assert batch["targets"].shape == (9, 40) and all(text in "zéro\n" * 9 for text in texts)
+
+
 def test_shape_and_letters(config_of):
     config = config_of("number_words", seq_len=9, batch_size=3)
     task = registry.build(config)

@@ -14,7 +14,7 @@ from transformer_jax.host.accelerator import first_device
 from transformer_jax.host.exhaustion import available_bytes
 from transformer_jax.host.folders import FolderError, require_writable, write_whole
 from transformer_jax.host.signals import RESUMABLE
-from transformer_jax.lab import crew, joining, plan, sweep
+from transformer_jax.lab import crew, plan, sweep
 
 MISTAKE = 2
 """The exit code where an experiment could not be run as it was asked for."""
@@ -40,7 +40,8 @@ class Claims:
     """The folder: one for each experiment, and claims.html, claims.json and claims.png. None: runs/claims, of the full
     size runs/claims_full."""
     dry_run: bool = False
-    """Show the commands, and measure nothing."""
+    """Show the commands, how many cells each has and how many of them are there, and how long it takes; measure
+    nothing."""
     seed: int | None = None
     """The first seed of what is trained or drawn; None: 0. Another one, in a folder of its own, asks whether the
     verdicts are those of the seeds."""
@@ -71,15 +72,21 @@ class Claims:
         seeded = {} if self.seed is None else {"train.seed": [str(self.seed)]}
         given = {name: {} if "train.seed" in getattr(plan.load(name).cells, "UNREAD", ()) else seeded for name in asked}
         require_writable(out / "claims.html", "--out", made=True)
+        platform = first_device().platform
+        alone = {name: why for name, experiment in asked.items() if (why := _why_alone(experiment, platform))}
+        many = self.workers or (_as_many_as_fit() if len(alone) < len(asked) else 1)
+        asked = {name: replace(one, workers=1 if name in alone else many) for name, one in asked.items()}
         if self.dry_run:
-            return self._show(asked, given, wanted)
+            return self._show(asked, given, wanted, alone)
+        for why in dict.fromkeys(alone.values()) if (self.workers or 1) > 1 else ():
+            names = ", ".join(name for name in alone if alone[name] == why)
+            print(f"--workers {self.workers}: one worker for {names}, as {why}", file=sys.stderr)
         if one_size := [name for name, size in sizes.items() if size != self.size]:
             print(f"measured as always, as they have one size: {', '.join(one_size)}", file=sys.stderr)
-        codes, errors, platform = [], [], first_device().platform
+        codes, errors = [], []
         for name, experiment in asked.items():
             try:
-                workers = 1 if _why_alone(experiment, platform) else self.workers or _as_many_as_fit()
-                codes.append(replace(experiment, workers=workers).run(given[name]))
+                codes.append(experiment.run(given[name]))
             except (ConfigError, FolderError) as error:  # the others can be measured all the same
                 errors.append(f"error: {name}: {error}")
                 codes.append(MISTAKE)
@@ -92,23 +99,49 @@ class Claims:
         print(*errors, sep="\n", end="\n" * bool(errors), file=sys.stderr)
         return max(codes)
 
-    def _show(self, asked: Mapping[str, Experiment], given: Mapping[str, dict], wanted: Mapping) -> int:
-        """Prints the commands, and of an experiment whose folder it cannot join what the run itself would say."""
-        errors = []
+    def _show(
+        self,
+        asked: Mapping[str, Experiment],
+        given: Mapping[str, dict],
+        wanted: Mapping,
+        alone: Mapping[str, str],
+    ) -> int:
+        """Prints each command and what it would do, or what keeps it from running, and the sum of all.
+
+        alone: why an experiment has one worker, by its name.
+        """
+        from transformer_jax.lab import claims, preview
+
+        errors, found = [], {}
         for name, experiment in asked.items():
             try:
-                joining.of_experiment(experiment.out, name, experiment.size)
-            except FolderError as error:
+                found[name] = seen, length = experiment.foresee(given[name])
+            except (ConfigError, FolderError) as error:  # the others can be measured all the same
                 errors.append(f"error: {name}: {error}")
                 continue
             more = ["--budget", experiment.budget] if experiment.budget else []
-            if (self.workers or 1) > 1 and not _why_alone(experiment, first_device().platform):
-                more += ["--workers", str(self.workers)]
+            more += ["--workers", str(experiment.workers)] if experiment.workers > 1 else []
             words = ["experiment", name, *experiment.options(given[name]), *more]
             of = [claim for claim, one in wanted.items() if name in {asks.experiment for asks in one.asked}]
             print(shlex.join(["run.py", *words, "--out", str(experiment.out)]), " #", *of)
+            print(f"  # {_cells(len(seen.outlooks))}, {seen.there} there; {length.text}", flush=True)
+            if took := "" if experiment.only else experiment.took():
+                print(f"  # {took}")
+            if (self.workers or 1) > 1 and name in alone:
+                print(f"  # --workers {self.workers}: one worker here, as {alone[name]}")
+        cells = sum(len(seen.outlooks) for seen, _ in found.values())
+        there = sum(seen.there for seen, _ in found.values())
+        lengths = [length for _, length in found.values()]
+        if lengths:
+            print(f"# together: {_cells(cells)}, {there} there; {preview.together(lengths)}")
+        if list(wanted) == list(claims.chosen([])) and (took := claims.TAKES.get(self.size)):
+            print(f"# all of the {self.size} size took {took}")
         print(*errors, sep="\n", end="\n" * bool(errors), file=sys.stderr)
         return MISTAKE if errors else 0
+
+
+def _cells(count: int) -> str:
+    return f"{count} cell" + "s" * (count != 1)
 
 
 def _why_alone(experiment: Experiment, platform: str) -> str | None:

@@ -2,15 +2,15 @@
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import tyro
 from rich.console import Console
-from rich.measure import Measurement
+from rich.text import Text
 
 import configs
 from transformer_jax.cli import streams
@@ -19,7 +19,7 @@ from transformer_jax.config.continual import StreamConfig
 from transformer_jax.host.accelerator import Device, first_device
 from transformer_jax.host.folders import RESULTS, TRAINING, FolderError, contents, require_writable
 from transformer_jax.host.signals import RESUMABLE
-from transformer_jax.lab import crew, display, launch, passes, plan, preview, rows, schedule, sweep
+from transformer_jax.lab import crew, display, launch, passes, plan, plan_display, preview, rows, schedule, sweep
 from transformer_jax.typed import flatten, read
 
 MAIN_JOB = "attention_cost"
@@ -53,6 +53,17 @@ def _sections(config: Config) -> tuple:
 def base(name: str | None) -> Config:
     """The config that dotted options change: an experiment's BASE; with no name the main job's."""
     return plan.load(name or MAIN_JOB).cells.BASE
+
+
+class _Planned(NamedTuple):
+    """What a command measures."""
+
+    experiment: plan.Experiment
+    device: Device
+    given: dict[str, Any]
+    cells: list[plan.Cell]
+    folder: Path
+    budget: float | None
 
 
 @dataclass(frozen=True)
@@ -100,13 +111,35 @@ class Experiment:
     cells time nothing; those that do run alone, after the others."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
+        began = time.monotonic()
+        planned = self._planned(overrides)
+        if self.dry_run:
+            return self._show(planned)
+        plan.require_extra(planned.experiment.cells)
+        summary = schedule.run(
+            planned.experiment,
+            planned.cells,
+            planned.folder,
+            given=planned.given,
+            options=self.options(overrides),
+            budget=planned.budget,
+            began=began,
+            timeout=self.timeout,
+            retry_failed=self.retry_failed,
+            accept_stale=self.accept_stale,
+            workers=self.workers,
+            view=display.view_for(Console(stderr=True)),
+        )
+        return _end(summary, len(planned.cells), planned.experiment, planned.folder)
+
+    def _planned(self, overrides: dict[str, list[str]]) -> "_Planned":
+        """What a run measures; ConfigError: it cannot be."""
         if self.only == ():
             raise ConfigError("--only needs axis=value,value ...: --only seq_len=64,128 mixer=lstm")
         if self.timeout is not None and not self.timeout > 0:
             raise ConfigError(f"--timeout {self.timeout}: must be above 0 seconds")
         if self.workers < 1:
             raise ConfigError(f"--workers {self.workers}: must be at least 1")
-        began = time.monotonic()
         if self.sweep == ():
             raise ConfigError("--sweep needs axis=value,value ...: --sweep seq_len=100,3000 mixer=attention,gru")
         if self.budget and "measure.rounds" in overrides:
@@ -123,33 +156,31 @@ class Experiment:
         if self.workers > 1 and (why := crew.why_alone(experiment.cells, cells, device.platform)):
             raise ConfigError(f"--workers {self.workers}: {self.name} runs with one worker, as {why}")
         folder = self.out or Path("runs") / (self.name if self.size == "quick" else f"{self.name}_{self.size}")
-        if self.dry_run:
-            options = {"given": given, "accept_stale": self.accept_stale, "retry_failed": self.retry_failed}
-            outlooks, notes = preview.look(experiment, cells, folder, device, **options)
-            code = _show_plan(outlooks, notes, folder, device)
-            runs = [o for o in outlooks if not (o.ended or o.obstacle) and (o.left or budget)]
-            seconds = [o.predicted["seconds"] for o in runs] if all(o.predicted for o in runs) else None
-            left = [o.with_what_is_left() for o in runs]
-            print(passes.outlook(left, seconds, budget, hasattr(experiment.cells, "prepare")))
-            if took := getattr(experiment.cells, "TAKES", {}).get(self.size):
-                print(f"all of the {self.size} size took {took}")
-            return code
-        plan.require_extra(experiment.cells)
-        summary = schedule.run(
-            experiment,
-            cells,
-            folder,
-            given=given,
-            options=self.options(overrides),
-            budget=budget,
-            began=began,
-            timeout=self.timeout,
-            retry_failed=self.retry_failed,
-            accept_stale=self.accept_stale,
-            workers=self.workers,
-            view=display.view_for(Console(stderr=True)),
-        )
-        return _end(summary, len(cells), experiment, folder)
+        return _Planned(experiment, device, given, cells, folder, budget)
+
+    def foresee(self, overrides: dict[str, list[str]]) -> tuple[preview.Preview, preview.Length]:
+        """What a run would do, and how long it would take; raises as a run before it compiles anything."""
+        return self._foresee(self._planned(overrides))
+
+    def _foresee(self, planned: "_Planned") -> tuple[preview.Preview, preview.Length]:
+        experiment, device, given, cells, folder, budget = planned
+        options = {"accept_stale": self.accept_stale, "retry_failed": self.retry_failed, "budget": budget}
+        found = preview.look(experiment, cells, folder, device, given=given, **options)
+        limit = schedule.limits(experiment, self.timeout, self.workers)
+        return found, preview.length(experiment, found, limit, self.workers)
+
+    def _show(self, planned: "_Planned") -> int:
+        found, length = self._foresee(planned)
+        code = _show_plan(found, planned.folder, planned.device)
+        print(length.text)
+        if took := self.took():
+            print(took)
+        return code
+
+    def took(self) -> str:
+        """How long all of the size took, where the experiment says so."""
+        took = getattr(plan.load(self.name).cells, "TAKES", {}).get(self.size)
+        return f"all of the {self.size} size took {took}" if took else ""
 
     def options(self, overrides: dict[str, list[str]]) -> list[str]:
         """The words of the command line that chose the cells."""
@@ -237,17 +268,17 @@ def _draw(experiment: plan.Experiment, folder: Path, results: rows.Results) -> b
     return True
 
 
-def _show_plan(outlooks: Sequence[preview.Outlook], notes: Sequence[str], folder: Path, device: Device) -> int:
+def _show_plan(found: preview.Preview, folder: Path, device: Device) -> int:
+    outlooks = found.outlooks
     cells, predictions = [o.cell for o in outlooks], [o.predicted for o in outlooks]
     noted = [prediction | {"": o.note} for prediction, o in zip(predictions, outlooks, strict=True)]
-    console, table = Console(), display.dry_table(cells, noted)
-    whole = Measurement.get(console, console.options.update(max_width=1000), table).maximum
-    console.width = max(console.width, whole)  # a narrow terminal wraps lines; it must not cut numbers off
-    console.print(table)
-    for note in notes:
+    console = Console()
+    for part in plan_display.tables(cells, noted, console.width):
+        console.print(part, highlight=False, soft_wrap=isinstance(part, Text))
+    for note in found.notes:
         print(note)
     predicted = "; matmul FLOPs, bytes and seconds are predicted, and of one step" if any(predictions) else ""
-    print(f"{len(cells)} cells; {folder} holds {sum(o.there > 0 for o in outlooks)} of them{predicted}")
+    print(f"{len(cells)} cells; {folder} holds {found.there} of them{predicted}")
     if failed := sum(bool(o.ended) for o in outlooks):
         print(f"{failed} did not end well there and are not tried again (--retry-failed does)")
     if blocked := sum(bool(o.obstacle) for o in outlooks):

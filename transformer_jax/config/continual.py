@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from transformer_jax.config import Config
+from transformer_jax.config import MIXERS, Config
 from transformer_jax.typed import at_least, check_types, require
 
 Method = Literal["none", "ewc", "l2", "si", "mas", "lwf", "replay", "joint", "frozen"]
@@ -131,7 +131,7 @@ class StreamConfig(Config):
         freezes = "continual.method=frozen" if self.continual.method == "frozen" else "continual.with_frozen"
         part, mixer = self.continual.part, self.model.mixer
         require(
-            part not in ("query_key", "value_out") or mixer == "attention",
+            part not in ("query_key", "value_out") or "num_heads" in MIXERS[mixer].reads,
             f"continual.part={part}: a model with model.mixer={mixer} has no queries, keys and values; take mixer",
         )
         require(

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from transformer_jax.lab.place import place
 from transformer_jax.lab.plan import Cell
+from transformer_jax.lab.training import Stage
 
 SHOWN_ROWS = 10
 PLAIN_LINES = 20
@@ -73,7 +74,7 @@ class View:
     def note(self, text: str) -> None:
         """A sentence for people."""
 
-    def training(self, cell: Cell, step: int) -> None:
+    def training(self, cell: Cell, stage: Stage) -> None:
         """Now and then during a call that trains."""
 
     def done(self, cell: Cell, row: dict, seconds: float, left: int | None, eta: float | None) -> None:
@@ -99,9 +100,10 @@ def prepared(stage: str, count: int, total: int, seconds: float) -> str:
     return f"{STAGES[stage]} {count}/{total}" + (f", about {duration(seconds)} left" if seconds else "")
 
 
-def trained(cell: Cell, step: int) -> str:
-    """ "mixer=lstm num_items=4: training, step 120/400"."""
-    return f"{label(cell)}: training, step {step}/{cell.config.train.num_steps}" + ("" if step else ", compiling")
+def trained(cell: Cell, stage: Stage) -> str:
+    """ "mixer=lstm num_items=4: choosing the rate, step 120 of 400"."""
+    step, steps, phase = stage
+    return f"{label(cell)}: {phase}, step {step} of {steps}" + ("" if step else ", compiling")
 
 
 class PlainView(View):
@@ -123,11 +125,11 @@ class PlainView(View):
     def note(self, text):
         self._console.print(Text(text), soft_wrap=True)
 
-    def training(self, cell, step):
-        part = step * TRAINING_LINES // cell.config.train.num_steps
+    def training(self, cell, stage):
+        part = stage.phase, stage.step * TRAINING_LINES // stage.steps
         if part != self._parts.get(cell.identity):
             self._parts[cell.identity] = part
-            self.note(trained(cell, step))
+            self.note(trained(cell, stage))
 
     def done(self, cell, row, seconds, left, eta):
         if left is None and self._pass not in (None, row["round"]):
@@ -171,8 +173,8 @@ class TableView(View):
     def note(self, text):
         self._console.print(Text(text))
 
-    def training(self, cell, step):
-        self._trainings[cell.identity] = trained(cell, step)
+    def training(self, cell, stage):
+        self._trainings[cell.identity] = trained(cell, stage)
         self._draw(self._eta)
 
     def done(self, cell, row, seconds, left, eta):
@@ -205,25 +207,7 @@ def view_for(console: Console) -> View:
     return TableView(console) if console.is_terminal else PlainView(console)
 
 
-def dry_table(cells: Sequence[Cell], predictions: Sequence[dict] | None) -> Table:
-    """The cells of a plan, with whatever the experiment predicts of each."""
-    axes = list(dict.fromkeys(key for cell in cells for key in cell.overrides))
-    columns = list(dict.fromkeys(name for prediction in predictions or () for name in prediction))
-    table = Table(box=None, header_style="bold")
-    for name in axes:
-        table.add_column(name.rsplit(".", 1)[-1], no_wrap=True)
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    for cell, prediction in zip(cells, predictions or [{}] * len(cells), strict=True):
-        predicted = (prediction.get(name) for name in columns)
-        table.add_row(
-            *(Text(_short(cell.overrides.get(key, ""))) for key in axes),
-            *(f"{value:.3g}" if isinstance(value, (int, float)) else str(value or "") for value in predicted),
-        )
-    return table
-
-
-def _short(value) -> str:
+def short(value) -> str:
     """Of many values the first and the last."""
     if isinstance(value, tuple) and len(value) > 4:
         first, last = (f"{one:g}" if isinstance(one, float) else one for one in (value[0], value[-1]))
@@ -233,7 +217,7 @@ def _short(value) -> str:
 
 def label(cell: Cell) -> str:
     """What tells a cell from its neighbours: "mixer=lstm seq_len=128"."""
-    return " ".join(f"{key.rsplit('.', 1)[-1]}={_short(value)}" for key, value in cell.overrides.items()) or "base"
+    return " ".join(f"{key.rsplit('.', 1)[-1]}={short(value)}" for key, value in cell.overrides.items()) or "base"
 
 
 def duration(seconds: float) -> str:

@@ -14,6 +14,7 @@ from transformer_jax.lab.plan import Cell, Experiment
 from transformer_jax.lab.sweep import SEED_STEP, Job
 
 LONGER_SECONDS = 20 * 60.0
+NOT_ENDED = {"passes": None, "budget_seconds": 0.0}
 
 
 class Launch(NamedTuple):
@@ -29,6 +30,10 @@ class Launch(NamedTuple):
         versions = [str(header["versions"][name]) for name in ("jax", "jaxlib")]
         texts = [json.dumps(data, sort_keys=True)] if data else []
         return content_key(cell.identity, header["code"], *versions, header["device"], *texts)
+
+    def plan_key(self, cells: Sequence[Cell]) -> str:
+        """Names what the rows of these cells depend on."""
+        return content_key(*sorted(map(self.key, cells)))
 
     def job(self, cell: Cell, round_: int) -> Job:
         """The seed and the folder of one round, the same whenever it is attempted."""
@@ -66,6 +71,11 @@ def make_header(experiment: Experiment, cells: Sequence[Cell], given: Mapping, f
     }
     text = json.dumps(header)
     return {"id": content_key(text)} | json.loads(text)  # as it will be read back: tuples are lists
+
+
+def ending(headers: Sequence[Mapping], key: str) -> dict:
+    """How the clock ended the last launch of the plan of that key, by the headers of all; NOT_ENDED: it ended none."""
+    return next((h["ended"] for h in reversed(headers) if h.get("ended", {}).get("plan") == key), NOT_ENDED)
 
 
 def longer(header: Mapping, folder: Path) -> str:

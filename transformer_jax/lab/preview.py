@@ -1,17 +1,19 @@
 """What a run would do, in this folder and on this machine: what is there already, what cannot be, how long it takes."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from transformer_jax.config import ConfigError, content_key, with_overrides
+from transformer_jax.config import Config, ConfigError, content_key, with_overrides
 from transformer_jax.host.accelerator import Device
 from transformer_jax.host.folders import require_free
-from transformer_jax.lab import schedule
+from transformer_jax.lab import display, passes, schedule
+from transformer_jax.lab.crew import beside
 from transformer_jax.lab.joining import Statuses, held
-from transformer_jax.lab.launch import make_header
+from transformer_jax.lab.launch import Launch, ending, make_header
 from transformer_jax.lab.plan import Cell, Experiment
 from transformer_jax.lab.supervisor import Worker
 
@@ -30,16 +32,19 @@ class Outlook(NamedTuple):
     """The status of a round that did not end well: such a cell is not attempted again."""
     obstacle: str | None
     """Why it cannot run on this machine, as far as that is known."""
+    rounds: float
+    """How many there will be; `math.inf` where a clock ends the run."""
 
     @property
-    def left(self) -> int:
+    def left(self) -> float:
         """Rounds that a run would measure."""
-        return 0 if self.ended else max(0, self.cell.config.measure.rounds - self.there)
+        return 0 if self.ended else max(0, self.rounds - self.there)
 
     def with_what_is_left(self) -> Cell:
         """The cell with as many rounds as are left, where it is their number that ends the run."""
-        config = with_overrides(self.cell.config, {"measure.rounds": max(1, self.left)})
-        return replace(self.cell, config=config)
+        if self.left == math.inf:
+            return self.cell
+        return replace(self.cell, config=with_overrides(self.cell.config, {"measure.rounds": max(1, self.left)}))
 
     @property
     def note(self) -> str:
@@ -48,9 +53,24 @@ class Outlook(NamedTuple):
         return ", ".join(filter(None, (stands, self.obstacle)))
 
 
+class Preview(NamedTuple):
+    """What a run would do."""
+
+    outlooks: list[Outlook]
+    notes: list[str]
+    """What the reader of the folder noted."""
+    clock: float | None
+    """Seconds after which the clock would end the run; None: it makes its rounds, however long."""
+
+    @property
+    def there(self) -> int:
+        """Cells that the folder holds."""
+        return sum(outlook.there > 0 for outlook in self.outlooks)
+
+
 def look(experiment: Experiment, cells: Sequence[Cell], folder: Path, device: Device, *, given: Mapping[str, Any],
-         accept_stale: bool, retry_failed: bool) -> tuple[list[Outlook], list[str]]:  # fmt: skip
-    """An outlook for each cell of a plan, and what the reader of the folder noted; nothing is written.
+         accept_stale: bool, retry_failed: bool, budget: float | None) -> Preview:  # fmt: skip
+    """An outlook for each cell of a plan, as `schedule.run` would make it; nothing is written.
 
     The worker predicts, as what a cell costs depends on the platform.
 
@@ -66,7 +86,10 @@ def look(experiment: Experiment, cells: Sequence[Cell], folder: Path, device: De
         data = schedule.data_of(experiment, cells, worker)
         predicted = [_predicted(worker, cell) for cell in cells] if hasattr(experiment.cells, "predict") else None
     facts = facts | {"data": {content_key(identity): found for identity, found in data.items()}}
-    statuses, notes, _ = held(folder, make_header(experiment, cells, given, facts, accept_stale))
+    header = make_header(experiment, cells, given, facts, accept_stale)
+    statuses, notes, headers = held(folder, header)
+    ended = ending(headers, Launch(folder, header, data).plan_key(cells))
+    clock = None if budget is None or budget <= ended["budget_seconds"] else budget - ended["budget_seconds"]
     if retry_failed:
         statuses = {at: status for at, status in statuses.items() if status == "ok"}
     judge = _standing(statuses)
@@ -74,8 +97,61 @@ def look(experiment: Experiment, cells: Sequence[Cell], folder: Path, device: De
     for cell, prediction in zip(cells, predicted or [{}] * len(cells), strict=True):
         known = {name: value for name, value in prediction.items() if name != "refusal"}
         obstacle = prediction.get("refusal") or _too_large(prediction.get("bytes"), device)
-        found.append(Outlook(cell, known, *judge(cell), obstacle))
-    return found, notes
+        rounds = cell.config.measure.rounds if budget is None else math.inf if clock else ended["passes"]
+        found.append(Outlook(cell, known, *judge(cell), obstacle, rounds))
+    return Preview(found, notes, clock)
+
+
+class Length(NamedTuple):
+    """How long a run will take."""
+
+    text: str
+    seconds: float | None
+    """Predicted, or the clock's; None: not known."""
+    limit: float | None
+    """Seconds above which it cannot take much more, as each cell is stopped then; None: there is no need of it."""
+
+
+def at_the_most(seconds: float) -> str:
+    """A limit in words, never below it."""
+    unit = 1 if seconds < 90 else 60 if seconds < 5400 else 360
+    return display.duration(math.ceil(seconds / unit) * unit)
+
+
+def together(lengths: Sequence[Length]) -> str:
+    """How long several runs take, one after the other: what is known, and a limit of the rest."""
+    known = [one.seconds for one in lengths if one.seconds is not None]
+    rest = [one.limit for one in lengths if one.limit is not None]
+    if not any((*known, *rest)):
+        return "nothing is left to measure"
+    known = [seconds for seconds in known if seconds]
+    predicted = f"about {display.duration(sum(known))}" if known else ""
+    if not rest:
+        return predicted
+    limit = f"{at_the_most(sum(rest))} at most"
+    if not known:
+        return f"how long they take is not predicted; {limit}"
+    return f"{predicted} for {len(known)} of {len(lengths)} commands; of {len(rest)} it is not predicted, {limit}"
+
+
+def length(experiment: Experiment, preview: Preview, limit: Callable[[Config], float], workers: int) -> Length:
+    """How long a run of what is left will take.
+
+    limit: seconds that one call of a cell may take (`schedule.limits`).
+    """
+    runs = [one for one in preview.outlooks if not (one.ended or one.obstacle) and one.left]
+    steps = [one.predicted["seconds"] for one in runs] if all(one.predicted for one in runs) else None
+    asked = [one.with_what_is_left() for one in runs], steps, preview.clock, hasattr(experiment.cells, "prepare")
+    text, seconds = passes.outlook(*asked), passes.foreseen(*asked)
+    if seconds is not None:
+        return Length(text, seconds, None)
+    calls = [(limit(one.cell.config), beside(experiment.cells, one.cell)) for one in runs for _ in range(int(one.left))]
+    shared = [of for of, is_beside in calls if is_beside and workers > 1]  # a worker that is free takes the next one
+    at_most = sum(of for of, _ in calls) - sum(shared)
+    at_most += sum(shared) / workers + max(shared, default=0) * (1 - 1 / workers)
+    each = dict.fromkeys(display.duration(bound(of for of, _ in calls)) for bound in (min, max))
+    stopped = f"{'each is' if len(calls) > 1 else 'it is'} stopped after {' to '.join(each)}"
+    return Length(f"{text}; {at_the_most(at_most)} at most, as {stopped}", None, at_most)
 
 
 def _predicted(worker: Worker, cell: Cell) -> dict:

@@ -131,9 +131,9 @@ class Sampling:
             self._add(cell, round_, outcome, time.monotonic() - began)
         return True
 
-    def _show(self, cell: Cell, step: int) -> None:
+    def _show(self, cell: Cell, stage: training.Stage) -> None:
         with self._one:
-            self.view.training(cell, step)
+            self.view.training(cell, stage)
 
     def _add(self, cell: Cell, round_: int, outcome: dict, seconds: float) -> None:
         row = self.launch.row(cell, round_, outcome)

@@ -14,13 +14,11 @@ from transformer_jax.lab import rows
 from transformer_jax.lab.crew import Crew
 from transformer_jax.lab.display import View
 from transformer_jax.lab.joining import Statuses, held
-from transformer_jax.lab.launch import Launch, make_header, rule_digests
+from transformer_jax.lab.launch import NOT_ENDED, Launch, ending, make_header, rule_digests
 from transformer_jax.lab.passes import Clock, Passes, spelled
 from transformer_jax.lab.plan import Cell, Experiment
 from transformer_jax.lab.sampling import TIMEOUT_SECONDS, Sampling
 from transformer_jax.lab.supervisor import Stopped, Worker
-
-NOT_ENDED = {"passes": None, "budget_seconds": 0.0}
 
 
 class Summary(NamedTuple):
@@ -86,7 +84,7 @@ def run(
             return Summary(Counter(), Counter(missing=len(cells)), True)
         facts = facts | {"rules": rules, "data": {content_key(identity): found for identity, found in data.items()}}
         launch = Launch(folder, make_header(experiment, cells, given or {}, facts, accept_stale, options), data)
-        key = content_key(*sorted(map(launch.key, cells)))
+        key = launch.plan_key(cells)
         statuses, notes, ended = _open(folder, launch.header, key)
         if retry_failed:
             statuses = {at: status for at, status in statuses.items() if status == "ok"}
@@ -97,7 +95,7 @@ def run(
         what = f"{experiment.name}: {len(cells)} cells into {folder}, {ends}"
         view.start(None if clock else len(passes.todo()), [what, *notes])
         try:
-            limit = _limits(experiment, timeout, workers)
+            limit = limits(experiment, timeout, workers)
             whole = Sampling(experiment.cells, passes, crew, launch, limit, view, clock).run()
         finally:
             view.stop()
@@ -118,7 +116,7 @@ def _extent(budget: float | None, ended: dict, began: float) -> tuple[Callable[[
     return lambda cell: math.inf, Clock(budget - ended["budget_seconds"], began)
 
 
-def _limits(experiment: Experiment, timeout: float | None, workers: int = 1) -> Callable[[Config], float]:
+def limits(experiment: Experiment, timeout: float | None, workers: int = 1) -> Callable[[Config], float]:
     """Gives the seconds that one call of a cell may take."""
     if timeout is not None:
         return lambda config: timeout
@@ -133,12 +131,11 @@ def _open(folder: Path, header: dict, key: str) -> tuple[Statuses, list[str], di
       the statuses of its rows, the reader's notes, and how a clock ended the run of this plan, where one did.
     """
     statuses, notes, headers = held(folder, header)
-    endings = [h["ended"] for h in headers if h.get("ended", {}).get("plan") == key]
-    if endings:
-        header["ended"] = endings[-1]
+    if (ended := ending(headers, key)) is not NOT_ENDED:
+        header["ended"] = ended
     if not headers or headers[-1]["id"] != header["id"]:
         rows.append(folder / rows.FILE, header)
-    return statuses, notes, endings[-1] if endings else NOT_ENDED
+    return statuses, notes, ended
 
 
 def data_of(experiment: Experiment, cells: Sequence[Cell], worker: Worker) -> dict[str, dict[str, str]]:

@@ -37,8 +37,12 @@ def _window(random: np.random.Generator, length: int, language: str) -> np.ndarr
     start, text = int(random.integers(BEFORE)), ""
     while len(text) < start + length:
         text += WRITE[language](int(random.integers(LIMIT))) + "\n"
-    codes = np.frombuffer(text[start : start + length].encode(), np.uint8)
-    return np.searchsorted(np.frombuffer(letters(language).encode(), np.uint8), codes).astype(np.int32)
+    return np.searchsorted(_codes(letters(language)), _codes(text[start : start + length])).astype(np.int32)
+
+
+def _codes(text: str) -> np.ndarray:
+    """A code point for each letter: in UTF-8 the é of zéro would be two."""
+    return np.frombuffer(text.encode("utf-32-le"), np.uint32)
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from transformer_jax.config import ConfigError, ModelConfig, Shape, nearest
+from transformer_jax.config import MIXERS, ConfigError, ModelConfig, Shape, nearest
 
 Batch = dict[str, np.ndarray]
 Split = Literal["train", "validation", "test"]
@@ -174,9 +174,9 @@ def looks_ahead(name: str, next_token: bool, model: ModelConfig) -> list[str]:
     """What keeps a model from such a task, a sentence: it would read the answers; none: it may."""
     if not (next_token and model.looks_ahead):
         return []
-    key, who = "model.causal=False", "attention that is not causal"
-    if model.mixer != "attention":
-        key, who = "model.bidirectional=True", "a recurrence that also reads from the end"
+    key, who = "model.bidirectional=True", "a recurrence that also reads from the end"
+    if "causal" in MIXERS[model.mixer].reads:
+        key, who = "model.causal=False", "attention that is not causal"
     return [f"{key}: {name} asks every step for what comes next, and {who} would read it from the later steps"]
 
 
