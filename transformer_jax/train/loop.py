@@ -239,8 +239,9 @@ def _compile(needed: list[tuple], progress: Progress, wanted: Callable = lambda 
 def _needed(run: programs.Programs, state, chunk, task, examples, step: int, train: TrainConfig) -> list[tuple]:
     """(which, of how many, program, its arguments or their shapes) for all that the loop will call from a step on.
 
-    The chunks come first, for nothing else is needed to begin. All is compiled while there are no steps to lose, see `Progress.advanced`: a request to stop is heard only when the
-    compiler is done. Batches of several shapes without examples compile later all the same.
+    The chunks come first: with them alone the device can begin. All is compiled while there are no steps to lose, see
+    `Progress.advanced`: a request to stop is heard only when the compiler is done. Batches of several shapes without
+    examples compile later all the same.
     """
     if step >= train.num_steps:
         return []
