@@ -158,6 +158,40 @@ def test_no_worker_is_started_to_count_the_work():
     assert flops > 6 * config.task.batch_size * config.model.num_layers * config.model.d_model**2
 
 
+def test_nothing_that_only_others_need_comes_before_the_first_steps(tmp_path):
+    """Each import and each program of its own makes everybody wait; with the first numbers Python collects again."""
+    code = f"""
+import gc, sys, jax
+import run
+from transformer_jax.train.log import Log
+compiled = []
+def listen(event, seconds, fun_name=None, **_):
+    if event == "/jax/core/compile/backend_compile_duration":
+        compiled.append(fun_name)
+jax.monitoring.register_event_duration_secs_listener(listen)
+write, enabled = Log.write, []
+def checked(self, *args):
+    if not enabled:
+        print(*sorted(compiled, key=str), file=sys.stderr)
+        others = {OTHERS}
+        print("imported:", *sorted(others & set(sys.modules)), file=sys.stderr)
+    enabled.append(gc.isenabled())
+    write(self, *args)
+Log.write = checked
+code = run.main({train(tmp_path / "run", 20)[2:]})
+assert enabled == [False, True, True, True, True], enabled  # four chunks and an evaluation
+sys.exit(code)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    assert "imported:" in lines
+    assert any(len(line.split()) == 4 and "run_chunk" in line for line in lines), done.stderr
+
+
+OTHERS = "{'sklearn', 'scipy.stats', 'matplotlib', 'pandas', 'tensorflow_datasets', 'tokenizers', 'sacrebleu', 'orbax'}"
+
+
 COMPILES_LONG = ["--model.num-layers", 10, "--model.d-model", 8, "--model.mlp-dim", 8, "--train.warmup-steps", 2]
 
 

@@ -44,3 +44,16 @@ def test_an_interval_of_one_lane_is_shown(plain, lanes, text):
     with shown.showing(0, 10):
         shown.evaluated(5, [metrics] * lanes)
     assert plain.file.getvalue() == f"step 5/10  validation: {text}\n"
+
+
+def test_the_share_of_the_peak_is_found_out_once_and_only_when_there_is_a_time_to_compare(plain, monkeypatch):
+    clock, asked = iter([0.0, 1.0, 2.0, 30.0, 31.0, 40.0]), []  # 28 seconds that are none of steps
+    monkeypatch.setattr(trial_display.time, "monotonic", lambda: next(clock))
+    shown = trial_display.Shown(plain, 8, lambda: asked.append(shown.steps) or 0.05)
+    with shown.showing(0, 30):
+        shown.advance(10, [{"loss": 3.0}])
+        assert not asked
+        for step in (20, 30):
+            shown.advance(step, [{"loss": 2.0}])
+    assert asked == [10] and shown.step_seconds == 0.1
+    assert plain.file.getvalue().count("50% of peak") == 2

@@ -18,7 +18,7 @@ from transformer_jax.config import ConfigError, TrainConfig
 from transformer_jax.models import Model
 from transformer_jax.tasks.objectives import cross_entropy
 from transformer_jax.tasks.task import Objective
-from transformer_jax.train import programs
+from transformer_jax.train import loop, programs
 from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.evaluate import evaluate
 from transformer_jax.train.log import Log, read_metrics
@@ -509,6 +509,18 @@ def test_every_shape_is_compiled_and_counted_before_the_first_step(parts, tmp_pa
         assert counted == [(number, 7, False) for number in range(1, 8)]
         assert compiled.count(False) >= 7 and True not in compiled
     assert [row["step"] for row in rows_of(tmp_path, "validation") if "bleu" in row] == [4] * lanes + [8] * lanes
+
+
+def test_what_comes_after_the_first_steps_is_compiled_while_they_run(parts, tmp_path, monkeypatch):
+    model, task, config = parts({"train.num_steps": 4, "train.beta2": 0.985})  # programs of this test alone
+    progress, seen = Progress(), []
+    progress.compiling = lambda number, count: seen.append(f"compiling {number} of {count}")
+    for name, said in (("_run", "steps begin"), ("_wait", "steps are waited for")):
+        called = getattr(loop, name)
+        monkeypatch.setattr(loop, name, lambda *args, called=called, said=said: seen.append(said) or called(*args))
+    assert fit(model, task, config, tmp_path, progress=progress).status == "done"
+    assert seen[:4] == ["compiling 1 of 2", "steps begin", "compiling 2 of 2", "steps are waited for"]
+    assert seen[4:] == ["steps begin", "steps are waited for"]
 
 
 def test_a_run_whose_task_makes_another_file_is_refused_before_a_step(parts, tmp_path):

@@ -14,7 +14,7 @@ import configs
 from transformer_jax.cli import streams
 from transformer_jax.config import Config, ConfigError
 from transformer_jax.config.continual import StreamConfig
-from transformer_jax.host import devices
+from transformer_jax.host import collector, devices
 from transformer_jax.host.folders import FolderError, require_free, require_writable, write_whole
 from transformer_jax.host.signals import RESUMABLE, stop_signals
 from transformer_jax.tasks import keys
@@ -42,6 +42,10 @@ class Train:
     """What a recurrence shares with the attention model of the same config: width, parameters or FLOPs."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
+        with collector.paused() as resume:
+            return self._run(overrides, resume)
+
+    def _run(self, overrides: dict[str, list[str]], resume: Callable[[], None]) -> int:
         base = configs.get(self.name)
         folder = self.out or Path("runs") / self.name
         require_free(folder)
@@ -55,8 +59,10 @@ class Train:
             for option in ("wandb", "allow_fallback"):
                 if getattr(self, option):
                     raise ConfigError(f"--{option.replace('_', '-')} has no use with a stream of tasks")
-            return streams.train(config, folder, builder("--task.data-dir", moved), self.matching, _leave)
-        outcome = _train(config, folder, builder("--task.data-dir", moved), self)
+            build = builder("--task.data-dir", moved)
+            resume()
+            return streams.train(config, folder, build, self.matching, _leave)
+        outcome = _train(config, folder, builder("--task.data-dir", moved), self, resume)
         if outcome.status == "stopped":
             print(f"stopped at step {outcome.step}: repeat the command to go on", file=sys.stderr)
             return RESUMABLE
@@ -243,8 +249,11 @@ def _require_kind(name: str, usual: str, config: Config) -> None:
         )
 
 
-def _train(config: Config, folder: Path, build: Callable, options: Train):
-    """The outcome of `trial.train`, with signals handled, progress shown and run.html drawn; build: see `builder`."""
+def _train(config: Config, folder: Path, build: Callable, options: Train, begun: Callable[[], None]):
+    """The outcome of `trial.train`, with signals handled, progress shown and run.html drawn; build: see `builder`.
+
+    begun: called when there have been steps.
+    """
     from rich.console import Console
 
     from transformer_jax.host import compilation
@@ -261,13 +270,19 @@ def _train(config: Config, folder: Path, build: Callable, options: Train):
     config = matched(config, task.shape, options.matching)
     model = trial.build_model(config, task)
     shown = None
+
+    def stop() -> bool:
+        if shown.advanced:
+            begun()
+        return stopping()
+
     with stop_signals(lambda: _leave(folder, shown)) as stopping:
         shown = trial_display.shown(Console(stderr=True), model, task, config)
         outcome = trial.train(
             config,
             task,
             folder,
-            stopping=stopping,
+            stopping=stop,
             progress=shown,
             allow_fallback=options.allow_fallback,
             send=tracking.started(folder, config) if options.wandb else None,

@@ -2,6 +2,8 @@
 
 import contextlib
 import time
+from collections.abc import Callable
+from functools import cache
 
 import jax
 from rich.console import Console
@@ -25,7 +27,12 @@ def shown(console: Console, model, task: Task, config: Config) -> "Shown":
     """The display of a launch, with what is known of its work and of the machine."""
     tokens = config.task.batch_size * config.train.lanes * task.shape.seq_len
     tokens = None if _bucketed(task, config) else tokens
-    return Shown(console, tokens, matmul_flops(model, task, config), timing.calibration().peak_flops)
+
+    def least_seconds() -> float | None:
+        step_flops = matmul_flops(model, task, config)
+        return step_flops and step_flops / timing.calibration().peak_flops
+
+    return Shown(console, tokens, least_seconds)
 
 
 def matmul_flops(model, task: Task, config: Config) -> float | None:
@@ -55,9 +62,11 @@ class Shown(Progress):
     trainings = 0
     """How many have begun."""
 
-    def __init__(self, console: Console, tokens: int | None, flops: float | None = None, peak: float | None = None):
-        """`tokens` and matmul `flops` of one step, None: steps differ; `peak` FLOP/s that the machine reaches."""
-        self._console, self._tokens, self._flops, self._peak = console, tokens, flops, peak
+    def __init__(self, console: Console, tokens: int | None, least_seconds: Callable = lambda: None):
+        """`tokens` of one step, None: steps differ. `least_seconds()`: of a step, were it nothing but matrix products
+        at the machine's peak; None: not known. It takes a while, and is asked once, when there is a time to compare.
+        """
+        self._console, self._tokens, self._least_seconds = console, tokens, cache(least_seconds)
 
     def starting(self, step, num_steps):
         if step < num_steps:  # else nothing is compiled
@@ -97,8 +106,9 @@ class Shown(Progress):
         if self.step_seconds:
             steps = self.step_seconds
             text += f"  {self._tokens / steps:,.0f} tokens/s" if self._tokens else f"  {1 / steps:,.1f} steps/s"
-            if self._flops and self._peak:
-                text += f"  {self._flops / self.step_seconds / self._peak:.0%} of peak"
+            if least := self._least_seconds():
+                text += f"  {least / steps:.0%} of peak"
+            self._since = time.monotonic()  # what the first call of it took is no time of steps
         self._bar.update(self._task, completed=step, description=text)
         if not self._console.is_terminal and step * PLAIN_LINES // self.num_steps > before:
             left = (self.num_steps - step) * (self.step_seconds or 0)

@@ -1,6 +1,9 @@
 """1,797 real handwritten digits of 8x8 pixels that come with scikit-learn: nothing to download."""
 
+import gzip
 import hashlib
+from importlib import util
+from pathlib import Path
 
 import numpy as np
 
@@ -17,10 +20,7 @@ def build(config: Config) -> Task:
     Raises:
       ConfigError: no patches, or such as do not divide the images.
     """
-    from sklearn.datasets import load_digits  # takes a second, which other tasks need not pay
-
-    raw = load_digits()
-    pixels, labels = raw.images[..., None].astype(np.uint8), raw.target.astype(np.int32)
+    pixels, labels = read()
     indices = split_by_content(pixels, labels)
 
     def load(split: str, at_most: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -36,6 +36,22 @@ def build(config: Config) -> Task:
         }
 
     return images.build(config, load, num_classes=10, describe=describe)
+
+
+def read() -> tuple[np.ndarray, np.ndarray]:
+    """uint8 pixels (1797, 8, 8, 1) and int32 labels (1797,): those of `sklearn.datasets.load_digits`.
+
+    The file is read where scikit-learn lies: to import it takes longer than all else that a small training imports.
+
+    Raises:
+      ModuleNotFoundError: scikit-learn is not installed.
+    """
+    found = util.find_spec("sklearn")
+    if found is None:
+        raise ModuleNotFoundError("the task digits reads a file of scikit-learn, which is not installed")
+    with gzip.open(Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz", "rt") as file:
+        rows_Nx65 = np.loadtxt(file, delimiter=",", dtype=np.int32)
+    return rows_Nx65[:, :-1].astype(np.uint8).reshape(-1, 8, 8, 1), rows_Nx65[:, -1]
 
 
 def split_by_content(images_NxHxWxC: np.ndarray, labels_N: np.ndarray) -> dict[str, np.ndarray]:

@@ -103,12 +103,14 @@ def fit(
         with run_folder.Log(folder, step, send) as log, progress.showing(step, train.num_steps):
             positions = [stream.get_state() for stream in streams]
             chunk = draw(next_stop(step, train) - step)
-            checkpoints.prepare(state)
-            if not ended:
-                _compile(_needed(run, state, chunk, task, examples, step, train), progress)
+            needed = [] if ended else _needed(run, state, chunk, task, examples, step, train)
+            needed = _compile(needed, progress, lambda program: program is run.run_chunk)
             while step < train.num_steps and not ended and not stopping():
                 checkpoints.check()
                 state, sums = _run(run, state, chunk)
+                if not progress.advanced:  # while the device is at work
+                    needed = _compile(needed, progress)
+                    checkpoints.prepare(state)
                 step = next_stop(step, train)
                 positions = [stream.get_state() for stream in streams]
                 chunk = draw(next_stop(step, train) - step)  # while the device is at work
@@ -225,17 +227,21 @@ def _stack(batches: Sequence[Batch]) -> Batch:
     return {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
 
 
-def _compile(needed: list[tuple], progress: Progress) -> None:
-    for number, (program, *shapes) in enumerate(needed, 1):
-        progress.compiling(number, len(needed))
-        program.lower(*shapes).compile()
+def _compile(needed: list[tuple], progress: Progress, wanted: Callable = lambda program: True) -> list[tuple]:
+    """Compiles those of `_needed` that are wanted; gives the others back, which go on with the count."""
+    for number, count, program, *shapes in needed:
+        if wanted(program):
+            progress.compiling(number, count)
+            program.lower(*shapes).compile()
+    return [one for one in needed if not wanted(one[2])]
 
 
 def _needed(run: programs.Programs, state, chunk, task, examples, step: int, train: TrainConfig) -> list[tuple]:
-    """(program, its arguments or their shapes) for all that the loop will call from a step on.
+    """(which, of how many, program, its arguments or their shapes) for all that the loop will call from a step on.
 
-    It is compiled while there are no steps to lose, see `Progress.advanced`: a request to stop is heard only when the
-    compiler is done. Batches of several shapes without examples compile later all the same.
+    The chunks come first: with them alone the device can begin. All is compiled while there are no steps to lose, see
+    `Progress.advanced`: a request to stop is heard only when the compiler is done. Batches of several shapes without
+    examples compile later all the same.
     """
     if step >= train.num_steps:
         return []
@@ -259,7 +265,7 @@ def _needed(run: programs.Programs, state, chunk, task, examples, step: int, tra
         needed.append((run.evaluate, params, batch))
         if run.write is not None:
             needed.append((run.write, one, batch["source"], batch["source_lengths"]))
-    return needed
+    return [(number, len(needed), *one) for number, one in enumerate(needed, 1)]
 
 
 def _run(run: programs.Programs, state, chunk: list[dict[str, np.ndarray]]):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from transformer_jax.config import TrainConfig
@@ -65,8 +66,9 @@ def build(model, objective: Objective, config: TrainConfig, anchored: Anchored |
 
 @lru_cache(maxsize=8)  # whose keys tell an argument that is left out from one that is None
 def _build(model, objective: Objective, config: TrainConfig, anchored: Anchored | None) -> Programs:
-    lrs = jnp.asarray(config.lane_lrs or (config.peak_lr,) * config.lanes, jnp.float32)
-    seeds = jnp.asarray(lane_seeds(config, anchored), jnp.uint32)
+    # NumPy's: what jax.numpy does to numbers before the first step are programs, each to be compiled and loaded
+    lrs = np.asarray(config.lane_lrs or (config.peak_lr,) * config.lanes, np.float32)
+    seeds = np.asarray(lane_seeds(config, anchored), np.uint32)
     loss_fn = held(make_loss(model, objective.minimised), model.frozen)
     metrics_fn = make_loss(model, objective.terms)
 
@@ -121,7 +123,7 @@ def _build(model, objective: Objective, config: TrainConfig, anchored: Anchored 
 
     return Programs(
         first if anchored is None else begin,
-        _Given(jax.jit(run_chunk, donate_argnums=1), (lrs, jnp.asarray(config.num_steps, jnp.int32))),
+        _Given(jax.jit(run_chunk, donate_argnums=1), (lrs, np.int32(config.num_steps))),
         jax.jit(evaluate),
         None if objective.judge is None else judge,
         write,
