@@ -1,22 +1,8 @@
 """The report of `ablations`: what is lost without heads, residual sums, norms, positions, or the scale."""
 
 from transformer_jax.intervals import Estimate
-from transformer_jax.report import (
-    Finding,
-    Report,
-    Rows,
-    Rule,
-    Verdict,
-    all_above,
-    all_below,
-    conditions,
-    difference,
-    lines,
-    mean,
-    ratio,
-    select,
-    table,
-)  # fmt: skip
+from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, all_above, all_below, conditions, lines, table
+from transformer_jax.report.points import difference, mean, ratio, select
 
 LEARNED = 0.9
 """Validation accuracy from which a seed has learned the digits; chance is 0.1."""
@@ -77,9 +63,7 @@ RULES = {
 
 def report(rows: Rows) -> Report:
     """Lane by lane; a study that is not measured has findings without a verdict."""
-    heads, depth, positions, scale = (
-        select(rows, study=name) for name in ("heads", "depth", "positions", "scale")
-    )  # fmt: skip
+    heads, depth, positions, scale = (select(rows, study=name) for name in ("heads", "depth", "positions", "scale"))
     depth = [row | _read(row) for row in depth if row.get("step") is not None]
     deep = select(depth, num_layers=DEEPEST)
     heads = [row | {"layer": row["layer"] + 1} if "layer" in row else row for row in heads]

@@ -5,24 +5,9 @@ from math import inf, isfinite
 
 from transformer_jax.config import MIXERS, SAMPLING
 from transformer_jax.intervals import ABOUT_POWER, NOTHING, Estimate, verdict
-from transformer_jax.report import sentences
-from transformer_jax.report.findings import Finding, Report, chance, conditions, undrawn
-from transformer_jax.report.plots import lines
-from transformer_jax.report.points import (
-    Rows,
-    added,
-    crosses,
-    ends,
-    groups,
-    growth,
-    mean,
-    ratio,
-    relative,
-    select,
-    shared,
-    values,
-)  # fmt: skip
-from transformer_jax.report.rules import Rule, Verdict
+from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, conditions, lines, ratio, sentences
+from transformer_jax.report.findings import chance, undrawn
+from transformer_jax.report.points import added, crosses, ends, groups, growth, mean, relative, select, shared, values
 from transformer_jax.report.sentences import in_proportion, rising
 from transformer_jax.report.tables import grid, table
 from transformer_jax.report.variants import joined, preferred, variants

@@ -40,17 +40,11 @@ def report(rows: Rows) -> Report:
     return Report(
         question="Of how long a sequence can one training step be done here?",
         answers=(
-            Finding(
-                "How long can a sequence be?",
-                f"between the longest that could be done and the shortest that could not (limited: {stopped})",
-                bounds,
-            ),
-            Finding(
-                "Does attention that stores no scores reach further than the formula?",
-                "the same bounds",
-                pairs,
-                RULES["blocks_reach_further"],
-            ),
+            Finding("How long can a sequence be?",
+                    f"between the longest that could be done and the shortest that could not (limited: {stopped})",
+                    bounds),
+            Finding("Does attention that stores no scores reach further than the formula?", "the same bounds",
+                    pairs, RULES["blocks_reach_further"]),
         ),
         figures=(
             lines(drawn, "tried_len", "peak_bytes", "reader", name="memory_by_length", **labels,

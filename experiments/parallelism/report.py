@@ -1,18 +1,9 @@
 """The report of `parallelism`: whose steps must follow each other, and what that costs on this machine."""
 
 from transformer_jax.intervals import Estimate
-from transformer_jax.report import (
-    Finding,
-    Report,
-    Rows,
-    Rule,
-    all_above,
-    all_below,
-    conditions,
-    lines,
-    only_recurrences,
-)
+from transformer_jax.report import Finding, Report, Rows, Rule, all_above, all_below, conditions, lines
 from transformer_jax.report.points import groups, ratio, relative, select, slope, values
+from transformer_jax.report.rules import only_recurrences
 from transformer_jax.report.tables import grid, number, table
 
 T, DEEP, FLAT = "seq_len", 0.9, 0.25
