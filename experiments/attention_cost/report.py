@@ -10,7 +10,7 @@ from transformer_jax.report.findings import chance, undrawn
 from transformer_jax.report.points import added, crosses, ends, groups, growth, mean, relative, select, shared, values
 from transformer_jax.report.sentences import in_proportion, rising
 from transformer_jax.report.tables import grid, table
-from transformer_jax.report.variants import joined, preferred, variants
+from transformer_jax.report.variants import formed, joined, preferred, variants
 
 T, TIME, PLACE, LEVELS = "seq_len", "step_seconds", ("level", "phase", "matching"), ("op", "block", "model")
 QUANTITIES = {"time": (TIME, "round"), "FLOPs": ("flops", None), "memory": ("memory_bytes", None)}
@@ -145,15 +145,14 @@ def _growths(length: Rows) -> dict[tuple, dict]:
 
 def _with_costs(row: dict, peak: float | None) -> dict:
     """The row with the columns that follow from the measured ones, where those are there."""
-    reads, seconds, closed = MIXERS[row["model.mixer"]].reads, row.get(TIME), row.get("closed_form_flops")
-    form = next((row.get(f"model.{key}") for key in ("attention", "recurrence") if key in reads), None) or "auto"
+    seconds, closed = row.get(TIME), row.get("closed_form_flops")
     parts = [row.get(f"{part}_bytes") for part in ("argument", "output", "temp")]
     level, phase, matching = (row[f"measure.{name}"] for name in PLACE)
     also = "" if matching == "width" else SHARED[matching]
     return row | {
         "place": joined(level, phase, also),
         "where": joined(WHERE[level], STEP[phase], also),
-        "form": row["model.mixer"] if form == "auto" else f"{row['model.mixer']} ({form})",
+        "form": formed(row),
         "at": "every T" if row["measure.phase"] == "decode" else row["task.seq_len"],
         "flops": row.get("jaxpr_flops") or closed,
         "memory_bytes": None if None in parts else sum(parts) - (row.get("alias_bytes") or 0),
