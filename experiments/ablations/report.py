@@ -3,6 +3,7 @@
 from transformer_jax.intervals import Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, all_above, all_below, conditions, lines, table
 from transformer_jax.report.points import difference, mean, ratio, select
+from transformer_jax.report.rules import of_at_least
 
 LEARNED = 0.9
 """Validation accuracy from which a seed has learned the digits; chance is 0.1."""
@@ -25,8 +26,6 @@ _ELSE = f"TASK-DEPENDENT if there are both. {_OVER}"
 def _collapses(estimates: dict[str, Estimate]) -> Verdict:
     without = [e for name, e in estimates.items() if name.endswith(SCALE["dot"])]
     scaled = [e for name, e in estimates.items() if name.endswith(SCALE["scaled_dot"])]
-    if any(e.n == 0 for e in estimates.values()):
-        return Verdict.INCONCLUSIVE
     if all(e.high < HALF for e in without) and all(e.low > HALF for e in scaled):
         return Verdict.SUPPORTED
     return Verdict.REFUTED if all(e.low > HALF for e in without) else Verdict.INCONCLUSIVE
@@ -56,7 +55,7 @@ RULES = {
     "scale_needed": Rule(
         f"SUPPORTED if from width {NARROW} to {WIDE} both entropy and gradient fall to less than {HALF} of what they"
         f" were without the scale, and to no less than that with it; REFUTED if neither does without it. {_OVER}",
-        _collapses,
+        of_at_least(1, _collapses),
     ),
 }
 

@@ -8,6 +8,7 @@ from transformer_jax.intervals import ABOUT_POWER, NOTHING, Estimate, verdict
 from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, conditions, lines, ratio, sentences
 from transformer_jax.report.findings import chance, undrawn
 from transformer_jax.report.points import added, crosses, ends, groups, growth, mean, relative, select, shared, values
+from transformer_jax.report.rules import of_at_least
 from transformer_jax.report.sentences import in_proportion, rising
 from transformer_jax.report.tables import grid, table
 from transformer_jax.report.variants import formed, joined, preferred, variants
@@ -26,8 +27,6 @@ WHOLE, ALONE = ["model", "block"], ["op", "block"]
 
 
 def _quadratic_and_linear(estimates: dict[str, Estimate]) -> Verdict:
-    if any(not e.n for e in estimates.values()):
-        return Verdict.INCONCLUSIVE
     may = [_grows_so(e, name.startswith("attention")) for name, e in estimates.items()]
     possible = {_if_so(dict(zip(estimates, holds, strict=True))) for holds in product(*may)}
     return possible.pop() if len(possible) == 1 else Verdict.INCONCLUSIVE
@@ -72,7 +71,7 @@ RULES = {
         f" of an LSTM's by one within {ABOUT_POWER} of 1; TASK-DEPENDENT if the LSTM's does and only some of"
         " attention's; REFUTED if the LSTM's does not, or none of attention's; INCONCLUSIVE where one is not measured,"
         " or is left open by its interval and the others do not decide without it.",
-        _quadratic_and_linear,
+        of_at_least(1, _quadratic_and_linear),
         reads=(claim,),
     )
 }

@@ -7,7 +7,7 @@ from transformer_jax.intervals import Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, all_above, all_below, conditions, lines
 from transformer_jax.report.fronts import area, best, each, less, paired, rank_correlation
 from transformer_jax.report.points import groups, mean, select
-from transformer_jax.report.rules import with_seeds
+from transformer_jax.report.rules import of_at_least
 from transformer_jax.report.tables import grid, table
 
 X, Y, FLOOR, WEIGHTS, SEEDS = "plasticity", "stability", 0.95, (0.25, 0.5, 0.75), 5
@@ -76,19 +76,19 @@ RULES = {
     "H1": Rule(
         f"Of the strengths with a plasticity of at least {FLOOR} the lowest drift of attention maps, with EWC on"
         " queries and keys, less that with EWC on as many random parameters." + OVER.format("below", "above"),
-        with_seeds(all_below(), SEEDS, STREAMS),
+        of_at_least(SEEDS, all_below(), STREAMS),
         reads=(_read, _relative, _least_drift),
     ),
     "H2": Rule(
         "Spearman's rank correlation of drift and forgetting over all strengths of the three EWC variants, within a"
         " seed." + OVER.format("above", "below"),
-        with_seeds(all_above(), SEEDS, STREAMS),
+        of_at_least(SEEDS, all_above(), STREAMS),
         reads=(_read, _relative, _correlation),
     ),
     "H3": Rule(
         "The hypervolume of the front of plasticity and stability over strengths, with EWC on queries and keys, less"
         " that with EWC on as many random parameters." + OVER.format("above", "below"),
-        with_seeds(all_above(), SEEDS, STREAMS),
+        of_at_least(SEEDS, all_above(), STREAMS),
         reads=(_read, _relative, _area),
     ),
     "H4": Rule(
@@ -96,7 +96,7 @@ RULES = {
         " What it loses with 4 pairs for 2 (T = 16), and with T = 16 for 8 (2 pairs): SUPPORTED if it loses with the"
         f" pairs, and more than with the length (95 % intervals over at least {SEEDS} seeds above 0); REFUTED if either"
         " lies below 0; else INCONCLUSIVE.",
-        with_seeds(_memory, SEEDS),
+        of_at_least(SEEDS, _memory),
         reads=(_read, _gain),
     ),
 }

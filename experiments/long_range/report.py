@@ -6,7 +6,7 @@ from transformer_jax.intervals import NOTHING, Estimate
 from transformer_jax.lab.in_seconds import how_timed, in_attentions_steps
 from transformer_jax.report import AT_EDGE, Finding, Report, Rows, Rule, all_above, conditions, lines, note, table
 from transformer_jax.report.points import by_seed, difference, is_number, mean, reached, select
-from transformer_jax.report.rules import sooner, soonest, with_seeds
+from transformer_jax.report.rules import of_at_least, sooner, soonest
 
 TASKS = ("adding", "copy_memory", "parity", "even_pairs", "cycle_navigation")
 SIDES = {"attention": ("attention, none", "attention, sinusoidal", "attention, rotary"), "recurrences": ("gru", "lstm")}
@@ -73,7 +73,7 @@ RULES = {
         " half of the steps, if the other does not solve it within all. SUPPORTED if attention wins every task;"
         " REFUTED if the recurrences do; TASK-DEPENDENT if one side wins a task and the other solves another; else, or"
         " where a model is not measured, INCONCLUSIVE: who fails may have lacked steps.",
-        with_seeds(sooner("solves"), SEEDS),
+        of_at_least(SEEDS, sooner("solves")),
         reads=(_solved,),
     ),
     "only_attention_copies": Rule(
@@ -81,7 +81,7 @@ RULES = {
         " its models answer 99 % right: attention with no, sinusoidal or rotary positions; a GRU or an LSTM. SUPPORTED"
         " if attention solves it within half of the steps and the recurrences do not within all; REFUTED if it is the"
         " other way round; else (both do, neither does, one was late), or where a model is not measured, INCONCLUSIVE.",
-        with_seeds(sooner("solves"), SEEDS),
+        of_at_least(SEEDS, sooner("solves")),
         reads=(_copied,),
     ),
     "attention_is_ahead_on_series": Rule(

@@ -4,14 +4,13 @@ from math import nan
 
 from transformer_jax.intervals import NOTHING, Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, Table, Verdict, conditions, lines, select
+from transformer_jax.report.rules import of_at_least
 
 STORING, BLOCKS = "reference", "blockwise"
 
 
 def _blocks_reach_further(estimates: dict[str, Estimate]) -> Verdict:
     stores, blocks = estimates[STORING], estimates[BLOCKS]
-    if not (stores.n and blocks.n):
-        return Verdict.INCONCLUSIVE
     if blocks.low > stores.high:
         return Verdict.SUPPORTED
     return Verdict.REFUTED if blocks.high < stores.low else Verdict.INCONCLUSIVE
@@ -22,7 +21,7 @@ RULES = {
         f"SUPPORTED if the longest length that {BLOCKS} could do is above the shortest that {STORING} could not;"
         f" REFUTED if the shortest that {BLOCKS} could not is below the longest that {STORING} could; else, or where"
         " one of them is not measured, INCONCLUSIVE. Both within the same limits of memory and of time for a try.",
-        _blocks_reach_further,
+        of_at_least(1, _blocks_reach_further),
     )
 }
 

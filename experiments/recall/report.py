@@ -4,7 +4,7 @@ from transformer_jax.intervals import Estimate
 from transformer_jax.lab.in_seconds import how_timed, in_attentions_steps
 from transformer_jax.report import AT_EDGE, Finding, Report, Rows, Rule, conditions, lines, note, table
 from transformer_jax.report.points import groups, is_number, mean, reached, select
-from transformer_jax.report.rules import sooner, with_seeds
+from transformer_jax.report.rules import of_at_least, sooner
 
 PAIRS, MIXERS, SEEDS, SHARE = (2, 4, 8), ("attention", "gru", "lstm"), 5, 0.8
 
@@ -27,7 +27,7 @@ RULES = {
         " It wins if it has within half of the steps and the other side, of the recurrences the sooner, has not within"
         " all. SUPPORTED if attention wins at 2, 4 and 8 pairs; REFUTED if a GRU or LSTM does; TASK-DEPENDENT if each"
         " wins somewhere; else, or where a model is not measured, INCONCLUSIVE: who fails may have lacked steps.",
-        with_seeds(sooner("wins"), SEEDS),
+        of_at_least(SEEDS, sooner("wins")),
         reads=(_steps,),
     )
 }

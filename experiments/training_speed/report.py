@@ -63,9 +63,8 @@ def report(rows: Rows) -> Report:
 
     text, device = (", ".join(dict.fromkeys(map(str, (row.get(c) for row in lanes)))) for c in ("task.name", "device"))
     letters = ", ".join({f"{row['task.seq_len'] * row['task.batch_size']:,}": None for row in lanes})
-    notes = {"A seed did not come to the loss within the steps": select(lanes, steps=None),
-             "The chosen rate is an end of its grid": select(lanes, rate_at_edge=True)}  # fmt: skip
-    shown = {"pair": "lane", "log": ""}
+    late, edges = ([f"{row['model.mixer']} at T {row['task.seq_len']}" for row in part]
+                   for part in (select(lanes, steps=None), select(lanes, rate_at_edge=True)))  # fmt: skip
     return Report(
         question="Does attention train to a given loss in less time than a recurrence?",
         setting=f"Text: {TEXTS.get(text, text)}; {letters} letters a step; device: {device}.",
@@ -83,16 +82,16 @@ def report(rows: Rows) -> Report:
             lines(over, "seq_len", "over", "mixer", pair="lane", log="x", name="seconds_by_window", reference=1,
                   title="Attention's seconds to the loss over the recurrence's", x_label="letters of a window",
                   y_label="ratio", caption="Means over seeds; both steps timed in turns."),
-            lines(lanes, "seed", "steps", "mixer", "seq_len", name="steps_by_seed", title="Steps to the loss", **shown,
-                  caption="Every seed; one without a mark did not come to it."),
+            lines(lanes, "seed", "steps", "mixer", "seq_len", pair="lane", log="", name="steps_by_seed",
+                  title="Steps to the loss", caption="Every seed; one without a mark did not come to it."),
         ),
         tables=(
             table(lanes, ("seq_len", "mixer"), "seed", "steps", None, "Steps to the loss, seed by seed"),
             table(lanes, ("seq_len",), "mixer", "step_seconds", "lane", "Seconds of a step"),
             table(lanes, ("seq_len",), "mixer", "compile_seconds", "lane", "Seconds to compile it, not counted above"),
         ),
-        notes=[text for what, of in notes.items()
-               for text in note(what, (f"{row['model.mixer']} at T {row['task.seq_len']}" for row in of))],
+        notes=[*note("A seed did not come to the loss within the steps", late),
+               *note("The chosen rate is an end of its grid", edges)],
         limits=(*conditions(select(rows, study="speed")), "One text; a validation reads the first 16 batches of its"
                 " validation part, or all where it has no more. Of three rates (the full size: five) one is chosen by"
                 " the loss after 400 steps of a seed that no answer uses."),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from transformer_jax.intervals import NOTHING, Estimate
 from transformer_jax.report import Rule, Verdict, all_above, all_below, digest, only_recurrences, rules
-from transformer_jax.report.rules import sooner, with_seeds
+from transformer_jax.report.rules import of_at_least, sooner
 
 SOURCE = '''
 """A report."""
@@ -204,10 +204,10 @@ def test_the_digest_holds_the_limit():
 
 
 def test_few_seeds_or_few_estimates_decide_nothing():
-    decide = with_seeds(all_above(1), 5, at_least=2)
+    decide = of_at_least(5, all_above(1), estimates=2)
     assert decide({"a": UP, "b": UP}) == "SUPPORTED" and decide({"a": UP, "b": DOWN}) == "TASK-DEPENDENT"
     assert decide({"a": UP}) == decide({"a": UP, "b": UP._replace(n=4)}) == decide({}) == "INCONCLUSIVE"
-    assert digest(Rule("t", with_seeds(all_above(1), 5))) != digest(Rule("t", with_seeds(all_above(1), 4)))
+    assert digest(Rule("t", of_at_least(5, all_above(1)))) != digest(Rule("t", of_at_least(4, all_above(1))))
 
 
 def at(step):

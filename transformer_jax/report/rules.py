@@ -84,12 +84,13 @@ def only_recurrences(loses: Callable[[Estimate], bool | None]) -> Decide:
     return decide
 
 
-def with_seeds(decide: Decide, seeds: int, at_least: int = 0) -> Decide:
-    """As `decide`; INCONCLUSIVE where an estimate is of fewer seeds, or fewer than `at_least` estimates are there."""
+def of_at_least(n: int, decide: Decide, estimates: int = 0) -> Decide:
+    """As `decide`; INCONCLUSIVE where an estimate is of fewer than n seeds (or rounds), or where there are fewer
+    estimates than so many."""
 
-    def enough(estimates: Mapping[str, Estimate]) -> Verdict:
-        few = len(estimates) < at_least or any(estimate.n < seeds for estimate in estimates.values())
-        return Verdict.INCONCLUSIVE if few else decide(estimates)
+    def enough(found: Mapping[str, Estimate]) -> Verdict:
+        few = len(found) < estimates or any(one.n < n for one in found.values())
+        return Verdict.INCONCLUSIVE if few else decide(found)
 
     return enough
 
