@@ -32,8 +32,8 @@ MAY_IMPORT = {
     "run": {"cli", "host"},
 }
 # What experiments may take of the laboratory: how a sweep is written, one training run in its folder, what it learned,
-# one at a rate that was chosen, how many steps it takes, and tasks one after another.
-OF_LAB = {"sweep", "trial", "trained", "tuned", "equal_seconds", "streams"}
+# one at a rate that was chosen, how many steps it takes and what a page says of that, and tasks one after another.
+OF_LAB = {"sweep", "trial", "trained", "tuned", "equal_seconds", "in_seconds", "streams"}
 
 
 def sources() -> list[Path]:
@@ -152,9 +152,13 @@ def test_reports_draw_rows_and_measure_nothing():
     """They are drawn again from the rows alone, on machines that lack the accelerator, and load in a second."""
     heavy = {"jax", "flax", "optax", "orbax", "grain", "tensorflow_datasets"}
     rooms = FOUNDATION | {"report", "configs", "experiments"}
-    for path in [*(ROOT / PACKAGE / "report").rglob("*.py"), *(ROOT / "experiments").rglob("report.py")]:
+    of_lab = ROOT / PACKAGE / "lab" / "in_seconds.py"  # all that a report may take of the laboratory
+    reports = [*(ROOT / "experiments").rglob("report.py")]
+    for path in [*(ROOT / PACKAGE / "report").rglob("*.py"), of_lab, *reports]:
         assert not libraries(imports(path)) & heavy, shown(path)
-        assert rooms_imported(path) <= rooms, shown(path)
+        assert rooms_imported(path) <= rooms | ({"lab"} if of_lab in files_imported(path) else set()), shown(path)
+    taken = {file for path in reports for file in files_imported(path) if room_of(file) == "lab"}
+    assert taken == {of_lab}
 
 
 def test_flax_stays_behind_its_fence():

@@ -36,15 +36,11 @@ class AblationConfig(Config):
 
 
 BASE = AblationConfig(
-    model=ModelConfig(
-        d_model=32, num_layers=2, num_heads=4, mlp_dim=64, max_len=16, causal=False, scan_layers=False,
-        position="learned",
-    ),
+    model=ModelConfig(d_model=32, num_layers=2, num_heads=4, mlp_dim=64, max_len=16, causal=False, scan_layers=False,
+                      position="learned"),
     task=TaskConfig(name="digits", patch_size=2, seq_len=16, batch_size=32),
-    train=TrainConfig(
-        num_steps=600, peak_lr=2e-3, warmup_steps=50, schedule="cosine", weight_decay=0.05, lanes=5, eval_every=300,
-        checkpoint_every=300, nan_policy="skip",
-    ),
+    train=TrainConfig(num_steps=600, peak_lr=2e-3, warmup_steps=50, schedule="cosine", weight_decay=0.05, lanes=5,
+                      eval_every=300, checkpoint_every=300, nan_policy="skip"),
     measure=Axes(rounds=1),
 )  # fmt: skip
 

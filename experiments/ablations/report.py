@@ -1,22 +1,9 @@
 """The report of `ablations`: what is lost without heads, residual sums, norms, positions, or the scale."""
 
 from transformer_jax.intervals import Estimate
-from transformer_jax.report import (
-    Finding,
-    Report,
-    Rows,
-    Rule,
-    Verdict,
-    all_above,
-    all_below,
-    conditions,
-    difference,
-    lines,
-    mean,
-    ratio,
-    select,
-    table,
-)  # fmt: skip
+from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, all_above, all_below, conditions, lines, table
+from transformer_jax.report.points import difference, mean, ratio, select
+from transformer_jax.report.rules import of_at_least
 
 LEARNED = 0.9
 """Validation accuracy from which a seed has learned the digits; chance is 0.1."""
@@ -39,8 +26,6 @@ _ELSE = f"TASK-DEPENDENT if there are both. {_OVER}"
 def _collapses(estimates: dict[str, Estimate]) -> Verdict:
     without = [e for name, e in estimates.items() if name.endswith(SCALE["dot"])]
     scaled = [e for name, e in estimates.items() if name.endswith(SCALE["scaled_dot"])]
-    if any(e.n == 0 for e in estimates.values()):
-        return Verdict.INCONCLUSIVE
     if all(e.high < HALF for e in without) and all(e.low > HALF for e in scaled):
         return Verdict.SUPPORTED
     return Verdict.REFUTED if all(e.low > HALF for e in without) else Verdict.INCONCLUSIVE
@@ -70,16 +55,14 @@ RULES = {
     "scale_needed": Rule(
         f"SUPPORTED if from width {NARROW} to {WIDE} both entropy and gradient fall to less than {HALF} of what they"
         f" were without the scale, and to no less than that with it; REFUTED if neither does without it. {_OVER}",
-        _collapses,
+        of_at_least(1, _collapses),
     ),
 }
 
 
 def report(rows: Rows) -> Report:
     """Lane by lane; a study that is not measured has findings without a verdict."""
-    heads, depth, positions, scale = (
-        select(rows, study=name) for name in ("heads", "depth", "positions", "scale")
-    )  # fmt: skip
+    heads, depth, positions, scale = (select(rows, study=name) for name in ("heads", "depth", "positions", "scale"))
     depth = [row | _read(row) for row in depth if row.get("step") is not None]
     deep = select(depth, num_layers=DEEPEST)
     heads = [row | {"layer": row["layer"] + 1} if "layer" in row else row for row in heads]

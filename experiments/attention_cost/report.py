@@ -5,27 +5,13 @@ from math import inf, isfinite
 
 from transformer_jax.config import MIXERS, SAMPLING
 from transformer_jax.intervals import ABOUT_POWER, NOTHING, Estimate, verdict
-from transformer_jax.report import sentences
-from transformer_jax.report.findings import Finding, Report, chance, conditions, undrawn
-from transformer_jax.report.plots import lines
-from transformer_jax.report.points import (
-    Rows,
-    added,
-    crosses,
-    ends,
-    groups,
-    growth,
-    mean,
-    ratio,
-    relative,
-    select,
-    shared,
-    values,
-)  # fmt: skip
-from transformer_jax.report.rules import Rule, Verdict
+from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, conditions, lines, ratio, sentences
+from transformer_jax.report.findings import chance, undrawn
+from transformer_jax.report.points import added, crosses, ends, groups, growth, mean, relative, select, shared, values
+from transformer_jax.report.rules import of_at_least
 from transformer_jax.report.sentences import in_proportion, rising
 from transformer_jax.report.tables import grid, table
-from transformer_jax.report.variants import joined, preferred, variants
+from transformer_jax.report.variants import formed, joined, preferred, variants
 
 T, TIME, PLACE, LEVELS = "seq_len", "step_seconds", ("level", "phase", "matching"), ("op", "block", "model")
 QUANTITIES = {"time": (TIME, "round"), "FLOPs": ("flops", None), "memory": ("memory_bytes", None)}
@@ -41,8 +27,6 @@ WHOLE, ALONE = ["model", "block"], ["op", "block"]
 
 
 def _quadratic_and_linear(estimates: dict[str, Estimate]) -> Verdict:
-    if any(not e.n for e in estimates.values()):
-        return Verdict.INCONCLUSIVE
     may = [_grows_so(e, name.startswith("attention")) for name, e in estimates.items()]
     possible = {_if_so(dict(zip(estimates, holds, strict=True))) for holds in product(*may)}
     return possible.pop() if len(possible) == 1 else Verdict.INCONCLUSIVE
@@ -87,7 +71,7 @@ RULES = {
         f" of an LSTM's by one within {ABOUT_POWER} of 1; TASK-DEPENDENT if the LSTM's does and only some of"
         " attention's; REFUTED if the LSTM's does not, or none of attention's; INCONCLUSIVE where one is not measured,"
         " or is left open by its interval and the others do not decide without it.",
-        _quadratic_and_linear,
+        of_at_least(1, _quadratic_and_linear),
         reads=(claim,),
     )
 }
@@ -160,15 +144,14 @@ def _growths(length: Rows) -> dict[tuple, dict]:
 
 def _with_costs(row: dict, peak: float | None) -> dict:
     """The row with the columns that follow from the measured ones, where those are there."""
-    reads, seconds, closed = MIXERS[row["model.mixer"]].reads, row.get(TIME), row.get("closed_form_flops")
-    form = next((row.get(f"model.{key}") for key in ("attention", "recurrence") if key in reads), None) or "auto"
+    seconds, closed = row.get(TIME), row.get("closed_form_flops")
     parts = [row.get(f"{part}_bytes") for part in ("argument", "output", "temp")]
     level, phase, matching = (row[f"measure.{name}"] for name in PLACE)
     also = "" if matching == "width" else SHARED[matching]
     return row | {
         "place": joined(level, phase, also),
         "where": joined(WHERE[level], STEP[phase], also),
-        "form": row["model.mixer"] if form == "auto" else f"{row['model.mixer']} ({form})",
+        "form": formed(row),
         "at": "every T" if row["measure.phase"] == "decode" else row["task.seq_len"],
         "flops": row.get("jaxpr_flops") or closed,
         "memory_bytes": None if None in parts else sum(parts) - (row.get("alias_bytes") or 0),

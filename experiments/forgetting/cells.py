@@ -35,19 +35,14 @@ class ForgettingConfig(StreamConfig):
 
 
 BASE = ForgettingConfig(
-    model=ModelConfig(
-        d_model=24, num_layers=2, num_heads=2, mlp_dim=48, position="learned", causal=False, max_len=32,
-        attention="reference", scan_layers=False,
-    ),
+    model=ModelConfig(d_model=24, num_layers=2, num_heads=2, mlp_dim=48, position="learned", causal=False, max_len=32,
+                      attention="reference", scan_layers=False),
     task=TaskConfig(name="digits", patch_rows=1, seq_len=8, batch_size=32),
-    train=TrainConfig(
-        num_steps=80, peak_lr=3e-3, warmup_steps=8, beta2=0.99, weight_decay=0.0, lanes=SEEDS * 11, nan_policy="skip",
-        eval_every=40, checkpoint_every=80,
-    ),
+    train=TrainConfig(num_steps=80, peak_lr=3e-3, warmup_steps=8, beta2=0.99, weight_decay=0.0, lanes=SEEDS * 11,
+                      nan_policy="skip", eval_every=40, checkpoint_every=80),
     measure=MeasureConfig(rounds=1),
-    continual=ContinualConfig(
-        stream="permuted", scenario="domain", strengths=(0.0, *GRID["ewc"]), with_frozen=True, fisher_examples=100
-    ),
+    continual=ContinualConfig(stream="permuted", scenario="domain", strengths=(0.0, *GRID["ewc"]), with_frozen=True,
+                              fisher_examples=100),
 )  # fmt: skip
 
 

@@ -3,24 +3,12 @@ with it."""
 
 from math import inf, isfinite
 
-from transformer_jax.intervals import NOTHING, Estimate
-from transformer_jax.report import (
-    Finding,
-    Report,
-    Rows,
-    Rule,
-    Verdict,
-    all_above,
-    all_below,
-    conditions,
-    grid,
-    lines,
-    mean,
-    select,
-    table,
-)
-from transformer_jax.report.fronts import best, by_pair, hypervolume, paired, rank_correlation
-from transformer_jax.report.points import groups
+from transformer_jax.intervals import Estimate
+from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, all_above, all_below, conditions, lines
+from transformer_jax.report.fronts import area, best, each, less, paired, rank_correlation
+from transformer_jax.report.points import groups, mean, select
+from transformer_jax.report.rules import of_at_least
+from transformer_jax.report.tables import grid, table
 
 X, Y, FLOOR, WEIGHTS, SEEDS = "plasticity", "stability", 0.95, (0.25, 0.5, 0.75), 5
 STREAMS = 4
@@ -28,21 +16,10 @@ ALL, QK, RANDOM, L2, JOINT = "EWC on all", "EWC on Q and K", "EWC on a random su
 
 
 def _memory(estimates) -> Verdict:
-    pairs, length = (estimates.get(name, NOTHING) for name in ("twice the pairs", "twice the length"))
-    more = estimates.get("pairs less length", NOTHING)
-    if min(pairs.n, length.n, more.n) < SEEDS:
-        return Verdict.INCONCLUSIVE
+    pairs, more = estimates["twice the pairs"], estimates["pairs less length"]
     if pairs.low > 0 and more.low > 0:
         return Verdict.SUPPORTED
     return Verdict.REFUTED if pairs.high < 0 or more.high < 0 else Verdict.INCONCLUSIVE
-
-
-def _with_seeds(decide):
-    def enough(estimates) -> Verdict:
-        few = len(estimates) < STREAMS or any(e.n < SEEDS for e in estimates.values())
-        return Verdict.INCONCLUSIVE if few else decide(estimates)
-
-    return enough
 
 
 OVER = (
@@ -77,12 +54,6 @@ def _relative(rows: Rows) -> list[dict]:
             if zero.get((row["place"], row["seed"]))]  # fmt: skip
 
 
-def _each(rows: Rows, value) -> dict:
-    """By seed what `value` makes of its rows; seeds of which it makes no number are left out."""
-    found = {seed: value(part) for (seed,), part in groups(rows, "seed").items()}
-    return {seed: v for seed, v in found.items() if v is not None and isfinite(v)}
-
-
 def _least_drift(rows: Rows) -> float | None:
     return min((row["drift"] for row in rows if row[X] >= FLOOR and row["drift"] is not None), default=None)
 
@@ -98,35 +69,35 @@ def _correlation(rows: Rows) -> float | None:
 
 
 def _area(rows: Rows) -> float:
-    return hypervolume([(row[X], row[Y]) for row in rows])
+    return area(rows, X, Y)
 
 
 RULES = {
     "H1": Rule(
         f"Of the strengths with a plasticity of at least {FLOOR} the lowest drift of attention maps, with EWC on"
         " queries and keys, less that with EWC on as many random parameters." + OVER.format("below", "above"),
-        _with_seeds(all_below()),
-        reads=(_read, _relative, _each, _least_drift),
+        of_at_least(SEEDS, all_below(), STREAMS),
+        reads=(_read, _relative, _least_drift),
     ),
     "H2": Rule(
         "Spearman's rank correlation of drift and forgetting over all strengths of the three EWC variants, within a"
         " seed." + OVER.format("above", "below"),
-        _with_seeds(all_above()),
-        reads=(_read, _relative, _each, _correlation),
+        of_at_least(SEEDS, all_above(), STREAMS),
+        reads=(_read, _relative, _correlation),
     ),
     "H3": Rule(
         "The hypervolume of the front of plasticity and stability over strengths, with EWC on queries and keys, less"
         " that with EWC on as many random parameters." + OVER.format("above", "below"),
-        _with_seeds(all_above()),
-        reads=(_read, _relative, _each, _area),
+        of_at_least(SEEDS, all_above(), STREAMS),
+        reads=(_read, _relative, _area),
     ),
     "H4": Rule(
         "The gain of EWC on all is the highest average accuracy over strengths less that at strength 0, within a seed."
         " What it loses with 4 pairs for 2 (T = 16), and with T = 16 for 8 (2 pairs): SUPPORTED if it loses with the"
         f" pairs, and more than with the length (95 % intervals over at least {SEEDS} seeds above 0); REFUTED if either"
         " lies below 0; else INCONCLUSIVE.",
-        _memory,
-        reads=(_read, _each, _gain),
+        of_at_least(SEEDS, _memory),
+        reads=(_read, _gain),
     ),
 }
 
@@ -164,7 +135,7 @@ def _answer(place: str, rows: Rows) -> tuple[str, str, str, Estimate, Estimate]:
             f" {at['learning_accuracy'][0]:.0%} for {at['learning_accuracy'][1]:.0%}.")  # fmt: skip
     seeds = {row["seed"]: row["average_accuracy"] for row in chosen}
     short = f"{place}: {f'strength {setting:g}' if isinstance(setting, float) else setting}"
-    gain = paired(seeds, {row["seed"]: row["average_accuracy"] for row in none})
+    gain = paired(less(seeds, {row["seed"]: row["average_accuracy"] for row in none}))
     return short, text, f"{place}: {_around(setting, tried, fisher.value)}", gain, drawn
 
 
@@ -177,8 +148,8 @@ def report(rows: Rows) -> Report:
     main = {name: part for (name,), part in groups(asked, "place").items() if select(part, variant=QK)}
 
     def compared(value) -> dict[str, Estimate]:
-        both = {name: [_each(select(part, variant=v), value) for v in (QK, RANDOM)] for name, part in main.items()}
-        return {name: paired(*two) for name, two in both.items()}
+        return {name: paired(less(*(each(select(part, variant=v), "seed", value) for v in (QK, RANDOM))))
+                for name, part in main.items()}  # fmt: skip
 
     ewc = {name: select(part, variant=[ALL, QK, RANDOM]) for name, part in main.items()}
     answers = {
@@ -187,14 +158,12 @@ def report(rows: Rows) -> Report:
         if select(part, variant=ALL) and (len(groups(part, "variant")) > 1 or not select(part, "memory"))
     }
     recalled = select(asked, "memory", mixer="attention")
-    gains = {at: _each(select(recalled, num_items=at[0], seq_len=at[1]), _gain) for at in ((2, 8), (2, 16), (4, 16))}
-    steps = {"twice the pairs": ((2, 16), (4, 16)), "twice the length": ((2, 8), (2, 16))}
-    losses = {name: {seed: gains[a][seed] - gains[b][seed] for seed in gains[a] if seed in gains[b]}
-              for name, (a, b) in steps.items()}  # fmt: skip
-    pairs, length = losses.values()
-    memory = {name: paired(of) for name, of in losses.items()} | {"pairs less length": paired(pairs, length)}
+    few, longer, more = (each(select(recalled, num_items=n, seq_len=T), "seed", _gain)
+                         for n, T in ((2, 8), (2, 16), (4, 16)))  # fmt: skip
+    losses = {"twice the pairs": less(longer, more), "twice the length": less(few, longer)}
+    memory = {name: paired(of) for name, of in (losses | {"pairs less length": less(*losses.values())}).items()}
     fronts = {key: of for key, of in groups(ok, "place", "variant").items() if key[1] != JOINT and of}
-    areas = {", ".join(key): paired(by_pair(select(of, widened=lambda n: not n), X, Y, "seed"))
+    areas = {", ".join(key): paired(each(select(of, widened=lambda n: not n), "seed", _area))
              for key, of in fronts.items()}  # fmt: skip
     weighed = {key: {f"plasticity {w:.0%}": str(best(of, w, X, Y, "setting")[0]) for w in WEIGHTS}
                for key, of in fronts.items()}  # fmt: skip
@@ -218,10 +187,9 @@ def report(rows: Rows) -> Report:
             Finding("H1: Does EWC on queries and keys keep attention maps where they were, at equal plasticity?",
                     "drift less the random subset's", compared(_least_drift), RULES["H1"]),
             Finding("H2: Does what drifts more forget more?", "rank correlation",
-                    {name: paired(_each(part, _correlation)) for name, part in ewc.items()}, RULES["H2"]),
+                    {name: paired(each(part, "seed", _correlation)) for name, part in ewc.items()}, RULES["H2"]),
             Finding("H3: Is it better to protect queries and keys than as many parameters at random?",
-                    "hypervolume less the random subset's",
-                    compared(_area), RULES["H3"]),
+                    "hypervolume less the random subset's", compared(_area), RULES["H3"]),
             Finding("H4: Is it working memory that limits EWC, as for recurrences, and not the length?",
                     "gain lost", memory, RULES["H4"]),
             Finding("What is the front's hypervolume?", "plasticity times stability", areas),

@@ -4,7 +4,7 @@ from math import log
 
 from transformer_jax.intervals import Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, conditions, lines, only_recurrences, table
-from transformer_jax.report.points import groups, is_number, mean, select
+from transformer_jax.report.points import by_seed, groups, is_number, mean, select
 
 LIMIT, UNIT = 1.0, "orders of magnitude in 100 steps"
 
@@ -70,10 +70,7 @@ def _read(row: dict) -> dict:
     places = {"mixer": "a mixer alone", "trained": "two blocks, copying"}
     place = places.get(row["measure.level"], f"two blocks, {row['model.norm']}-norm")
     row = row | {"place": place, "warm": f"warm-up {row['train.warmup_steps']}", "share_of_lost": row.get("lost")}
-    if "lane" not in row:
-        return row
-    row["seed"] = row["round"] * row["train.lanes"] + row["lane"] + 1
-    if row.get("step") and "slope" in row:
+    if row.get("step") and "slope" in row and "lane" in row:
         loss, guess = row.get("loss"), log(row["task.vocab_size"] - 2)
         row["share_of_failed"] = float(not is_number(loss) or loss > guess / 2)
     return row
@@ -84,11 +81,9 @@ RULES = {study: _rule(where) for study, (_, where) in ASKED.items()}
 
 def report(rows: Rows) -> Report:
     """Seed by seed; a study that is not measured has a finding without a verdict."""
-    slopes, whole = _slopes(rows), [_read(row) for row in _flows(rows)]
-    rows, warm_up, spectrum = (select(whole, study=study) for study in (ASKED, "warm_up", "spectrum"))
-    warm_up = [
-        row | {"status": "ok"} for row in warm_up if "lane" in row
-    ]  # a lane that diverged takes no other with it
+    slopes, whole = _slopes(rows), [_read(row) for row in by_seed(_flows(rows), apart=False)]
+    rows, spectrum = (select(whole, study=study) for study in (ASKED, "spectrum"))
+    warm_up = [row for row in by_seed(select(whole, study="warm_up")) if "lane" in row]
     ends = [row for row in rows if row.get("lost") is not None]
     through = [row for row in select(whole, study="through_training") if row.get("step")]
     failed = {", ".join(map(str, key)): mean(part, "share_of_failed", "lane")
@@ -102,8 +97,8 @@ def report(rows: Rows) -> Report:
         answers=[
             *(Finding(ASKED[study][0], _sentence(found), found, RULES[study], of=UNIT)
               for study, found in slopes.items()),
-            *[Finding("Which norm trains without a warm-up?", "share of the seeds whose loss on copying is no number or"
-                      " above half of what guessing costs; last the rate", failed, of="six blocks")] * bool(failed),
+            Finding("Which norm trains without a warm-up?", "share of the seeds whose loss on copying is no number or"
+                    " above half of what guessing costs; last the rate", failed, of="six blocks") if failed else None,
         ],
         figures=(
             lines(mixer + stack, "lag", "relative_norm", "reader", "place", name="gradient_by_lag", **look,
@@ -124,8 +119,8 @@ def report(rows: Rows) -> Report:
             table(ends, ("start", "place", "when"), "lag", "share_of_lost", "lane",
                   "Share of seeds whose gradient at the last lag is under 10⁻⁶, or over 10³, of lag 1's"),
             table(ends, ("start", "place", "when"), "seed", "decades", None, f"The slope seed by seed, {UNIT}"),
-            *[table(warm_up, ("reader", "norm", "warm", "peak_lr"), "seed", "loss", None,
-                    "Loss with and without a warm-up, seed by seed")] * bool(warm_up),
+            table(warm_up, ("reader", "norm", "warm", "peak_lr"), "seed", "loss", None,
+                  "Loss with and without a warm-up, seed by seed") if warm_up else None,
         ),
         limits=(*conditions(rows), "A residual stream carries a vector to its own step alone: from lag 1 on all of the"
                 " gradient of a stack has come through the mixers. Inputs are independent normal vectors; where a stack"

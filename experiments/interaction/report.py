@@ -2,7 +2,7 @@
 
 from transformer_jax.intervals import Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, all_above, conditions, lines, only_recurrences, table
-from transformer_jax.report.points import groups, mean, ratio, select, values
+from transformer_jax.report.points import by_seed, groups, mean, ratio, select, values
 from transformer_jax.report.tables import number
 
 
@@ -22,8 +22,7 @@ def _left(rows: Rows) -> dict[str, Estimate]:
 def _read(row: dict) -> dict:
     mixer, bias, whole = row["model.mixer"], row["measure.forget_bias"], row.get("whole")
     return {"reader": mixer if bias == 1 else f"{mixer}, forget bias {bias:g}",
-            "share": row["direct"] / whole if whole else None, "kept": row.get("left"),
-            "seed": row["round"] * row["train.lanes"] + row["lane"] + 1 if "lane" in row else None}  # fmt: skip
+            "share": row["direct"] / whole if whole else None, "kept": row.get("left")}  # fmt: skip
 
 
 RULES = {
@@ -48,7 +47,7 @@ RULES = {
 
 def report(rows: Rows) -> Report:
     """Seed by seed."""
-    rows = [row | _read(row) for row in rows]
+    rows = [row | _read(row) for row in by_seed(rows, apart=False)]
     mixer, far = select(rows, study="mixer"), max((row.get("lag", 0) for row in rows), default=0)
     past, nonzero, left = _shares(mixer, "past"), _shares(mixer, "nonzero"), _left(rows)
     kept = {reader: ratio(part, "whole", "lag", far, 1, "lane") for (reader,), part in groups(rows, "reader").items()}

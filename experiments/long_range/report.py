@@ -3,8 +3,10 @@
 from math import isfinite
 
 from transformer_jax.intervals import NOTHING, Estimate
-from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, all_above, conditions, lines, table
-from transformer_jax.report.points import difference, how_timed, in_attentions_steps, is_number, mean, reached, select
+from transformer_jax.lab.in_seconds import how_timed, in_attentions_steps
+from transformer_jax.report import AT_EDGE, Finding, Report, Rows, Rule, all_above, conditions, lines, note, table
+from transformer_jax.report.points import by_seed, difference, is_number, mean, reached, select
+from transformer_jax.report.rules import of_at_least, sooner, soonest
 
 TASKS = ("adding", "copy_memory", "parity", "even_pairs", "cycle_navigation")
 SIDES = {"attention": ("attention, none", "attention, sinusoidal", "attention, rotary"), "recurrences": ("gru", "lstm")}
@@ -14,41 +16,31 @@ DIGITS, BATCHES = 359, 16
 """Test series: all digits of that part, and so many batches of generated shapes."""
 
 
-def _decide(estimates) -> Verdict:
-    if any(one.n < SEEDS for one in estimates.values()):
-        return Verdict.INCONCLUSIVE
-    tasks = dict.fromkeys(name.rpartition(": ")[0] for name in estimates)
-    attention, recurrences = ([estimates[f"{name}: {side}"] for name in tasks] for side in SIDES)
-    solved, won = [any(isfinite(one.high) for one in side) for side in (attention, recurrences)], []
-    for mine, others in ((attention, recurrences), (recurrences, attention)):
-        won.append([a.high * 2 <= b.low and not isfinite(b.high) for a, b in zip(mine, others, strict=True)])
-    if all(won[0]) or all(won[1]):
-        return Verdict.SUPPORTED if all(won[0]) else Verdict.REFUTED
-    return Verdict.TASK_DEPENDENT if any(won[0] + won[1]) and all(solved) else Verdict.INCONCLUSIVE
+def _read(rows: Rows) -> list[dict]:
+    """Who reads, what was asked, and how well; a lane without a finite number answers nothing right."""
+    return [_asked(row) if "lane" in row else row for row in map(_reader, by_seed(rows))]
 
 
-def _read(row: dict) -> dict:
-    """A lane without a finite number answers nothing right, and takes no other with it."""
-    row = row | {"reader": ", ".join((row["model.mixer"], row["model.position"])).removesuffix(", auto")}
-    if "lane" not in row:
-        return row
+def _reader(row: dict) -> dict:
+    return row | {"reader": ", ".join((row["model.mixer"], row["model.position"])).removesuffix(", auto")}
+
+
+def _asked(row: dict) -> dict:
     blanks = row["task.seq_len"] - 2 * row["task.num_items"]
     apart = "delays" in row["studies"] and "copy_memory" not in row["studies"]  # one delay is that of the task too
     right = {"accuracy": row["accuracy"] or 0.0} if "accuracy" in row else {}
     right |= {"asked": f"copying over {blanks} blanks" if apart else row["task.name"]}
-    seed = row["round"] * row["train.lanes"] + row["lane"] + 1
-    return row | right | {"status": "ok", "seed": seed, "score": row.get("mse", row.get("accuracy"))}
+    return row | right | {"score": row.get("mse", row.get("accuracy"))}
 
 
 def _best(of_models: list[Estimate]) -> Estimate:
     """That of the model that was soonest; nothing where one of them lacks seeds."""
-    whole = all(one.n >= SEEDS for one in of_models)
-    return min(of_models, key=lambda one: (one.low, one.high)) if whole else NOTHING
+    return soonest(of_models) if all(one.n >= SEEDS for one in of_models) else NOTHING
 
 
 def _steps(rows: Rows, study=TASKS, tasks=TASKS) -> dict[tuple[str, str], Estimate]:
     """By task and reader, of rows as they were measured."""
-    rows = select([_read(row) for row in rows], study=study, status="ok", longer=1)
+    rows = select(_read(rows), study=study, status="ok", longer=1)
     return {(task, reader): reached(select(rows, asked=task, reader=reader), "solved_step", SHARE, "step")
             for task in tasks for side in SIDES.values() for reader in side}  # fmt: skip
 
@@ -66,7 +58,7 @@ def _copied(rows: Rows) -> dict[str, Estimate]:
 
 
 def _ahead(rows: Rows) -> dict[str, Estimate]:
-    series = select([_read(row) for row in rows], status="ok")
+    series = select(_read(rows), status="ok")
     found = {f"{what}, over {mixer}": difference(select(series, study=study), "accuracy", "mixer", "attention", mixer,
                                                  pair="lane")
              for study, what in SERIES.items() for mixer in SIDES["recurrences"]}  # fmt: skip
@@ -81,7 +73,7 @@ RULES = {
         " half of the steps, if the other does not solve it within all. SUPPORTED if attention wins every task;"
         " REFUTED if the recurrences do; TASK-DEPENDENT if one side wins a task and the other solves another; else, or"
         " where a model is not measured, INCONCLUSIVE: who fails may have lacked steps.",
-        _decide,
+        of_at_least(SEEDS, sooner("solves")),
         reads=(_solved,),
     ),
     "only_attention_copies": Rule(
@@ -89,7 +81,7 @@ RULES = {
         " its models answer 99 % right: attention with no, sinusoidal or rotary positions; a GRU or an LSTM. SUPPORTED"
         " if attention solves it within half of the steps and the recurrences do not within all; REFUTED if it is the"
         " other way round; else (both do, neither does, one was late), or where a model is not measured, INCONCLUSIVE.",
-        _decide,
+        of_at_least(SEEDS, sooner("solves")),
         reads=(_copied,),
     ),
     "attention_is_ahead_on_series": Rule(
@@ -106,8 +98,7 @@ RULES = {
 
 def report(rows: Rows) -> Report:
     """Steps by task and side; accuracy by length of those who solve the task; what only the full size has is behind."""
-    counted = in_attentions_steps(rows)
-    whole = [_read(row) for row in rows]
+    counted, whole = in_attentions_steps(rows), _read(rows)
     rows, series = select(whole, study=TASKS), select(whole, study=SERIES, status="ok")
     ok = select(rows, status="ok")
     short, far, flops = select(ok, longer=1), select(ok, longer=FAR), select(whole, study="flops", status="ok")
@@ -115,15 +106,16 @@ def report(rows: Rows) -> Report:
     others = [row for row in whole if row.get("asked", TASKS[0]) not in TASKS and not {*SERIES} & {*row["studies"]}]
     more, behind = dict.fromkeys(row["asked"] for row in others), {study for row in others for study in row["studies"]}
     steps, learned = _steps(counted), f"steps until {SHARE:.0%} of a model's seeds had solved it"
+    rule = RULES["attention_solves_more"]
     kept = {f"{name}: {reader}": mean(select(far, name=name, reader=reader, solved_step=is_number), "accuracy", "seed")
             for name, reader in steps if name in TASKS[2:] and isfinite(steps[name, reader].value)}  # fmt: skip
-    edges = {f"{row['task.name']} by {row['reader']}": None for row in select(short, rate_at_edge=True)}
+    edges = (f"{row['task.name']} by {row['reader']}" for row in select(short, rate_at_edge=True))
     shapes = max((BATCHES * row["task.batch_size"] for row in select(series, name="shapes_1d")), default=0)
     return Report(
         question="Who learns what is far away, and who keeps it on longer sequences?",
         answers=(
             Finding("Does attention learn dependencies that recurrences with as many parameters do not?",
-                    learned, _solved(counted), RULES["attention_solves_more"]),
+                    learned, _solved(counted), rule),
             Finding(f"Who keeps it at {FAR} times the trained length?",
                     f"accuracy there of the seeds that solved the task; kept: above {KEPT}, lost: below", kept,
                     judge=lambda e: "kept" if e.low > KEPT else "lost" if e.high < KEPT else "undecided"),
@@ -135,13 +127,11 @@ def report(rows: Rows) -> Report:
                     _ahead(counted), RULES["attention_is_ahead_on_series"],
                     of=f"on these {DIGITS} digits and {shapes:,} shapes: intervals are over seeds, not over series"
                     if shapes else ""),
-            *[Finding("And with as many training FLOPs?", learned, _solved(counted, "flops"),
-                      RULES["attention_solves_more"])] * bool(flops),
-            *[Finding("And with as many seconds of training?", f"{learned}, in attention's that take as long",
-                      _solved(counted, "seconds"), RULES["attention_solves_more"])]
-            * bool(seconds),
-            *[Finding("Who solves other tasks, and copies over longer delays?", learned,
-                      _solved(counted, behind, more))] * bool(more),
+            Finding("And with as many training FLOPs?", learned, _solved(counted, "flops"), rule) if flops else None,
+            Finding("And with as many seconds of training?", f"{learned}, in attention's that take as long",
+                    _solved(counted, "seconds"), rule) if seconds else None,
+            Finding("Who solves other tasks, and copies over longer delays?", learned, _solved(counted, behind, more))
+            if more else None,
         ),
         figures=(
             lines(ok, "longer", "accuracy", "reader", "name", pair="lane", log="x", name="accuracy_by_length",
@@ -157,7 +147,7 @@ def report(rows: Rows) -> Report:
             table(series, ("name", "mixer"), "seed", "accuracy", None, "Series: accuracy, seed by seed"),
             table(seconds, ("name",), "mixer", "trained_steps", "seed", "Steps in as many seconds as attention's"),
         ),
-        notes=[f"The chosen rate is the lowest or highest that was tried: {', '.join(edges)}."] * bool(edges),
+        notes=note(AT_EDGE, edges),
         limits=(*conditions(whole), *how_timed(whole), "As many steps (or seconds) for all: what solves a task"
                 " later is not asked. Of five rates the one is chosen at which a seed that no answer uses solves the"
                 " task soonest, or, where none does in half of the steps, comes nearest. A side counts by its best"

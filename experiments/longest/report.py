@@ -4,14 +4,13 @@ from math import nan
 
 from transformer_jax.intervals import NOTHING, Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, Table, Verdict, conditions, lines, select
+from transformer_jax.report.rules import of_at_least
 
 STORING, BLOCKS = "reference", "blockwise"
 
 
 def _blocks_reach_further(estimates: dict[str, Estimate]) -> Verdict:
     stores, blocks = estimates[STORING], estimates[BLOCKS]
-    if not (stores.n and blocks.n):
-        return Verdict.INCONCLUSIVE
     if blocks.low > stores.high:
         return Verdict.SUPPORTED
     return Verdict.REFUTED if blocks.high < stores.low else Verdict.INCONCLUSIVE
@@ -22,7 +21,7 @@ RULES = {
         f"SUPPORTED if the longest length that {BLOCKS} could do is above the shortest that {STORING} could not;"
         f" REFUTED if the shortest that {BLOCKS} could not is below the longest that {STORING} could; else, or where"
         " one of them is not measured, INCONCLUSIVE. Both within the same limits of memory and of time for a try.",
-        _blocks_reach_further,
+        of_at_least(1, _blocks_reach_further),
     )
 }
 
@@ -40,17 +39,11 @@ def report(rows: Rows) -> Report:
     return Report(
         question="Of how long a sequence can one training step be done here?",
         answers=(
-            Finding(
-                "How long can a sequence be?",
-                f"between the longest that could be done and the shortest that could not (limited: {stopped})",
-                bounds,
-            ),
-            Finding(
-                "Does attention that stores no scores reach further than the formula?",
-                "the same bounds",
-                pairs,
-                RULES["blocks_reach_further"],
-            ),
+            Finding("How long can a sequence be?",
+                    f"between the longest that could be done and the shortest that could not (limited: {stopped})",
+                    bounds),
+            Finding("Does attention that stores no scores reach further than the formula?", "the same bounds",
+                    pairs, RULES["blocks_reach_further"]),
         ),
         figures=(
             lines(drawn, "tried_len", "peak_bytes", "reader", name="memory_by_length", **labels,

@@ -1,19 +1,11 @@
 """The report of `parallelism`: whose steps must follow each other, and what that costs on this machine."""
 
 from transformer_jax.intervals import Estimate
-from transformer_jax.report import (
-    Finding,
-    Report,
-    Rows,
-    Rule,
-    all_above,
-    all_below,
-    conditions,
-    lines,
-    only_recurrences,
-)
+from transformer_jax.report import Finding, Report, Rows, Rule, all_above, all_below, conditions, lines
 from transformer_jax.report.points import groups, ratio, relative, select, slope, values
+from transformer_jax.report.rules import only_recurrences
 from transformer_jax.report.tables import grid, number, table
+from transformer_jax.report.variants import formed
 
 T, DEEP, FLAT = "seq_len", 0.9, 0.25
 SHALLOWEST = ("attention (reference)", "rnn", "gru", "lstm", "min_gru (associative)")
@@ -38,10 +30,9 @@ def _written(generation: Rows) -> dict[str, Estimate]:
 
 def _read(row: dict) -> dict:
     """Who it is, in which form; what a token takes, and the FLOPs per second."""
-    mixer, seconds = row["model.mixer"], row.get("step_seconds")
-    form = row["model.attention"] if mixer == "attention" else row["model.recurrence"]
+    seconds = row.get("step_seconds")
     known = {"token_seconds": seconds / row["tokens"], "speed": row["jaxpr_flops"] / seconds} if seconds else {}
-    return {"contender": mixer if form == "auto" else f"{mixer} ({form})"} | known
+    return {"contender": formed(row)} | known
 
 
 RULES = {

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from transformer_jax.intervals import CONFIDENCE, Estimate, ratio_unpaired
-from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, conditions, difference, lines, mean, table
-from transformer_jax.report.points import groups, is_number, select
-from transformer_jax.report.tables import grid
+from transformer_jax.report import AT_EDGE, Finding, Report, Rows, Rule, Verdict, conditions, lines, note
+from transformer_jax.report.points import by_seed, difference, groups, is_number, mean, select
+from transformer_jax.report.tables import grid, table
 
 AXES = {"parameters": "parameters", "training_flops": "training FLOPs", "step_seconds": "seconds of a step",
         "state_bytes": "bytes that decoding keeps of a sequence"}  # fmt: skip
@@ -27,9 +27,9 @@ def _decide(estimates: Mapping[str, Estimate]) -> Verdict:
 
 
 def _trained(rows: Rows) -> list[dict]:
-    """The lanes of trained models; one without a finite loss takes no other with it."""
-    return [row | {"status": "ok", "who": f"{row['model.mixer']} {row['model.d_model']}"}
-            for row in select(rows, study="loss") if "lane" in row]  # fmt: skip
+    """The lanes of trained models."""
+    return [row | {"who": f"{row['model.mixer']} {row['model.d_model']}"}
+            for row in by_seed(select(rows, study="loss")) if "lane" in row]  # fmt: skip
 
 
 def _seconds(rows: Rows) -> dict[str, list[float]]:
@@ -91,9 +91,8 @@ def _one_sided(behind: Mapping[str, Estimate]) -> str:
 def report(rows: Rows) -> Report:
     """Loss over each cost; a cost without a clock is one number, seconds are the mean of their samples."""
     behind, seconds = {axis: _behind(rows, axis) for axis in AXES}, _seconds(rows)
-    trained = [row | {"seed": row["round"] * row["train.lanes"] + row["lane"] + 1}
-               | ({"step_seconds": sum(times) / len(times)} if (times := seconds.get(row["who"])) else {})
-               for row in _trained(rows)]  # fmt: skip
+    times = {who: sum(of) / len(of) for who, of in seconds.items()}
+    trained = [row | ({"step_seconds": times[row["who"]]} if row["who"] in times else {}) for row in _trained(rows)]
     models = {}
     for (who,), part in groups(trained, "who").items():
         own = {what: [one for name, one in behind[axis].items() if name.startswith(f"{who} (")]
@@ -103,7 +102,6 @@ def report(rows: Rows) -> Report:
             "beaten by the other side on": ", ".join(w for w, one in own.items() if any(map(_is_beaten, one))),
             "not tested on": ", ".join(what for what, one in own.items() if not one),
         }  # fmt: skip
-    edges = dict.fromkeys(row["who"] for row in select(trained, rate_at_edge=True))
     return Report(
         question="What does a lower loss cost, with attention and with recurrences?",
         setting="A language model of letters (numbers in words, generated) at several widths, as many steps for all.",
@@ -119,7 +117,7 @@ def report(rows: Rows) -> Report:
             grid("Every model, and where the other side beats it", ("mixer", "width"), models),
             table(trained, ("mixer", "d_model"), "seed", "loss", None, "Validation loss, seed by seed"),
         ),
-        notes=[f"The chosen rate is the lowest or highest that was tried: {', '.join(edges)}."] * bool(edges),
+        notes=note(AT_EDGE, (row["who"] for row in select(trained, rate_at_edge=True))),
         limits=(*conditions(rows), "One generated text that every model learns: with more steps, or another text, the"
                 " order may be another. A seed's loss is of its own parameters and batches. Of models of which none is"
                 " better, at most one answer in forty calls one beaten; each axis is a question of its own."

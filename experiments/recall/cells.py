@@ -30,15 +30,13 @@ class RecallConfig(Config):
 
 
 BASE = RecallConfig(
-    model=ModelConfig(
-        d_model=64, num_layers=2, num_heads=2, mlp_dim=64, max_len=32, position="rotary", scan_layers=False
-    ),
+    model=ModelConfig(d_model=64, num_layers=2, num_heads=2, mlp_dim=64, max_len=32, position="rotary",
+                      scan_layers=False),
     task=TaskConfig(name="associative_recall", vocab_size=64, seq_len=32, batch_size=32),
-    train=TrainConfig(
-        num_steps=600, warmup_steps=50, beta2=0.99, weight_decay=0.01, lanes=5, eval_every=50, checkpoint_every=300
-    ),
+    train=TrainConfig(num_steps=600, warmup_steps=50, beta2=0.99, weight_decay=0.01, lanes=5, eval_every=50,
+                      checkpoint_every=300),
     measure=equal_seconds.Axes(rounds=1),
-)
+)  # fmt: skip
 ATTENTION, RECURRENT = {"model.mixer": ["attention"]}, {"model.mixer": ["gru", "lstm"]}
 MIXERS = {"model.mixer": ["attention", "gru", "lstm"]}
 STUDIES = {"pairs": grid(MIXERS | {"task.num_items": [2, 4, 8]})}

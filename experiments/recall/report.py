@@ -1,27 +1,12 @@
 """The report of `recall`: who learns to recall, at how many pairs and how far away, and in how many steps."""
 
-from math import isfinite
-
 from transformer_jax.intervals import Estimate
-from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, conditions, lines, mean, reached, select, table
-from transformer_jax.report.points import groups, how_timed, in_attentions_steps, is_number
+from transformer_jax.lab.in_seconds import how_timed, in_attentions_steps
+from transformer_jax.report import AT_EDGE, Finding, Report, Rows, Rule, conditions, lines, note, table
+from transformer_jax.report.points import groups, is_number, mean, reached, select
+from transformer_jax.report.rules import of_at_least, sooner
 
 PAIRS, MIXERS, SEEDS, SHARE = (2, 4, 8), ("attention", "gru", "lstm"), 5, 0.8
-
-
-def _only_attention(estimates: dict[str, Estimate]) -> Verdict:
-    if any(one.n < SEEDS for one in estimates.values()):
-        return Verdict.INCONCLUSIVE
-    of = {mixer: [estimates[f"{n} pairs, {mixer}"] for n in PAIRS] for mixer in MIXERS}
-    recurrences = [min(pair, key=lambda one: (one.low, one.high)) for pair in zip(of["gru"], of["lstm"], strict=True)]
-
-    def wins(mine: list[Estimate], others: list[Estimate]) -> list[bool]:
-        return [a.high * 2 <= b.low and not isfinite(b.high) for a, b in zip(mine, others, strict=True)]
-
-    won, lost = wins(of["attention"], recurrences), wins(recurrences, of["attention"])
-    if all(won) or all(lost):
-        return Verdict.SUPPORTED if all(won) else Verdict.REFUTED
-    return Verdict.TASK_DEPENDENT if any(won) and any(lost) else Verdict.INCONCLUSIVE
 
 
 def _last(rows: Rows, study: str) -> list[dict]:
@@ -42,7 +27,7 @@ RULES = {
         " It wins if it has within half of the steps and the other side, of the recurrences the sooner, has not within"
         " all. SUPPORTED if attention wins at 2, 4 and 8 pairs; REFUTED if a GRU or LSTM does; TASK-DEPENDENT if each"
         " wins somewhere; else, or where a model is not measured, INCONCLUSIVE: who fails may have lacked steps.",
-        _only_attention,
+        of_at_least(SEEDS, sooner("wins")),
         reads=(_steps,),
     )
 }
@@ -61,7 +46,7 @@ def report(rows: Rows) -> Report:
     octaves = {name for row in most for name in row if name.startswith("accuracy_")}
     by_distance = [row | {"distance": int(name.split("_")[1]), "accuracy_there": row[name]}
                    for row in most for name in octaves if row.get(name) is not None]  # fmt: skip
-    edges = {f"{row['model.mixer']} at {row['task.num_items']} pairs": None for row in select(last, rate_at_edge=True)}
+    edges = (f"{row['model.mixer']} at {row['task.num_items']} pairs" for row in select(last, rate_at_edge=True))
     return Report(
         question=f"Who learns to recall key-value pairs, in {max([0, *(row['step'] for row in last)]):,} steps?",
         answers=(
@@ -69,9 +54,10 @@ def report(rows: Rows) -> Report:
                     learned, _steps(counted), rule),
             Finding(f"How much does each recall of {max(PAIRS)} pairs in the end?",
                     f"share of right answers; guessing among their values gives {1 / max(PAIRS):g}", right),
-            *[Finding("And those with as many training FLOPs?", learned, _steps(counted, "flops"), rule)] * bool(flops),
-            *[Finding("And those with as many seconds of training?", f"{learned}, in attention's that take as long",
-                      _steps(counted, "seconds"), rule)] * bool(seconds),
+            Finding("And those with as many training FLOPs?", learned, _steps(counted, "flops"), rule)
+            if flops else None,
+            Finding("And those with as many seconds of training?", f"{learned}, in attention's that take as long",
+                    _steps(counted, "seconds"), rule) if seconds else None,
         ),
         figures=(
             lines(last, "num_items", "accuracy", "mixer", pair="lane", log="x", name="accuracy_by_pairs",
@@ -93,7 +79,7 @@ def report(rows: Rows) -> Report:
             table(last, ("num_items", "mixer"), "lane", "solved_step", None, "Steps until 99 %, seed by seed"),
             table(seconds, ("num_items",), "mixer", "trained_steps", "lane", "Steps in as many seconds as attention's"),
         ),
-        notes=[f"The chosen rate is the lowest or highest that was tried: {', '.join(edges)}."] * bool(edges),
+        notes=note(AT_EDGE, edges),
         limits=(*conditions(rows), *how_timed(rows), "It measures how soon recall is learned, not what a"
                 " model can hold. Of five rates the one is chosen at which a seed that no answer uses answers 99 %"
                 " soonest, or, where none does, most in the end."),

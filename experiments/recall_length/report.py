@@ -1,19 +1,8 @@
 """The report of `recall_length`: who still recalls when the distance grows beyond what was trained."""
 
 from transformer_jax.intervals import NOTHING
-from transformer_jax.report import (
-    Finding,
-    Report,
-    Rows,
-    Rule,
-    all_above,
-    conditions,
-    difference,
-    lines,
-    mean,
-    select,
-    table,
-)  # fmt: skip
+from transformer_jax.report import Finding, Report, Rows, Rule, all_above, conditions, lines, table
+from transformer_jax.report.points import difference, mean, select
 
 POSITIONS = ("none", "sinusoidal", "rotary")
 RECURRENCES = ("gru", "lstm")
@@ -55,37 +44,25 @@ def report(rows: Rows) -> Report:
 
     gaps = {f"{position} less {other}": gap(f"attention, {position}", other)
             for position in POSITIONS for other in RECURRENCES}  # fmt: skip
-    lost = {
-        reader: difference(select(ok, reader=reader), "accuracy", "longer", LONGER, 1, pair="lane")
-        for reader in readers
-    }
+    lost = {reader: difference(select(ok, reader=reader), "accuracy", "longer", LONGER, 1, pair="lane")
+            for reader in readers if reader in learned}  # fmt: skip
     return Report(
         question="Who recalls at distances beyond those of the training?",
         answers=(
-            Finding(
-                "Does attention recall more than a recurrence beyond the trained distances?",
-                f"attention's accuracy less the recurrence's at {LONGER} times the length, as many parameters",
-                gaps,
-                RULES["attention_recalls_more"],
-            ),
-            Finding(
-                "What does each lose beyond the trained distances?",
-                f"accuracy there, at {LONGER} times the length, less that at the trained length, of those who had"
-                " learned it there",
-                {reader: one for reader, one in lost.items() if reader in learned},
-            ),
+            Finding("Does attention recall more than a recurrence beyond the trained distances?",
+                    f"attention's accuracy less the recurrence's at {LONGER} times the length, as many parameters",
+                    gaps, RULES["attention_recalls_more"]),
+            Finding("What does each lose beyond the trained distances?", f"accuracy there, at {LONGER} times the"
+                    " length, less that at the trained length, of those who had learned it there", lost),
             Finding("Who had learned it at the trained length?", "accuracy there", trained,
                     judge=lambda e: "learned" if e.low > LEARNED else "not learned"),
         ),
         figures=(
-            lines(
-                rows, "test_len", "accuracy", "reader", pair="lane", log="x", name="accuracy_by_length",
-                title="Accuracy by the length of the test: at the shortest, the trained one, of all queries; then of"
-                " those that are farther than any in training",
-                x_label="length of the test (tokens)",
-                caption="Means over seeds with 95 % intervals. The number of pairs is the same at every"
-                " length; the random tokens between them grow.",
-            ),
+            lines(rows, "test_len", "accuracy", "reader", pair="lane", log="x", name="accuracy_by_length",
+                  title="Accuracy by the length of the test: at the shortest, the trained one, of all queries; then of"
+                  " those that are farther than any in training", x_label="length of the test (tokens)",
+                  caption="Means over seeds with 95 % intervals. The number of pairs is the same at every length; the"
+                  " random tokens between them grow."),
         ),
         tables=(
             table(ok, ("reader",), "test_len", "accuracy", "lane", "Accuracy of farther queries (shortest: of all)"),

@@ -31,30 +31,17 @@ def report(rows: Rows) -> Report:
     def less(other: str) -> Estimate:
         return difference(best, "accuracy", AXIS, "encoder", other)
 
-    answers = (
-        Finding(
-            "Does the encoder read better than the simple ones?",
-            "the encoder's accuracy less theirs",
-            {name: less(key) for key, name in SIMPLE.items()},
-            RULES["simple"],
-        ),
-        Finding(
-            "Do positions help?",
-            "with positions less without",
-            {"difference": less("unordered")},
-            RULES["positions"],
-        ),
-        Finding(
-            "Is it better than a bidirectional LSTM with as many parameters?",
-            "the encoder's accuracy less the LSTM's",
-            {"difference": less("bilstm")},
-            RULES["recurrence"],
-        ),
-    )
     networks = [row for row in curve if row["measure.contender"] != "tfidf"]
     return Report(
         question="Is a review positive: what does attention add to simpler readers of its words?",
-        answers=answers,
+        answers=(
+            Finding("Does the encoder read better than the simple ones?", "the encoder's accuracy less theirs",
+                    {name: less(key) for key, name in SIMPLE.items()}, RULES["simple"]),
+            Finding("Do positions help?", "with positions less without", {"difference": less("unordered")},
+                    RULES["positions"]),
+            Finding("Is it better than a bidirectional LSTM with as many parameters?",
+                    "the encoder's accuracy less the LSTM's", {"difference": less("bilstm")}, RULES["recurrence"]),
+        ),
         figures=(lines(networks, "step", "accuracy", AXIS, log="", name="accuracy_by_step"),),
         tables=(
             table(best, ("task.name",), AXIS, "accuracy", title="Accuracy on the validation split, best checkpoint"),
@@ -67,4 +54,4 @@ def report(rows: Rows) -> Report:
             "TF-IDF reads whole texts and its regularisation was set before; the networks read the first words of each"
             " text, and one learning rate serves them all.",
         ),
-    )
+    )  # fmt: skip

@@ -1,7 +1,8 @@
 """The report of `training_speed`: seconds to a loss, attention over recurrences with as many parameters."""
 
 from transformer_jax.intervals import NOTHING, Estimate
-from transformer_jax.report import Finding, Report, Rows, Rule, all_below, conditions, lines, ratio, select, table
+from transformer_jax.report import Finding, Report, Rows, Rule, all_below, conditions, lines, note, table
+from transformer_jax.report.points import by_seed, ratio, select
 
 LENGTHS, RECURRENCES = (64, 256), ("gru", "lstm")
 SEEDS = 5
@@ -9,14 +10,11 @@ TEXTS = {"shakespeare_char": "Tiny Shakespeare", "number_words": "numbers in wor
 
 
 def _lanes(rows: Rows, study: str = "speed") -> list[dict]:
-    """The lanes of a study; one that failed takes no other with it."""
-    return [_timed(row) for row in select(rows, study=study) if "lane" in row]
+    return [_timed(row) for row in by_seed(select(rows, study=study)) if "lane" in row]
 
 
 def _timed(row: dict) -> dict:
-    seconds = {} if row["steps"] is None else {"seconds": row["steps"] * row["step_seconds"]}
-    seed = row["round"] * row["train.lanes"] + row["lane"] + 1
-    return row | {"status": "ok", "seed": seed} | seconds
+    return row if row["steps"] is None else row | {"seconds": row["steps"] * row["step_seconds"]}
 
 
 def _versus(lanes: Rows) -> list[dict]:
@@ -38,8 +36,8 @@ def _ratios(rows: Rows, y: str = "seconds", study: str = "speed", lengths=LENGTH
         for mixer in RECURRENCES:
             part = select(both, seq_len=T, mixer=mixer)
             whole = len(part) >= 2 * SEEDS and all(row["steps"] is not None for row in part)
-            one = ratio(part, y, "who", "attention", "recurrence", pair="lane") if whole else NOTHING
-            found[f"T {T}, over {mixer}"] = one
+            over = ratio(part, y, "who", "attention", "recurrence", pair="lane") if whole else NOTHING
+            found[f"T {T}, over {mixer}"] = over
     return found
 
 
@@ -65,10 +63,8 @@ def report(rows: Rows) -> Report:
 
     text, device = (", ".join(dict.fromkeys(map(str, (row.get(c) for row in lanes)))) for c in ("task.name", "device"))
     letters = ", ".join({f"{row['task.seq_len'] * row['task.batch_size']:,}": None for row in lanes})
-    edges = {f"{row['model.mixer']} at T {row['task.seq_len']}": None for row in select(lanes, rate_at_edge=True)}
-    late = {f"{row['model.mixer']} at T {row['task.seq_len']}": None for row in select(lanes, steps=None)}
-    notes = {"A seed did not come to the loss within the steps": late, "The chosen rate is an end of its grid": edges}
-    shown = {"pair": "lane", "log": ""}
+    late, edges = ([f"{row['model.mixer']} at T {row['task.seq_len']}" for row in part]
+                   for part in (select(lanes, steps=None), select(lanes, rate_at_edge=True)))  # fmt: skip
     return Report(
         question="Does attention train to a given loss in less time than a recurrence?",
         setting=f"Text: {TEXTS.get(text, text)}; {letters} letters a step; device: {device}.",
@@ -77,24 +73,25 @@ def report(rows: Rows) -> Report:
                     _ratios(rows), RULES["attention_is_sooner"]),
             Finding("In fewer steps?", "its steps over the recurrence's", _ratios(rows, "steps")),
             Finding("Is its step shorter?", "its seconds a step over the recurrence's", _ratios(rows, "step_seconds")),
-            *[Finding("Is it sooner than those with as many training FLOPs?", "its seconds over the recurrence's",
-                      _ratios(rows, study="flops"), RULES["attention_is_sooner"])] * bool(flops),
-            *[Finding("Is it sooner in windows of 1,024 letters?", "its seconds over the recurrence's, with as many"
-                      " parameters", _ratios(rows, study="long", lengths=(1024,)))] * bool(long),
+            Finding("Is it sooner than those with as many training FLOPs?", "its seconds over the recurrence's",
+                    _ratios(rows, study="flops"), RULES["attention_is_sooner"]) if flops else None,
+            Finding("Is it sooner in windows of 1,024 letters?", "its seconds over the recurrence's, with as many"
+                    " parameters", _ratios(rows, study="long", lengths=(1024,))) if long else None,
         ),
         figures=(
             lines(over, "seq_len", "over", "mixer", pair="lane", log="x", name="seconds_by_window", reference=1,
                   title="Attention's seconds to the loss over the recurrence's", x_label="letters of a window",
                   y_label="ratio", caption="Means over seeds; both steps timed in turns."),
-            lines(lanes, "seed", "steps", "mixer", "seq_len", name="steps_by_seed", title="Steps to the loss", **shown,
-                  caption="Every seed; one without a mark did not come to it."),
+            lines(lanes, "seed", "steps", "mixer", "seq_len", pair="lane", log="", name="steps_by_seed",
+                  title="Steps to the loss", caption="Every seed; one without a mark did not come to it."),
         ),
         tables=(
             table(lanes, ("seq_len", "mixer"), "seed", "steps", None, "Steps to the loss, seed by seed"),
             table(lanes, ("seq_len",), "mixer", "step_seconds", "lane", "Seconds of a step"),
             table(lanes, ("seq_len",), "mixer", "compile_seconds", "lane", "Seconds to compile it, not counted above"),
         ),
-        notes=[f"{what}: {', '.join(where)}." for what, where in notes.items() if where],
+        notes=[*note("A seed did not come to the loss within the steps", late),
+               *note("The chosen rate is an end of its grid", edges)],
         limits=(*conditions(select(rows, study="speed")), "One text; a validation reads the first 16 batches of its"
                 " validation part, or all where it has no more. Of three rates (the full size: five) the one is chosen"
                 " at which a seed that no answer uses comes to that loss soonest, or, where none does in 400 steps,"

@@ -6,14 +6,14 @@ a fixed number of tokens T goes up and the batch down, so that a recurrence has 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 
 from configs import bench
-from transformer_jax.config import Config, MeasureConfig
+from transformer_jax.config import MeasureConfig
 from transformer_jax.lab.sweep import Job, grid
+from transformer_jax.measure.tokens import OfTokens
 from transformer_jax.measure.work import NO_COST, NO_STEP_READS, Phase, Work, next_token
-from transformer_jax.typed import at_least, require
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,8 @@ class Axes(MeasureConfig):
 
 
 @dataclass(frozen=True)
-class UtilisationConfig(Config):
+class UtilisationConfig(OfTokens):
     measure: Axes = field(default_factory=Axes)
-
-    def __post_init__(self):
-        at_least(self.measure, "measure", "tokens", 1)
-        batch_size, rest = divmod(self.measure.tokens, self.task.seq_len)
-        require(rest == 0, f"measure.tokens={self.measure.tokens} is no multiple of task.seq_len={self.task.seq_len}")
-        object.__setattr__(self, "task", replace(self.task, batch_size=batch_size))
-        super().__post_init__()
 
 
 BASE = UtilisationConfig(bench.CONFIG.model, bench.CONFIG.task, bench.CONFIG.train, Axes(rounds=5))

@@ -1,7 +1,7 @@
 """Findings say what was measured and what a rule makes of it; conditions say what holds."""
 
 from transformer_jax.intervals import NOTHING, Estimate, verdict
-from transformer_jax.report import Finding, Rule, Verdict, conditions
+from transformer_jax.report import Finding, Report, Rule, Table, Verdict, conditions, note
 
 
 def test_a_rule_decides_only_what_was_measured():
@@ -32,3 +32,14 @@ def test_conditions_say_what_is_shared_how_many_failed_and_how_wide_intervals_ar
     assert "±16%" in width and "No sample is discarded" in width
     assert cached.endswith("1 of 2 programs.")
     assert conditions([]) == ["No cell."]
+
+
+def test_what_these_rows_do_not_give_is_not_in_the_report():
+    answer, table = Finding("?", ""), Table("all", ("a",), ((1,),))
+    report = Report("?", (answer, None), (None,), [None, table])
+    assert report.answers == (answer,) and report.tables == (table,)
+
+
+def test_a_note_names_each_once_and_none_nothing():
+    assert note("It is so", ["b", "a", "b"]) == ["It is so: b, a."]
+    assert note("It is so", iter(())) == []

@@ -34,5 +34,14 @@ def test_the_best_by_weight_is_of_means_over_rows():
 
 
 def test_pairs_that_both_have():
-    assert fronts.paired({1: 3.0, 2: 5.0, 9: 0.0}, {1: 1.0, 2: 2.0}).value == 2.5
+    differ = fronts.less({1: 3.0, 2: 5.0, 9: 0.0}, {1: 1.0, 2: 2.0, 7: 0.0})
+    assert differ == {1: 2.0, 2: 3.0} and fronts.paired(differ)[::3] == (2.5, 2)
     assert fronts.paired({}).n == 0
+
+
+def test_what_each_seed_gives_where_it_gives_a_number():
+    rows = [{"seed": seed, "x": x, "y": y} for seed, x, y in ((1, 1, 3), (1, 2, 1), (2, 2, 2), (3, None, 1))]
+    assert fronts.area(rows[:2], "x", "y") == 4.0 and fronts.area(rows[3:], "x", "y") == 0.0
+    assert fronts.each(rows, "seed", lambda part: fronts.area(part, "x", "y")) == {1: 4.0, 2: 4.0, 3: 0.0}
+    assert fronts.each(rows, "seed", lambda part: part[0]["x"]) == {1: 1, 2: 2}
+    assert fronts.each(rows, "seed", lambda part: float("nan" if len(part) > 1 else "inf")) == {}

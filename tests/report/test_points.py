@@ -9,7 +9,7 @@ import pytest
 from transformer_jax import intervals
 from transformer_jax.intervals import NOTHING
 from transformer_jax.report import crossing, difference, lines, mean, ratio, reached, relative, select, slope, table
-from transformer_jax.report.points import added, ends, groups, growth, merge, samples, values
+from transformer_jax.report.points import added, by_seed, ends, groups, growth, merge, samples, values
 from transformer_jax.report.tables import shown
 
 
@@ -84,6 +84,16 @@ def test_two_configs_at_one_point_are_refused_and_the_column_is_named():
     with pytest.raises(ValueError, match="model.num_heads"):
         mean(rows, "y")
     assert mean(rows[:1] * 2, "y").n == 1
+
+
+def test_lanes_of_all_rounds_are_seeds_and_one_that_failed_takes_no_other_with_it():
+    of = {"train.lanes": 3, "status": "nan"}
+    rows = [of | {"round": r, "lane": n} for r in (0, 1) for n in range(3)] + [{"status": "timeout", "round": 0}]
+    found = by_seed(rows)
+    assert [row.get("seed") for row in found] == [1, 2, 3, 4, 5, 6, None]
+    assert [row["status"] for row in found] == ["ok"] * 6 + ["timeout"]
+    assert [row["status"] for row in by_seed(rows, apart=False)] == ["nan"] * 6 + ["timeout"]
+    assert "seed" not in rows[0] and "seed" not in found[-1]
 
 
 def test_what_is_counted_is_exact_and_what_was_sampled_once_says_nothing():

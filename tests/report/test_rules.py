@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from transformer_jax.intervals import NOTHING, Estimate
 from transformer_jax.report import Rule, Verdict, all_above, all_below, digest, only_recurrences, rules
+from transformer_jax.report.rules import of_at_least, sooner
 
 SOURCE = '''
 """A report."""
@@ -200,6 +201,48 @@ def test_below_is_above_of_the_negative(found, limit):
 
 def test_the_digest_holds_the_limit():
     assert digest(Rule("t", all_above(0.5))) == digest(Rule("t", all_above(0.5))) != digest(Rule("t", all_above(0.6)))
+
+
+def test_few_seeds_or_few_estimates_decide_nothing():
+    decide = of_at_least(5, all_above(1), estimates=2)
+    assert decide({"a": UP, "b": UP}) == "SUPPORTED" and decide({"a": UP, "b": DOWN}) == "TASK-DEPENDENT"
+    assert decide({"a": UP}) == decide({"a": UP, "b": UP._replace(n=4)}) == decide({}) == "INCONCLUSIVE"
+    assert digest(Rule("t", of_at_least(5, all_above(1)))) != digest(Rule("t", of_at_least(4, all_above(1))))
+
+
+def at(step):
+    """Solved at a step; None: not within all of 600, which is where it lies above."""
+    return Estimate(float("nan"), 600, float("inf"), 5) if step is None else Estimate(step, step, step, 5)
+
+
+STEPS = st.sampled_from([100, 300, 301, 600, None])
+
+
+@given(st.lists(st.tuples(STEPS, STEPS, STEPS), max_size=3), st.sampled_from(["wins", "solves"]))
+def test_who_is_sooner_everywhere(tasks, split):
+    """Against a count of tasks won and solved; of two recurrences the sooner one is asked."""
+    of = {"attention": [a for a, _, _ in tasks]}
+    of["recurrences"] = [min((step for step in two if step), default=None) for _, *two in tasks]
+    (mine, others), n = of.values(), len(tasks)
+    won = sum(a is not None and a <= 300 and b is None for a, b in zip(mine, others, strict=True))
+    lost = sum(b is not None and b <= 300 and a is None for a, b in zip(mine, others, strict=True))
+    word = "INCONCLUSIVE"
+    if n and n in (won, lost):
+        word = "SUPPORTED" if won == n else "REFUTED"
+    elif split == "wins" and won and lost:
+        word = "TASK-DEPENDENT"
+    elif split == "solves" and won + lost and any(mine) and any(others):
+        word = "TASK-DEPENDENT"
+    found = {f"{i} pairs, {who}": at(step) for i, task in enumerate(tasks)
+             for who, step in zip(("attention", "gru", "lstm"), task, strict=True)}  # fmt: skip
+    assert sooner(split)(found) == word
+    named = {f"copying, {i}: {who}": at(step) for who, steps in of.items() for i, step in enumerate(steps)}
+    assert sooner(split)(named) == word
+
+
+def test_a_task_without_both_sides_decides_nothing():
+    assert sooner("wins")({"a, attention": at(100)}) == "INCONCLUSIVE"
+    assert sooner("wins")({"a, attention": at(100), "a, gru": at(None), "b, gru": at(None)}) == "INCONCLUSIVE"
 
 
 def test_only_recurrences_sets_attention_against_the_others():

@@ -1,7 +1,7 @@
 """What a report is made of: findings with their estimates, rules that judge them, and what holds for all of them."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, isfinite
 from statistics import median
@@ -14,6 +14,8 @@ from transformer_jax.report.tables import Table, shown
 
 OPEN = ("undecided", "INCONCLUSIVE")
 """Words of verdicts that another run could make definite."""
+AT_EDGE = "The chosen rate is the lowest or highest that was tried"
+"""What is noted of rows with a `rate_at_edge`."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,26 @@ class Report:
     """What an experiment found: few answers first, the figures that show them, and what the answers leave open.
 
     setting: what was compared, in a sentence under the question; notes stand under the answers, limits are folded away.
+    None among answers, figures and tables is one that these rows do not give.
     """
 
     question: str
-    answers: Sequence[Finding] = ()
+    answers: Sequence[Finding | None] = ()
     figures: Sequence[Figure | None] = ()
-    tables: Sequence[Table] = ()
+    tables: Sequence[Table | None] = ()
     limits: Sequence[str] = ()
     setting: str = ""
     notes: Sequence[str] = ()
+
+    def __post_init__(self):
+        for name in ("answers", "tables"):
+            object.__setattr__(self, name, tuple(filter(None, getattr(self, name))))
+
+
+def note(what: str, where: Iterable[str]) -> list[str]:
+    """Of what something holds, each named once; no note where it holds of nothing."""
+    names = ", ".join(dict.fromkeys(where))
+    return [f"{what}: {names}."] if names else []
 
 
 def chance(ratios: int) -> str:

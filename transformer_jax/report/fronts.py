@@ -1,6 +1,6 @@
 """How much of one good thing goes with how much of another: the area under a front, and what is best at each weight."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -21,18 +21,25 @@ def hypervolume(points: Sequence[tuple[float, float]]) -> float:
     return area
 
 
-def by_pair(rows: Rows, x: str, y: str, pair: str) -> dict:
-    """The hypervolume of the rows of each value of the column `pair`, seeds say."""
-    return {
-        key: hypervolume([(row[x], row[y]) for row in part if is_number(row.get(x)) and is_number(row.get(y))])
-        for (key,), part in groups(rows, pair).items()
-    }
+def area(rows: Rows, x: str, y: str) -> float:
+    """The hypervolume of the rows that have both columns."""
+    return hypervolume([(row[x], row[y]) for row in rows if is_number(row.get(x)) and is_number(row.get(y))])
 
 
-def paired(a: Mapping, b: Mapping | None = None) -> Estimate:
-    """The mean of a over its keys, or of a - b over the keys that both have, with its interval."""
-    values = list(a.values()) if b is None else [a[key] - b[key] for key in a if key in b]
-    return intervals.mean(values) if values else NOTHING
+def each(rows: Rows, pair: str, value: Callable[[Rows], float | None]) -> dict:
+    """By value of the column `pair` (seeds, say) what `value` makes of its rows, where that is a finite number."""
+    found = {key: value(part) for (key,), part in groups(rows, pair).items()}
+    return {key: one for key, one in found.items() if is_number(one)}
+
+
+def less(a: Mapping, b: Mapping) -> dict:
+    """a - b over the keys that both have."""
+    return {key: a[key] - b[key] for key in a if key in b}
+
+
+def paired(values: Mapping) -> Estimate:
+    """The mean over the keys, with its interval."""
+    return intervals.mean(list(values.values())) if values else NOTHING
 
 
 def best(rows: Rows, weight: float, x: str, y: str, over: str) -> tuple[object, float]:

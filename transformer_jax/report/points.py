@@ -81,6 +81,16 @@ def select(rows: Rows, study: str | Iterable[str] | None = None, **where) -> lis
     return list(rows)
 
 
+def by_seed(rows: Rows, apart: bool = True) -> list[dict]:
+    """The rows, those of a lane with its `seed`, which counts the lanes of all rounds from 1.
+
+    apart: such a row is "ok" whatever the status of its cell, as a lane that failed takes no other with it.
+    """
+    status = {"status": "ok"} if apart else {}
+    return [row | status | {"seed": row["round"] * row["train.lanes"] + row["lane"] + 1} if "lane" in row else row
+            for row in rows]  # fmt: skip
+
+
 def values(rows: Rows, name: str) -> list:
     """The distinct values of a column: numbers in rising order, mixers in theirs before other names as they come."""
     name, order = column(rows, name), {mixer: place for place, mixer in enumerate(MIXERS)}
@@ -175,33 +185,6 @@ def reached(rows: Rows, y: str, share: float, limit: str) -> Estimate:
     if not found or math.isfinite(at):
         return Estimate(at, at, at, len(found)) if found else NOTHING
     return Estimate(math.nan, min(row[limit] for row in rows), math.inf, len(found))
-
-
-def in_attentions_steps(rows: Rows) -> list[dict]:
-    """The rows; where a recurrence trained `trained_steps`, each `step_seconds_ratio` times as long as attention's, its
-    `step` and `solved_step` are counted in steps of attention that take as long."""
-
-    def counted(row: dict) -> dict:
-        steps = {name: row[name] for name in ("step", "solved_step") if row.get(name) is not None}
-        return row | {name: step * row["step_seconds_ratio"] for name, step in steps.items()}
-
-    return [counted(row) if is_number(row.get("trained_steps")) else row for row in rows]
-
-
-def how_timed(rows: Rows) -> list[str]:
-    """What the seconds are that `in_attentions_steps` counts in; nothing where no row has been matched so."""
-    timed = [row for row in rows if is_number(row.get("trained_steps"))]
-    if not timed:
-        return []
-    seeds = " or ".join(str(lanes) for lanes in values(timed, "train.lanes"))
-    ratios = [tuple(row[f"step_seconds_ratio{end}"] for end in ("", "_low", "_high")) for row in timed]
-    widest = max(max(high / ratio, ratio / low) - 1 if low else math.inf for ratio, low, high in ratios)
-    return [
-        f"As many seconds: a step of {seeds} seeds at once, as they are trained, takes a recurrence"
-        f" {min(ratios)[0]:.3g} to {max(ratios)[0]:.3g} times as long as attention (95 % interval of a cell:"
-        f" ±{widest:.0%} at most), measured before it trained; data and evaluations are not counted, and the seconds of"
-        " the training itself not recorded."
-    ]
 
 
 def difference(

@@ -2,13 +2,15 @@
 
 import ast
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from types import FunctionType, ModuleType, NoneType
-from typing import Any
+from typing import Any, Literal
 
 from transformer_jax.host.provenance import ROOT
 from transformer_jax.intervals import Estimate
@@ -80,6 +82,52 @@ def only_recurrences(loses: Callable[[Estimate], bool | None]) -> Decide:
         return Verdict.REFUTED if attention == {True} or recurrent == {False} else Verdict.TASK_DEPENDENT
 
     return decide
+
+
+def of_at_least(n: int, decide: Decide, estimates: int = 0) -> Decide:
+    """As `decide`; INCONCLUSIVE where an estimate is of fewer than n seeds (or rounds), or where there are fewer
+    estimates than so many."""
+
+    def enough(found: Mapping[str, Estimate]) -> Verdict:
+        few = len(found) < estimates or any(one.n < n for one in found.values())
+        return Verdict.INCONCLUSIVE if few else decide(found)
+
+    return enough
+
+
+def sooner(split: Literal["wins", "solves"]) -> Decide:
+    """Of `points.reached` by "task, who" or "task: who": the steps of attention against the soonest of the others.
+
+    A side wins a task that it solves within half of the steps if the other does not solve it within all. SUPPORTED
+    where attention wins every task, REFUTED where the others do; TASK-DEPENDENT where one side wins a task and the
+    other wins or solves (`split`) another; else INCONCLUSIVE.
+    """
+
+    def decide(estimates: Mapping[str, Estimate]) -> Verdict:
+        tasks: dict[str, tuple[list, list]] = {}
+        for name, estimate in estimates.items():
+            task, who = re.fullmatch("(.*)[,:] (.*)", name).groups()
+            tasks.setdefault(task, ([], []))[who != "attention"].append(estimate)
+        if not tasks or not all(mine and others for mine, others in tasks.values()):
+            return Verdict.INCONCLUSIVE
+        attention, others = ([soonest(sides[side]) for sides in tasks.values()] for side in (0, 1))
+        won, lost = list(map(_wins, attention, others)), list(map(_wins, others, attention))
+        if all(won) or all(lost):
+            return Verdict.SUPPORTED if all(won) else Verdict.REFUTED
+        solved = [any(isfinite(one.high) for one in side) for side in (attention, others)]
+        apart = any(won) and any(lost) if split == "wins" else any(won + lost) and all(solved)
+        return Verdict.TASK_DEPENDENT if apart else Verdict.INCONCLUSIVE
+
+    return decide
+
+
+def soonest(steps: Iterable[Estimate]) -> Estimate:
+    """Of `points.reached` the one that came first."""
+    return min(steps, key=lambda one: (one.low, one.high))
+
+
+def _wins(mine: Estimate, other: Estimate) -> bool:
+    return mine.high * 2 <= other.low and not isfinite(other.high)
 
 
 def _sides(estimates: Mapping[str, Estimate], for_it: set[str], against_it: set[str]) -> Verdict:

@@ -15,6 +15,14 @@ def preferred(found: Iterable[tuple], *orders: Sequence) -> tuple | None:
     return min(found, key=place, default=None)
 
 
+def formed(row: dict) -> str:
+    """The mixer, and the implementation that was asked for by name: "attention", "attention (reference)"."""
+    mixer = row["model.mixer"]
+    asked = (row.get(f"model.{key}") for key in ("attention", "recurrence") if key in MIXERS[mixer].reads)
+    form = next(asked, None) or "auto"
+    return mixer if form == "auto" else f"{mixer} ({form})"
+
+
 def joined(*parts: str) -> str:
     """Those that are not empty, in one name."""
     return ", ".join(filter(None, parts))
