@@ -14,7 +14,8 @@ def _lanes(rows: Rows, study: str = "speed") -> list[dict]:
 
 
 def _timed(row: dict) -> dict:
-    return row if row["steps"] is None else row | {"seconds": row["steps"] * row["step_seconds"]}
+    """With the seconds to the loss; None: it did not come to it."""
+    return row | {"seconds": None if row["steps"] is None else row["steps"] * row["step_seconds"]}
 
 
 def _versus(lanes: Rows) -> list[dict]:
@@ -59,7 +60,7 @@ def report(rows: Rows) -> Report:
     lanes, flops, long = (_lanes(rows, study) for study in ("speed", "flops", "long"))
     both = _versus(lanes)
     over = [mine | {"over": twin["seconds"] / mine["seconds"]} for mine, twin in zip(both[::2], both[1::2], strict=True)
-            if "seconds" in mine and "seconds" in twin]  # fmt: skip
+            if mine["seconds"] and twin["seconds"]]  # fmt: skip
 
     text, device = (", ".join(dict.fromkeys(map(str, (row.get(c) for row in lanes)))) for c in ("task.name", "device"))
     letters = ", ".join({f"{row['task.seq_len'] * row['task.batch_size']:,}": None for row in lanes})

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import figure
 
 from experiments.training_speed import cells
 from transformer_jax.config import ConfigError, flatten, with_overrides
@@ -147,6 +148,17 @@ def test_what_is_missing_or_did_not_come_to_the_loss_decides_nothing():
     failed = {key: value for key, value in good[0].items() if "." in key}
     failed |= {"status": "timeout", "round": 0, "key": "0", "studies": ("speed",), "header": "h"}
     assert verdict([failed, *good[5:]]) == "INCONCLUSIVE"
+
+
+def test_a_seed_of_attention_that_did_not_come_to_the_loss_is_no_point_of_the_figure():
+    rows = planted(step=lambda mixer, T: 0.04)
+    for row in rows:
+        if row["model.mixer"] == "attention" and row["lane"] == 1:
+            row["steps"] = None
+    drawn = figure.Figure()
+    next(one for one in page.report(rows).figures if one.name == "seconds_by_window").draw(drawn)
+    heights = [y for line in drawn.axes[0].lines if len(line.get_ydata()) == 2 for y in line.get_ydata()]
+    assert sum(y == pytest.approx(0.5, rel=0.05) for y in heights) >= 4  # a GRU and an LSTM at two lengths
 
 
 def test_more_rounds_are_more_seeds():
