@@ -23,12 +23,6 @@ SHORT = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compiled_once(request, compilation_cache_in):
-    with compilation_cache_in(request.config.cache.mkdir("compiled")):
-        yield
-
-
 @pytest.fixture(autouse=True)
 def two_rates(monkeypatch):
     """As many as the lanes of SHORT, so that both trainings of a cell are one program."""
