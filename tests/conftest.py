@@ -1,6 +1,7 @@
 """Settings of every test process; they must stand before jax is imported."""
 
 import contextlib
+import gc
 import os
 from importlib.metadata import version
 
@@ -18,6 +19,21 @@ if version("jaxlib").startswith("0.10."):  # straight to LLVM, not by way of MLI
     QUICK_TO_COMPILE += ["--xla_cpu_use_fusion_emitters=false"]
 os.environ.setdefault("XLA_FLAGS", " ".join(QUICK_TO_COMPILE))
 
+
+def pytest_configure(config):
+    """What one test compiled, the others, their subprocesses and later sessions take from one folder."""
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("compiled")))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+
+def pytest_collection_finish():
+    """Tracing makes so many objects that a tenth of a test's work was looking for garbage among them."""
+    gc.collect()
+    gc.freeze()  # what the imports made stays
+    gc.set_threshold(50_000, 20, 10)
+
+
 # What takes long may be the machine's other work, or a first example that compiles.
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
@@ -29,7 +45,7 @@ def _compilation_cache_in(folder):
     from jax.experimental.compilation_cache import compilation_cache
 
     settings = {
-        "jax_compilation_cache_dir": str(folder),
+        "jax_compilation_cache_dir": folder and str(folder),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }
@@ -49,5 +65,5 @@ def _compilation_cache_in(folder):
 
 @pytest.fixture(scope="session")
 def compilation_cache_in():
-    """`with compilation_cache_in(folder):` keeps what is compiled, however quickly, in that folder."""
+    """`with compilation_cache_in(folder):` keeps what is compiled in that folder; None: all is compiled anew."""
     return _compilation_cache_in

@@ -20,9 +20,9 @@ BASE = Config(
 
 
 @pytest.fixture(scope="module")
-def v5e():
+def v5e(compilation_cache_in):
     """A topology's first device; without a TPU's machine around it, libtpu asks for one on the network."""
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, compilation_cache_in(None):
         patch.setenv("TPU_SKIP_MDS_QUERY", "1")
         patch.setenv("TPU_ACCELERATOR_TYPE", "v5litepod-4")
         patch.setenv("TPU_WORKER_HOSTNAMES", "localhost")

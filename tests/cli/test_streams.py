@@ -14,14 +14,8 @@ TINY = [
 ]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compiled_once(request, compilation_cache_in):
-    with compilation_cache_in(request.config.cache.mkdir("compiled")):
-        yield
-
-
 @pytest.fixture(scope="module")
-def learned(tmp_path_factory, compiled_once):
+def learned(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli") / "stream"
     words = ["train", "digits_stream", "--continual.strengths", "0", "100", "--out", str(folder), *TINY]
     assert main.main(words) == 0

@@ -139,6 +139,7 @@ def test_stopped_together_with_its_workers(with_workers, tmp_path, number):
     assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == step
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_no_worker_outlives_a_killed_training(with_workers):
     process, workers = with_workers
@@ -211,6 +212,7 @@ def compiling(folder, cache, steps):
     return process
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_stopped_while_the_first_steps_compile(tmp_path):
     process = compiling(tmp_path / "run", tmp_path / "cache", 20)

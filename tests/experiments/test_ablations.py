@@ -21,12 +21,6 @@ SHORT = {"train.num_steps": 6, "train.warmup_steps": 2, "train.chunk_steps": 6, 
 SHORT |= {"train.checkpoint_every": 6, "train.lanes": 2, "model.num_layers": 2, "model.d_model": 8}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compiled_once(request, compilation_cache_in):
-    with compilation_cache_in(request.config.cache.mkdir("compiled")):
-        yield
-
-
 def test_heads_are_looked_at_lane_by_lane_and_layer_by_layer(tmp_path):
     config = with_overrides(cells.BASE, SHORT | {"measure.probe": "heads", "model.num_heads": 2})
     rows = cells.cell(config, Job(0, tmp_path / "cell", 0))

@@ -23,12 +23,6 @@ TRAINED = {"measure.level": "trained", "train.num_steps": 4, "train.warmup_steps
            "train.checkpoint_every": 4, "train.chunk_steps": 4, "task.batch_size": 4}  # fmt: skip
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compiled_once(request, compilation_cache_in):
-    with compilation_cache_in(request.config.cache.mkdir("compiled")):
-        yield
-
-
 @pytest.mark.parametrize(
     "override",
     [{"model.mixer": "lstm", "measure.forget_bias": 3.0}, {"measure.level": "stack", "model.norm": "post"}],

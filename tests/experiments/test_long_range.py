@@ -22,12 +22,6 @@ SHORT = {"train.num_steps": 4, "train.warmup_steps": 1, "train.chunk_steps": 2, 
 SHORT |= {"train.checkpoint_every": 4, "train.lanes": 2, "model.num_layers": 1, "task.seq_len": 8}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compiled_once(request, compilation_cache_in):
-    with compilation_cache_in(request.config.cache.mkdir("compiled")):
-        yield
-
-
 @pytest.mark.parametrize(
     ("study", "place", "metric"),
     [("parity", 0, "accuracy"), ("adding", -2, "mse"), ("series_digits", 1, "accuracy")],

@@ -23,12 +23,6 @@ SHORT |= {"train.checkpoint_every": 2, "train.lanes": 2, "model.num_layers": 1, 
 SHORT |= {"task.batch_size": 3, "measure.min_sample_seconds": 1e-3}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compiled_once(request, compilation_cache_in):
-    with compilation_cache_in(request.config.cache.mkdir("compiled")):
-        yield
-
-
 def test_a_cell_that_trains_has_every_lane_and_what_its_model_costs_without_a_clock(tmp_path, monkeypatch):
     monkeypatch.setattr(cells, "RATES", (1e-3, 1e-2))
     config = with_overrides(cells.BASE, SHORT | {"model.mixer": "gru"})

@@ -24,15 +24,11 @@ SHORT = {
 
 
 @pytest.fixture(autouse=True, scope="module")
-def compiled_once(request, compilation_cache_in):
-    with compilation_cache_in(request.config.cache.mkdir("compiled")):
-        yield
-
-
-@pytest.fixture(autouse=True)
-def two_rates(monkeypatch):
+def two_rates():
     """As many as the lanes of SHORT, so that both trainings of a cell are one program."""
-    monkeypatch.setattr(cells, "RATES", (1e-3, 3e-3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cells, "RATES", (1e-3, 3e-3))
+        yield
 
 
 def config_of(override):
@@ -41,6 +37,16 @@ def config_of(override):
 
 def job(folder, number=0):
     return Job(seed=1000 * number, folder=folder, round=number)
+
+
+ATTENTION = config_of({"model.mixer": "attention", "task.num_items": 2})
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, two_rates):
+    """The folder and the rows of ATTENTION's cell, trained once and in one go: tests only read them."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, cells.cell(ATTENTION, job(folder))
 
 
 @pytest.mark.parametrize("override", [cells.STUDIES["pairs"][0], cells.STUDIES["pairs"][-1]], ids=["first", "last"])
@@ -62,28 +68,27 @@ def test_a_cell_gives_a_row_for_each_lane_and_evaluation(tmp_path, override):
     assert 0 < cells.time_limit(config) <= 3600
 
 
-def test_an_lstm_has_the_parameters_of_attention(tmp_path):
+def test_an_lstm_has_the_parameters_of_attention(tmp_path, whole):
     """Within the two per cent that matching allows."""
-    counts = {}
-    for mixer in ("attention", "lstm"):
-        rows = cells.cell(config_of({"model.mixer": mixer, "task.num_items": 2}), job(tmp_path / mixer))
-        counts[mixer] = trained.describe(tmp_path / mixer / "seeds", associative_recall.build)
+    lstm = config_of({"model.mixer": "lstm", "task.num_items": 2})
+    counts, found = {}, {"attention": whole, "lstm": (tmp_path, cells.cell(lstm, job(tmp_path)))}
+    for mixer, (folder, rows) in found.items():
+        counts[mixer] = trained.describe(folder / "seeds", associative_recall.build)
         assert {row["parameters"] for row in rows} == {counts[mixer]["parameters"]}
     assert counts["lstm"]["mixer"] == "lstm"
     assert abs(counts["lstm"]["parameters"] / counts["attention"]["parameters"] - 1) <= 0.02
 
 
-def test_the_rate_is_chosen_on_a_seed_of_its_own(tmp_path):
-    rows = cells.cell(config_of({"task.num_items": 2}), job(tmp_path))
-    chosen, judged = (read_config(tmp_path / part).train for part in ("rates", "seeds"))
+def test_the_rate_is_chosen_on_a_seed_of_its_own(whole):
+    folder, rows = whole
+    chosen, judged = (read_config(folder / part).train for part in ("rates", "seeds"))
     assert chosen.same_seed and chosen.lane_lrs == cells.RATES and chosen.num_steps == judged.num_steps
     assert chosen.seed not in range(judged.seed, judged.seed + judged.lanes)
     assert {row["rate"] for row in rows} == {judged.peak_lr} <= set(cells.RATES)
 
 
-def test_a_cell_that_is_broken_off_gives_the_rows_of_an_unbroken_one(tmp_path, monkeypatch):
-    config = config_of({"model.mixer": "attention", "task.num_items": 2})
-    whole = cells.cell(config, job(tmp_path / "whole"))
+def test_a_cell_that_is_broken_off_gives_the_rows_of_an_unbroken_one(tmp_path, monkeypatch, whole):
+    _, rows = whole
 
     class Broken(trial.Progress):
         def advance(self, step, lanes):
@@ -95,10 +100,10 @@ def test_a_cell_that_is_broken_off_gives_the_rows_of_an_unbroken_one(tmp_path, m
     with monkeypatch.context() as power_cut:
         power_cut.setattr(trial, "train", lambda *args, **given: train(*args, **given, progress=Broken()))
         with pytest.raises(KeyboardInterrupt):
-            cells.cell(config, job(tmp_path / "broken"))
+            cells.cell(ATTENTION, job(tmp_path / "broken"))
     assert {row["step"] for row in trial.curve(tmp_path / "broken" / "rates", "train")} == {5, 10, 15}
-    assert cells.cell(config, job(tmp_path / "broken")) == whole
-    assert cells.cell(config, job(tmp_path / "other", number=1)) != whole
+    assert cells.cell(ATTENTION, job(tmp_path / "broken")) == rows
+    assert cells.cell(ATTENTION, job(tmp_path / "other", number=1)) != rows
 
 
 def test_a_cell_counted_in_seconds_trains_the_steps_that_were_measured_before_it_was_killed(tmp_path, monkeypatch):
@@ -126,11 +131,10 @@ def test_a_cell_counted_in_seconds_trains_the_steps_that_were_measured_before_it
 
 
 def test_the_cells_config_is_what_the_folder_says(tmp_path):
-    config = config_of({"model.mixer": "attention", "task.num_items": 2})
-    rate = cells.cell(config, job(tmp_path, number=3))[0]["rate"]
+    rate = cells.cell(ATTENTION, job(tmp_path, number=3))[0]["rate"]
     written = json.loads((tmp_path / "seeds" / "config.json").read_text())
     chosen = {"train.seed": 3000, "train.peak_lr": rate, "train.nan_policy": "skip"}
-    expected = flatten(with_overrides(config, chosen))
+    expected = flatten(with_overrides(ATTENTION, chosen))
     assert written == json.loads(json.dumps(expected)) and written["measure.matching"] == "params"
 
 

@@ -23,12 +23,6 @@ page = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(page)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compiled_once(request, compilation_cache_in):
-    with compilation_cache_in(request.config.cache.mkdir("compiled")):
-        yield
-
-
 @pytest.mark.parametrize("override", [cells.STUDIES["length"][1], cells.STUDIES["length"][-1]], ids=["first", "last"])
 def test_one_training_answers_at_three_lengths(tmp_path, override):
     config = with_overrides(cells.BASE, SHORT | override)

@@ -34,12 +34,6 @@ SHORT = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compiled_once(request, compilation_cache_in):
-    with compilation_cache_in(request.config.cache.mkdir("compiled")):
-        yield
-
-
 @pytest.fixture
 def films(tmp_path, monkeypatch):
     """The config of a cell on 200 labelled sentences; one word says which class."""

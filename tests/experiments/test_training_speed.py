@@ -24,12 +24,6 @@ SHORT |= {"train.checkpoint_every": 2, "train.lanes": 2, "model.num_layers": 1, 
 SHORT |= {"task.batch_size": 3, "measure.min_sample_seconds": 1e-3, "task.name": "number_words"}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compiled_once(request, compilation_cache_in):
-    with compilation_cache_in(request.config.cache.mkdir("compiled")):
-        yield
-
-
 @pytest.fixture
 def brief(monkeypatch):
     monkeypatch.setattr(cells, "CHOOSING", 4)

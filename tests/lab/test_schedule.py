@@ -435,6 +435,7 @@ def test_the_header_has_what_the_rows_rest_on_and_no_home(tmp_path, monkeypatch)
     assert rows_by_cell(out)[13][0]["message"] == "ValueError: ~/tiny/cells.py"
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_the_runner_costs_less_than_50_ms_a_measurement(tmp_path):
     path = write_experiment(tmp_path)

@@ -23,12 +23,6 @@ CONFIG = StreamConfig(
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compiled_once(request, compilation_cache_in):
-    with compilation_cache_in(request.config.cache.mkdir("compiled")):
-        yield
-
-
 def load(split, at_most):
     random = np.random.default_rng(len(split))
     labels = (np.arange({"train": 24, "validation": 6, "test": 12}[split]) % 6).astype(np.int32)
@@ -43,7 +37,7 @@ def learned(folder, overrides=None, **more):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, compiled_once):
+def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stream") / "whole"
     return folder, *learned(folder)
 

@@ -42,12 +42,6 @@ DIGITS = with_overrides(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compiled_once(request, compilation_cache_in):
-    with compilation_cache_in(request.config.cache.mkdir("compiled")):
-        yield
-
-
 def recall(config=CONFIG):
     return associative_recall.build(config)
 
@@ -124,17 +118,16 @@ TRANSLATION = {
 
 
 @pytest.mark.parametrize("more", [{}, pytest.param(TRANSLATION, marks=pytest.mark.slow)], ids=["one", "two sequences"])
-def test_a_cell_that_is_killed_goes_on_bit_for_bit(tmp_path, request, more):
+def test_a_cell_that_is_killed_goes_on_bit_for_bit(tmp_path, more):
     """kill -9 in the middle of its training, between two checkpoints: nothing of it hears of that before."""
     steps = {"train.num_steps": 48, "train.eval_every": 8, "train.checkpoint_every": 8}
     config = with_overrides(CONFIG, steps | more)
     words = [sys.executable, "-c", CELL, json.dumps(flatten(config)), str(tmp_path / "killed")]
-    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(request.config.cache.mkdir("compiled"))}
-    done = subprocess.run([*words, "7"], env=environment, capture_output=True, text=True)  # after step 14
+    done = subprocess.run([*words, "7"], capture_output=True, text=True)  # after step 14
     assert done.returncode == -signal.SIGKILL, done.stderr
     measured = read_metrics(tmp_path / "killed" / "metrics.jsonl")[-1]["step"]
     assert 0 < Checkpoints(tmp_path / "killed" / "checkpoints").steps()[-1] < measured < config.train.num_steps
-    done = subprocess.run([*words, "0"], env=environment, capture_output=True, text=True)
+    done = subprocess.run([*words, "0"], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done.stderr
     trial.train(config, registry.build(config), tmp_path / "whole")
     assert bits(tmp_path / "killed") == bits(tmp_path / "whole")

@@ -18,12 +18,6 @@ CONFIG = Config(
 RATES = (1e-4, 1e-2, 1e-3)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compiled_once(request, compilation_cache_in):
-    with compilation_cache_in(request.config.cache.mkdir("compiled")):
-        yield
-
-
 def recall(config=CONFIG):
     return associative_recall.build(config)
 

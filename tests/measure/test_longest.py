@@ -46,6 +46,7 @@ def config_of(T, attention="reference"):
     )
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_try_that_runs_out_of_memory_or_time_ends_nothing_but_itself():
     assert available_bytes() > 2 * GIB

@@ -29,7 +29,8 @@ def test_is_the_sum_over_the_contracted_axes(rows, shared, columns):
 @pytest.mark.parametrize("columns", [(7,), (5,), (3,), (2, 4)])
 def test_the_gradients_are_sums_over_rows_and_over_columns(columns):
     x, kernel, d = random(2, 3, 5), random(5, *columns), random(2, 3, *columns)
-    d_x, d_kernel = jax.grad(lambda x, kernel: (products.flat(x, kernel, LAST) * d).sum(), (0, 1))(x, kernel)
+    gradients = jax.grad(lambda x, kernel: (products.flat(x, kernel, LAST) * d).sum(), (0, 1))
+    d_x, d_kernel = jax.jit(gradients)(x, kernel)
     np.testing.assert_allclose(d_x, np.tensordot(d, kernel, [range(2, d.ndim), range(1, kernel.ndim)]), rtol=1e-5)
     np.testing.assert_allclose(d_kernel, np.tensordot(x, d, [(0, 1), (0, 1)]), rtol=1e-5, atol=1e-6)
 
@@ -42,7 +43,7 @@ def test_lanes_and_second_gradients(columns):
         return (jax.grad(lambda kernel: (jnp.tanh(product(x, kernel)) * d).sum())(kernel) ** 2).sum()
 
     slopes = [
-        jax.vmap(jax.grad(lambda kernel, x, product=product: penalty(product, kernel, x)))(kernels, x)
+        jax.jit(jax.vmap(jax.grad(lambda kernel, x, product=product: penalty(product, kernel, x))))(kernels, x)
         for product in (lambda x, kernel: products.flat(x, kernel, LAST), jnp.matmul)
     ]
     np.testing.assert_allclose(*slopes, rtol=1e-4, atol=1e-5)

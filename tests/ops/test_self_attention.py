@@ -49,7 +49,7 @@ def test_order_has_no_influence(seed, order, score):
 
 
 @settings(max_examples=15)
-@given(seed=seeds, between=st.integers(0, 9), score=st.sampled_from(FREE))
+@given(seed=seeds, between=st.sampled_from([0, 1, 4, 9]), score=st.sampled_from(FREE))
 def test_proximity_has_no_influence(seed, between, score):
     """However many steps stand between the first and two others, what it takes of these keeps its proportion."""
     x = steps(seed, 3)

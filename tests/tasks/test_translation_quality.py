@@ -74,6 +74,7 @@ def test_a_difference_is_paired():
             quality.difference([one], [wrong])
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_thousand_sentences_take_well_under_a_second():
     counts = np.tile(quality.statistics(*corpus(100)), (10, 1))

@@ -98,13 +98,6 @@ BIGRAMS = Model(init, apply, None, None)
 build_model = cache(models.build)  # so that what is compiled for a model is compiled once
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compiled_once(request, compilation_cache_in):
-    """These tests are mostly compilation: what one of them, or an earlier session, compiled is taken again."""
-    with compilation_cache_in(request.config.cache.mkdir("compiled")):
-        yield
-
-
 @pytest.fixture
 def parts():
     """(model, task, config) with overrides; `real`: the config's own model in place of BIGRAMS."""
