@@ -166,7 +166,7 @@ def _write(out: Path, options: list[str]) -> int:
     """
     from transformer_jax.lab import claims, ledger
     from transformer_jax.report.page import write_page
-    from transformer_jax.report.plots import render
+    from transformer_jax.report.plots import png
 
     found = {name: claims.answer(name, claim, out, options) for name, claim in claims.CLAIMS.items()}
     width = max(map(len, found))
@@ -174,6 +174,6 @@ def _write(out: Path, options: list[str]) -> int:
         print(f"{name.ljust(width)}  {one.finding.verdict if one.headers else one.finding.text}")
     path = write_page(out / "claims.html", ledger.ledger(found))
     write_whole(out / "claims.json", json.dumps(ledger.as_json(found), indent=1) + "\n")
-    write_whole(out / "claims.png", render(ledger.picture(found))[1])
+    write_whole(out / "claims.png", png(ledger.picture(found)))
     print(path)
     return 0

@@ -50,13 +50,13 @@ class Plot:
                 raise ConfigError("--prompt and --text are both the text that the model reads: give one of them")
             return replace(self, text=self.prompt, prompt=None).run(overrides)
         self._check()
-        from transformer_jax.report.plots import render
+        from transformer_jax.report.plots import png
 
         out = self.out or self.folder or Path("runs") / "plots"
         require_writable(out / "positions.png", "--out", made=True)
         for figure in self._figures():
             out.mkdir(parents=True, exist_ok=True)
-            print(write_whole(out / f"{figure.name}.png", render(figure)[1]))
+            print(write_whole(out / f"{figure.name}.png", png(figure)))
         return 0
 
     def _check(self) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from transformer_jax.config import ConfigError
 from transformer_jax.host.folders import require_writable, write_whole
-from transformer_jax.report.plots import Figure, render
+from transformer_jax.report.plots import Figure, png
 
 ACROSS = 4
 """Heads beside each other; more stand in further rows."""
@@ -24,7 +24,7 @@ def check(path: Path) -> None:
 
 def write(path: Path, weights_NxHxLxS: np.ndarray, source: Sequence[str], target: Sequence[str]) -> Path:
     """Draws weights by layer and head, tokens of the source from left to right, written ones downwards."""
-    return write_whole(path, render(figure(weights_NxHxLxS, source, target))[1])
+    return write_whole(path, png(figure(weights_NxHxLxS, source, target)))
 
 
 def figure(

@@ -68,7 +68,7 @@ def write_page(path: Path, report: Report, warnings: Sequence[str] = (), details
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["shown"] = shown
     drawn = [figure for figure in report.figures if figure]
-    svgs = svgs or {figure.name: _svgs(figure, plots.render(figure)[0]) for figure in drawn}
+    svgs = svgs or {figure.name: _svgs(figure, plots.svg(figure)) for figure in drawn}
     figures = [(figure, {width: Markup(svg) for width, svg in svgs[figure.name].items()}) for figure in drawn]
     known = {"report": report, "warnings": warnings, "tables": [*report.tables, *details], "facts": facts,
              "machine": machine}  # fmt: skip
@@ -152,7 +152,7 @@ def _svgs(figure: plots.Figure, svg: str) -> dict[str, str]:
     """The figure for a page, by the width of the screen."""
     if figure.narrow is None:
         return {"any": _inline(svg, figure)}
-    return {"wide": _inline(svg, figure), "narrow": _inline(plots.render(figure, narrow=True)[0], figure, "-narrow")}
+    return {"wide": _inline(svg, figure), "narrow": _inline(plots.svg(figure, narrow=True), figure, "-narrow")}
 
 
 def _inline(svg: str, figure: plots.Figure, suffix: str = "") -> str:

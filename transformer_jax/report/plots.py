@@ -3,6 +3,7 @@
 No screen, no LaTeX, legible in grey, safe inside a page. matplotlib is loaded when the first figure is drawn.
 """
 
+import contextlib
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -60,8 +61,39 @@ class Figure:
             raise ValueError(f"a figure's name is made of a-z, 0-9 and _; {self.name!r} was given")
 
 
-def render(figure: Figure, narrow: bool = False) -> tuple[str, bytes]:
-    """The figure as SVG text and PNG bytes (none of the narrow one); equal figures give equal bytes."""
+def render(figure: Figure) -> tuple[str, bytes]:
+    """The figure as SVG text and PNG bytes, drawn once for both; equal figures give equal bytes."""
+    with _drawn(figure) as canvas:
+        return _svg(canvas), _png(canvas)
+
+
+def svg(figure: Figure, narrow: bool = False) -> str:
+    """The figure as SVG text, for a page; narrow: for a small screen."""
+    with _drawn(figure, narrow) as canvas:
+        return _svg(canvas)
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG bytes, for a file."""
+    with _drawn(figure) as canvas:
+        return _png(canvas)
+
+
+def _svg(canvas) -> str:
+    file = io.StringIO()
+    canvas.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    return file.getvalue()
+
+
+def _png(canvas) -> bytes:
+    file = io.BytesIO()
+    canvas.savefig(file, format="png", dpi=110, metadata={"Software": None})
+    return file.getvalue()
+
+
+@contextlib.contextmanager
+def _drawn(figure: Figure, narrow: bool = False):
+    """A canvas with the figure on it, while the style holds."""
     import matplotlib
     from matplotlib.figure import Figure as Canvas
 
@@ -71,11 +103,7 @@ def render(figure: Figure, narrow: bool = False) -> tuple[str, bytes]:
         for axis in (axis for one in canvas.axes for axis in (one.xaxis, one.yaxis)):
             for formatter in (axis.get_major_formatter(), axis.get_minor_formatter()):
                 _write_powers(formatter)
-        svg, png = io.StringIO(), io.BytesIO()
-        canvas.savefig(svg, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-        if not narrow:
-            canvas.savefig(png, format="png", dpi=110, metadata={"Software": None})
-    return svg.getvalue(), png.getvalue()
+        yield canvas
 
 
 def _write_powers(formatter) -> None:
