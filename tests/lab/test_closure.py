@@ -180,7 +180,7 @@ EDITS = [  # file, old text, its replacement, the experiments whose rows this ma
     ("transformer_jax/lab/display.py", "import", "import os, ", set()),
     ("transformer_jax/lab/trial_display.py", "import", "import os, ", set()),
     ("transformer_jax/lab/trial_page.py", "import", "import os, ", set()),
-    ("experiments/recall/report.py", "isfinite(b.high)", "isfinite(b.low)", set()),
+    ("experiments/recall/report.py", "SEEDS, SHARE = (2, 4, 8)", "SEEDS, SHARE = (2, 4)", set()),
     ("experiments/recall/cells.py", "[2, 4, 8]", "[2, 4, 8, 16]", set()),  # a cell's values are in its own key
     ("experiments/recall/cells.py", "[10_000]", "[20_000]", set()),  # of a private name that the studies alone use
     ("experiments/recall/cells.py", "RATES = (3e-4", "RATES = (1e-4", {"recall"}),
