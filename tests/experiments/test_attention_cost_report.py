@@ -20,8 +20,7 @@ from tests.experiments.planted import (
     walls,
 )
 from transformer_jax.intervals import NOTHING, Estimate
-from transformer_jax.report import select, write
-from transformer_jax.report.plots import render
+from transformer_jax.report import plots, select, write
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +183,7 @@ def test_any_subset_gives_a_report_of_what_is_there(tmp_path):
     for name, rows in subsets():
         report = attention_cost.report(rows)
         if name == "one round":  # the whole page of "times alone" has the same figures
-            assert all(render(figure, narrow=True)[0] for figure in report.figures if figure)
+            assert all(plots.svg(figure, narrow=True) for figure in report.figures if figure)
         if name in ("all failed", "times alone", "no rows", "one cell", "depth alone"):
             write(tmp_path / name.replace(" ", "_"), report, [], rows)
         for text in [finding.answer for finding in report.answers] + list(report.limits):
