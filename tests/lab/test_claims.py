@@ -266,16 +266,11 @@ def test_experiments_that_time_nothing_get_several_workers(tmp_path, monkeypatch
 
 @pytest.fixture
 def foreseen(monkeypatch):
-    """No worker starts: of every experiment ten cells are foreseen, four of them there, in two minutes or an hour."""
+    """No worker starts: of every experiment ten cells are foreseen, four of them there."""
     cell = plan.Cell({}, Config(), "")
     looks = [preview.Outlook(cell, {}, int(n < 4), None, None, 1) for n in range(10)]
-    lengths = {"attention_cost": preview.Length("the clock", 120.0, None)}
-
-    def foresee(self, given):
-        unknown = preview.Length("6 measurements", None, 3600.0)
-        return preview.Preview(looks, [], None), lengths.get(self.name, unknown)
-
-    monkeypatch.setattr(cli.claims.Experiment, "foresee", foresee)
+    found = preview.Preview(looks, [], None)
+    monkeypatch.setattr(cli.claims.Experiment, "foresee", lambda self, given: (found, f"6 measurements of {self.name}"))
 
 
 def commands(capsys):
@@ -313,20 +308,18 @@ def test_a_dry_run_shows_the_commands(tmp_path, foreseen, capsys):
 def test_a_dry_run_counts_cells_and_says_how_long_each_and_all_take(tmp_path, foreseen, capsys):
     assert main(["claims", "--dry-run", "--out", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert sum("10 cells, 4 there; 6 measurements" in line for line in lines) == 6
-    assert sum("10 cells, 4 there; the clock" in line for line in lines) == 1
-    assert "70 cells, 28 there; about 2 min for 1 of 7 commands; of 6 it is not predicted, 6.0 h at most" in lines[-2]
-    assert claims.TAKES["quick"] in lines[-1]
+    assert sum("10 cells, 4 there; 6 measurements of" in line for line in lines) == 7
+    assert lines[-2:] == ["# together: 70 cells, 28 there", f"# all of the quick size took {claims.TAKES['quick']}"]
     assert main(["claims", "--dry-run", "--only", "complexity", "--out", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].endswith("10 cells, 4 there; about 2 min")
+    assert capsys.readouterr().out.splitlines()[-1] == "# together: 10 cells, 4 there"
 
 
 def test_what_a_dry_run_foresees_is_what_the_experiments_own_does(tmp_path, capsys):
     assert main(["claims", "--dry-run", "--only", "architecture", "--workers", "1", "--out", str(tmp_path)]) == 0
     of_claims = capsys.readouterr().out
     assert main(["experiment", "interaction", "--dry-run", "--out", str(tmp_path / "interaction")]) == 0
-    length = capsys.readouterr().out.splitlines()[-1]
-    assert length in of_claims and "7 cells, 0 there" in of_claims and "35 min at most" in length
+    length = next(line for line in capsys.readouterr().out.splitlines() if "measurements" in line)
+    assert f"  # 7 cells, 0 there; {length}" in of_claims
 
 
 @pytest.fixture

@@ -156,7 +156,7 @@ def test_a_worker_with_other_code_than_the_first_ends_the_run(tmp_path):
 def test_a_time_limit_is_stretched_by_the_workers_and_an_option_is_not(tmp_path):
     path = write_experiment(tmp_path)
     path.write_text(path.read_text() + "\ndef time_limit(config): return 7.0\n")
-    limits = [schedule.limits(load(path), timeout, 3)(None) for timeout in (None, 5.0)]
+    limits = [schedule._limits(load(path), timeout, 3)(None) for timeout in (None, 5.0)]
     assert limits == [21.0, 5.0]
 
 

@@ -533,9 +533,9 @@ assert child.wait(10) == -signal.SIGTERM"""
 def test_a_cell_has_its_own_time_limit_and_the_options_wins(tmp_path):
     path, limits = write_experiment(tmp_path), []
     config = with_overrides(Config(), {"task.seq_len": 13})
-    assert schedule.limits(load(path), None)(config) == 300.0
+    assert schedule._limits(load(path), None)(config) == 300.0
     path.write_text(path.read_text() + "\ndef time_limit(config): return 3.0 * config.task.seq_len\n")
-    limits = [schedule.limits(load(path), timeout)(config) for timeout in (None, 5.0)]
+    limits = [schedule._limits(load(path), timeout)(config) for timeout in (None, 5.0)]
     assert limits == [39.0, 5.0]
     path.write_text(path.read_text().replace("pass", "time.sleep(600)").replace("3.0 * config.task.seq_len", "0.5"))
     assert run(path, tmp_path / "out").cells == {"ok": 2, "timeout": 1}

@@ -14,7 +14,7 @@ from transformer_jax.host.accelerator import first_device
 from transformer_jax.host.exhaustion import available_bytes
 from transformer_jax.host.folders import FolderError, require_writable, write_whole
 from transformer_jax.host.signals import RESUMABLE
-from transformer_jax.lab import crew, plan, sweep
+from transformer_jax.lab import crew, plan, preview, sweep
 
 MISTAKE = 2
 """The exit code where an experiment could not be run as it was asked for."""
@@ -110,12 +110,12 @@ class Claims:
 
         alone: why an experiment has one worker, by its name.
         """
-        from transformer_jax.lab import claims, preview
+        from transformer_jax.lab import claims
 
         errors, found = [], {}
         for name, experiment in asked.items():
             try:
-                found[name] = seen, length = experiment.foresee(given[name])
+                found[name], length = experiment.foresee(given[name])
             except (ConfigError, FolderError) as error:  # the others can be measured all the same
                 errors.append(f"error: {name}: {error}")
                 continue
@@ -124,30 +124,32 @@ class Claims:
             words = ["experiment", name, *experiment.options(given[name]), *more]
             of = [claim for claim, one in wanted.items() if name in {asks.experiment for asks in one.asked}]
             print(shlex.join(["run.py", *words, "--out", str(experiment.out)]), " #", *of)
-            print(f"  # {_cells(len(seen.outlooks))}, {seen.there} there; {length.text}", flush=True)
+            print(f"  # {_cells(found[name])}; {length}", flush=True)
             if took := "" if experiment.only else experiment.took():
                 print(f"  # {took}")
             if (self.workers or 1) > 1 and name in alone:
                 print(f"  # --workers {self.workers}: one worker here, as {alone[name]}")
-        cells = sum(len(seen.outlooks) for seen, _ in found.values())
-        there = sum(seen.there for seen, _ in found.values())
-        lengths = [length for _, length in found.values()]
-        if lengths:
-            print(f"# together: {_cells(cells)}, {there} there; {preview.together(lengths)}")
+        if found:
+            print(f"# together: {_cells(*found.values())}")
         if list(wanted) == list(claims.chosen([])) and (took := claims.TAKES.get(self.size)):
             print(f"# all of the {self.size} size took {took}")
         print(*errors, sep="\n", end="\n" * bool(errors), file=sys.stderr)
         return MISTAKE if errors else 0
 
 
-def _cells(count: int) -> str:
-    return f"{count} cell" + "s" * (count != 1)
+def _cells(*found: preview.Preview) -> str:
+    count, there = sum(len(one.outlooks) for one in found), sum(one.there for one in found)
+    return f"{count} cell{'s' * (count != 1)}, {there} there"
 
 
 def _why_alone(experiment: Experiment, platform: str) -> str | None:
     found = plan.load(experiment.name, size=experiment.size)
     wanted = sweep.parse("--only", experiment.only or ())
-    return crew.why_alone(found.cells, plan.plan(found.cells, wanted=wanted, studies=found.studies), platform)
+    try:
+        cells = plan.plan(found.cells, wanted=wanted, studies=found.studies)
+    except ConfigError:  # which it says itself, and the others go on
+        return None
+    return crew.why_alone(found.cells, cells, platform)
 
 
 def _as_many_as_fit() -> int:

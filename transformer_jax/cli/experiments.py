@@ -158,21 +158,20 @@ class Experiment:
         folder = self.out or Path("runs") / (self.name if self.size == "quick" else f"{self.name}_{self.size}")
         return _Planned(experiment, device, given, cells, folder, budget)
 
-    def foresee(self, overrides: dict[str, list[str]]) -> tuple[preview.Preview, preview.Length]:
+    def foresee(self, overrides: dict[str, list[str]]) -> tuple[preview.Preview, str]:
         """What a run would do, and how long it would take; raises as a run before it compiles anything."""
         return self._foresee(self._planned(overrides))
 
-    def _foresee(self, planned: "_Planned") -> tuple[preview.Preview, preview.Length]:
+    def _foresee(self, planned: "_Planned") -> tuple[preview.Preview, str]:
         experiment, device, given, cells, folder, budget = planned
         options = {"accept_stale": self.accept_stale, "retry_failed": self.retry_failed, "budget": budget}
         found = preview.look(experiment, cells, folder, device, given=given, **options)
-        limit = schedule.limits(experiment, self.timeout, self.workers)
-        return found, preview.length(experiment, found, limit, self.workers)
+        return found, preview.length(experiment, found)
 
     def _show(self, planned: "_Planned") -> int:
         found, length = self._foresee(planned)
         code = _show_plan(found, planned.folder, planned.device)
-        print(length.text)
+        print(length)
         if took := self.took():
             print(took)
         return code

@@ -150,26 +150,6 @@ def usable(budget: float) -> float:
 COMPILE_SECONDS = 2.0  # of a program; roughly, on one core of a small CPU
 
 
-def foreseen(
-    cells: Sequence[Cell], step_seconds: Sequence[float] | None, budget: float | None, compiled: bool
-) -> float | None:
-    """Roughly how many seconds a run will take, as `outlook` says it; None: not known."""
-    if budget is not None and cells:
-        return budget
-    return None if step_seconds is None else sum(_parts(cells, step_seconds, compiled))
-
-
-def _parts(cells: Sequence[Cell], step_seconds: Sequence[float], compiled: bool) -> tuple[float, float]:
-    """Seconds of compiling, and of all samples."""
-    each = zip(cells, _of_samples(cells, step_seconds), strict=True)
-    of_compiling = len(cells) * COMPILE_SECONDS / ((os.cpu_count() or 1) if compiled else 1)
-    return of_compiling, sum(cell.config.measure.rounds * seconds for cell, seconds in each)
-
-
-def _of_samples(cells: Sequence[Cell], step_seconds: Sequence[float]) -> list[float]:
-    return [max(c.config.measure.min_sample_seconds, s) for c, s in zip(cells, step_seconds, strict=True)]
-
-
 def outlook(cells: Sequence[Cell], step_seconds: Sequence[float] | None, budget: float | None, compiled: bool) -> str:
     """Roughly how long a run will take, for people, from the predicted seconds of one step of each cell.
 
@@ -182,9 +162,11 @@ def outlook(cells: Sequence[Cell], step_seconds: Sequence[float] | None, budget:
         if budget is None:
             return f"{sum(samples)} measurements; how long they take is not predicted"
         return f"the run ends with its clock (--budget {spelled(budget)})"
-    of_compiling, of_samples = _parts(cells, step_seconds, compiled)
-    of_pass, compiling = sum(_of_samples(cells, step_seconds)), f"about {duration(of_compiling)} of compiling"
+    each = [max(c.config.measure.min_sample_seconds, s) for c, s in zip(cells, step_seconds, strict=True)]
+    of_compiling = len(cells) * COMPILE_SECONDS / ((os.cpu_count() or 1) if compiled else 1)
+    of_pass, compiling = sum(each), f"about {duration(of_compiling)} of compiling"
     if budget is None:
+        of_samples = sum(n * s for n, s in zip(samples, each, strict=True))
         return f"{sum(samples)} measurements: about {duration(of_samples + of_compiling)}, {compiling} among them"
     made = max(1, int((usable(budget) - of_compiling) / of_pass))
     shorter = math.ceil((of_compiling + MANY * of_pass) / SHARE / 30) * 30

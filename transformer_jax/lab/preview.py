@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from transformer_jax.config import Config, ConfigError, content_key, with_overrides
+from transformer_jax.config import ConfigError, content_key, with_overrides
 from transformer_jax.host.accelerator import Device
 from transformer_jax.host.folders import require_free
-from transformer_jax.lab import display, passes, schedule
-from transformer_jax.lab.crew import beside
+from transformer_jax.lab import passes, schedule
 from transformer_jax.lab.joining import Statuses, held
 from transformer_jax.lab.launch import Launch, ending, make_header
 from transformer_jax.lab.plan import Cell, Experiment
@@ -102,56 +101,12 @@ def look(experiment: Experiment, cells: Sequence[Cell], folder: Path, device: De
     return Preview(found, notes, clock)
 
 
-class Length(NamedTuple):
-    """How long a run will take."""
-
-    text: str
-    seconds: float | None
-    """Predicted, or the clock's; None: not known."""
-    limit: float | None
-    """Seconds above which it cannot take much more, as each cell is stopped then; None: there is no need of it."""
-
-
-def at_the_most(seconds: float) -> str:
-    """A limit in words, never below it."""
-    unit = 1 if seconds < 90 else 60 if seconds < 5400 else 360
-    return display.duration(math.ceil(seconds / unit) * unit)
-
-
-def together(lengths: Sequence[Length]) -> str:
-    """How long several runs take, one after the other: what is known, and a limit of the rest."""
-    known = [one.seconds for one in lengths if one.seconds is not None]
-    rest = [one.limit for one in lengths if one.limit is not None]
-    if not any((*known, *rest)):
-        return "nothing is left to measure"
-    known = [seconds for seconds in known if seconds]
-    predicted = f"about {display.duration(sum(known))}" if known else ""
-    if not rest:
-        return predicted
-    limit = f"{at_the_most(sum(rest))} at most"
-    if not known:
-        return f"how long they take is not predicted; {limit}"
-    return f"{predicted} for {len(known)} of {len(lengths)} commands; of {len(rest)} it is not predicted, {limit}"
-
-
-def length(experiment: Experiment, preview: Preview, limit: Callable[[Config], float], workers: int) -> Length:
-    """How long a run of what is left will take.
-
-    limit: seconds that one call of a cell may take (`schedule.limits`).
-    """
+def length(experiment: Experiment, preview: Preview) -> str:
+    """How long a run of what is left will take, for people, as far as it can be predicted or a clock ends it."""
     runs = [one for one in preview.outlooks if not (one.ended or one.obstacle) and one.left]
     steps = [one.predicted["seconds"] for one in runs] if all(one.predicted for one in runs) else None
-    asked = [one.with_what_is_left() for one in runs], steps, preview.clock, hasattr(experiment.cells, "prepare")
-    text, seconds = passes.outlook(*asked), passes.foreseen(*asked)
-    if seconds is not None:
-        return Length(text, seconds, None)
-    calls = [(limit(one.cell.config), beside(experiment.cells, one.cell)) for one in runs for _ in range(int(one.left))]
-    shared = [of for of, is_beside in calls if is_beside and workers > 1]  # a worker that is free takes the next one
-    at_most = sum(of for of, _ in calls) - sum(shared)
-    at_most += sum(shared) / workers + max(shared, default=0) * (1 - 1 / workers)
-    each = dict.fromkeys(display.duration(bound(of for of, _ in calls)) for bound in (min, max))
-    stopped = f"{'each is' if len(calls) > 1 else 'it is'} stopped after {' to '.join(each)}"
-    return Length(f"{text}; {at_the_most(at_most)} at most, as {stopped}", None, at_most)
+    left = [one.with_what_is_left() for one in runs]
+    return passes.outlook(left, steps, preview.clock, hasattr(experiment.cells, "prepare"))
 
 
 def _predicted(worker: Worker, cell: Cell) -> dict:

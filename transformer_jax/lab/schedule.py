@@ -95,7 +95,7 @@ def run(
         what = f"{experiment.name}: {len(cells)} cells into {folder}, {ends}"
         view.start(None if clock else len(passes.todo()), [what, *notes])
         try:
-            limit = limits(experiment, timeout, workers)
+            limit = _limits(experiment, timeout, workers)
             whole = Sampling(experiment.cells, passes, crew, launch, limit, view, clock).run()
         finally:
             view.stop()
@@ -116,7 +116,7 @@ def _extent(budget: float | None, ended: dict, began: float) -> tuple[Callable[[
     return lambda cell: math.inf, Clock(budget - ended["budget_seconds"], began)
 
 
-def limits(experiment: Experiment, timeout: float | None, workers: int = 1) -> Callable[[Config], float]:
+def _limits(experiment: Experiment, timeout: float | None, workers: int = 1) -> Callable[[Config], float]:
     """Gives the seconds that one call of a cell may take."""
     if timeout is not None:
         return lambda config: timeout
