@@ -1,6 +1,7 @@
 """`train`, `evaluate` and `generate`: one training run, from a config or in its folder."""
 
 import contextlib
+import gc
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import configs
 from transformer_jax.cli import streams
 from transformer_jax.config import Config, ConfigError
 from transformer_jax.config.continual import StreamConfig
-from transformer_jax.host import collector, devices
+from transformer_jax.host import devices
 from transformer_jax.host.folders import FolderError, require_free, require_writable, write_whole
 from transformer_jax.host.signals import RESUMABLE, stop_signals
 from transformer_jax.tasks import keys
@@ -42,10 +43,15 @@ class Train:
     """What a recurrence shares with the attention model of the same config: width, parameters or FLOPs."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
-        with collector.paused() as resume:
-            return self._run(overrides, resume)
+        # Imports and traces make some million objects, nearly all of which stay: to look for garbage among them again
+        # and again is a tenth of the CPU time until the first steps. After these it is looked for as always.
+        gc.disable()
+        try:
+            return self._run(overrides)
+        finally:
+            gc.enable()
 
-    def _run(self, overrides: dict[str, list[str]], resume: Callable[[], None]) -> int:
+    def _run(self, overrides: dict[str, list[str]]) -> int:
         base = configs.get(self.name)
         folder = self.out or Path("runs") / self.name
         require_free(folder)
@@ -59,10 +65,9 @@ class Train:
             for option in ("wandb", "allow_fallback"):
                 if getattr(self, option):
                     raise ConfigError(f"--{option.replace('_', '-')} has no use with a stream of tasks")
-            build = builder("--task.data-dir", moved)
-            resume()
-            return streams.train(config, folder, build, self.matching, _leave)
-        outcome = _train(config, folder, builder("--task.data-dir", moved), self, resume)
+            gc.enable()
+            return streams.train(config, folder, builder("--task.data-dir", moved), self.matching, _leave)
+        outcome = _train(config, folder, builder("--task.data-dir", moved), self)
         if outcome.status == "stopped":
             print(f"stopped at step {outcome.step}: repeat the command to go on", file=sys.stderr)
             return RESUMABLE
@@ -249,11 +254,8 @@ def _require_kind(name: str, usual: str, config: Config) -> None:
         )
 
 
-def _train(config: Config, folder: Path, build: Callable, options: Train, begun: Callable[[], None]):
-    """The outcome of `trial.train`, with signals handled, progress shown and run.html drawn; build: see `builder`.
-
-    begun: called when there have been steps.
-    """
+def _train(config: Config, folder: Path, build: Callable, options: Train):
+    """The outcome of `trial.train`, with signals handled, progress shown and run.html drawn; build: see `builder`."""
     from rich.console import Console
 
     from transformer_jax.host import compilation
@@ -273,7 +275,7 @@ def _train(config: Config, folder: Path, build: Callable, options: Train, begun:
 
     def stop() -> bool:
         if shown.advanced:
-            begun()
+            gc.enable()
         return stopping()
 
     with stop_signals(lambda: _leave(folder, shown)) as stopping:

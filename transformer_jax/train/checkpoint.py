@@ -136,7 +136,7 @@ class Checkpoints:
 
     def prepare(self, state: Any) -> None:
         """Compiles what `save` runs before it returns, so that the first save takes no longer than the others."""
-        jax.block_until_ready(_copy(state))
+        _copy.lower(state).compile()
 
     def check(self) -> None:
         """Raises what went wrong with the last save if it has ended; waits for nothing."""

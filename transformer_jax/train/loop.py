@@ -59,8 +59,8 @@ def fit(
 
     Args:
       model: `init(key) -> params` and `apply(params, inputs, *, train, key) -> logits`.
-      task: all shapes of its `examples` are compiled for before the first step; where there are several, each batch is
-        a chunk of its own.
+      task: all shapes of its `examples` are compiled for before a step is over, those of training before the first;
+        where there are several, each batch is a chunk of its own.
       stopping: asked after every chunk; once True, the state is saved and the launch ends.
       progress: shows how it goes.
       allow_fallback: take an older checkpoint where the newest is damaged.
@@ -259,12 +259,13 @@ def _needed(run: programs.Programs, state, chunk, task, examples, step: int, tra
             for steps in (sorted(chunks) if len(chunk) == 1 else ())
         ]
     needed = [(run.run_chunk, state, each) for each in shapes]
-    params = state.params
-    one = jax.tree.map(lambda leaf: leaf[0], params) if lanes else params  # as `evaluate` gives them to the judge
+    of_lane = params = state.params
+    if lanes and run.write is not None:  # as `evaluate` gives them to the judge
+        of_lane = jax.tree.map(lambda leaf: leaf[0], params)
     for batch in evaluated:
         needed.append((run.evaluate, params, batch))
         if run.write is not None:
-            needed.append((run.write, one, batch["source"], batch["source_lengths"]))
+            needed.append((run.write, of_lane, batch["source"], batch["source_lengths"]))
     return [(number, len(needed), *one) for number, one in enumerate(needed, 1)]
 
 

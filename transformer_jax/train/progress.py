@@ -32,7 +32,8 @@ class Progress:
         """Called before the loop, or where it ends early, with what a person should know of this launch."""
 
     def compiling(self, number: int, count: int) -> None:
-        """Called before the first step, as each of `count` programs is about to be compiled, from the first on."""
+        """Called before there are steps to lose, as each of `count` programs is about to be compiled, from the first
+        on."""
 
     def advance(self, step: int, lanes: list[dict[str, float]]) -> None:
         """Called after every chunk, with its metrics by lane."""
