@@ -149,7 +149,7 @@ def report(rows: Rows) -> Report:
         ),
         notes=note(AT_EDGE, edges),
         limits=(*conditions(whole), *how_timed(whole), "As many steps (or seconds) for all: what solves a task"
-                " later is not asked. Of five rates the one is chosen at which a seed that no answer uses solves the"
-                " task soonest, or, where none does in half of the steps, comes nearest. A side counts by its best"
-                " model."),
+                " later is not asked. Of five rates, for all answers, the one is chosen at which a seed that no answer"
+                " uses solves the task soonest in half of the steps; among those that do at the same evaluation, where"
+                " none does, and of series, the one that is best in the end. A side counts by its best model."),
     )  # fmt: skip

@@ -81,6 +81,7 @@ def report(rows: Rows) -> Report:
         ),
         notes=note(AT_EDGE, edges),
         limits=(*conditions(rows), *how_timed(rows), "It measures how soon recall is learned, not what a"
-                " model can hold. Of five rates the one is chosen at which a seed that no answer uses answers 99 %"
-                " soonest, or, where none does, most in the end."),
+                " model can hold. Of five rates, for all answers, the one is chosen at which a seed that no answer"
+                " uses answers 99 % soonest; among those that do at the same evaluation, or where none does, the one"
+                " with the most right answers in the end."),
     )  # fmt: skip

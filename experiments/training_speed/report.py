@@ -95,6 +95,6 @@ def report(rows: Rows) -> Report:
                *note("The chosen rate is an end of its grid", edges)],
         limits=(*conditions(select(rows, study="speed")), "One text; a validation reads the first 16 batches of its"
                 " validation part, or all where it has no more. Of three rates (the full size: five) the one is chosen"
-                " at which a seed that no answer uses comes to that loss soonest, or, where none does in 400 steps,"
-                " nearest to it."),
+                " at which a seed that no answer uses comes to that loss soonest; among those that do at the same"
+                " evaluation, or where none does in 400 steps, the one with the lowest loss in the end."),
     )  # fmt: skip

@@ -243,6 +243,8 @@ def test_who_is_sooner_everywhere(tasks, split):
 def test_a_task_without_both_sides_decides_nothing():
     assert sooner("wins")({"a, attention": at(100)}) == "INCONCLUSIVE"
     assert sooner("wins")({"a, attention": at(100), "a, gru": at(None), "b, gru": at(None)}) == "INCONCLUSIVE"
+    with pytest.raises(ValueError, match="'a: attention, rotary' names no side: attention, "):
+        sooner("wins")({"a: attention, rotary": at(100)})
 
 
 def test_only_recurrences_sets_attention_against_the_others():

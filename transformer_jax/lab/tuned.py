@@ -54,7 +54,7 @@ def train(
     rates: Sequence[float],
     *,
     steps: int | None = None,
-    there: Callable[[dict], bool] = lambda row: False,
+    there: Callable[[dict], bool] | None = None,
     stop: bool = False,
 ) -> Tuned:
     """Trains a lane for each rate, of one seed and so of the same first parameters and batches; then the config's own
@@ -68,7 +68,7 @@ def train(
     Args:
       rates: at least two.
       steps: of the training that chooses; None: as many as the config's.
-      there: asked of every validation (a row of `trial.curve`), where a result is how soon. A rate that was there and
+      there: asked of every validation (a row of `trial.curve`); None: no result is how soon. A rate that was there and
         ends without a finite metric is not chosen.
       stop: the second training ends once each of its lanes was there.
 
@@ -90,7 +90,7 @@ def train(
     trial.train(with_overrides(own, choosing | GOES_ON), task, of_rates)
     last = {row["lane"]: row.get(metric, math.nan) for row in trial.curve(of_rates, "validation")}  # steps rise
     tried = {rate: last.get(lane, math.nan) for lane, rate in enumerate(rates)}
-    soonest, sign = _until(of_rates, there), {"max": -1, "min": 1}[better]
+    soonest, sign = _until(of_rates, there) if there else {}, {"max": -1, "min": 1}[better]
 
     def order(lane: int) -> tuple[float, float]:
         return soonest[lane][-1]["step"] if lane in soonest else math.inf, sign * tried[rates[lane]]
@@ -103,7 +103,7 @@ def train(
         with_overrides(config, chosen | GOES_ON),
         task,
         of_seeds,
-        stopping=lambda: stop and len(found.first(there)) == config.train.lanes,
+        stopping=lambda: stop and there and len(found.first(there)) == config.train.lanes,
     )
     return found
 

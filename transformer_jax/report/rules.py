@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType, NoneType
 from typing import Any, Literal
 
+from transformer_jax.config import MIXERS
 from transformer_jax.host.provenance import ROOT
 from transformer_jax.intervals import Estimate
 
@@ -84,7 +85,7 @@ def only_recurrences(loses: Callable[[Estimate], bool | None]) -> Decide:
     return decide
 
 
-def of_at_least(n: int, decide: Decide, estimates: int = 0) -> Decide:
+def of_at_least(n: int, decide: Decide, estimates: int = 1) -> Decide:
     """As `decide`; INCONCLUSIVE where an estimate is of fewer than n seeds (or rounds), or where there are fewer
     estimates than so many."""
 
@@ -95,18 +96,26 @@ def of_at_least(n: int, decide: Decide, estimates: int = 0) -> Decide:
     return enough
 
 
+SIDES = (*MIXERS, "recurrences")
+
+
 def sooner(split: Literal["wins", "solves"]) -> Decide:
     """Of `points.reached` by "task, who" or "task: who": the steps of attention against the soonest of the others.
 
     A side wins a task that it solves within half of the steps if the other does not solve it within all. SUPPORTED
     where attention wins every task, REFUTED where the others do; TASK-DEPENDENT where one side wins a task and the
     other wins or solves (`split`) another; else INCONCLUSIVE.
+
+    Raises (when it decides):
+      ValueError: an estimate's name ends in none of SIDES.
     """
 
     def decide(estimates: Mapping[str, Estimate]) -> Verdict:
         tasks: dict[str, tuple[list, list]] = {}
         for name, estimate in estimates.items():
             task, who = re.fullmatch("(.*)[,:] (.*)", name).groups()
+            if who not in SIDES:
+                raise ValueError(f"{name!r} names no side: {', '.join(SIDES)}")
             tasks.setdefault(task, ([], []))[who != "attention"].append(estimate)
         if not tasks or not all(mine and others for mine, others in tasks.values()):
             return Verdict.INCONCLUSIVE
