@@ -190,7 +190,7 @@ sys.exit(code)
     assert any(len(line.split()) == 4 and "run_chunk" in line for line in lines), done.stderr
 
 
-OTHERS = "{'sklearn', 'scipy.stats', 'matplotlib', 'pandas', 'tensorflow_datasets', 'tokenizers', 'sacrebleu', 'orbax'}"
+OTHERS = "{'sklearn', 'scipy.stats', 'matplotlib', 'pandas', 'tensorflow_datasets', 'tokenizers', 'sacrebleu', 'torch'}"
 
 
 COMPILES_LONG = ["--model.num-layers", 10, "--model.d-model", 8, "--model.mlp-dim", 8, "--train.warmup-steps", 2]

@@ -7,25 +7,16 @@ once and its examples taken at once; Grain keeps the state, the threads and the 
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
+import grain
 import jax
 import numpy as np
 
 from transformer_jax.config import ConfigError
 from transformer_jax.tasks.task import Batch
-
-_HIDDEN = "orbax" not in sys.modules  # Grain, which works without Orbax, imports it where it finds it: 0.2 s
-if _HIDDEN:
-    sys.modules["orbax"] = None
-try:
-    import grain
-finally:
-    if _HIDDEN:
-        del sys.modules["orbax"]
 
 FOREVER = 2**62  # steps; Grain wants a length
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, CustomSteps, LatestN
 
 from transformer_jax.config import ConfigError, nearest
 from transformer_jax.host.provenance import versions
 from transformer_jax.train import leaves, manifest
-
-# Orbax is imported where it saves or restores: a training has steps to do before it needs it.
 
 META = "meta/metadata"
 FORMAT = 2
@@ -126,8 +126,6 @@ class Checkpoints:
         self._saving = self._thread.submit(self._save, step, copied, meta)
 
     def _save(self, step: int, state: Any, meta: dict) -> None:
-        import orbax.checkpoint as ocp
-
         meta = meta | {"leaves": leaves.describe(state)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
         with self._open(step) as manager:
@@ -156,8 +154,6 @@ class Checkpoints:
           CheckpointError: a file is missing or changed, or the leaves are not those of `target`; nothing is
             restored then.
         """
-        import orbax.checkpoint as ocp
-
         self._verify(step)
         meta = self.meta(step)
         if differences := leaves.differences(meta["leaves"], leaves.describe(target)):
@@ -242,10 +238,8 @@ class Checkpoints:
             )
         return found
 
-    def _open(self, step: int):
-        """Orbax's manager, which saves a step and removes those that are kept no longer."""
-        import orbax.checkpoint as ocp
-        from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, CustomSteps, LatestN
+    def _open(self, step: int) -> ocp.CheckpointManager:
+        """What saves a step and removes those that are kept no longer."""
 
         def score(metrics):
             return metrics["score"]
