@@ -51,6 +51,7 @@ STUDIES = {
     "scale": grid({"measure.probe": ["scale"], "model.score": ["scaled_dot", "dot"]}),
 }
 SWEEPS = ("model.num_heads", "model.num_layers", "model.residual", "model.norm", "model.position", "model.score")
+TAKES = {"quick": "a quarter of an hour on one shared core of an AMD EPYC"}
 SIDE_BY_SIDE = True  # nothing is timed
 UNREAD = ("measure.min_sample_seconds",)
 

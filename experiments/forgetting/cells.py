@@ -128,7 +128,7 @@ FULL = {
 SWEEPS = ("model.mixer", "continual.method", "continual.part", "continual.variant", "continual.buffer")
 UNREAD = ("measure.min_sample_seconds", "continual.strength")
 SIDE_BY_SIDE = True  # nothing is timed
-TAKES = {"quick": "13 minutes with --workers 2 on 2 CPU cores, beside other programs"}
+TAKES = {"quick": "10 minutes with --workers 2 on 2 shared cores of an AMD EPYC"}
 
 
 def time_limit(config: Config) -> float:

@@ -82,6 +82,7 @@ SWEEPS = ("model.mixer", "model.norm", "measure.forget_bias", "measure.recurrent
 SIDE_BY_SIDE = True  # nothing is timed
 UNREAD = ("measure.min_sample_seconds", "task.name", "model.attention", "model.recurrence", "model.scan_layers",
           "model.remat", "model.encoder_layers")  # fmt: skip
+TAKES = {"quick": "a minute on 2 shared cores of an AMD EPYC"}
 
 
 def time_limit(config: Config) -> float:

@@ -38,6 +38,7 @@ STUDIES = {
     "start": grid({"model.mixer": ["lstm"], "measure.forget_bias": [1.0, 3.0, 5.5]}),
 }
 SWEEPS = ("model.mixer", "measure.forget_bias")
+TAKES = {"quick": "a quarter of a minute on 2 shared cores of an AMD EPYC"}
 READ = (
     "model.mixer", "model.d_model", "model.num_heads", "model.num_kv_heads", "model.head_dim", "model.recurrent_dim",
     "model.score", "model.position", "model.max_len", "model.dtype", "task.seq_len", "train.lanes", "train.seed",

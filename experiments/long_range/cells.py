@@ -79,6 +79,7 @@ FULL |= {matching: chain(*(_long(name, sizes, matching=matching) for name, sizes
 SWEEPS = ("model.mixer", "model.position")
 SIDE_BY_SIDE = equal_seconds.untimed
 UNREAD = ("measure.min_sample_seconds", "train.peak_lr", "train.lane_lrs", "train.same_seed", "train.nan_policy")
+TAKES = {"quick": "6 minutes with --workers 2 on 2 shared cores of an AMD EPYC"}
 
 
 def time_limit(config: Config) -> float:

@@ -55,6 +55,7 @@ FULL = _widths(
     train__warmup_steps=[200], train__eval_every=[500], train__checkpoint_every=[2000],
 )  # fmt: skip
 SWEEPS = ("model.mixer", "model.d_model")
+TAKES = {"quick": "4 minutes on 2 shared cores of an AMD EPYC"}
 UNREAD = ("train.peak_lr", "train.lane_lrs", "train.same_seed", "train.nan_policy")
 
 

@@ -58,6 +58,7 @@ FULL = {
 SWEEPS = ("model.mixer", "task.num_items")
 SIDE_BY_SIDE = equal_seconds.untimed
 UNREAD = ("measure.min_sample_seconds", "train.peak_lr", "train.lane_lrs", "train.same_seed", "train.nan_policy")
+TAKES = {"quick": "3 minutes with --workers 2 on 2 shared cores of an AMD EPYC"}
 
 
 def time_limit(config: Config) -> float:
