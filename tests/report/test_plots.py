@@ -40,6 +40,13 @@ def test_failed_cells_are_walls_and_one_round_has_no_bars():
     assert "nan" not in render(once)[0]
 
 
+def test_many_values_over_many_powers_of_ten_have_their_powers_below_them():
+    found = [row | {"strength": 5.62 ** (i - 8)} for i in range(24) for row in rows(2, phase="train")]
+    figure = lines(found, "strength", "flops", "mixer", "seq_len", name="many")
+    text = re.findall(r">([^<>]+)</text>", plots.svg(figure))
+    assert {"10⁻³", "10⁹"} & set(text) and not any("e+" in one or "0.178" in one for one in text)
+
+
 def test_relative_lines_have_ratios_and_marks_their_numbers():
     marks = {("train",): {"lstm": Estimate(128, 100, 150, 5), "rnn": Estimate(np.nan, 0, 64, 5), "gru": NOTHING}}
     figure = lines(rows(), "seq_len", "step_seconds", "mixer", "phase", relative_to={"seq_len": 64}, reference=1,

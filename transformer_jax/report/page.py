@@ -156,9 +156,13 @@ def _svgs(figure: plots.Figure, svg: str) -> dict[str, str]:
 
 
 def _inline(svg: str, figure: plots.Figure, suffix: str = "") -> str:
-    """An SVG file's text made fit to stand in an HTML page beside others: no prolog, no two ids alike, no own size."""
+    """An SVG file's text made fit to stand in an HTML page beside others: no prolog, no two ids alike, no own size, and
+    smaller: no id that nothing refers to, no more than hundredths of a point."""
     head, body = svg[svg.index("<svg") :].split(">", 1)
     view = re.search(r'viewBox="[^"]*"', head).group()
+    used = set(re.findall(r'(?:href="|url\()#([^")]+)', body))
+    body = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", body)
+    body = re.sub(r'(?<= [dxy]=")[^"]+', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), body)
     body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{figure.name}{suffix}-", body)
     return f'<svg {view} role="img" aria-label="{escape(figure.title)}">{body}'
 

@@ -232,11 +232,15 @@ def _walls(one, rows: Rows, x: str, color: str) -> None:
 
 
 def _ticks(axis, log: bool, at: Sequence[float] = (), room: int = 1, unit: str = "") -> None:
-    """Plain numbers: at the values themselves, as many as there is room for; else 1, 2, 5, 10, or powers of ten."""
-    from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator
+    """Plain numbers: at the values themselves, as many as there is room for; else 1, 2, 5, 10. Of more values than
+    that, over more than four powers of ten, the powers."""
+    from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogFormatterMathtext, LogLocator
 
     low, high = axis.get_view_interval()
-    if log and at:
+    powers = log and len(at) > room and max(at) > 1e4 * min(at)
+    if powers:
+        axis.set_major_locator(LogLocator(numticks=room))
+    elif log and at:
         at = sorted(at)
         if at[0] == at[-1]:  # of one value a logarithmic axis makes a range of no width
             axis.axes.set_xlim(at[0] / 2, at[0] * 2)
@@ -245,7 +249,8 @@ def _ticks(axis, log: bool, at: Sequence[float] = (), room: int = 1, unit: str =
     elif log:
         subs = range(1, 10) if high < 5 * low else (1, 2, 5) if high < 300 * low else (1,)
         axis.set_major_locator(LogLocator(subs=subs))
-    axis.set_major_formatter(EngFormatter(unit=unit) if unit else FuncFormatter(lambda value, _: f"{value:g}"))
+    plain = EngFormatter(unit=unit) if unit else FuncFormatter(lambda value, _: f"{value:g}")
+    axis.set_major_formatter(LogFormatterMathtext() if powers else plain)
     axis.minorticks_off()
 
 
