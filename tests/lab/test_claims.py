@@ -164,8 +164,9 @@ def test_every_number_that_decides_is_one_of_the_reports(tmp_path, monkeypatch):
         assert "not measured)" not in one.finding.text and "{" not in one.finding.text
     context = found["context"]
     assert context.finding.verdict == "SUPPORTED" and (len(context.figures), len(context.headers)) == (1, 2)
-    assert "attention needs 100 steps of training, a GRU or an LSTM more than 600" in context.finding.text
-    assert "attention answers 0.99 of all queries rightly, an LSTM 0.13, a GRU 0.13 (guessing" in context.finding.text
+    assert "attention needs 100, a GRU or an LSTM more than 600" in context.finding.text
+    assert "To recall 2 pairs attention needs 200 steps of training, a GRU more than 600" in context.finding.text
+    assert "to recall 8 of them 200, more than 600 and more than 600." in context.finding.text
     assert {"2 pairs, gru", "copying: attention"} <= set(context.numbers) and len(context.rules) == 2
     forgetting = found["forgetting"]
     assert forgetting.finding.verdict == "SUPPORTED" and "What drifts more forgets more: SUPPORTED." in (
