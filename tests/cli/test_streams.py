@@ -86,7 +86,12 @@ def test_two_texts_of_ones_own_are_learned_one_after_the_other(tmp_path, capsys)
     small = ["--task.seq-len", "8", "--model.num-heads", "1", "--continual.fisher-examples", "4", "--out", str(out)]
     assert main.main([*words, *small, *TINY]) == 0
     assert main.main(["evaluate", str(out), "--split", "test"]) == 0
-    assert "texts, domain-incremental, ewc on all, strength 10; test split" in capsys.readouterr().out
+    assert "texts one, two, domain-incremental, ewc on all, strength 10; test split" in capsys.readouterr().out
+    wrong = ["train", "texts_stream", "--task.name", "one", "--task.data-dir", data[1], "--out", str(tmp_path / "none")]
+    unknown = f"tow: this is no text; did you mean two?; in {data[1]}, of your own: one, two (python run.py prepare"
+    for texts, said in (("one", "one: the stream has this text already"), ("tow", unknown)):
+        assert main.main([*wrong, "--continual.texts", texts]) == 2
+        assert f"continual.texts={said}" in capsys.readouterr().err and not (tmp_path / "none").exists()
 
 
 def test_all_that_keeps_a_stream_from_texts_is_said_at_once(tmp_path, capsys):

@@ -205,7 +205,7 @@ def test_a_claim_of_two_experiments_is_open_while_one_has_no_rows(tmp_path, monk
     rows_of = {"recall": test_recall_report.planted(lambda n: 200, lambda n: None)}
     one = answers_of(found_in(rows_of, tmp_path, monkeypatch))["context"]
     assert one.finding.verdict == "INCONCLUSIVE"
-    assert "attention needs (no number) steps" in one.finding.text
+    assert "To copy four symbols over 50 blanks attention needs (no number), a GRU" in one.finding.text
 
 
 def test_a_report_that_fails_leaves_its_claim_unmeasured_and_the_others_as_they_are(tmp_path, monkeypatch):
@@ -297,6 +297,21 @@ def test_a_dry_run_refuses_a_folder_that_cannot_be_made(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["claims", "--dry-run", "--out", str(tmp_path / "file" / "new")]) == 2
     assert "cannot be written: Not a directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dry", [["--dry-run"], []])
+def test_a_folder_of_something_else_is_refused(tmp_path, monkeypatch, capsys, dry, foreseen):
+    monkeypatch.setattr(cli.claims.Experiment, "run", lambda self, _: 0)
+    for name, said in (("notes.md", "something else (notes.md)"), ("rows.jsonl", "an experiment's results")):
+        folder = tmp_path / name.partition(".")[0]
+        folder.mkdir()
+        (folder / name).write_text("")
+        assert main(["claims", *dry, "--only", "context", "--out", str(folder)]) == 2
+        assert f"{folder} holds {said}" in capsys.readouterr().err and len(list(folder.iterdir())) == 1
+    stopped_early = tmp_path / "stopped" / "recall"
+    stopped_early.mkdir(parents=True)
+    (stopped_early / ".lock").write_text("")
+    assert main(["claims", *dry, "--only", "context", "--out", str(stopped_early.parent)]) == 0
 
 
 def test_a_dry_run_shows_the_commands(tmp_path, foreseen, capsys):

@@ -12,7 +12,7 @@ from transformer_jax.cli.experiments import Experiment
 from transformer_jax.config import ConfigError
 from transformer_jax.host.accelerator import first_device
 from transformer_jax.host.exhaustion import available_bytes
-from transformer_jax.host.folders import FolderError, require_writable, write_whole
+from transformer_jax.host.folders import FolderError, contents, require_free, require_writable, write_whole
 from transformer_jax.host.signals import RESUMABLE
 from transformer_jax.lab import crew, plan, preview, sweep
 
@@ -57,8 +57,7 @@ class Claims:
         if self.seed is not None and not 0 <= self.seed < MAX_SEED:
             raise ConfigError(f"--seed {self.seed}: must be at least 0 and below {MAX_SEED}")
         out = self.out or Path("runs") / ("claims" if self.size == "quick" else f"claims_{self.size}")
-        if out.is_file():
-            raise FolderError(f"{out} is a file: choose another --out")
+        _require_own(out)
         names = [name.strip() for text in self.only or () for name in text.split(",") if name.strip()]
         if self.only is not None and not names:
             raise ConfigError(f"--only needs a claim or several: {', '.join(claims.CLAIMS)}")
@@ -135,6 +134,20 @@ class Claims:
             print(f"# all of the {self.size} size took {took}")
         print(*errors, sep="\n", end="\n" * bool(errors), file=sys.stderr)
         return MISTAKE if errors else 0
+
+
+def _require_own(out: Path) -> None:
+    """Raises FolderError where it is a file, or a folder with something else than what the claims write."""
+    from transformer_jax.lab import claims
+
+    if out.is_file():
+        raise FolderError(f"{out} is a file: choose another --out")
+    experiments = {asked.experiment for claim in claims.CLAIMS.values() for asked in claim.asked}
+    begun = (out / name / file for name in experiments for file in (".lock", "rows.jsonl"))
+    if not any(path.exists() for path in (out / "claims.html", *begun)):
+        require_free(out)
+        if out.is_dir() and (held := contents(out)):
+            raise FolderError(f"{out} holds {held}, not those of claims: choose another --out")
 
 
 def _cells(*found: preview.Preview) -> str:

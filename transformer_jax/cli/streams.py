@@ -85,6 +85,7 @@ def require_stream(base: Config, name: str, overrides: Iterable[str], others: Ca
 
 def require_texts(base: StreamConfig, overrides: Mapping[str, Sequence[str]]) -> None:
     """Raises ConfigError with all that keeps a stream of texts from being one, under the options that say it."""
+    from transformer_jax.tasks import place, sets
     from transformer_jax.tasks.registry import needs
 
     if base.continual.stream != "texts" and list(overrides.get("continual.stream", ())) != ["texts"]:
@@ -96,12 +97,19 @@ def require_texts(base: StreamConfig, overrides: Mapping[str, Sequence[str]]) ->
         wrong.append(str(error))
         sound = {"continual.scenario": ["domain"], "continual.num_tasks": [str(len(texts) + 1)]}
         config = with_texts(base, {**overrides, **sound})  # raises what else is wrong
-    of_model = {}
+    of_model, before, folder = {}, set(), place.data_dir(config.task)
     for option, name in (("task.name", config.task.name), *(("continual.texts", one) for one in texts)):
         one = with_overrides(config, {"task.name": name})
         if name not in TEXTS and keys.own_kind(one.task) != "text":
-            wrong.append(f"{option}={name}: this is no text{nearest(name, [*TEXTS, 'one of your own'])}")
+            own = [text for text in sets.own_names(folder) if (place.own(text, folder) or (None,))[0] == "text"]
+            wrong.append(
+                f"{option}={name}: this is no text{nearest(name, [*TEXTS, *own])}; in {folder}, of your own:"
+                f" {', '.join(own) or 'none'} (python run.py prepare text --from FILE.txt --name NAME)"
+            )
             one = with_overrides(config, {"task.name": TEXTS[0]})
+        elif name in before:
+            wrong.append(f"{option}={name}: the stream has this text already; a task is to bring another one")
+        before.add(name)
         of_model |= {what.partition("=")[0]: what for what in needs(one)}
     if wrong := [*wrong, *of_model.values()]:
         raise ConfigError("\n  and: ".join(wrong))
@@ -173,6 +181,7 @@ def _print(config: StreamConfig, stream, folder: Path, split: str) -> None:
     from transformer_jax.lab import streams, trials
 
     continual, found = config.continual, streams.matrix(config, stream, folder, split)
+    texts = f" {', '.join((config.task.name, *continual.texts))}" if continual.texts else ""
     tasks = range(continual.num_tasks)
     for place, strength in enumerate(continual.lanes):
         lanes = slice(place, None, len(continual.lanes))
@@ -180,7 +189,7 @@ def _print(config: StreamConfig, stream, folder: Path, split: str) -> None:
         how = "frozen" if strength is None else continual.method
         if strength is not None and "strength" in READ_BY[continual.method]:
             how += f" on {continual.part}, strength {strength:g}" if continual.method != "lwf" else f" {strength:g}"
-        print(f"{folder}: {continual.stream}, {continual.scenario}-incremental, {how}; {split} split")
+        print(f"{folder}: {continual.stream}{texts}, {continual.scenario}-incremental, {how}; {split} split")
         if continual.order:
             print(f"tasks {' '.join(map(str, tasks))} are {' '.join(map(str, continual.order))} of the stream")
         print("accuracy        " + "".join(f"  task {j:<3}" for j in tasks))
