@@ -6,7 +6,7 @@ norms. `positions`: none, sinusoidal, learned, rotary. `scale`: no training, ent
 random scores. A training cell gives a row for each lane, under `heads` for each lane and layer.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig
@@ -23,19 +23,7 @@ class Axes(MeasureConfig):
     """What is looked at: a trained model, its heads as well, or a score of random vectors, without training."""
 
 
-@dataclass(frozen=True)
-class AblationConfig(Config):
-    measure: Axes = field(default_factory=Axes)
-
-    def __post_init__(self):
-        super().__post_init__()
-        require(self.task.name == "digits", f"task.name={self.task.name}: this experiment trains on digits alone")
-        require(
-            self.model.mixer == "attention", f"model.mixer={self.model.mixer}: this experiment takes attention apart"
-        )
-
-
-BASE = AblationConfig(
+BASE = Config(
     model=ModelConfig(d_model=32, num_layers=2, num_heads=4, mlp_dim=64, max_len=16, causal=False, scan_layers=False,
                       position="learned"),
     task=TaskConfig(name="digits", patch_size=2, seq_len=16, batch_size=32),
@@ -56,12 +44,19 @@ SIDE_BY_SIDE = True  # nothing is timed
 UNREAD = ("measure.min_sample_seconds",)
 
 
+def check(config: Config) -> None:
+    """ConfigError: another task, or a recurrence."""
+    name, mixer = config.task.name, config.model.mixer
+    require(name == "digits", f"task.name={name}: this experiment trains on digits alone")
+    require(mixer == "attention", f"model.mixer={mixer}: this experiment takes attention apart")
+
+
 def time_limit(config: Config) -> float:
     """Seconds that a cell may take, compilation included."""
     return 900.0
 
 
-def cell(config: AblationConfig, job: Job) -> list[dict]:
+def cell(config: Config, job: Job) -> list[dict]:
     """Trains in the job's folder, where a killed cell goes on; what was found of every lane."""
     if config.measure.probe == "scale":
         from transformer_jax.measure import saturation  # here, as jax takes seconds to load

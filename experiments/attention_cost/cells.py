@@ -5,11 +5,11 @@ All programs are compiled first; then a pass samples every cell once, and what i
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 
 from configs import bench
-from transformer_jax.config import Config, ConfigError, MeasureConfig
+from transformer_jax.config import Config, MeasureConfig
 from transformer_jax.lab.sweep import Job, Override, chain, grid
 from transformer_jax.measure.work import NO_COST, NO_STEP_READS, Level, Matching, Phase, Work, next_token
 from transformer_jax.typed import at_least, require
@@ -33,18 +33,7 @@ class Axes(MeasureConfig):
         require(possible, f"measure.phase=decode is measured on the whole model; measure.level={self.level} was given")
 
 
-@dataclass(frozen=True)
-class CostConfig(Config):
-    measure: Axes = field(default_factory=Axes)
-
-    def __post_init__(self):
-        super().__post_init__()
-        projects = self.model.recurrence == "cudnn" and "recurrence" not in self.model.unread
-        possible = not projects or self.measure.level != "op"
-        require(possible, "model.recurrence=cudnn projects its input itself: measure.level=op starts after that")
-
-
-BASE = CostConfig(bench.CONFIG.model, bench.CONFIG.task, bench.CONFIG.train, Axes(rounds=5))
+BASE = Config(bench.CONFIG.model, bench.CONFIG.task, bench.CONFIG.train, Axes(rounds=5))
 BUDGET = 6 * 60.0  # seconds of a default run
 UNREAD = (*NO_STEP_READS, *NO_COST)
 
@@ -100,8 +89,16 @@ STUDIES = {
 }
 
 
+def check(config: Config) -> None:
+    """ConfigError: another task, or a recurrence without an op that can be measured alone."""
+    name, projects = config.task.name, config.model.recurrence == "cudnn" and "recurrence" not in config.model.unread
+    require(name == BASE.task.name, f"task.name={name}: this experiment measures on {BASE.task.name} alone")
+    possible = not projects or config.measure.level != "op"
+    require(possible, "model.recurrence=cudnn projects its input itself: measure.level=op starts after that")
+
+
 # What measures is imported where it is used: jax takes seconds to load, and a plan or a report has no need of it.
-def work(config: CostConfig) -> Work:
+def work(config: Config) -> Work:
     """What the config says to measure; a recurrence's width is matched to attention as it says."""
     from transformer_jax.measure.matching import matched
 
@@ -109,32 +106,30 @@ def work(config: CostConfig) -> Work:
     return Work(matched(config, shape, config.measure.matching), shape, config.measure.level, config.measure.phase)
 
 
-def predict(config: CostConfig) -> dict:
-    """What the config's program will cost; ConfigError: another task, which this experiment does not measure."""
+def predict(config: Config) -> dict:
+    """What the config's program will cost."""
     from transformer_jax.measure.predict import predict
 
-    if config.task.name != BASE.task.name:
-        raise ConfigError(f"task.name={config.task.name}: this experiment measures on {BASE.task.name} alone")
     return predict(work(config))
 
 
-def group(config: CostConfig) -> tuple:
+def group(config: Config) -> tuple:
     """Cells are compared within a level and a phase: their samples follow each other."""
     return config.measure.level, config.measure.phase
 
 
 @cache
-def _sampler(config: CostConfig):
+def _sampler(config: Config):
     from transformer_jax.measure.cost import Sampler
 
     return Sampler(work(config), config.measure.min_sample_seconds)
 
 
-def prepare(config: CostConfig) -> Callable[[], dict]:
+def prepare(config: Config) -> Callable[[], dict]:
     """Compiles the config's program; the first steps are for later, when nothing is compiled beside them."""
     return _sampler(config).settle
 
 
-def cell(config: CostConfig, job: Job) -> dict:
+def cell(config: Config, job: Job) -> dict:
     """One sample of the config's program, beside what is known of it without a clock."""
     return _sampler(config)((job.round, group(config)))

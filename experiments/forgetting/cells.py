@@ -10,8 +10,6 @@ FULL takes MNIST for digits, and adds the other methods and parts, letters of tw
 perceptron over strengths of ten orders of magnitude.
 """
 
-from dataclasses import dataclass
-
 from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig, with_overrides
 from transformer_jax.config.continual import ContinualConfig, StreamConfig
 from transformer_jax.lab.sweep import Job, chain, grid
@@ -27,14 +25,7 @@ GRID = {
 SETS = ("digits", "associative_recall", "mnist", "number_words")
 
 
-@dataclass(frozen=True)
-class ForgettingConfig(StreamConfig):
-    def __post_init__(self):
-        super().__post_init__()
-        require(self.task.name in SETS, f"task.name={self.task.name}: this experiment trains on {' or '.join(SETS)}")
-
-
-BASE = ForgettingConfig(
+BASE = StreamConfig(
     model=ModelConfig(d_model=24, num_layers=2, num_heads=2, mlp_dim=48, position="learned", causal=False, max_len=32,
                       attention="reference", scan_layers=False),
     task=TaskConfig(name="digits", patch_rows=1, seq_len=8, batch_size=32),
@@ -131,6 +122,12 @@ SIDE_BY_SIDE = True  # nothing is timed
 TAKES = {"quick": "10 minutes with --workers 2 on 2 shared cores of an AMD EPYC"}
 
 
+def check(config: Config) -> None:
+    """ConfigError: another task."""
+    name = config.task.name
+    require(name in SETS, f"task.name={name}: this experiment trains on {' or '.join(SETS)}")
+
+
 def time_limit(config: Config) -> float:
     """Seconds that a cell may take, compilation included."""
     return 1800.0 if config.task.name in ("digits", "associative_recall") else 6 * 3600.0
@@ -145,7 +142,7 @@ def data(config: Config) -> dict[str, str]:
     return dict((sets.open_set("mnist", place.data_dir(config.task)).info.metadata or {}).get("sha256", {}))
 
 
-def cell(config: ForgettingConfig, job: Job) -> list[dict]:
+def cell(config: StreamConfig, job: Job) -> list[dict]:
     """Trains in the job's folder, where a killed cell goes on; a row for each lane: `lab.streams.rows`, and `widened`.
 
     A wider grid has as many strengths, so that nothing is compiled anew.
@@ -161,15 +158,14 @@ def cell(config: ForgettingConfig, job: Job) -> list[dict]:
     config = job.seeded(config)
     stream = tasks_of.build(config, modules[config.task.name].build(config), lambda name: texts[name].build(config))
     config = matched(config, stream.tasks[0].shape, "params")
-    trained = StreamConfig(config.model, config.task, config.train, continual=config.continual)
     folder, found = job.folder, []
     for widened in range(WIDENINGS + 1):
-        streams.train(trained, stream, folder)
-        rows = streams.rows(trained, stream, folder)
+        streams.train(config, stream, folder)
+        rows = streams.rows(config, stream, folder)
         found += [row | {"widened": widened} for row in rows if not widened or row["strength"]]
-        more = beyond(found, len(trained.continual.strengths) - 1)
+        more = beyond(found, len(config.continual.strengths) - 1)
         if not more:
             break
-        trained = with_overrides(trained, {"continual.strengths": (0.0, *more)})
+        config = with_overrides(config, {"continual.strengths": (0.0, *more)})
         folder = job.folder / f"wider_{widened + 1}"
     return found

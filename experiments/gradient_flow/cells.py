@@ -7,7 +7,7 @@ slope moves through training, and what post-norm does without a warm-up.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig
@@ -26,22 +26,7 @@ class Axes(MeasureConfig):
     """What the recurrent matrix of a tanh-RNN, which starts orthogonal, is multiplied by, of an untrained one."""
 
 
-@dataclass(frozen=True)
-class FlowConfig(Config):
-    measure: Axes = field(default_factory=Axes)
-
-    def __post_init__(self):
-        super().__post_init__()
-        at_least(self.train, "train", "lanes", 2)
-        at_least(self.task, "task", "seq_len", 32)
-        for name, mixer in (("forget_bias", "lstm"), ("recurrent_scale", "rnn")):
-            own, value = self.model.mixer == mixer and self.measure.level != "trained", getattr(self.measure, name)
-            require(own or value == 1, f"measure.{name}={value}: it is for an untrained {mixer}")
-        stateful = self.measure.level != "step" or self.model.mixer != "attention"
-        require(stateful, "measure.level=step: attention hands on no state that a step replaces")
-
-
-BASE = FlowConfig(
+BASE = Config(
     ModelConfig(d_model=64, num_layers=2, num_heads=4, max_len=256, attention="reference"),
     TaskConfig(name="copy_memory", seq_len=256, vocab_size=10, num_items=8, batch_size=16),
     TrainConfig(num_steps=100, warmup_steps=10, peak_lr=3e-3, lanes=5, eval_every=100, checkpoint_every=100),
@@ -85,12 +70,24 @@ UNREAD = ("measure.min_sample_seconds", "task.name", "model.attention", "model.r
 TAKES = {"quick": "a minute on 2 shared cores of an AMD EPYC"}
 
 
+def check(config: Config) -> None:
+    """ConfigError: too few lanes or steps, or an axis that the mixer does not have."""
+    mixer, measure = config.model.mixer, config.measure
+    at_least(config.train, "train", "lanes", 2)
+    at_least(config.task, "task", "seq_len", 32)
+    for name, of in (("forget_bias", "lstm"), ("recurrent_scale", "rnn")):
+        own, value = mixer == of and measure.level != "trained", getattr(measure, name)
+        require(own or value == 1, f"measure.{name}={value}: it is for an untrained {of}")
+    stateful = measure.level != "step" or mixer != "attention"
+    require(stateful, "measure.level=step: attention hands on no state that a step replaces")
+
+
 def time_limit(config: Config) -> float:
     """Seconds that a cell may take, compilation included."""
     return 550.0 + 0.5 * config.train.num_steps
 
 
-def cell(config: FlowConfig, job: Job) -> list[dict]:
+def cell(config: Config, job: Job) -> list[dict]:
     """What `measure.gradient_flow.rows` finds; of a trained stack before its first step and after the last."""
     from transformer_jax.measure import gradient_flow  # here, as jax takes seconds to load and a plan has no need of it
 

@@ -5,7 +5,7 @@ the distance, and what is left of it when all that the steps in between hand on 
 fixed; `measure/interaction.py` defines both. A row for each lane and lag.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig, flatten
 from transformer_jax.lab.sweep import Job, grid
@@ -18,21 +18,7 @@ class Axes(MeasureConfig):
     """The bias of an LSTM's forget gate at the start."""
 
 
-@dataclass(frozen=True)
-class InteractionConfig(Config):
-    measure: Axes = field(default_factory=Axes)
-
-    def __post_init__(self):
-        super().__post_init__()
-        at_least(self.train, "train", "lanes", 2)
-        at_least(self.task, "task", "seq_len", 4)
-        bias, mixer = self.measure.forget_bias, self.model.mixer
-        require(bias == 1 or mixer == "lstm", f"measure.forget_bias={bias}: {mixer} has no forget gate; lstm has")
-
-
-BASE = InteractionConfig(
-    ModelConfig(d_model=64, num_heads=4), TaskConfig(seq_len=32), TrainConfig(lanes=5), Axes(rounds=1)
-)
+BASE = Config(ModelConfig(d_model=64, num_heads=4), TaskConfig(seq_len=32), TrainConfig(lanes=5), Axes(rounds=1))
 STUDIES = {
     "mixer": grid({"model.mixer": ["attention", "rnn", "gru", "lstm", "min_gru"]}),
     "start": grid({"model.mixer": ["lstm"], "measure.forget_bias": [1.0, 3.0, 5.5]}),
@@ -48,7 +34,15 @@ SIDE_BY_SIDE = True  # nothing is timed
 UNREAD = tuple(key for key in flatten(BASE) if key not in READ)
 
 
-def cell(config: InteractionConfig, job: Job) -> list[dict]:
+def check(config: Config) -> None:
+    """ConfigError: too few lanes or steps, or a bias of what has no forget gate."""
+    at_least(config.train, "train", "lanes", 2)
+    at_least(config.task, "task", "seq_len", 4)
+    bias, mixer = config.measure.forget_bias, config.model.mixer
+    require(bias == 1 or mixer == "lstm", f"measure.forget_bias={bias}: {mixer} has no forget gate; lstm has")
+
+
+def cell(config: Config, job: Job) -> list[dict]:
     """What `measure.interaction.rows` finds."""
     from transformer_jax.measure import interaction  # here, as jax takes seconds to load and a plan has no need of it
 

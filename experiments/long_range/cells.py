@@ -6,7 +6,7 @@ in a fixed random order, and shapes after MNIST-1D. A cell chooses its learning 
 others, and tests them at the trained length and, where the task allows it, up to 16 times beyond.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from transformer_jax.config import Config, ModelConfig, TaskConfig, TrainConfig
 from transformer_jax.lab import equal_seconds
@@ -19,30 +19,13 @@ FACTORS |= dict.fromkeys(("copy_memory", "selective_copying", "digits", "shapes_
 FACTORS |= dict.fromkeys(("parity", "even_pairs", "cycle_navigation", "s5_words"), (1, 2, 4, 16))
 
 
-@dataclass(frozen=True)
-class LongRangeConfig(Config):
-    measure: equal_seconds.Axes = field(default_factory=equal_seconds.Axes)
-
-    def __post_init__(self):
-        super().__post_init__()
-        name, max_len = self.task.name, self.model.max_len
-        require(name in FACTORS, f"task.name={name}: this experiment trains on {', '.join(FACTORS)}")
-        longest = FACTORS[name][-1] * self.task.seq_len
-        require(max_len >= longest, f"model.max_len={max_len}: {name} is tested at up to {longest} steps")
-        few = self.train.warmup_steps < self.train.num_steps // 2
-        require(few, f"train.num_steps={self.train.num_steps}: a rate is chosen in half, and its warm-up takes longer")
-        require(self.model.position != "learned", "model.position=learned: what training did not reach has no vector")
-
-
-BASE = LongRangeConfig(
+BASE = Config(
     model=ModelConfig(d_model=32, num_layers=2, num_heads=2, mlp_dim=64, max_len=512, scan_layers=False),
     task=TaskConfig(name="parity", seq_len=20, batch_size=16, vocab_size=10, num_items=4),
     train=TrainConfig(num_steps=400, warmup_steps=50, beta2=0.99, weight_decay=0.01, lanes=5, chunk_steps=25,
                       eval_every=25, checkpoint_every=200),
     measure=equal_seconds.Axes(rounds=1),
 )  # fmt: skip
-
-
 POSITIONS, RECURRENT = ["none", "sinusoidal", "rotary"], {"model.mixer": ["gru", "lstm"]}
 TASKS = {
     "adding": {"seq_len": 200},
@@ -80,6 +63,18 @@ SWEEPS = ("model.mixer", "model.position")
 SIDE_BY_SIDE = equal_seconds.untimed
 UNREAD = ("measure.min_sample_seconds", "train.peak_lr", "train.lane_lrs", "train.same_seed", "train.nan_policy")
 TAKES = {"quick": "6 minutes with --workers 2 on 2 shared cores of an AMD EPYC"}
+
+
+def check(config: Config) -> None:
+    """ConfigError: another task, or a training or model that cannot be asked what is asked here."""
+    name, max_len, steps = config.task.name, config.model.max_len, config.train.num_steps
+    require(name in FACTORS, f"task.name={name}: this experiment trains on {', '.join(FACTORS)}")
+    longest = FACTORS[name][-1] * config.task.seq_len
+    require(max_len >= longest, f"model.max_len={max_len}: {name} is tested at up to {longest} steps")
+    late = config.train.warmup_steps >= steps // 2
+    require(not late, f"train.num_steps={steps}: a rate is chosen in half, and its warm-up takes longer")
+    learned = config.model.position == "learned"
+    require(not learned, "model.position=learned: what training did not reach has no vector")
 
 
 def time_limit(config: Config) -> float:

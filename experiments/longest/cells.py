@@ -6,7 +6,7 @@ out ends nothing else, and it has a minute to compile and to do the step. A row 
 the search ended and whether memory or time was the limit. On a CPU; an accelerator's memory has other rules.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, with_overrides
 from transformer_jax.lab.sweep import Job, chain, grid
@@ -34,12 +34,7 @@ class Limits(MeasureConfig):
             require(value is None or value > 0, f"measure.{name}={value}: must be positive")
 
 
-@dataclass(frozen=True)
-class LongestConfig(Config):
-    measure: Limits = field(default_factory=Limits)
-
-
-BASE = LongestConfig(
+BASE = Config(
     model=ModelConfig(d_model=64, num_layers=2, num_heads=4, max_len=2**20),
     task=TaskConfig(seq_len=1024, batch_size=1, vocab_size=256),  # the first length that is tried
     measure=Limits(rounds=1),
@@ -54,12 +49,12 @@ SWEEPS = ("model.mixer", "model.attention")
 UNREAD = (*NO_STEP_READS, "measure.min_sample_seconds")
 
 
-def time_limit(config: LongestConfig) -> float:
+def time_limit(config: Config) -> float:
     """Seconds that a cell may take."""
     return TRIES * (config.measure.try_seconds + 60)
 
 
-def cell(config: LongestConfig, job: Job) -> list[dict]:
+def cell(config: Config, job: Job) -> list[dict]:
     """The tries of one search, in their order, each with what the search found."""
     from transformer_jax.host.exhaustion import available_bytes
     from transformer_jax.measure.longest import attempt, search
@@ -74,5 +69,4 @@ def cell(config: LongestConfig, job: Job) -> list[dict]:
     found = search(at, config.task.seq_len, config.model.max_len, limits.halvings)
     shared = {"limit_bytes": limit_bytes, "longest_len": found.longest_len, "too_long": found.too_long}
     shared |= {"limited_by": found.limited_by}
-    return [shared | {"order": order} | one._asdict()
-            for order, one in enumerate(found.tries)]  # fmt: skip
+    return [shared | {"order": order} | one._asdict() for order, one in enumerate(found.tries)]

@@ -1,6 +1,6 @@
 """The report of `longest`: how far each implementation gets, and what stopped it."""
 
-from math import nan
+from math import inf, nan
 
 from transformer_jax.intervals import NOTHING, Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, Table, Verdict, conditions, lines, select
@@ -31,7 +31,8 @@ def report(rows: Rows) -> Report:
     rows = [row | {"reader": _reader(row)} for row in select(rows, study="longest")]
     tries = [row for row in rows if row.get("tried_len") is not None]
     searches = {row["reader"]: row for row in tries}
-    bounds = {reader: _bounds(row) for reader, row in searches.items()}
+    bounds = {reader: Estimate(nan, row["longest_len"] or 0, row["too_long"] or inf, 1)  # one search: no noise is known
+              for reader, row in searches.items()}  # fmt: skip
     pairs = {name: bounds.get(name, NOTHING) for name in (STORING, BLOCKS)}
     stopped = ", ".join(f"{reader} by {row['limited_by']}" for reader, row in searches.items())
     drawn = [row for row in tries if row["outcome"] == "ok"]
@@ -52,7 +53,11 @@ def report(rows: Rows) -> Report:
             lines(drawn, "tried_len", "step_seconds", "reader", name="seconds_by_length", **labels,
                   title="Seconds of that one step", caption="A single step each, without repetition."),
         ),
-        tables=(_tries(tries), _found(searches)),
+        tables=(
+            _table("Every try", tries, "tried_len", "outcome", "compile_seconds", "step_seconds", "peak_bytes"),
+            _table("Where each search ended", list(searches.values()), "longest_len", "too_long", "limited_by",
+                   "limit_bytes"),
+        ),
         limits=(
             *conditions(rows),
             "A length that could be done is taken to say that every shorter one can be.",
@@ -66,19 +71,6 @@ def _reader(row: dict) -> str:
     return row["model.attention"] if row["model.mixer"] == "attention" else row["model.mixer"]
 
 
-def _bounds(row: dict) -> Estimate:
-    """Of the true longest length; nothing is known of a round's noise: it is one search."""
-    low, high = row["longest_len"] or 0, row["too_long"] or float("inf")
-    return Estimate(nan, low, high, 1)
-
-
-def _found(searches: dict[str, dict]) -> Table:
-    names = "longest_len", "too_long", "limited_by", "limit_bytes"
-    found = tuple((reader, *(row[name] for name in names)) for reader, row in searches.items())
-    return Table("Where each search ended", ("", *(name.replace("_", " ") for name in names)), found)
-
-
-def _tries(rows: Rows) -> Table:
-    names = "reader", "tried_len", "outcome", "compile_seconds", "step_seconds", "peak_bytes"
-    found = tuple(tuple(row[name] for name in names) for row in rows)
-    return Table("Every try", tuple(name.replace("_", " ") for name in names), found)
+def _table(title: str, rows: Rows, *names: str) -> Table:
+    found = tuple((row["reader"], *(row[name] for name in names)) for row in rows)
+    return Table(title, ("", *(name.replace("_", " ") for name in names)), found)

@@ -7,7 +7,7 @@ runs beside another.
 """
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig, with_overrides
@@ -25,17 +25,7 @@ class Axes(MeasureConfig):
     """What is looked at: a trained model, or a training step of every mixer at its width."""
 
 
-@dataclass(frozen=True)
-class ParetoConfig(Config):
-    measure: Axes = field(default_factory=Axes)
-
-    def __post_init__(self):
-        super().__post_init__()
-        name = self.task.name
-        require(name == "number_words", f"task.name={name}: this experiment trains on number_words alone")
-
-
-BASE = ParetoConfig(
+BASE = Config(
     model=ModelConfig(d_model=32, num_layers=2, num_heads=4, max_len=64, position="rotary", scan_layers=False),
     task=TaskConfig(name="number_words", seq_len=64, batch_size=8),
     train=TrainConfig(num_steps=200, warmup_steps=20, beta2=0.99, weight_decay=0.01, lanes=5, chunk_steps=25,
@@ -59,12 +49,18 @@ TAKES = {"quick": "4 minutes on 2 shared cores of an AMD EPYC"}
 UNREAD = ("train.peak_lr", "train.lane_lrs", "train.same_seed", "train.nan_policy")
 
 
+def check(config: Config) -> None:
+    """ConfigError: another task."""
+    name = config.task.name
+    require(name == "number_words", f"task.name={name}: this experiment trains on number_words alone")
+
+
 def time_limit(config: Config) -> float:
     """Seconds that a cell may take, compilation included."""
     return 800.0 + 0.5 * config.train.num_steps
 
 
-def cell(config: ParetoConfig, job: Job) -> list[dict]:
+def cell(config: Config, job: Job) -> list[dict]:
     """By lane the validation loss after the last step; or by mixer and sample the seconds of a step."""
     from transformer_jax.lab import trial, tuned  # here, as jax takes seconds to load
     from transformer_jax.measure import closed_form, in_turns

@@ -9,7 +9,7 @@ Training is a forward and a backward pass; of a model, the loss and AdamW as wel
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Literal
 
@@ -33,12 +33,7 @@ class Axes(MeasureConfig):
     """Whose implementation."""
 
 
-@dataclass(frozen=True)
-class PeersConfig(Config):
-    measure: Axes = field(default_factory=Axes)
-
-
-BASE = PeersConfig(
+BASE = Config(
     # the blocks one after another, as PyTorch has them: scanned they compile sooner and run longer
     model=ModelConfig(d_model=256, num_layers=4, num_heads=8, scan_layers=False),
     task=TaskConfig(seq_len=512, batch_size=8, vocab_size=256),
@@ -86,11 +81,11 @@ STUDIES = {
 
 
 # What measures is imported where it is used: jax takes seconds to load, and a plan or a report has no need of it.
-def work(config: PeersConfig) -> Work:
+def work(config: Config) -> Work:
     return Work(config, next_token(config), config.measure.level, config.measure.phase)
 
 
-def predict(config: PeersConfig) -> dict[str, float]:
+def predict(config: Config) -> dict[str, float]:
     """What the contender will cost."""
     from transformer_jax.peers.cost import predict
 
@@ -98,23 +93,23 @@ def predict(config: PeersConfig) -> dict[str, float]:
 
 
 @cache
-def _sampler(config: PeersConfig):
+def _sampler(config: Config):
     from transformer_jax.peers.cost import sampler
 
     return sampler(work(config), config.measure.peer, config.measure.min_sample_seconds)
 
 
-def group(config: PeersConfig) -> tuple:
+def group(config: Config) -> tuple:
     """The problem, whoever solves it: contenders are compared within one."""
     model, task, measure = config.model, config.task, config.measure
     return measure.level, measure.phase, model.mixer, model.causal, model.d_model, task.seq_len
 
 
-def prepare(config: PeersConfig) -> Callable[[], None]:
+def prepare(config: Config) -> Callable[[], None]:
     """Contenders are built and compared one at a time, as PyTorch's threads are its own."""
     return partial(_sampler, config)
 
 
-def cell(config: PeersConfig, job: Job) -> dict:
+def cell(config: Config, job: Job) -> dict:
     """One sample of one contender, taken once its outputs were found equal to ours."""
     return _sampler(config)((job.round, group(config)))

@@ -6,8 +6,6 @@ from others, side by side, and gives a row for each lane and evaluation: the cur
 the report compares, in all and by the distance between a key and where it is asked for.
 """
 
-from dataclasses import dataclass, field
-
 from transformer_jax.config import Config, ModelConfig, TaskConfig, TrainConfig
 from transformer_jax.lab import equal_seconds
 from transformer_jax.lab.sweep import Job, chain, grid
@@ -16,20 +14,7 @@ from transformer_jax.typed import require
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
 
-@dataclass(frozen=True)
-class RecallConfig(Config):
-    measure: equal_seconds.Axes = field(default_factory=equal_seconds.Axes)
-
-    def __post_init__(self):
-        super().__post_init__()
-        name, pairs, seq_len = self.task.name, self.task.num_items, self.task.seq_len
-        require(name == "associative_recall", f"task.name={name}: this experiment trains on associative_recall alone")
-        require(
-            seq_len >= 4 * pairs, f"task.seq_len={seq_len}: recalling task.num_items={pairs} takes at least {4 * pairs}"
-        )
-
-
-BASE = RecallConfig(
+BASE = Config(
     model=ModelConfig(d_model=64, num_layers=2, num_heads=2, mlp_dim=64, max_len=32, position="rotary",
                       scan_layers=False),
     task=TaskConfig(name="associative_recall", vocab_size=64, seq_len=32, batch_size=32),
@@ -59,6 +44,13 @@ SWEEPS = ("model.mixer", "task.num_items")
 SIDE_BY_SIDE = equal_seconds.untimed
 UNREAD = ("measure.min_sample_seconds", "train.peak_lr", "train.lane_lrs", "train.same_seed", "train.nan_policy")
 TAKES = {"quick": "3 minutes with --workers 2 on 2 shared cores of an AMD EPYC"}
+
+
+def check(config: Config) -> None:
+    """ConfigError: another task, or too few steps for the pairs."""
+    name, pairs, T = config.task.name, config.task.num_items, config.task.seq_len
+    require(name == "associative_recall", f"task.name={name}: this experiment trains on associative_recall alone")
+    require(T >= 4 * pairs, f"task.seq_len={T}: recalling task.num_items={pairs} takes at least {4 * pairs}")
 
 
 def time_limit(config: Config) -> float:

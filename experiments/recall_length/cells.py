@@ -7,7 +7,7 @@ a longer sequence are as near as in training: at 2 T and 4 T `accuracy` is that 
 Attention with learned positions is not among them, as it has no vector for a position that training did not reach.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig
 from transformer_jax.lab.sweep import Job, chain, grid
@@ -16,22 +16,7 @@ from transformer_jax.typed import require
 FACTORS = (1, 2, 4)
 
 
-@dataclass(frozen=True)
-class LengthConfig(Config):
-    def __post_init__(self):
-        super().__post_init__()
-        name, pairs, T, position = self.task.name, self.task.num_items, self.task.seq_len, self.model.position
-        require(name == "associative_recall", f"task.name={name}: this experiment trains on associative_recall alone")
-        require(T >= 4 * pairs, f"task.seq_len={T}: recalling task.num_items={pairs} takes at least {4 * pairs}")
-        longest = FACTORS[-1] * T
-        require(
-            self.model.max_len >= longest,
-            f"model.max_len={self.model.max_len}: what is trained at task.seq_len={T} is tested at up to {longest}",
-        )
-        require(position != "learned", "model.position=learned: a position that training did not reach has no vector")
-
-
-BASE = LengthConfig(
+BASE = Config(
     model=ModelConfig(d_model=64, num_layers=2, num_heads=2, mlp_dim=64, max_len=128, scan_layers=False),
     task=TaskConfig(name="associative_recall", vocab_size=64, seq_len=32, batch_size=32, num_items=4),
     train=TrainConfig(
@@ -50,6 +35,18 @@ STUDIES = {
 SWEEPS = ("model.mixer", "model.position")
 SIDE_BY_SIDE = True  # nothing is timed
 UNREAD = ("measure.min_sample_seconds",)
+
+
+def check(config: Config) -> None:
+    """ConfigError: another task, too few steps for the pairs, or a model that cannot read the longer test."""
+    name, pairs, T, max_len = config.task.name, config.task.num_items, config.task.seq_len, config.model.max_len
+    require(name == "associative_recall", f"task.name={name}: this experiment trains on associative_recall alone")
+    require(T >= 4 * pairs, f"task.seq_len={T}: recalling task.num_items={pairs} takes at least {4 * pairs}")
+    longest = FACTORS[-1] * T
+    tested = f"what is trained at task.seq_len={T} is tested at up to {longest}"
+    require(max_len >= longest, f"model.max_len={max_len}: {tested}")
+    learned = config.model.position == "learned"
+    require(not learned, "model.position=learned: a position that training did not reach has no vector")
 
 
 def time_limit(config: Config) -> float:

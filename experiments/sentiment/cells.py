@@ -8,7 +8,7 @@ the first task.seq_len words. Each round trains them from another seed; what has
 A network gives a row for each evaluation on the validation split, and `best` says which checkpoint is kept.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from configs import imdb_encoder
@@ -28,26 +28,22 @@ REGULARISATION = 10.0  # scikit-learn's C: weak, as TF-IDF vectors have length 1
 
 
 @dataclass(frozen=True)
-class SentimentMeasure(MeasureConfig):
+class Axes(MeasureConfig):
     contender: Contender = "encoder"
     """Who reads the texts."""
 
 
-@dataclass(frozen=True)
-class SentimentConfig(Config):
-    measure: SentimentMeasure = field(default_factory=SentimentMeasure)
-
-    def __post_init__(self):
-        super().__post_init__()
-        require(self.train.lanes == 1, f"train.lanes={self.train.lanes}: this experiment trains one seed a round")
-
-
 _ENCODER = imdb_encoder.CONFIG
-BASE = SentimentConfig(_ENCODER.model, _ENCODER.task, replace(_ENCODER.train, seed=0), SentimentMeasure(rounds=3))
+BASE = Config(_ENCODER.model, _ENCODER.task, replace(_ENCODER.train, seed=0), Axes(rounds=3))
 STUDIES = {"contenders": grid({"measure.contender": ["tfidf", *NETWORKS]})}
 SWEEPS = ("measure.contender",)
 SIDE_BY_SIDE = True  # nothing is timed
 UNREAD = ("measure.min_sample_seconds",)
+
+
+def check(config: Config) -> None:
+    """ConfigError: lanes."""
+    require(config.train.lanes == 1, f"train.lanes={config.train.lanes}: this experiment trains one seed a round")
 
 
 def time_limit(config: Config) -> float:

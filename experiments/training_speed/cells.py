@@ -6,7 +6,7 @@ loss; the time of a step is that of one lane alone, measured in turns with atten
 """
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from transformer_jax.config import Config, ModelConfig, TaskConfig, TrainConfig, with_overrides
 from transformer_jax.lab.sweep import Job, Override, chain, grid
@@ -27,18 +27,8 @@ class Axes(Matched):
     """The rate is chosen among five, not three."""
 
 
-@dataclass(frozen=True)
-class SpeedConfig(Config):
-    measure: Axes = field(default_factory=Axes)
-
-    def __post_init__(self):
-        super().__post_init__()
-        name = self.task.name
-        require(name in TARGETS, f"task.name={name}: this experiment trains on {' or '.join(TARGETS)}")
-
-
 _PREPARED = bool(place.folders(SHAKESPEARE, place.data_dir(TaskConfig())))
-BASE = SpeedConfig(
+BASE = Config(
     model=ModelConfig(d_model=64, num_layers=2, num_heads=4, max_len=256, position="rotary", scan_layers=False),
     task=TaskConfig(name="shakespeare_char" if _PREPARED else "number_words", seq_len=64, batch_size=16),
     train=TrainConfig(num_steps=1000, warmup_steps=50, beta2=0.99, weight_decay=0.01, lanes=5, chunk_steps=25,
@@ -66,6 +56,12 @@ FULL = {
 SWEEPS = ("model.mixer",)
 UNREAD = ("train.peak_lr", "train.lane_lrs", "train.same_seed", "train.nan_policy")
 TAKES = {"quick": "4 minutes on 2 shared cores of an AMD EPYC"}
+
+
+def check(config: Config) -> None:
+    """ConfigError: another task."""
+    name = config.task.name
+    require(name in TARGETS, f"task.name={name}: this experiment trains on {' or '.join(TARGETS)}")
 
 
 def time_limit(config: Config) -> float:

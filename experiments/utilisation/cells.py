@@ -6,11 +6,11 @@ a fixed number of tokens T goes up and the batch down, so that a recurrence has 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 
 from configs import bench
-from transformer_jax.config import MeasureConfig
+from transformer_jax.config import Config, MeasureConfig
 from transformer_jax.lab.sweep import Job, grid
 from transformer_jax.measure.tokens import OfTokens
 from transformer_jax.measure.work import NO_COST, NO_STEP_READS, Phase, Work, next_token
@@ -24,12 +24,7 @@ class Axes(MeasureConfig):
     """T times the batch, which follows from both."""
 
 
-@dataclass(frozen=True)
-class UtilisationConfig(OfTokens):
-    measure: Axes = field(default_factory=Axes)
-
-
-BASE = UtilisationConfig(bench.CONFIG.model, bench.CONFIG.task, bench.CONFIG.train, Axes(rounds=5))
+BASE = OfTokens(bench.CONFIG.model, bench.CONFIG.task, bench.CONFIG.train, Axes(rounds=5))
 BUDGET = 2 * 60.0  # seconds of a default run
 SWEEPS = ("task.seq_len", "model.mixer")
 UNREAD = (*NO_STEP_READS, *NO_COST, "task.batch_size")
@@ -40,35 +35,35 @@ STUDIES = {
 }
 
 
-def _work(config: UtilisationConfig) -> Work:
+def _work(config: Config) -> Work:
     return Work(config, next_token(config), phase=config.measure.phase)
 
 
 # What measures is imported where it is used: jax takes seconds to load, and a plan or a report has no need of it.
-def predict(config: UtilisationConfig) -> dict:
+def predict(config: Config) -> dict:
     """What a step costs."""
     from transformer_jax.measure.predict import predict
 
     return predict(_work(config))
 
 
-def group(config: UtilisationConfig) -> str:
+def group(config: Config) -> str:
     return config.measure.phase
 
 
 @cache
-def _sampler(config: UtilisationConfig):
+def _sampler(config: Config):
     from transformer_jax.measure.cost import Sampler
 
     return Sampler(_work(config), config.measure.min_sample_seconds)
 
 
-def prepare(config: UtilisationConfig) -> Callable[[], dict]:
+def prepare(config: Config) -> Callable[[], dict]:
     """Compiles the step; its first runs are for later, when nothing is compiled beside them."""
     return _sampler(config).settle
 
 
-def cell(config: UtilisationConfig, job: Job) -> dict:
+def cell(config: Config, job: Job) -> dict:
     """One sample of the step, beside the peaks of this process."""
     from transformer_jax.measure import bandwidth
 

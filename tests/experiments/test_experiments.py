@@ -112,13 +112,13 @@ def test_a_program_of_several_studies_is_one_cell_as_careful_as_any_of_them_asks
 )
 def test_what_cannot_be_measured_is_no_config(overrides, message):
     with pytest.raises(ConfigError, match=message):
-        with_overrides(COST.BASE, overrides)
+        COST.check(with_overrides(COST.BASE, overrides))
 
 
 def test_attention_reads_no_recurrence():
-    with_overrides(COST.BASE, {"model.recurrence": "cudnn", "measure.level": "op"})
+    COST.check(with_overrides(COST.BASE, {"model.recurrence": "cudnn", "measure.level": "op"}))
 
 
 def test_another_task_is_refused_before_anything_compiles():
     with pytest.raises(ConfigError, match="measures on random_tokens alone"):
-        COST.predict(with_overrides(COST.BASE, {"task.name": "copy_memory"}))
+        plan.plan(COST, {"task.name": "copy_memory"})

@@ -62,7 +62,7 @@ def test_a_cell_counted_in_seconds_is_tested_after_the_steps_that_fit_in_them(tm
 )
 def test_what_cannot_be_tested_is_refused(overrides, message):
     with pytest.raises(ConfigError, match=message):
-        with_overrides(cells.BASE, overrides)
+        cells.check(with_overrides(cells.BASE, overrides))
 
 
 def test_cells_are_chosen_and_swept_as_those_of_others():

@@ -44,7 +44,7 @@ def test_nothing_runs_beside_a_clock_and_another_task_is_refused():
     assert not getattr(cells, "SIDE_BY_SIDE", False) and len(plan.plan(cells)) == 15
     assert len(plan.plan(cells, studies=cells.FULL)) == 20
     with pytest.raises(ConfigError, match="task.name=parity: this experiment trains on number_words alone"):
-        with_overrides(cells.BASE, {"task.name": "parity"})
+        cells.check(with_overrides(cells.BASE, {"task.name": "parity"}))
 
 
 def planted(loss, cost=lambda mixer, width: width, lanes=5, without=()):

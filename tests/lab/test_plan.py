@@ -128,6 +128,26 @@ def test_plans_that_cannot_be_are_refused(path, given, message):
         plan.plan(cells_of(path), given)
 
 
+def test_an_experiment_checks_every_config_of_its_own(path):
+    path.write_text(
+        SOURCE
+        + """
+from transformer_jax.typed import require
+def check(config):
+    require(config.model.num_heads > 1 or config.task.seq_len >= 64, "one head needs 64 steps")
+    require(config.task.name == "random_tokens", f"task.name={config.task.name}: random tokens alone")
+"""
+    )
+    module, notes = cells_of(path), []
+    assert len(plan.plan(module)) == 6
+    assert len(plan.plan(module, {"task.seq_len": 32}, note=notes.append)) == 4
+    assert "2 cells cannot be with these options and are left out: one head needs" in notes[0]
+    with pytest.raises(ConfigError, match="^task.name=parity: random tokens alone$"):
+        plan.plan(module, {"task.name": "parity"})
+    swept = plan.plan(module, swept={"seq_len": ["32"]}, note=notes.append)
+    assert {cell.config.model.num_heads for cell in swept} == {2, 4} and len(notes) == 2
+
+
 def test_cells_that_cannot_be_with_the_given_values_are_left_out_with_a_note(path):
     module, notes = cells_of(path), []
     cells = plan.plan(module, {"model.num_kv_heads": 2}, note=notes.append)

@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -50,8 +50,8 @@ class Experiment:
 
     @cached_property
     def cells(self) -> ModuleType:
-        """cells.py: BASE, STUDIES, cell; perhaps FULL, TAKES, predict, time_limit, data, EXTRA, USES_JAX, UNREAD,
-        SWEEPS, SIDE_BY_SIDE."""
+        """cells.py: BASE, STUDIES, cell; perhaps check, FULL, TAKES, predict, time_limit, data, prepare, group, BUDGET,
+        EXTRA, USES_JAX, UNREAD, SWEEPS, SIDE_BY_SIDE."""
         return _load(self.folder / "cells.py", ("BASE", "STUDIES", "cell"))
 
     @property
@@ -189,7 +189,7 @@ def plan(
     it is measured as carefully as the most careful of them. Cells that cannot be with the given values are left out.
 
     Args:
-      cells: the experiment's cells.py.
+      cells: the experiment's cells.py; its `check`, where it has one, is asked of every config.
       given: overrides of the base; a key that a study varies is pinned to its given value.
       wanted: as `sweep.only` takes it.
       limit: the first so many cells alone.
@@ -211,15 +211,17 @@ def plan(
     own = axes.values(swept or {}, studies, base)
     axes.require_read(given, own, getattr(cells, "UNREAD", ()), getattr(cells, "SWEEPS", None))
     named = {key: value for key, value in given.items() if key in ("task.name", "task.data_dir")}
-    keys.require_read(with_overrides(base, named).task, [*given, *own])
-    studies = _varied(studies, given, own, base, note)
+    check = getattr(cells, "check", lambda config: None)
+    config_of = partial(_config, base, check)
+    keys.require_read(config_of(named).task, [*given, *own])
+    studies = _varied(studies, given, own, base, config_of, note)
     chosen = only(chain(*studies.values()), wanted or {})
-    strict = base is cells.BASE and not own and not _can_be(base, given)
+    strict = base is cells.BASE and not own and not (given and _can_be(config_of, given))
     found: dict[str, Cell] = {}
     impossible: list[tuple[Override, ConfigError]] = []
     for overrides in chosen:
         try:
-            config = _config(base, given | overrides)
+            config = config_of(given | overrides)
         except ConfigError as error:
             where = " ".join(f"{key}={value}" for key, value in overrides.items())
             impossible.append((overrides, ConfigError(f"{error} (in the cell {where})")))
@@ -239,16 +241,22 @@ def plan(
     return list(found.values())[:limit]
 
 
-def _config(base: Config, overrides: Override) -> Config:
+def _config(base: Config, check: Callable[[Config], None], overrides: Override) -> Config:
     """The base with the overrides; what a recurrence's width is matched to must be possible as well."""
     config = with_overrides(base, overrides)
+    check(config)
     if getattr(config.measure, "matching", "width") != "width":
         with_overrides(config, {"model.mixer": "attention"})
     return config
 
 
 def _varied(
-    studies: axes.Studies, given: Override, own: Mapping[str, Sequence], base: Config, note: Callable[[str], None]
+    studies: axes.Studies,
+    given: Override,
+    own: Mapping[str, Sequence],
+    base: Config,
+    config_of: Callable[[Override], Config],
+    note: Callable[[str], None],
 ) -> axes.Studies:
     """The studies with given keys pinned, and others swept over a user's own values."""
     if both := given.keys() & own.keys():
@@ -259,7 +267,7 @@ def _varied(
         return studies
     flat = flatten(base) | given
     studies = axes.replaced(studies, own, flat)
-    studies, taken = axes.completed(studies, own, lambda override: _config(base, given | override), flat)
+    studies, taken = axes.completed(studies, own, lambda override: config_of(given | override), flat)
     for key, values in taken.items():
         note(
             f"{key} stays {flat[key]} where a study does not vary it; cells that cannot be with that take the first"
@@ -280,10 +288,10 @@ def _merged(one: Cell, other: Cell) -> Cell:
     return Cell(kept.overrides, kept.config, kept.identity, tuple(dict.fromkeys(one.studies + other.studies)))
 
 
-def _can_be(base: Config, given: Mapping[str, Any]) -> bool:
-    """Whether there are given values and they can be without a study's: if so, it is with a study's that they clash."""
+def _can_be(config_of: Callable[[Override], Config], given: Override) -> bool:
+    """Whether given values can be without a study's: if so, it is with a study's that they clash."""
     try:
-        return bool(given) and with_overrides(base, given) is not None
+        return config_of(given) is not None
     except ConfigError:
         return False
 

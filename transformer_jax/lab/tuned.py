@@ -86,8 +86,7 @@ def train(
         "train.lanes": len(rates),
         "train.lane_lrs": rates,
     }
-    own = Config(config.model, config.task, config.train)  # an experiment's own rules are for the second
-    trial.train(with_overrides(own, choosing | GOES_ON), task, of_rates)
+    trial.train(with_overrides(config, choosing | GOES_ON), task, of_rates)
     last = {row["lane"]: row.get(metric, math.nan) for row in trial.curve(of_rates, "validation")}  # steps rise
     tried = {rate: last.get(lane, math.nan) for lane, rate in enumerate(rates)}
     soonest, sign = _until(of_rates, there) if there else {}, {"max": -1, "min": 1}[better]
