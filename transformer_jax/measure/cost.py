@@ -4,6 +4,9 @@ from collections.abc import Hashable
 from dataclasses import asdict
 from typing import Any
 
+import jax
+
+from transformer_jax.host import cores
 from transformer_jax.measure import flops, memory, programs, timing
 from transformer_jax.measure.closed_form import implementation, matmul_flops, num_params, record
 from transformer_jax.measure.work import Work
@@ -43,6 +46,22 @@ class Sampler:
         taken |= {name: taken[name] / self.program.steps for name in ("step_seconds", "cpu_seconds")}
         taken["inner_steps"] *= self.program.steps
         return self.columns | taken | machine
+
+
+class OneCore(Sampler):
+    """The same program, sampled with all threads of the process on one core of a CPU.
+
+    Where cores cannot be withheld (an accelerator, a single core, another system than Linux) a sample has no
+    `step_seconds`. How many steps make a batch, and the machine's own speed, are found on all cores.
+    """
+
+    def __call__(self, place: Hashable) -> Columns:
+        self.settle()
+        if jax.default_backend() != "cpu" or not cores.can_withhold():
+            return self.columns | self.calibration.columns(place)
+        self.calibration.at(place)
+        with cores.one_core():
+            return super().__call__(place)
 
 
 def _known(work: Work, program: programs.Program, compiled: timing.Compiled, args: tuple) -> Columns:

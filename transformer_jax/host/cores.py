@@ -1,0 +1,38 @@
+"""The cores that this process runs on."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+THREADS = Path("/proc/self/task")
+
+
+def can_withhold() -> bool:
+    """Whether `one_core` can work here: on Linux, where there is more than one core."""
+    return hasattr(os, "sched_setaffinity") and THREADS.is_dir() and len(os.sched_getaffinity(0)) > 1
+
+
+@contextlib.contextmanager
+def one_core() -> Iterator[None]:
+    """All threads of this process share one core meanwhile; threads that begin there get those of the caller after it.
+
+    A program that was compiled for several threads keeps them: they take turns.
+    """
+    before = {thread: os.sched_getaffinity(thread) for thread in _threads()}
+    own = os.sched_getaffinity(0)
+    try:
+        _bind(dict.fromkeys(before, {min(own)}))
+        yield
+    finally:
+        _bind({thread: before.get(thread, own) for thread in _threads()})
+
+
+def _threads() -> list[int]:
+    return [int(path.name) for path in THREADS.iterdir()]
+
+
+def _bind(cores: dict[int, set[int]]) -> None:
+    for thread, of_thread in cores.items():
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            os.sched_setaffinity(thread, of_thread)
