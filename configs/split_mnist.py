@@ -7,7 +7,7 @@
 Two hidden layers of 400 ReLU, 2,000 steps of Adam a task, 128 images each; the Fisher of the likeliest label over all
 training images. Published, with the task known / domain / class: EWC 98.64, 63.95, 20.01 % (strength 1e7, 1e6, 1e8),
 elsewhere by the same authors 85.48, 57.80, 19.90 % (arXiv 1809.10635); --continual.method none 87.19, 59.21, 19.90 %.
-What differs is said in configs/permuted_mnist.py; and digits come in their order, where theirs was drawn.
+What differs is said in configs/permuted_mnist.py; also digits come in their order, where theirs was drawn.
 """
 
 from configs import permuted_mnist

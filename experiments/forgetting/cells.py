@@ -99,7 +99,7 @@ TEXTS = {
     "train.eval_every": [200], "train.checkpoint_every": [600],
 }  # fmt: skip
 PUBLISHED = SPLIT_MNIST | {
-    "continual.scenario": ["task", "domain", "class"], "continual.fisher": ["likeliest"],
+    "continual.scenario": ["task", "domain", "class"], "continual.answers": ["seen"], "continual.fisher": ["likeliest"],
     "continual.fisher_examples": [None], "continual.strengths": [(0.0, *(10.0**i for i in range(1, 11)))],
     "continual.with_frozen": [False], "model.classifier": ["perceptron"], "model.activation": ["relu"],
     "model.d_model": [400], "task.pixels": ["unit"], "task.batch_size": [128], "train.num_steps": [2000],

@@ -94,6 +94,33 @@ def test_permuted_tasks_may_have_answers_of_their_own(scenario):
     assert scenario == "class" or (own["allowed"][:, 0] == (np.arange(18) // 6 == 2)).all()
 
 
+@pytest.mark.parametrize("method", ["ewc", "replay", "joint"])
+@pytest.mark.parametrize(("kind", "outputs"), [("split", 6), ("permuted", 18)])
+def test_answers_seen_so_far_grow_with_the_tasks_in_their_order(kind, outputs, method):
+    order, each = (2, 0, 1), outputs // 3
+    stream = stream_of(stream=kind, scenario="class", answers="seen", order=order, method=method)
+    of_task_V = np.arange(outputs) // each
+    for k, task in enumerate(stream.tasks):
+        known_V = np.isin(of_task_V, order[: k + 1])
+        drawn = task.train(0)
+        batches = [*(next(drawn) for _ in range(6)), *stream.examples(k), *task.evaluate("validation")]
+        assert all((batch["allowed"][:, 0] == known_V).all() for batch in batches)
+        assert all(known_V[batch["targets"]].all() for batch in batches[:6])
+        assert {int(j) for batch in batches for j in batch["task"]} == {0, 1, 2}  # all are evaluated
+        later = real(task.evaluate("test"))
+        assert (known_V[later["targets"]] == (later["task"] <= k)).all()
+
+
+def test_only_answers_of_all_tasks_take_seen():
+    for scenario in ("task", "domain"):
+        plain, seen = (stream_of(stream="split", scenario=scenario, answers=answers) for answers in ("all", "seen"))
+        for one, other in zip(plain.tasks, seen.tasks, strict=True):
+            a, b = next(one.train(0)), next(other.train(0))
+            assert a.keys() == b.keys() and all((a[name] == b[name]).all() for name in a)
+    with pytest.raises(ConfigError, match="continual.answers=seen, there are answers that cannot be given"):
+        with_overrides(config_of(scenario="class", answers="seen"), {"train.label_smoothing": 0.1})
+
+
 @pytest.mark.parametrize("scenario", ["task", "class"])
 def test_vocabularies_share_no_token(scenario):
     stream, seen = recall(scenario), []

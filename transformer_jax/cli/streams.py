@@ -117,7 +117,9 @@ def require_texts(base: StreamConfig, overrides: Mapping[str, Sequence[str]]) ->
 
 def require_read(config: StreamConfig, overrides: Iterable[str]) -> None:
     """Raises ConfigError where an option is of another method."""
-    method = config.continual.method
+    method, scenario = config.continual.method, config.continual.scenario
+    if scenario != "class" and "continual.answers" in overrides:
+        raise ConfigError(f"continual.answers: continual.scenario={scenario} does not read it; class does")
     read = READ_BY[method] + (PART if config.continual.with_frozen else ())
     for key in overrides:
         name = key.removeprefix("continual.")
@@ -189,7 +191,8 @@ def _print(config: StreamConfig, stream, folder: Path, split: str) -> None:
         how = "frozen" if strength is None else continual.method
         if strength is not None and "strength" in READ_BY[continual.method]:
             how += f" on {continual.part}, strength {strength:g}" if continual.method != "lwf" else f" {strength:g}"
-        print(f"{folder}: {continual.stream}{texts}, {continual.scenario}-incremental, {how}; {split} split")
+        among = " among the answers so far" if continual.chooses_among_seen else ""
+        print(f"{folder}: {continual.stream}{texts}, {continual.scenario}-incremental{among}, {how}; {split} split")
         if continual.order:
             print(f"tasks {' '.join(map(str, tasks))} are {' '.join(map(str, continual.order))} of the stream")
         print("accuracy        " + "".join(f"  task {j:<3}" for j in tasks))

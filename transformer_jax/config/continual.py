@@ -25,7 +25,10 @@ class ContinualConfig:
     """texts: those that come after task.name, names of tasks too."""
     scenario: Literal["task", "domain", "class"] = "class"
     """task: one chooses among the task's own answers. domain: all tasks have the same answers. class: one chooses among
-    the answers of all tasks."""
+    the answers of all tasks, or of those seen so far (`answers`)."""
+    answers: Literal["all", "seen"] = "all"
+    """With scenario class: one chooses among the answers of all tasks from the beginning, or among those of the tasks
+    so far, as van de Ven & Tolias 2019 do."""
     num_tasks: int = 5
     order: tuple[int, ...] = ()
     """In which order the tasks come, counted from 0; none given: 0, 1, ..."""
@@ -107,6 +110,10 @@ class ContinualConfig:
         return (*chosen, *([None] if self.with_frozen else []))
 
     @property
+    def chooses_among_seen(self) -> bool:
+        return self.scenario == "class" and self.answers == "seen"
+
+    @property
     def tasks(self) -> tuple[int, ...]:
         """The tasks in their order."""
         return self.order or tuple(range(self.num_tasks))
@@ -146,8 +153,9 @@ class StreamConfig(Config):
         require(self.train.nan_policy != "rollback", "train.nan_policy=rollback: a stream of tasks takes stop or skip")
         smooth = self.train.label_smoothing
         require(
-            not smooth or self.continual.scenario != "task",
-            f"train.label_smoothing={smooth}: with continual.scenario=task answers of other tasks cannot be given",
+            not smooth or (self.continual.scenario != "task" and self.continual.answers == "all"),
+            f"train.label_smoothing={smooth}: with continual.scenario=task, or continual.answers=seen, there are"
+            " answers that cannot be given",
         )
         require(self.train.patience is None, "train.patience: every task of a stream has as many steps")
 

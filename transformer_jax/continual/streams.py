@@ -54,45 +54,48 @@ def build(config: StreamConfig, base: Task, other: Callable[[str], Task] | None 
               "texts": partial(_texts, other)}  # fmt: skip
     kind = makers[continual.stream](config, base)
     order, count = continual.tasks, continual.num_tasks
+    task_of_V = np.arange(kind.outputs) // max(1, kind.outputs // count)  # with scenario class
     shape = base.shape._replace(outputs=kind.outputs, vocab_size=kind.vocab_size)
     asked = objective(base.objective, count)
 
-    def named(k: int, batch: Batch) -> Batch:
-        return batch | {"task": np.full(len(batch["weights"]), k, np.int32)}
+    def named(j: int, k: int, batch: Batch) -> Batch:
+        """A batch of the j-th task, as it is while the k-th one is learned, or at its end."""
+        allowed = _allowed(batch, np.isin(task_of_V, order[: k + 1])) if continual.chooses_among_seen else {}
+        return batch | {"task": np.full(len(batch["weights"]), j, np.int32)} | allowed
 
-    def own(k: int, split: str) -> Iterator[Batch]:
-        return (named(k, batch) for batch in kind.evaluate(order[k], split))
+    def own(j: int, k: int, split: str) -> Iterator[Batch]:
+        return (named(j, k, batch) for batch in kind.evaluate(order[j], split))
 
-    def evaluate(split: str) -> Iterator[Batch]:
-        return (batch for k in range(count) for batch in own(k, split))
+    def evaluate(k: int, split: str) -> Iterator[Batch]:
+        return (batch for j in range(count) for batch in own(j, k, split))
 
-    def draw(k: int, seed: int) -> Iterator[Batch]:
-        return _Changed(kind.train(order[k], seed + APART * k), partial(named, k))
+    def draw(j: int, k: int, seed: int) -> Iterator[Batch]:
+        return _Changed(kind.train(order[j], seed + APART * j), partial(named, j, k))
 
     def train(k: int, seed: int) -> Iterator[Batch]:
         if continual.method == "joint":
-            return _Together([draw(j, seed) for j in range(k + 1)])
+            return _Together([draw(j, k, seed) for j in range(k + 1)])
         if continual.method == "replay" and k:
-            kept = _first([own(j, "train") for j in range(k)], max(1, continual.buffer // k))
+            kept = _first([own(j, k, "train") for j in range(k)], max(1, continual.buffer // k))
             old = stream.shuffled(len(kept["weights"]), partial(_rows, kept), batch_size, seed)
-            return _Together([draw(k, seed), old])
-        return draw(k, seed)
+            return _Together([draw(k, k, seed), old])
+        return draw(k, k, seed)
 
     tasks = [
         base._replace(
             name=f"{base.name}, {continual.stream} {k}", shape=shape, objective=asked, train=partial(train, k),
-            evaluate=evaluate, files={}, vectors=None,
+            evaluate=partial(evaluate, k), files={}, vectors=None,
         )
         for k in range(count)
     ]  # fmt: skip
-    return Stream(tuple(tasks), partial(own, split="train"))
+    return Stream(tuple(tasks), lambda k: own(k, k, "train"))
 
 
 @cache  # one object for equal arguments, for which a step is compiled once
 def objective(base: Objective, num_tasks: int) -> Objective:
     """The base's, of answers that the task allows, with the accuracy on each task as a metric of its own.
 
-    Batches have `task` (B,): which each row is of; and where a task has answers of its own `allowed` (B, 1, V).
+    Batches have `task` (B,): which each row is of; and where not all answers may be given `allowed` (B, 1, V).
     """
 
     def answers(outputs, batch):

@@ -199,9 +199,10 @@ def matrix(config: StreamConfig, stream: Stream, folder: Path, split: str) -> Ma
     """The accuracies of a stream's saved states on a split; raises as `train.checkpoint.Checkpoints.restore`."""
     learner = _Learner.of(config, stream, folder)
     states = [learner.run.init().params, *(learner.after(k).params for k in range(len(stream.tasks)))]
-    batches, objective = list(stream.tasks[0].evaluate(split)), stream.tasks[0].objective
+    tasks = stream.tasks[-1], *stream.tasks  # each state chooses among the answers of the tasks until then
     names = [f"accuracy_{j}" for j in range(len(stream.tasks))]
-    lanes = [evaluate(learner.run, params, batches, objective) for params in states]
+    lanes = [evaluate(learner.run, params, task.evaluate(split), task.objective)
+             for params, task in zip(states, tasks, strict=True)]  # fmt: skip
     found = np.array([[[lane[name] for name in names] for lane in each] for each in lanes])
     return Matrix(found[1:].swapaxes(0, 1), found[0])
 
