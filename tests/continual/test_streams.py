@@ -214,6 +214,22 @@ def test_the_objective_tells_tasks_apart_and_knows_what_is_allowed():
     assert objective is stream_of(stream="split", scenario="task").tasks[0].objective  # compiled once
 
 
+def test_a_target_of_a_task_to_come_is_wrong_and_has_no_part_in_the_loss():
+    batch = {"targets": np.array([0, 3]), "weights": np.ones(2, np.float32), "task": np.array([0, 1]),
+             "allowed": np.broadcast_to(np.arange(6) < 2, (2, 1, 6))}  # fmt: skip
+    outputs = jnp.array([[1.0, 0, 9, 0, 0, 9], [9.0, 0, 0, 99, 0, 0]])
+    objective = stream_of(stream="split", scenario="class", answers="seen").tasks[0].objective
+    (loss, weight), metrics = objective.terms(outputs, batch)
+    assert weight == 1
+    np.testing.assert_allclose(loss, np.log1p(np.exp(-1.0)), rtol=1e-6)
+    assert {name: (float(a), float(b)) for name, (a, b) in metrics.items()} == {
+        "accuracy": (1, 1), "accuracy_0": (1, 1), "accuracy_1": (0, 1), "accuracy_2": (0, 0),
+    }  # fmt: skip
+    in_steps = {name: value[:, None] if value.ndim == 1 and name != "task" else value for name, value in batch.items()}
+    (of_steps, _), _ = objective.terms(outputs[:, None], in_steps)
+    assert of_steps == loss
+
+
 @pytest.mark.parametrize(
     ("continual", "message"),
     [

@@ -95,19 +95,22 @@ def build(config: StreamConfig, base: Task, other: Callable[[str], Task] | None 
 def objective(base: Objective, num_tasks: int) -> Objective:
     """The base's, of answers that the task allows, with the accuracy on each task as a metric of its own.
 
-    Batches have `task` (B,): which each row is of; and where not all answers may be given `allowed` (B, 1, V).
+    Batches have `task` (B,): which each row is of; and where not all answers may be given `allowed` (B, 1, V). A row
+    whose target is not among them (of a task to come) is wrong, and has no part in the loss and in the accuracy of all.
     """
 
     def answers(outputs, batch):
         if "allowed" not in batch:
-            return outputs
+            return outputs, batch
         allowed = batch["allowed"] if outputs.ndim == 3 else batch["allowed"][:, 0]
-        return jnp.where(allowed, outputs, FAR)
+        possible = jnp.take_along_axis(jnp.broadcast_to(allowed, outputs.shape), batch["targets"][..., None], -1)
+        return jnp.where(allowed, outputs, FAR), batch | {"weights": batch["weights"] * possible[..., 0]}
 
     def with_tasks(terms):
         def of_stream(outputs, batch):
-            outputs, weights = answers(outputs, batch), batch["weights"].astype(jnp.float32)
-            loss, metrics = terms(outputs, batch)
+            weights = batch["weights"].astype(jnp.float32)
+            outputs, counted = answers(outputs, batch)
+            loss, metrics = terms(outputs, counted)
             hits = (outputs.argmax(-1) == batch["targets"]) * weights
             of_rows = batch["task"].reshape(-1, *([1] * (weights.ndim - 1)))
             for k in range(num_tasks):
