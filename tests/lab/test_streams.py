@@ -76,6 +76,15 @@ def test_rows(whole):
     assert rows[2]["drift"] == 0 and rows[2]["forgetting"] == 0 and rows[0]["drift"] > rows[1]["drift"] > 0
 
 
+def test_each_state_chooses_among_the_answers_until_then(tmp_path):
+    seen = {"continual.scenario": "class", "continual.answers": "seen", "continual.num_tasks": 2}
+    steps = {"train.num_steps": 40, "train.chunk_steps": 20, "train.eval_every": 20, "train.checkpoint_every": 40}
+    config, stream, _ = learned(tmp_path, seen | steps)
+    R_NxKxK = streams.matrix(config, stream, tmp_path, "test").R_NxKxK
+    assert (R_NxKxK[:, 0, 1] == 0).all()  # its answers cannot be given yet
+    assert (R_NxKxK[0, [0, 1], [0, 1]] > 0).all()  # its own can, and at the end all
+
+
 def test_the_next_task_compiles_nothing_anew(tmp_path):
     """The second task compiles what makes a Fisher; the third nothing at all, not even from a cache."""
     compiled, at = [], []
