@@ -23,6 +23,9 @@ from transformer_jax.typed import with_texts
 
 # What needs jax is imported where it is used: --help and mistakes answer at once.
 
+MAX_NEW = 1_000_000
+"""The most tokens that `generate` adds: it shows nothing before all are there."""
+
 
 @dataclass(frozen=True)
 class Train:
@@ -161,7 +164,8 @@ class Generate:
     text: str | None = None
     """The text to translate."""
     max_new: int = 200
-    """With --prompt: so many tokens are added."""
+    """With --prompt: so many tokens are added, 1000000 at most. A model that has read model.max_len of them forgets the
+    older half and goes on."""
     temperature: float = 0.8
     """With --prompt: divides the logits; 0 always takes the likeliest token."""
     top_k: int | None = None
@@ -188,6 +192,10 @@ class Generate:
         for name in others:
             if getattr(self, name) != getattr(Generate, name):
                 raise ConfigError(f"--{name.replace('_', '-')} has no use with {own}")
+        if not 1 <= self.max_new <= MAX_NEW:
+            raise ConfigError(
+                f"--max-new {self.max_new}: must be from 1 to {MAX_NEW}, as nothing is shown before all are there"
+            )
         from transformer_jax.cli import translating
         from transformer_jax.lab import trained
 
