@@ -196,6 +196,7 @@ class Generate:
             raise ConfigError(
                 f"--max-new {self.max_new}: must be from 1 to {MAX_NEW}, as nothing is shown before all are there"
             )
+        streams.there([self.folder])  # which names the folder of the stream, where it is one of its tasks
         from transformer_jax.cli import translating
         from transformer_jax.lab import trained
 
@@ -305,7 +306,7 @@ def _train(config: Config, folder: Path, build: Callable, options: Train):
     return outcome
 
 
-def _leave(folder: Path, shown) -> bool:
+def _leave(folder: Path, shown, where: str = "") -> bool:
     """Whether a launch that is asked to stop can end at once: it can until its first chunk of steps is done.
 
     Until then the folder already has all there is to save, and the main thread may be inside the compiler, where it
@@ -321,7 +322,7 @@ def _leave(folder: Path, shown) -> bool:
             record(folder, "end", status="stopped", step=step, step_seconds=None)
     at = "" if step is None else f" at step {step}"
     with contextlib.suppress(OSError):  # nobody reads it
-        print(f"stopped{at}: repeat the command to go on", file=sys.stderr, flush=True)
+        print(f"stopped{where}{at}: repeat the command to go on", file=sys.stderr, flush=True)
     return True
 
 
