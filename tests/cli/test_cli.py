@@ -67,6 +67,7 @@ def experiments(tmp_path, monkeypatch):
     (folder / "tiny" / "cells.py").write_text(SOURCE)
     (folder / "tiny" / "report.py").write_text(REPORT)
     monkeypatch.setattr(plan, "FOLDER", folder)
+    monkeypatch.setattr("transformer_jax.cli.experiments.cores", lambda: 8)
     monkeypatch.chdir(tmp_path)
     return folder / "tiny"
 
@@ -288,7 +289,10 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
         ("experiment tiny --workers -3", "--workers -3: must be at least 1"),
         ("experiment tiny --workers many", "--workers must be a whole number, not many"),
         ("experiment tiny --workers 2", "--workers 2: tiny runs with one worker, as its cells measure time or memory"),
+        ("experiment tiny --workers 100000", "--workers 100000: must be at most 8, the cores that are there for them"),
         ("claims --workers 0", "--workers 0: must be at least 1"),
+        ("claims --workers 9", "--workers 9: must be at most 8, the cores"),
+        ("claims --workers 100000 --dry-run", "--workers 100000: must be at most 8, the cores"),
         ("experiment tiny --size fulll", "--size must be one of quick, full, not fulll; did you mean full?"),
         ("claims --size Quick", "--size must be one of quick, full, not Quick; did you mean quick?"),
         ("experiment tiny --size", "--size needs a value: which studies are measured"),

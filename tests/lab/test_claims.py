@@ -1,6 +1,7 @@
 """The claims are rows of one table; each says what its experiments' rules make of the rows, or that nobody asked."""
 
 import json
+import os
 from math import inf, nan
 from types import SimpleNamespace
 
@@ -249,13 +250,17 @@ def test_a_stopped_experiment_stops_the_command(tmp_path, monkeypatch):
     assert not (tmp_path / "new" / "claims.html").exists()
 
 
+@pytest.fixture(autouse=True)
+def eight_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
+
+
 @pytest.mark.parametrize(
     ("options", "platform", "free", "many"),
     [([], "cpu", 100, 8), ([], "cpu", 7, 3), ([], "cpu", 1, 1), (["--workers", "2"], "cpu", 1, 2), ([], "gpu", 99, 1)],
 )
 def test_experiments_that_time_nothing_get_several_workers(tmp_path, monkeypatch, options, platform, free, many):
     ran = {}
-    monkeypatch.setattr(cli.claims.os, "sched_getaffinity", lambda _: range(8))
     monkeypatch.setattr(cli.claims, "first_device", lambda: Device(platform, None))
     monkeypatch.setattr(cli.claims, "available_bytes", lambda: free * 2**30)
     monkeypatch.setattr(cli.claims.Experiment, "run", lambda self, _: ran.update({self.name: self.workers}) or 0)

@@ -1,14 +1,13 @@
 """`claims`: the experiments behind the claims of "RNN versus Transformer", and one page of verdicts."""
 
 import json
-import os
 import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from transformer_jax.cli.experiments import Experiment
+from transformer_jax.cli.experiments import Experiment, cores, require_workers
 from transformer_jax.config import ConfigError
 from transformer_jax.host.accelerator import first_device
 from transformer_jax.host.exhaustion import available_bytes
@@ -46,14 +45,14 @@ class Claims:
     """The first seed of what is trained or drawn; None: 0. Another one, in a folder of its own, asks whether the
     verdicts are those of the seeds."""
     workers: int | None = None
-    """How many cells run at once in experiments that only train (on a CPU); those that time run one after the other.
-    None: as many as there are cores, and 2 GiB of free memory for each."""
+    """How many cells run at once in experiments that only train (on a CPU), at most as many as there are cores; those
+    that time run one after the other. None: as many as there are cores, and 2 GiB of free memory for each."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
         from transformer_jax.lab import claims
 
-        if self.workers is not None and self.workers < 1:
-            raise ConfigError(f"--workers {self.workers}: must be at least 1")
+        if self.workers is not None:
+            require_workers(self.workers)
         if self.seed is not None and not 0 <= self.seed < MAX_SEED:
             raise ConfigError(f"--seed {self.seed}: must be at least 0 and below {MAX_SEED}")
         out = self.out or Path("runs") / ("claims" if self.size == "quick" else f"claims_{self.size}")
@@ -167,9 +166,8 @@ def _why_alone(experiment: Experiment, platform: str) -> str | None:
 
 def _as_many_as_fit() -> int:
     """A worker for each core, as long as there is memory; one where that is not known."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        return max(1, min(cores, available_bytes() // WORKER_BYTES))
+        return max(1, min(cores(), available_bytes() // WORKER_BYTES))
     except OSError:
         return 1
 
