@@ -326,6 +326,16 @@ def test_a_dry_run_shows_the_commands(tmp_path, foreseen, capsys):
     assert "--only level=op phase=train" in printed and list(tmp_path.iterdir()) == []
 
 
+def test_the_comments_of_a_dry_run_are_of_some_columns_and_still_comments(tmp_path, monkeypatch, foreseen, capsys):
+    long = "the run ends with its clock (--budget 3m): " + "about 40 s of compiling, " * 5 + "each a sample"
+    found, _ = cli.claims.Experiment.foresee(SimpleNamespace(name=""), {})
+    monkeypatch.setattr(cli.claims.Experiment, "foresee", lambda self, given: (found, long))
+    assert main(["claims", "--dry-run", "--workers", "2", "--out", str(tmp_path)]) == 0
+    comments = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("run.py experiment ")]
+    assert all(line.lstrip().startswith("# ") for line in comments) and max(map(len, comments)) <= 100
+    assert " ".join(line.lstrip().removeprefix("# ") for line in comments).count(long) == 7
+
+
 def test_a_dry_run_counts_cells_and_says_how_long_each_and_all_take(tmp_path, foreseen, capsys):
     assert main(["claims", "--dry-run", "--out", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()

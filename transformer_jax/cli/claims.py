@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from transformer_jax.lab import crew, plan, preview, sweep
 MISTAKE = 2
 """The exit code where an experiment could not be run as it was asked for."""
 MAX_SEED = 2**31
+COLUMNS = 100
+"""Of the comments of a dry run; its commands stand on a line each, however long."""
 WORKER_BYTES = 2 * 2**30
 """Memory for each worker where nobody says how many there are: twice what was seen of the claims (0.85 GiB at most)."""
 
@@ -122,15 +125,15 @@ class Claims:
             words = ["experiment", name, *experiment.options(given[name]), *more]
             of = [claim for claim, one in wanted.items() if name in {asks.experiment for asks in one.asked}]
             print(shlex.join(["run.py", *words, "--out", str(experiment.out)]), " #", *of)
-            print(f"  # {_cells(found[name])}; {length}", flush=True)
+            _comment(f"{_cells(found[name])}; {length}", "  # ")
             if took := "" if experiment.only else experiment.took():
-                print(f"  # {took}")
+                _comment(took, "  # ")
             if (self.workers or 1) > 1 and name in alone:
-                print(f"  # --workers {self.workers}: one worker here, as {alone[name]}")
+                _comment(f"--workers {self.workers}: one worker here, as {alone[name]}", "  # ")
         if found:
-            print(f"# together: {_cells(*found.values())}")
+            _comment(f"together: {_cells(*found.values())}", "# ")
         if list(wanted) == list(claims.chosen([])) and (took := claims.TAKES.get(self.size)):
-            print(f"# all of the {self.size} size took {took}")
+            _comment(f"all of the {self.size} size took {took}", "# ")
         print(*errors, sep="\n", end="\n" * bool(errors), file=sys.stderr)
         return MISTAKE if errors else 0
 
@@ -147,6 +150,12 @@ def _require_own(out: Path) -> None:
         require_free(out)
         if out.is_dir() and (held := contents(out)):
             raise FolderError(f"{out} holds {held}, not those of claims: choose another --out")
+
+
+def _comment(text: str, mark: str) -> None:
+    """Prints what stands beside commands that a shell may read."""
+    lines = textwrap.wrap(text, COLUMNS, initial_indent=mark, subsequent_indent=mark, break_on_hyphens=False)
+    print(*lines, sep="\n", flush=True)
 
 
 def _cells(*found: preview.Preview) -> str:
