@@ -301,7 +301,7 @@ def test_claims_are_named_with_blanks_or_commas_between_them(words, foreseen, ca
 def test_a_dry_run_refuses_a_folder_that_cannot_be_made(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["claims", "--dry-run", "--out", str(tmp_path / "file" / "new")]) == 2
-    assert "cannot be written: Not a directory" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"error: {tmp_path}/file is a file: choose another --out\n"
 
 
 @pytest.mark.parametrize("dry", [["--dry-run"], []])
