@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import configs
 from transformer_jax import config as c
 from transformer_jax.config import Config, ConfigError, flatten, from_flat, with_overrides
+from transformer_jax.config.continual import StreamConfig
 from transformer_jax.config.model import Recurrence
 
 
@@ -57,6 +58,11 @@ def test_what_cannot_be_says_why(overrides, message):
 
 def test_heads_mean_nothing_to_a_recurrence():
     assert with_overrides(Config(), {"model.mixer": "lstm", "model.num_heads": 3}).model.num_heads == 3
+
+
+def test_names_from_elsewhere_are_no_keys_and_stand_for_keys():
+    names = {key.rpartition(".")[2] for key in flatten(StreamConfig())}
+    assert set(Config.ELSEWHERE.values()) <= names and not names & set(Config.ELSEWHERE)
 
 
 def test_overrides_apply_together():

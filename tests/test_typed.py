@@ -91,3 +91,21 @@ def test_a_part_of_a_name_or_a_sections_name_is_enough_to_be_understood():
     assert typed.nearest("--lr", known, option=True) == "; did you mean --train.peak-lr?"
     assert typed.nearest("--train", known, option=True) == "; known: --train.peak-lr, --train.seed"
     assert typed.nearest("x", []) == "; there is none"
+
+
+def test_what_is_called_otherwise_elsewhere_is_understood_where_it_is_known_here():
+    known, elsewhere = ["part.width", "part.seed", "rate"], {"hidden_size": "width", "momentum": "beta1"}
+    for word in ("part.hidden_size", "prt.hidden-size", "--hidden-size"):
+        assert typed.nearest(word, known, option=True, elsewhere=elsewhere) == "; did you mean --part.width?"
+    both = [*known, "inner.hidden_size"]  # a name of one's own comes first
+    assert typed.nearest("part.hidden_size", both, elsewhere=elsewhere) == "; did you mean inner.hidden_size?"
+    assert typed.nearest("part.momentum", known, elsewhere=elsewhere) == "; known: part.width, part.seed"
+
+    @dataclass(frozen=True)
+    class Named(Whole):
+        ELSEWHERE = {"hidden_size": "width"}
+
+    with pytest.raises(ConfigError, match="unknown config key 'hidden_size'; did you mean part.inner.width?"):
+        typed.with_overrides(Named(), {"hidden_size": 1})
+    with pytest.raises(ConfigError, match="no option --part.hidden-size; did you mean --part.inner.width?"):
+        typed.read(Named(), "part.hidden_size", ["1"])

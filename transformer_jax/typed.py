@@ -69,7 +69,7 @@ def with_overrides(config, overrides: Mapping[str, Any]):
     known = flatten(config)
     for key in overrides:
         if key not in known:
-            raise ConfigError(f"unknown config key {key!r}{nearest(key, known)}")
+            raise ConfigError(f"unknown config key {key!r}{nearest(key, known, elsewhere=_elsewhere(config))}")
     return _replaced(config, overrides)
 
 
@@ -93,7 +93,8 @@ def read(config, key: str, texts: Sequence[str]) -> Any:
     """
     known = {name.replace("-", "_"): name for name in flatten(config)}
     if key not in known:
-        raise ConfigError(f"no option --{key.replace('_', '-')}{nearest(key, known, option=True)}")
+        near = nearest(key, known, option=True, elsewhere=_elsewhere(config))
+        raise ConfigError(f"no option --{key.replace('_', '-')}{near}")
     *sections, name = key.split(".")
     for section in sections:
         config = getattr(config, section)
@@ -145,11 +146,20 @@ def documentation(section: type) -> dict[str, str]:
     return found
 
 
-def nearest(word: str, known, option: bool = False) -> str:
+def _elsewhere(config) -> Mapping[str, str]:
+    return getattr(config, "ELSEWHERE", {})
+
+
+def nearest(word: str, known, option: bool = False, elsewhere: Mapping[str, str] | None = None) -> str:
     """The end of an error message: the known words that look like `word`, or all of them (all of its section).
 
     Alike is what has the same name in another section, nearly the same name in its own, or `word` as a part of its
-    name: lr for train.peak_lr. option: spell them as on a command line, --model.num-heads.
+    name: lr for train.peak_lr.
+
+    Args:
+      option: spell them as on a command line, --model.num-heads.
+      elsewhere: the name here by what it is called elsewhere; a name that is not known here counts for nothing. A
+        config says it by its ELSEWHERE.
     """
 
     def parts(text: str) -> tuple[str, str]:
@@ -162,6 +172,9 @@ def nearest(word: str, known, option: bool = False) -> str:
     known, (section, name) = list(known), parts(word)
     if not known:
         return "; there is none"
+    names = {parts(k)[1] for k in known}
+    if name not in names and (here := (elsewhere or {}).get(name)) in names:
+        name = here
     among = [k for k in known if parts(k)[0] == (section or name)] or [k for k in known if parts(k)[0] == section]
     among = among or known
     alike = difflib.get_close_matches(name.lower(), [parts(k)[1] for k in among])

@@ -67,6 +67,7 @@ def experiments(tmp_path, monkeypatch):
     (folder / "tiny" / "cells.py").write_text(SOURCE)
     (folder / "tiny" / "report.py").write_text(REPORT)
     monkeypatch.setattr(plan, "FOLDER", folder)
+    monkeypatch.setattr("transformer_jax.cli.experiments.cores", lambda: 8)
     monkeypatch.chdir(tmp_path)
     return folder / "tiny"
 
@@ -203,7 +204,11 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
         ("experiment ../../x", "unknown experiment '../../x'"),
         ("experiment os.system", "unknown experiment 'os.system'"),
         ("experimint tiny", "no command 'experimint'; did you mean experiment?"),
-        ("experiment tiny --train.learning-rate 1", "no option --train.learning-rate; known: --train.num-steps"),
+        ("experiment tiny --train.learning-rate 1", "no option --train.learning-rate; did you mean --train.peak-lr?"),
+        ("train digits_vit --train.learning-rate 1", "no option --train.learning-rate; did you mean --train.peak-lr?"),
+        ("train digits_vit --hidden-size 8", "train has no option --hidden-size; did you mean --model.d-model?"),
+        ("train digits_stream --train.dropout 0.1", "no option --train.dropout; did you mean --model.dropout-rate?"),
+        ("train digits_vit --train.momentum 1", "no option --train.momentum; known: --train.num-steps"),
         ("experiment tiny --num-heads 2", "experiment has no option --num-heads; did you mean --model.num-heads?"),
         ("experiment tiny --retry-faild", "experiment has no option --retry-faild; did you mean --retry-failed?"),
         ("experiment tiny --limit many", "error: --limit must be a whole number, not many"),
@@ -230,6 +235,9 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
         ("generate x --text a --alignment no/a.png", "--alignment no/a.png: there is no folder no"),
         ("generate x --text a", "x holds no run"),
         ("evaluate x --translations no/a.tsv", "--translations no/a.tsv: there is no folder no"),
+        ("generate x --prompt a --max-new 0", "--max-new 0: must be from 1 to 1000000"),
+        ("generate x --prompt a --max-new 1000001", "--max-new 1000001: must be from 1 to 1000000, as"),
+        ("generate x --prompt a --max-new 1000000000000", "--max-new 1000000000000: must be from 1 to 1000000"),
         ("generate x --prompt a --max-new 1.5", "--max-new must be a whole number, not 1.5"),
         ("prepare mnist", "error: prepare needs --from: the folder of the original files"),
         ("prepare", "error: prepare needs NAME: a set: tiny_shakespeare, mnist,"),
@@ -281,7 +289,10 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
         ("experiment tiny --workers -3", "--workers -3: must be at least 1"),
         ("experiment tiny --workers many", "--workers must be a whole number, not many"),
         ("experiment tiny --workers 2", "--workers 2: tiny runs with one worker, as its cells measure time or memory"),
+        ("experiment tiny --workers 100000", "--workers 100000: must be at most 8, the cores that are there for them"),
         ("claims --workers 0", "--workers 0: must be at least 1"),
+        ("claims --workers 9", "--workers 9: must be at most 8, the cores"),
+        ("claims --workers 100000 --dry-run", "--workers 100000: must be at most 8, the cores"),
         ("experiment tiny --size fulll", "--size must be one of quick, full, not fulll; did you mean full?"),
         ("claims --size Quick", "--size must be one of quick, full, not Quick; did you mean quick?"),
         ("experiment tiny --size", "--size needs a value: which studies are measured"),
@@ -305,7 +316,14 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
         ("train digits_vit --train.num-steps 99999999999", "train.num_steps=99999999999: must be at most 2147483647"),
         ("train digits_vit --model.d-model 1000000", "parameters train in at least"),
         ("report nowhere", "there is no folder nowhere"),
-        ("experiment tiny --out experiments/tiny/cells.py/x", "cannot be written: Not a directory"),
+        ("experiment tiny --out experiments/tiny/cells.py/x", "experiments/tiny/cells.py is a file: choose another"),
+        ("train digits_vit --out experiments/tiny/cells.py/x", "experiments/tiny/cells.py is a file: choose another"),
+        ("train digits_stream --out experiments/tiny/cells.py/x", "experiments/tiny/cells.py is a file: choose"),
+        ("claims --out experiments/tiny/cells.py/x/y", "experiments/tiny/cells.py is a file: choose another --out"),
+        ("plot positions --out experiments/tiny/cells.py/x", "x/positions.png: experiments/tiny/cells.py is a file"),
+        ("report experiments/tiny/cells.py/x", "error: experiments/tiny/cells.py is a file, not a folder"),
+        ("compare experiments experiments/tiny/cells.py/x", "error: experiments/tiny/cells.py is a file, not a folder"),
+        ("evaluate x --csv experiments/tiny/cells.py/x", "x: experiments/tiny/cells.py is a file, not a folder"),
     ],
 )
 def test_mistakes_end_with_code_2_one_message_and_nothing_written(tmp_path, capsys, line, message):
@@ -576,7 +594,7 @@ def test_a_missing_extra_is_one_message_before_anything_runs(experiments, capsys
         (("--out", ""), "--out is empty"),
         (("--out", "a_training"), "a_training holds a training run"),
         (("--out", "a_file", "--dry-run"), "a_file is a file"),
-        (("--out", "a_file/below", "--dry-run"), "below cannot be written: Not a directory"),
+        (("--out", "a_file/below", "--dry-run"), "error: a_file is a file: choose another --out"),
         (("--out", "a_training", "--dry-run"), "a_training holds a training run"),
         (("--out", "experiments", "--dry-run"), "experiments holds something else (tiny)"),
     ],

@@ -1,11 +1,14 @@
 """A stream of tasks from the command line: learned, evaluated, and what is refused."""
 
+import contextlib
 import csv
 
 import pytest
 
-from transformer_jax.cli import main, training
+from transformer_jax.cli import main
+from transformer_jax.cli import streams as cli_streams
 from transformer_jax.lab import streams
+from transformer_jax.train.log import read_launches, read_metrics, record
 
 TINY = [
     *("--model.num-layers", "1", "--model.d-model", "8", "--model.mlp-dim", "8", "--train.num-steps", "2"),
@@ -124,36 +127,78 @@ def test_a_launch_says_how_much_it_learns_and_when_it_compiles(tmp_path, capsys)
     printed = capsys.readouterr()
     assert "tasks 0 1 2 are 2 0 1 of the stream\n" in printed.out
     lines = printed.err.splitlines()
-    assert lines[:2] == ["3 tasks of 2 steps each; 2 lanes side by side, 2 for each seed", "task 0 of 0 .. 2"]
+    assert lines[:2] == ["3 tasks of 2 steps each; 2 lanes side by side, 2 for each seed", "task 0 (1 of 3)"]
     begun = [line for line in lines if line.startswith("training to step")]
     assert begun == [*["training to step 2: compiling ..."] * 2, "training to step 2"]
 
 
-def test_between_two_tasks_a_launch_can_be_left_at_once(tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def leave(monkeypatch):
+    """leave() -> what a launch of `train` answers that is asked to stop."""
+    asked = []
+
+    @contextlib.contextmanager
+    def signals(leave):
+        asked.append(leave)
+        yield lambda: False
+
+    monkeypatch.setattr(cli_streams, "stop_signals", signals)
+    return lambda: asked[-1]()
+
+
+def test_a_launch_can_be_left_at_once_between_two_tasks_and_until_the_first_steps(tmp_path, capsys, monkeypatch, leave):
+    out = tmp_path / "stream"
+
     def learn(config, stream, folder, *, stopping, progress):
         shown = progress(0)
         shown.began, shown.advanced = 0, True
-        assert not training._leave(folder / "task_0", shown)
-        assert progress(1) is shown and training._leave(folder / "task_1", shown)
+        assert not leave()
+        assert progress(1) is shown and leave()
+        (folder / "task_1").mkdir(parents=True)
+        shown.began = 40
+        assert leave()
+        record(folder / "task_1", "end", status="stopped", step=60)
         return "stopped", 1
 
     monkeypatch.setattr(streams, "train", learn)
-    assert main.main(["train", "digits_stream", *TINY, "--out", str(tmp_path / "stream")]) == 75
-    assert "stopped in task 1: repeat the command to go on" in capsys.readouterr().err
-    assert not (tmp_path / "stream" / "task_1").exists()
+    assert main.main(["train", "digits_stream", *TINY, "--out", str(out)]) == 75
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("stopped")] == [
+        f"stopped in task 1{at}: repeat the command to go on" for at in ("", " at step 40", " at step 60")
+    ]
+    assert [row["step"] for row in read_launches(out / "task_1")] == [40, 60]
 
 
-def test_a_folder_that_holds_another_order_or_one_task_alone(learned, capsys):
+def test_a_stream_that_is_stopped_says_in_which_task_and_at_which_step(tmp_path, capsys, monkeypatch):
+    train = streams.train
+
+    def until_task_1(config, stream, folder, *, stopping, progress):
+        rows = folder / "task_1" / "metrics.jsonl"
+        return train(config, stream, folder, stopping=lambda: bool(read_metrics(rows)), progress=progress)
+
+    monkeypatch.setattr(streams, "train", until_task_1)
+    words = ["train", "digits_stream", *TINY, "--train.num-steps", "4", "--train.chunk-steps", "1"]
+    assert main.main([*words, "--out", str(tmp_path / "stream")]) == 75
+    assert "stopped in task 1 at step 1: repeat the command to go on\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line", ["evaluate {}", "generate {} --prompt a", "generate {} --text a", "plot positions {}", "compare {} {}/.."]
+)
+def test_one_task_of_a_stream_is_named_with_the_command_that_takes_the_stream(learned, capsys, line):
+    assert main.main(line.replace("{}", str(learned / "task_0")).split()) == 2
+    said = f"task_0 holds one task of a stream, and only `evaluate` reads a stream: python run.py evaluate {learned}\n"
+    assert capsys.readouterr().err == f"error: {learned}/{said}"
+
+
+def test_a_folder_that_holds_another_order_or_is_asked_for_what_a_stream_has_not(learned, capsys):
     again = ["train", "digits_stream", "--continual.strengths", "0", "100", "--out", str(learned), *TINY]
     assert main.main([*again, "--continual.order", "1", "0"]) == 2
     assert "holds a run of another config (continual.order () there, (1, 0) here)" in capsys.readouterr().err
-    assert main.main(["evaluate", str(learned / "task_0")]) == 2
-    assert "holds one task of a stream: evaluate the folder of the stream" in capsys.readouterr().err
     assert main.main(["evaluate", str(learned), "--checkpoint", "latest"]) == 2
     assert "--checkpoint has no use with a stream of tasks" in capsys.readouterr().err
     assert main.main(["evaluate", str(learned), "--split", "tset"]) == 2
     assert "--split tset: there is no such split; did you mean test?" in capsys.readouterr().err
     assert main.main(["compare", str(learned), str(learned.parent)]) == 2 and not list(learned.glob("*.html"))
-    for folder in (learned, learned / "task_0"):
-        assert main.main(["plot", "attention", str(folder), "--text", "a"]) == 2
+    for words in (["plot", "attention", str(learned), "--text", "a"], ["generate", str(learned), "--prompt", "a"]):
+        assert main.main(words) == 2
         assert "holds tasks learned one after another, not one run" in capsys.readouterr().err

@@ -38,9 +38,12 @@ def test_a_second_runner_is_refused_and_a_dead_one_is_not_waited_for(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    with pytest.raises(FolderError, match="cannot be written: Not a directory"):
-        with folders.locked(tmp_path / "file" / "below"):
-            pass
+    for below in ("file", "file/below", "file/a/b"):
+        with pytest.raises(FolderError, match=f"^{tmp_path}/file is a file: choose another --out$"):
+            with folders.locked(tmp_path / below):
+                pass
+        with pytest.raises(FolderError, match=f"^{tmp_path}/file is a file, not a folder$"):
+            folders.contents(tmp_path / below)
     monkeypatch.setattr(os, "access", lambda *_: False)  # the tests may run as root, who may write anything
     (tmp_path / "rows.jsonl").write_text("{}\n")
     with pytest.raises(FolderError, match="rows.jsonl cannot be written: it is read-only"):
@@ -56,7 +59,9 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path):
     for path, made, message in (
         (tmp_path, False, "--csv .* is a folder: name a file in it"),
         (tmp_path / "a" / "file", False, "--csv .*: there is no folder .*/a$"),
-        (tmp_path / "file" / "x", True, "--csv .* cannot be written: Not a directory"),
+        (tmp_path / "file" / "x", True, "--csv .*/file/x: .*/file is a file, not a folder$"),
+        (tmp_path / "file" / "a" / "x", True, "--csv .*/file/a/x: .*/file is a file, not a folder$"),
+        (tmp_path / "file" / "x", False, "--csv .*/file/x: .*/file is a file, not a folder$"),
         (Path("/proc/x.csv"), False, "--csv /proc/x.csv cannot be written: "),
     ):
         with pytest.raises(FolderError, match=message):

@@ -1,6 +1,7 @@
 """The claims are rows of one table; each says what its experiments' rules make of the rows, or that nobody asked."""
 
 import json
+import os
 from math import inf, nan
 from types import SimpleNamespace
 
@@ -249,13 +250,17 @@ def test_a_stopped_experiment_stops_the_command(tmp_path, monkeypatch):
     assert not (tmp_path / "new" / "claims.html").exists()
 
 
+@pytest.fixture(autouse=True)
+def eight_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
+
+
 @pytest.mark.parametrize(
     ("options", "platform", "free", "many"),
     [([], "cpu", 100, 8), ([], "cpu", 7, 3), ([], "cpu", 1, 1), (["--workers", "2"], "cpu", 1, 2), ([], "gpu", 99, 1)],
 )
 def test_experiments_that_time_nothing_get_several_workers(tmp_path, monkeypatch, options, platform, free, many):
     ran = {}
-    monkeypatch.setattr(cli.claims.os, "sched_getaffinity", lambda _: range(8))
     monkeypatch.setattr(cli.claims, "first_device", lambda: Device(platform, None))
     monkeypatch.setattr(cli.claims, "available_bytes", lambda: free * 2**30)
     monkeypatch.setattr(cli.claims.Experiment, "run", lambda self, _: ran.update({self.name: self.workers}) or 0)
@@ -296,7 +301,7 @@ def test_claims_are_named_with_blanks_or_commas_between_them(words, foreseen, ca
 def test_a_dry_run_refuses_a_folder_that_cannot_be_made(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["claims", "--dry-run", "--out", str(tmp_path / "file" / "new")]) == 2
-    assert "cannot be written: Not a directory" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"error: {tmp_path}/file is a file: choose another --out\n"
 
 
 @pytest.mark.parametrize("dry", [["--dry-run"], []])
@@ -319,6 +324,16 @@ def test_a_dry_run_shows_the_commands(tmp_path, foreseen, capsys):
     printed = capsys.readouterr().out
     assert f"run.py experiment recall --out {tmp_path}/recall  # context" in printed
     assert "--only level=op phase=train" in printed and list(tmp_path.iterdir()) == []
+
+
+def test_the_comments_of_a_dry_run_are_of_some_columns_and_still_comments(tmp_path, monkeypatch, foreseen, capsys):
+    long = "the run ends with its clock (--budget 3m): " + "about 40 s of compiling, " * 5 + "each a sample"
+    found, _ = cli.claims.Experiment.foresee(SimpleNamespace(name=""), {})
+    monkeypatch.setattr(cli.claims.Experiment, "foresee", lambda self, given: (found, long))
+    assert main(["claims", "--dry-run", "--workers", "2", "--out", str(tmp_path)]) == 0
+    comments = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("run.py experiment ")]
+    assert all(line.lstrip().startswith("# ") for line in comments) and max(map(len, comments)) <= 100
+    assert " ".join(line.lstrip().removeprefix("# ") for line in comments).count(long) == 7
 
 
 def test_a_dry_run_counts_cells_and_says_how_long_each_and_all_take(tmp_path, foreseen, capsys):

@@ -7,6 +7,7 @@ from transformer_jax.cli.main import main
 from transformer_jax.config import Config, ConfigError, flatten
 from transformer_jax.lab import compare, rows
 from transformer_jax.lab.sweep import grid
+from transformer_jax.train.log import claim
 
 STUDY = grid({"model.mixer": ["attention", "lstm"], "task.seq_len": [64, 128]})
 LEFT_OUT = {"model.mixer": "lstm", "task.seq_len": 128}
@@ -146,6 +147,14 @@ def test_mistakes_end_with_code_2(tmp_path, monkeypatch, capsys, more, message):
     assert command("a", *more) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.html"))
+
+
+def test_runs_of_which_one_has_made_no_step_are_not_drawn(tmp_path, capsys):
+    for name in "ab":
+        claim(tmp_path / name, Config())
+    assert command(tmp_path / "a", tmp_path / "b", "--out", tmp_path / "new" / "page.html") == 2
+    said = f"error: no step was written down yet in {tmp_path}/a and {tmp_path}/b: there is no curve to draw\n"
+    assert capsys.readouterr().err == said and sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
 def a_training(folder):

@@ -113,7 +113,10 @@ def test_runs_that_cannot_be_overlaid(tmp_path):
             trial_page.overlay([one, other], tmp_path / "both.html")
     with pytest.raises(ConfigError, match="holds no run"):
         trial_page.overlay([tmp_path / "x", tmp_path / "y"], tmp_path / "both.html")
-    assert not (tmp_path / "both.html").exists()
+    begun = run_in(tmp_path / "begun", {}, [])
+    with pytest.raises(ConfigError, match="no step was written down yet in .*begun: there is no curve to draw"):
+        trial_page.overlay([one, begun], tmp_path / "new" / "both.html")
+    assert not (tmp_path / "both.html").exists() and not (tmp_path / "new").exists()
 
 
 def test_a_run_without_a_validation_has_a_page(tmp_path):

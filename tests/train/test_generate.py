@@ -58,6 +58,28 @@ def test_more_tokens_than_the_model_can_address():
     assert np.array_equal(found, greedy_by_hand(apply, params, PROMPT, 20)[:, 4:])
 
 
+@pytest.mark.parametrize("max_len", [1, 2, 12])
+def test_a_longer_text_is_not_compiled_for_chunk_by_chunk(max_len):
+    """But for how its many parts are put together, at the end."""
+    model, compiled = of_logits((-3.0, 2.0, 7.0, 6.5)), []
+
+    def listen(event, seconds, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(event)
+
+    def write(num_tokens):
+        compiled.clear()
+        found = generate(model, None, PROMPT, num_tokens, key=jax.random.key(0), max_len=max_len, temperature=0)
+        assert found.shape == (2, num_tokens) and np.all(found == 2)
+        return len(compiled)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        assert write(16 * 12) and write(50 * 12) <= 6
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
 def test_drawn_tokens_follow_the_softmax():
     model = models.build(ModelConfig(**SIZES, num_kv_heads=1), SHAPE)
     params = jax.jit(model.init)(jax.random.key(0))

@@ -1,14 +1,14 @@
 """`claims`: the experiments behind the claims of "RNN versus Transformer", and one page of verdicts."""
 
 import json
-import os
 import shlex
 import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from transformer_jax.cli.experiments import Experiment
+from transformer_jax.cli.experiments import Experiment, cores, require_workers
 from transformer_jax.config import ConfigError
 from transformer_jax.host.accelerator import first_device
 from transformer_jax.host.exhaustion import available_bytes
@@ -19,6 +19,8 @@ from transformer_jax.lab import crew, plan, preview, sweep
 MISTAKE = 2
 """The exit code where an experiment could not be run as it was asked for."""
 MAX_SEED = 2**31
+COLUMNS = 100
+"""Of the comments of a dry run; its commands stand on a line each, however long."""
 WORKER_BYTES = 2 * 2**30
 """Memory for each worker where nobody says how many there are: twice what was seen of the claims (0.85 GiB at most)."""
 
@@ -46,14 +48,14 @@ class Claims:
     """The first seed of what is trained or drawn; None: 0. Another one, in a folder of its own, asks whether the
     verdicts are those of the seeds."""
     workers: int | None = None
-    """How many cells run at once in experiments that only train (on a CPU); those that time run one after the other.
-    None: as many as there are cores, and 2 GiB of free memory for each."""
+    """How many cells run at once in experiments that only train (on a CPU), at most as many as there are cores; those
+    that time run one after the other. None: as many as there are cores, and 2 GiB of free memory for each."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
         from transformer_jax.lab import claims
 
-        if self.workers is not None and self.workers < 1:
-            raise ConfigError(f"--workers {self.workers}: must be at least 1")
+        if self.workers is not None:
+            require_workers(self.workers)
         if self.seed is not None and not 0 <= self.seed < MAX_SEED:
             raise ConfigError(f"--seed {self.seed}: must be at least 0 and below {MAX_SEED}")
         out = self.out or Path("runs") / ("claims" if self.size == "quick" else f"claims_{self.size}")
@@ -123,15 +125,15 @@ class Claims:
             words = ["experiment", name, *experiment.options(given[name]), *more]
             of = [claim for claim, one in wanted.items() if name in {asks.experiment for asks in one.asked}]
             print(shlex.join(["run.py", *words, "--out", str(experiment.out)]), " #", *of)
-            print(f"  # {_cells(found[name])}; {length}", flush=True)
+            _comment(f"{_cells(found[name])}; {length}", "  # ")
             if took := "" if experiment.only else experiment.took():
-                print(f"  # {took}")
+                _comment(took, "  # ")
             if (self.workers or 1) > 1 and name in alone:
-                print(f"  # --workers {self.workers}: one worker here, as {alone[name]}")
+                _comment(f"--workers {self.workers}: one worker here, as {alone[name]}", "  # ")
         if found:
-            print(f"# together: {_cells(*found.values())}")
+            _comment(f"together: {_cells(*found.values())}", "# ")
         if list(wanted) == list(claims.chosen([])) and (took := claims.TAKES.get(self.size)):
-            print(f"# all of the {self.size} size took {took}")
+            _comment(f"all of the {self.size} size took {took}", "# ")
         print(*errors, sep="\n", end="\n" * bool(errors), file=sys.stderr)
         return MISTAKE if errors else 0
 
@@ -148,6 +150,12 @@ def _require_own(out: Path) -> None:
         require_free(out)
         if out.is_dir() and (held := contents(out)):
             raise FolderError(f"{out} holds {held}, not those of claims: choose another --out")
+
+
+def _comment(text: str, mark: str) -> None:
+    """Prints what stands beside commands that a shell may read."""
+    lines = textwrap.wrap(text, COLUMNS, initial_indent=mark, subsequent_indent=mark, break_on_hyphens=False)
+    print(*lines, sep="\n", flush=True)
 
 
 def _cells(*found: preview.Preview) -> str:
@@ -167,9 +175,8 @@ def _why_alone(experiment: Experiment, platform: str) -> str | None:
 
 def _as_many_as_fit() -> int:
     """A worker for each core, as long as there is memory; one where that is not known."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        return max(1, min(cores, available_bytes() // WORKER_BYTES))
+        return max(1, min(cores(), available_bytes() // WORKER_BYTES))
     except OSError:
         return 1
 

@@ -26,7 +26,7 @@ class Compare:
     folders: tyro.conf.Positional[tuple[Path, ...]]
     """BEFORE, AFTER, and more to compare with BEFORE."""
     out: Path | None = None
-    """The page; None: compare_AFTER.html in BEFORE."""
+    """The page; None: compare_AFTER.html in the first folder, BEFORE."""
     fail_above: float | None = None
     """End with code 1 where a cell's time is more than this times that in BEFORE, with its whole interval (1.1)."""
 
@@ -46,7 +46,6 @@ class Compare:
         if kind == TRAINING:
             from transformer_jax.lab import trial_page
 
-            path.parent.mkdir(parents=True, exist_ok=True)
             print(trial_page.overlay(self.folders, path))
             return 0
         sides = compare.read(self.folders)

@@ -1,5 +1,6 @@
 """`experiment` and `report`: what is measured, and drawn again."""
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -107,8 +108,8 @@ class Experiment:
     """Seconds that one measurement of one cell may take, compilation included; None: as the experiment says, or 300,
     times the workers."""
     workers: int = 1
-    """How many cells run at once, each in a process of its own; the rows are the same. Above 1 only on a CPU, and where
-    cells time nothing; those that do run alone, after the others."""
+    """How many cells run at once, each in a process of its own, at most as many as there are cores; the rows are the
+    same. Above 1 only on a CPU, and where cells time nothing; those that do run alone, after the others."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
         began = time.monotonic()
@@ -138,8 +139,7 @@ class Experiment:
             raise ConfigError("--only needs axis=value,value ...: --only seq_len=64,128 mixer=lstm")
         if self.timeout is not None and not self.timeout > 0:
             raise ConfigError(f"--timeout {self.timeout}: must be above 0 seconds")
-        if self.workers < 1:
-            raise ConfigError(f"--workers {self.workers}: must be at least 1")
+        require_workers(self.workers)
         if self.sweep == ():
             raise ConfigError("--sweep needs axis=value,value ...: --sweep seq_len=100,3000 mixer=attention,gru")
         if self.budget and "measure.rounds" in overrides:
@@ -190,6 +190,20 @@ class Experiment:
             str(word) for name, texts in own.items() if texts and texts[0] is not None for word in (name, *texts)
         ]
         return options + [word for key, texts in overrides.items() for word in (f"--{key.replace('_', '-')}", *texts)]
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def require_workers(count: int) -> None:
+    """Raises ConfigError where there are none, or more than cores, which would each take time and memory from the
+    others."""
+    if count < 1:
+        raise ConfigError(f"--workers {count}: must be at least 1")
+    if count > cores():
+        raise ConfigError(f"--workers {count}: must be at most {cores()}, the cores that are there for them")
 
 
 def _streams() -> list[str]:

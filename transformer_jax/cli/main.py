@@ -134,7 +134,8 @@ def _parse(name: str, arguments: Sequence[str], overrides: dict[str, list[str]])
         if not option.startswith("--"):
             raise ConfigError(f"{name} has no use for {argument!r}")
         known = _options(name)
-        raise ConfigError(f"{name} has no option {option}{nearest(option, known, option=True) if known else ' at all'}")
+        near = nearest(option, known, option=True, elsewhere=Config.ELSEWHERE) if known else " at all"
+        raise ConfigError(f"{name} has no option {option}{near}")
     return command
 
 

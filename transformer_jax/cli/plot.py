@@ -5,6 +5,7 @@ from pathlib import Path
 
 import tyro
 
+from transformer_jax.cli import streams
 from transformer_jax.config import ConfigError, nearest
 from transformer_jax.host import devices
 from transformer_jax.host.folders import require_writable, write_whole
@@ -50,6 +51,8 @@ class Plot:
                 raise ConfigError("--prompt and --text are both the text that the model reads: give one of them")
             return replace(self, text=self.prompt, prompt=None).run(overrides)
         self._check()
+        if self.folder is not None:
+            streams.there([self.folder])  # which names the folder of the stream, where it is one of its tasks
         from transformer_jax.report.plots import png
 
         out = self.out or self.folder or Path("runs") / "plots"

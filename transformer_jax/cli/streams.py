@@ -20,13 +20,15 @@ def train(config: StreamConfig, folder: Path, build: Callable, matching: str, le
 
     Args:
       build: the task of a config, around which the stream is made.
-      leave: called with a task's folder and its display where a launch is asked to stop: whether it can end at once.
+      leave: called with a task's folder, its display and " in task k" where a launch is asked to stop: whether it can
+        end at once.
     """
     from rich.console import Console
 
     from transformer_jax.host import compilation
     from transformer_jax.lab import rows, streams, trial, trial_display
     from transformer_jax.measure.matching import matched
+    from transformer_jax.train.log import read_launches
 
     if (folder / rows.FILE).exists():
         raise ConfigError(f"{folder} holds an experiment: choose another --out")
@@ -34,25 +36,26 @@ def train(config: StreamConfig, folder: Path, build: Callable, matching: str, le
     compilation.use_cache()
     stream = _stream(config, build)
     config = matched(config, stream.tasks[0].shape, matching)
-    at = [folder / "task_0", None]
+    at = [folder / "task_0", None, ""]
 
     def progress(k: int):
         first = stream.tasks[0]
         if k == 0:
             print(_size(config), file=sys.stderr)
-        print(f"task {k} of 0 .. {len(stream.tasks) - 1}", file=sys.stderr)
+        print(f"task {k} ({k + 1} of {len(stream.tasks)})", file=sys.stderr)
         shown = at[1] or trial_display.shown(Console(stderr=True), trial.build_model(config, first), first, config)
         shown.another()
-        at[:] = folder / f"task_{k}", shown
+        at[:] = folder / f"task_{k}", shown, f" in task {k}"
         return shown
 
     with stop_signals(lambda: leave(*at)) as stopping:
         status, k = streams.train(config, stream, folder, stopping=stopping, progress=progress)
-    if status == "stopped":
-        print(f"stopped in task {k}: repeat the command to go on", file=sys.stderr)
-        return RESUMABLE
-    if status == "nan":
-        print(f"error: a loss or gradient of task {k} was not finite", file=sys.stderr)
+    if status != "done":
+        step = read_launches(folder / f"task_{k}")[-1]["step"]
+        if status == "stopped":
+            print(f"stopped in task {k} at step {step}: repeat the command to go on", file=sys.stderr)
+            return RESUMABLE
+        print(f"error: the loss or a gradient of task {k} was not finite before step {step}", file=sys.stderr)
         return 1
     _print(config, stream, folder, "validation")
     return 0
@@ -139,7 +142,8 @@ def there(folders: Sequence[Path]) -> bool:
         is_stream = (folder / "config.json").exists() and isinstance(read_config(folder), StreamConfig)
         if is_stream and not (folder / "task_0").exists():
             raise ConfigError(
-                f"{folder} holds one task of a stream: evaluate the folder of the stream, {folder.parent}"
+                f"{folder} holds one task of a stream, and only `evaluate` reads a stream: python run.py evaluate"
+                f" {folder.parent}"
             )
         found.append(is_stream)
     if any(found) and not all(found):

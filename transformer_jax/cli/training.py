@@ -23,6 +23,9 @@ from transformer_jax.typed import with_texts
 
 # What needs jax is imported where it is used: --help and mistakes answer at once.
 
+MAX_NEW = 1_000_000
+"""The most tokens that `generate` adds: it shows nothing before all are there."""
+
 
 @dataclass(frozen=True)
 class Train:
@@ -161,7 +164,8 @@ class Generate:
     text: str | None = None
     """The text to translate."""
     max_new: int = 200
-    """With --prompt: so many tokens are added."""
+    """With --prompt: so many tokens are added, 1000000 at most. A model that has read model.max_len of them forgets the
+    older half and goes on."""
     temperature: float = 0.8
     """With --prompt: divides the logits; 0 always takes the likeliest token."""
     top_k: int | None = None
@@ -188,6 +192,11 @@ class Generate:
         for name in others:
             if getattr(self, name) != getattr(Generate, name):
                 raise ConfigError(f"--{name.replace('_', '-')} has no use with {own}")
+        if not 1 <= self.max_new <= MAX_NEW:
+            raise ConfigError(
+                f"--max-new {self.max_new}: must be from 1 to {MAX_NEW}, as nothing is shown before all are there"
+            )
+        streams.there([self.folder])  # which names the folder of the stream, where it is one of its tasks
         from transformer_jax.cli import translating
         from transformer_jax.lab import trained
 
@@ -297,7 +306,7 @@ def _train(config: Config, folder: Path, build: Callable, options: Train):
     return outcome
 
 
-def _leave(folder: Path, shown) -> bool:
+def _leave(folder: Path, shown, where: str = "") -> bool:
     """Whether a launch that is asked to stop can end at once: it can until its first chunk of steps is done.
 
     Until then the folder already has all there is to save, and the main thread may be inside the compiler, where it
@@ -313,7 +322,7 @@ def _leave(folder: Path, shown) -> bool:
             record(folder, "end", status="stopped", step=step, step_seconds=None)
     at = "" if step is None else f" at step {step}"
     with contextlib.suppress(OSError):  # nobody reads it
-        print(f"stopped{at}: repeat the command to go on", file=sys.stderr, flush=True)
+        print(f"stopped{where}{at}: repeat the command to go on", file=sys.stderr, flush=True)
     return True
 
 

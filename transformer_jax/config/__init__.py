@@ -49,6 +49,25 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     measure: MeasureConfig = field(default_factory=MeasureConfig)
 
+    ELSEWHERE = {elsewhere: here for here, names in {
+        "peak_lr": ("lr", "learning_rate", "max_lr"),
+        "num_steps": ("steps", "max_steps", "train_steps", "max_iters", "iterations", "epochs", "num_epochs"),
+        "warmup_steps": ("warmup", "warmup_iters"),
+        "clip_norm": ("grad_clip", "max_grad_norm", "gradient_clip_val"),
+        "micro_batches": ("accumulation_steps", "gradient_accumulation_steps"),
+        "eval_every": ("eval_steps", "eval_interval"),
+        "checkpoint_every": ("save_steps", "save_every"),
+        "d_model": ("hidden_size", "hidden_dim", "n_embd", "emb_dim", "embed_dim", "embedding_dim", "model_dim"),
+        "num_layers": ("n_layer", "n_layers", "num_hidden_layers", "layers", "depth"),
+        "num_heads": ("n_head", "n_heads", "nhead", "num_attention_heads", "heads"),
+        "num_kv_heads": ("n_kv_heads", "num_key_value_heads"),
+        "mlp_dim": ("d_ff", "ffn_dim", "ff_dim", "dim_feedforward", "intermediate_size"),
+        "max_len": ("context_length", "block_size", "max_seq_len", "max_position_embeddings", "n_positions"),
+        "dropout_rate": ("dropout", "dropout_prob", "p_dropout"),
+        "tie_embeddings": ("weight_tying", "tie_weights"),
+    }.items() for elsewhere in names}  # fmt: skip
+    """What other libraries call the keys, for `nearest`: learning_rate is peak_lr here."""
+
     def __post_init__(self):
         require(
             self.task.seq_len <= self.model.max_len,

@@ -40,10 +40,12 @@ def require_writable(path: Path, option: str, made: bool = False) -> None:
       made: its folder is made where it is not there.
 
     Raises:
-      FolderError: it is a folder, or its folder is not there or takes no new file.
+      FolderError: it is a folder, or below a file, or its folder is not there or takes no new file.
     """
     if path.is_dir():
         raise FolderError(f"{option} {path} is a folder: name a file in it")
+    if file := _file_at(path.parent):
+        raise FolderError(f"{option} {path}: {file} is a file, not a folder")
     place = next(one for one in path.parents if one.exists()) if made else path.parent
     if not made and not place.is_dir():
         raise FolderError(f"{option} {path}: there is no folder {place}")
@@ -60,8 +62,8 @@ def require_free(folder: Path) -> None:
     Raises:
       FolderError: it is a file or below one, or holds something else.
     """
-    if folder.is_file():
-        raise FolderError(f"{folder} is a file: choose another --out")
+    if file := _file_at(folder):
+        raise FolderError(f"{file} is a file: choose another --out")
     try:
         inside = set(os.listdir(folder))
     except FileNotFoundError:
@@ -120,12 +122,17 @@ def contents(folder: Path) -> str | None:
     """What a folder holds: RESULTS, TRAINING, or None of these.
 
     Raises:
-      FolderError: it is a file, or is not there.
+      FolderError: it is a file or below one, or is not there.
     """
-    if folder.is_file():
-        raise FolderError(f"{folder} is a file, not a folder")
+    if file := _file_at(folder):
+        raise FolderError(f"{file} is a file, not a folder")
     if not folder.is_dir():
         raise FolderError(f"there is no folder {folder}")
     if (folder / "rows.jsonl").exists():
         return RESULTS
     return TRAINING if (folder / "config.json").exists() or (folder / "checkpoints").exists() else None
+
+
+def _file_at(folder: Path) -> Path | None:
+    """The file that stands where a folder or one above it should, if there is one."""
+    return next((place for place in (folder, *folder.parents) if place.is_file()), None)

@@ -69,12 +69,13 @@ def write(folder: Path, pictures: Sequence[Figure] = ()) -> Path:
 
 
 def overlay(folders: Sequence[Path], path: Path) -> Path:
-    """Draws the curves of several runs over each other; returns the page, replaced whole or not at all.
+    """Draws the curves of several runs over each other; returns the page, replaced whole or not at all, whose folder is
+    made if need be.
 
     Folders without a run are left out, and named on the page.
 
     Raises:
-      ConfigError: fewer than two folders hold a run, or the runs are of different tasks.
+      ConfigError: fewer than two folders hold a run, one has no curve yet, or the runs are of different tasks.
       OSError: a metrics.jsonl is damaged, or the page cannot be written.
     """
     configs, left_out = trials.read(dict.fromkeys(folders))
@@ -83,6 +84,8 @@ def overlay(folders: Sequence[Path], path: Path) -> Path:
     short = [folder.resolve().name for folder in configs]
     labels = dict(zip(configs, short if len(set(short)) == len(short) else map(str, configs), strict=True))
     runs = {labels[folder]: _measured(folder) for folder in configs}
+    if empty := [str(folder) for folder in configs if not runs[labels[folder]]]:
+        raise ConfigError(f"no step was written down yet in {' and '.join(empty)}: there is no curve to draw")
     answers = [
         _mean_of(f"{label}: last validation, step {last[0]['step']}", last)
         for label, rows in runs.items()
@@ -102,6 +105,7 @@ def overlay(folders: Sequence[Path], path: Path) -> Path:
     title = f"{' against '.join(flat)} on {registry.identity(task)}"
     warnings = [f"{labels[folder]} was {text}." for folder in configs for text in _extensions(read_launches(folder))]
     limits = [f"Left out: {reason}" for reason in left_out]
+    path.parent.mkdir(parents=True, exist_ok=True)
     return write_page(path, Report(title, answers, figures, tables, limits), warnings)
 
 

@@ -33,13 +33,15 @@ def generate(
       ValueError: as `check`.
     """
     check(prompt_BxL, num_tokens, temperature, top_k)
-    tokens, length = jnp.asarray(prompt_BxL, jnp.int32), prompt_BxL.shape[1]
-    while (done := tokens.shape[1] - length) < num_tokens:
-        read = tokens if tokens.shape[1] < max_len else tokens[:, -max(1, max_len // 2) :]
+    read, parts, done = jnp.asarray(prompt_BxL, jnp.int32), [], 0
+    while done < num_tokens:
+        if read.shape[1] >= max_len:
+            read = read[:, -max(1, max_len // 2) :]
         steps = max(1, min(num_tokens - done, max_len - read.shape[1]))
-        added = _continue(model, params, read, key, done, steps, temperature, top_k)
-        tokens = jnp.concatenate([tokens, added], axis=1)
-    return tokens[:, length:]
+        parts.append(_continue(model, params, read, key, done, steps, temperature, top_k))
+        read = jnp.concatenate([read, parts[-1]], axis=1)  # of few lengths, each of which is compiled for
+        done += steps
+    return jnp.concatenate(parts, axis=1)
 
 
 def check(prompt_BxL: jax.Array, num_tokens: int, temperature: float = 1.0, top_k: int | None = None) -> None:
