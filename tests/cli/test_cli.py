@@ -67,7 +67,7 @@ def experiments(tmp_path, monkeypatch):
     (folder / "tiny" / "cells.py").write_text(SOURCE)
     (folder / "tiny" / "report.py").write_text(REPORT)
     monkeypatch.setattr(plan, "FOLDER", folder)
-    monkeypatch.setattr("transformer_jax.cli.experiments.cores", lambda: 8)
+    monkeypatch.setattr("transformer_jax.host.cores.count", lambda: 8)
     monkeypatch.chdir(tmp_path)
     return folder / "tiny"
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from transformer_jax.cli.experiments import Experiment, cores, require_workers
+from transformer_jax.cli.experiments import Experiment, require_workers
 from transformer_jax.config import ConfigError
+from transformer_jax.host import cores
 from transformer_jax.host.accelerator import first_device
 from transformer_jax.host.exhaustion import available_bytes
 from transformer_jax.host.folders import FolderError, contents, require_free, require_writable, write_whole
@@ -176,7 +177,7 @@ def _why_alone(experiment: Experiment, platform: str) -> str | None:
 def _as_many_as_fit() -> int:
     """A worker for each core, as long as there is memory; one where that is not known."""
     try:
-        return max(1, min(cores(), available_bytes() // WORKER_BYTES))
+        return max(1, min(cores.count(), available_bytes() // WORKER_BYTES))
     except OSError:
         return 1
 

@@ -1,6 +1,5 @@
 """`experiment` and `report`: what is measured, and drawn again."""
 
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import configs
 from transformer_jax.cli import streams
 from transformer_jax.config import Config, ConfigError
 from transformer_jax.config.continual import StreamConfig
+from transformer_jax.host import cores
 from transformer_jax.host.accelerator import Device, first_device
 from transformer_jax.host.folders import RESULTS, TRAINING, FolderError, contents, require_writable
 from transformer_jax.host.signals import RESUMABLE
@@ -192,18 +192,13 @@ class Experiment:
         return options + [word for key, texts in overrides.items() for word in (f"--{key.replace('_', '-')}", *texts)]
 
 
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def require_workers(count: int) -> None:
     """Raises ConfigError where there are none, or more than cores, which would each take time and memory from the
     others."""
     if count < 1:
         raise ConfigError(f"--workers {count}: must be at least 1")
-    if count > cores():
-        raise ConfigError(f"--workers {count}: must be at most {cores()}, the cores that are there for them")
+    if count > (most := cores.count()):
+        raise ConfigError(f"--workers {count}: must be at most {most}, the cores that are there for them")
 
 
 def _streams() -> list[str]:

@@ -8,9 +8,14 @@ from pathlib import Path
 THREADS = Path("/proc/self/task")
 
 
+def count() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def can_withhold() -> bool:
     """Whether `one_core` can work here: on Linux, where there is more than one core."""
-    return hasattr(os, "sched_setaffinity") and THREADS.is_dir() and len(os.sched_getaffinity(0)) > 1
+    return hasattr(os, "sched_setaffinity") and THREADS.is_dir() and count() > 1
 
 
 @contextlib.contextmanager

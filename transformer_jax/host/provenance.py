@@ -8,7 +8,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from transformer_jax.host import devices
+from transformer_jax.host import cores, devices
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout: the folder that holds the package."""
@@ -40,7 +40,7 @@ def machine(with_jax: bool = True) -> dict:
         "versions": versions(),
         "platform": platform.platform(),
         "cpu_model": _cpu_model(),
-        "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": cores.count(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "device": "none",
         "device_count": 0,

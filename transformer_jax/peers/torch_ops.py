@@ -3,7 +3,6 @@
 Imported only when a PyTorch contender is built: nothing else of the package needs torch.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
@@ -12,9 +11,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from transformer_jax.host import cores
 from transformer_jax.peers.contender import Contender, layer_outputs, version
 
-torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+torch.set_num_threads(cores.count())
 
 
 def tensor(array) -> torch.Tensor:
