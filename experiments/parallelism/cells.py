@@ -50,8 +50,8 @@ def over(probe: str, lengths: list[int], attention: list[str], linear: list[str]
 STUDIES = {
     "depth": over("depth", LENGTHS, ["reference", "blockwise"], ["sequential", "chunked", "associative"], rounds=1),
     "generation": over("generation", LENGTHS[::2], ["reference"], ["sequential"], rounds=1),
-    "time": over("time", LENGTHS[::2], ["auto"], ["sequential", "associative"], rounds=5),
-    "cores": over("time", LENGTHS[::2], ["auto"], ["associative"], rounds=5, cores=("one", "all")),
+    "time": over("time", LENGTHS[::2], ["auto"], ["sequential", "associative"], rounds=20),
+    "cores": over("time", LENGTHS[::2], ["auto"], ["associative"], rounds=20, cores=("one", "all")),
 }
 
 
