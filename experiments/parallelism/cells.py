@@ -29,7 +29,7 @@ class Axes(MeasureConfig):
     """Where the step is timed: on all cores that the process has, or with all its threads on one of them."""
 
 
-BASE = OfTokens(bench.CONFIG.model, bench.CONFIG.task, bench.CONFIG.train, Axes(rounds=5))
+BASE = OfTokens(bench.CONFIG.model, bench.CONFIG.task, bench.CONFIG.train, Axes(rounds=20))
 SWEEPS = ("task.seq_len", "model.mixer", "model.attention", "model.recurrence")
 UNREAD = (*NO_STEP_READS, *NO_COST, "task.batch_size")
 
@@ -50,8 +50,8 @@ def over(probe: str, lengths: list[int], attention: list[str], linear: list[str]
 STUDIES = {
     "depth": over("depth", LENGTHS, ["reference", "blockwise"], ["sequential", "chunked", "associative"], rounds=1),
     "generation": over("generation", LENGTHS[::2], ["reference"], ["sequential"], rounds=1),
-    "time": over("time", LENGTHS[::2], ["auto"], ["sequential", "associative"], rounds=20),
-    "cores": over("time", LENGTHS[::2], ["auto"], ["associative"], rounds=20, cores=("one", "all")),
+    "time": over("time", LENGTHS[::2], ["auto"], ["sequential", "associative"], rounds=BASE.measure.rounds),
+    "cores": over("time", LENGTHS[::2], ["auto"], ["associative"], rounds=BASE.measure.rounds, cores=("one", "all")),
 }
 
 

@@ -1,9 +1,11 @@
 """The report of `parallelism`: whose steps must follow each other, and what that costs on this machine."""
 
-from transformer_jax.intervals import Estimate
-from transformer_jax.report import Finding, Report, Rows, Rule, all_above, all_below, conditions, lines
+from collections.abc import Mapping
+
+from transformer_jax.intervals import ABOUT_EQUAL, Estimate, verdict
+from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, all_above, all_below, conditions, lines
 from transformer_jax.report.points import groups, mean, ratio, relative, select, slope, values
-from transformer_jax.report.rules import only_recurrences
+from transformer_jax.report.rules import of_at_least, only_recurrences
 from transformer_jax.report.tables import grid, number, table
 from transformer_jax.report.variants import formed
 
@@ -35,6 +37,17 @@ def _read(row: dict) -> dict:
     return {"contender": formed(row)} | known
 
 
+def _helps_more(speed_ups: Mapping[str, Estimate]) -> Verdict:
+    words = {verdict(ratio) for ratio in speed_ups.values()}
+    larger, not_larger = (
+        "slower" in words,
+        words & {"faster", "equal", "about equal"},
+    )  # of times a ratio above 1: slower
+    if "undecided" in words:
+        return Verdict.INCONCLUSIVE
+    return Verdict.TASK_DEPENDENT if larger and not_larger else Verdict.SUPPORTED if larger else Verdict.REFUTED
+
+
 RULES = {
     "only_recurrences_are_sequential": Rule(
         f"Steps are sequential where the depth grows as T^{DEEP} or faster, parallel where as T^{FLAT} or slower (a sum"
@@ -57,10 +70,11 @@ RULES = {
         all_above(1.0),
     ),
     "cores_help_more": Rule(
-        "A step's speed-up is its time on one core over that on all of them. As for a token's time, with the speed-up"
-        " at the longest T: SUPPORTED if attention's is larger than each recurrence's, the ratio above 1; REFUTED if"
-        " below 1 for all.",
-        all_above(1.0),
+        "A step's speed-up is its time on one core over that on all of them, at the longest T. SUPPORTED if attention's"
+        " is larger than each recurrence's: the ratio above 1 with its 95 % interval over passes; REFUTED if it is for"
+        f" none: below 1, or about equal (the interval holds 1 and lies within {ABOUT_EQUAL[0]} and {ABOUT_EQUAL[1]});"
+        " TASK-DEPENDENT if it is for some and not for others; else, or where one is not measured, INCONCLUSIVE.",
+        of_at_least(2, _helps_more),
     ),
 }
 

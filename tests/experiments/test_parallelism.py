@@ -140,7 +140,14 @@ def test_the_rules_decide():
     assert verdicts(planted(attention=1.1, work=1.0))[2:4] == ["SUPPORTED", "SUPPORTED"]
     assert verdicts(planted(attention=2.0, work=1.0))[2:4] == ["REFUTED", "REFUTED"]
     assert verdicts(planted(faster=(1.2, 1.8)))[4] == "REFUTED"
-    assert verdicts(planted(faster=(1.5, 1.5)))[4] == "INCONCLUSIVE"
+    assert verdicts(planted(faster=(1.5, 1.5)))[4] == "REFUTED"
+    alike = [row | {"step_seconds": 1.5 * row["step_seconds"]} if row["measure.cores"] == "one"
+             and row["model.mixer"] == "min_gru" else row for row in planted()]  # fmt: skip
+    assert verdicts(alike)[4] == "TASK-DEPENDENT"  # as much as a minGRU
+    noise = np.random.default_rng(1)
+    noisy = [row | {"step_seconds": row["step_seconds"] * np.exp(noise.normal(0, 0.5))}
+             if row["measure.cores"] == "one" else row for row in planted()]  # fmt: skip
+    assert verdicts(noisy)[4] == "INCONCLUSIVE"
     assert verdicts(planted(rounds=1))[2:] == ["INCONCLUSIVE"] * 3
     assert verdicts([]) == ["INCONCLUSIVE"] * 5
     withheld = [row for row in planted() if row["measure.cores"] == "all"]
