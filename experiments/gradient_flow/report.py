@@ -66,10 +66,10 @@ def _flows(rows: Rows) -> list[dict]:
 
 
 def _read(row: dict) -> dict:
-    """The place among the others, and whether training failed: a seed whose loss is no number has."""
-    places = {"mixer": "a mixer alone", "trained": "two blocks, copying"}
-    place = places.get(row["measure.level"], f"two blocks, {row['model.norm']}-norm")
-    row = row | {"place": place, "warm": f"warm-up {row['train.warmup_steps']}", "share_of_lost": row.get("lost")}
+    """What the gradient went through, and whether training failed: a seed whose loss is no number has."""
+    known = {"mixer": "a mixer alone", "trained": "two blocks, copying"}
+    through = known.get(row["measure.level"], f"two blocks, {row['model.norm']}-norm")
+    row = row | {"through": through, "warm": f"warm-up {row['train.warmup_steps']}", "share_of_lost": row.get("lost")}
     if row.get("step") and "slope" in row and "lane" in row:
         loss, guess = row.get("loss"), log(row["task.vocab_size"] - 2)
         row["share_of_failed"] = float(not is_number(loss) or loss > guess / 2)
@@ -101,7 +101,7 @@ def report(rows: Rows) -> Report:
                     " above half of what guessing costs; last the rate", failed, of="six blocks") if failed else None,
         ],
         figures=(
-            lines(mixer + stack, "lag", "relative_norm", "reader", "place", name="gradient_by_lag", **look,
+            lines(mixer + stack, "lag", "relative_norm", "reader", "through", name="gradient_by_lag", **look,
                   title="The gradient on its way back, before training",
                   caption="Means of the logarithm over seeds, 95 % intervals. Lines end where float32 does."),
             lines([row for row in start if row["value"]], "lag", "relative_norm", "value", "reader",
@@ -116,9 +116,9 @@ def report(rows: Rows) -> Report:
                   x_label="place among them: 0 the smallest, 1 the largest", y_label="singular value"),
         ),
         tables=(
-            table(ends, ("start", "place", "when"), "lag", "share_of_lost", "lane",
+            table(ends, ("start", "through", "when"), "lag", "share_of_lost", "lane",
                   "Share of seeds whose gradient at the last lag is under 10⁻⁶, or over 10³, of lag 1's"),
-            table(ends, ("start", "place", "when"), "seed", "decades", None, f"The slope seed by seed, {UNIT}"),
+            table(ends, ("start", "through", "when"), "seed", "decades", None, f"The slope seed by seed, {UNIT}"),
             table(warm_up, ("reader", "norm", "warm", "peak_lr"), "seed", "loss", None,
                   "Loss with and without a warm-up, seed by seed") if warm_up else None,
         ),

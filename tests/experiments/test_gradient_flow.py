@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from experiments.gradient_flow import cells
 from transformer_jax.config import ConfigError, flatten, with_overrides
@@ -139,13 +140,17 @@ def test_what_the_full_size_asks_more_changes_no_verdict():
                 step = {"lag": 255, "slope": -0.1, "lost": 1.0, "step": config["train.num_steps"],
                         "loss": (2.0, None)[lane] if bad else 0.1}  # fmt: skip
                 row |= {"status": "nan"} if bad else {}  # so a cell is called, and each of its rows
-                more += [row | {"place": 1, "singular_value": 0.9}] if name == "spectrum" else [row | step]
+                values = [row | {"place": place, "singular_value": 0.5 + place / 2} for place in (0, 0.5, 1)]
+                more += values if name == "spectrum" else [row | step]
     report = page.report(planted() + more)
     assert [finding.verdict for finding in report.answers] == ["SUPPORTED"] * 4 + [""]
     failed = report.answers[4].estimates
     assert failed["lstm, post, warm-up 0, 0.003"][::3] == (0.4, 5) and failed["lstm, pre, warm-up 0, 0.001"].value == 0
     assert all(0 <= one.low <= one.high <= 1 for one in failed.values()) and len(failed) == 16
     assert [figure.name for figure in report.figures][3:] == ["slope_through_training", "spectrum_of_a_step"]
+    report.figures[4].draw(canvas := Figure())
+    drawn = [line for line in canvas.axes[0].lines if len(line.get_xdata()) > 2]
+    assert drawn and all(list(line.get_xdata()) == [0, 0.5, 1] for line in drawn)
     assert len(report.tables[1].rows) == len(page.report(planted()).tables[1].rows)
     full = plan.load("gradient_flow", size="full")
     assert len(plan.plan(full.cells, studies=full.studies)) == 57
