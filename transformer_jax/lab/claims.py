@@ -69,8 +69,9 @@ class Claim(NamedTuple):
 
 
 _TIMED = (
-    "Compiling and evaluating are not counted; attention has rotary positions alone. “Difficult to parallelize” is not"
-    " measured: neither how either scales to more devices, nor what cuDNN's kernel makes of an LSTM."
+    "Compiling and evaluating are not counted; attention has rotary positions alone. What one core and all of them make"
+    " of a step is asked by `experiment parallelism`; how either scales to more devices, and what cuDNN's kernel makes"
+    " of an LSTM, is not measured."
 )
 _TOGETHER = (
     "The document only proposes: the three statements with a verdict are ours, and its verdict is that of all three."
