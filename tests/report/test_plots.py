@@ -112,3 +112,18 @@ def test_names_beside_mixers_look_different_as_long_as_there_are_looks():
 def test_a_figure_name_cannot_leave_the_folder(name):
     with pytest.raises(ValueError, match="name"):
         Figure(name, "", "", lambda canvas: None)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (64, "64"),
+        (131072, "131072"),
+        (0.5, "0.5"),
+        (3e-4, "0.0003"),
+        (0.00072486, "0.000725"),
+        (67436500.0, "6.74e+07"),
+    ],
+)
+def test_a_tick_is_a_short_number(value, text):
+    assert plots._plain(value) == text

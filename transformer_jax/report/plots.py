@@ -249,9 +249,14 @@ def _ticks(axis, log: bool, at: Sequence[float] = (), room: int = 1, unit: str =
     elif log:
         subs = range(1, 10) if high < 5 * low else (1, 2, 5) if high < 300 * low else (1,)
         axis.set_major_locator(LogLocator(subs=subs))
-    plain = EngFormatter(unit=unit) if unit else FuncFormatter(lambda value, _: f"{value:g}")
+    plain = EngFormatter(unit=unit) if unit else FuncFormatter(_plain)
     axis.set_major_formatter(LogFormatterMathtext() if powers else plain)
     axis.minorticks_off()
+
+
+def _plain(value: float, _=None) -> str:
+    """Whole numbers as they are, others to three digits: a tick may stand at what was measured."""
+    return f"{value:.6g}" if value == round(value) and abs(value) < 1e6 else f"{value:.3g}"
 
 
 def _legend(canvas) -> None:
