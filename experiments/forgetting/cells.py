@@ -99,7 +99,7 @@ TEXTS = {
     "train.eval_every": [200], "train.checkpoint_every": [600],
 }  # fmt: skip
 PUBLISHED = SPLIT_MNIST | {
-    "continual.scenario": ["task", "domain", "class"], "continual.answers": ["seen"], "continual.fisher": ["likeliest"],
+    "continual.scenario": ["task", "domain"], "continual.fisher": ["likeliest"],
     "continual.fisher_examples": [None], "continual.strengths": [(0.0, *(10.0**i for i in range(1, 11)))],
     "continual.with_frozen": [False], "model.classifier": ["perceptron"], "model.activation": ["relu"],
     "model.d_model": [400], "task.pixels": ["unit"], "task.batch_size": [128], "train.num_steps": [2000],
@@ -114,7 +114,7 @@ FULL = {
     "methods": chain(_methods(PERMUTED_MNIST), _methods(SPLIT_MNIST | {"continual.scenario": ["task"]})),
     "recurrent": grid(SPLIT_MNIST | {"continual.scenario": ["task"], "model.mixer": ["gru", "lstm"]}),
     "letters": _variants(TEXTS),
-    "published": grid(PUBLISHED),
+    "published": grid(PUBLISHED) + grid(PUBLISHED | {"continual.scenario": ["class"], "continual.answers": ["seen"]}),
 }
 SWEEPS = ("model.mixer", "continual.method", "continual.part", "continual.variant", "continual.buffer")
 UNREAD = ("measure.min_sample_seconds", "continual.strength")

@@ -117,6 +117,7 @@ def test_only_answers_of_all_tasks_take_seen():
         for one, other in zip(plain.tasks, seen.tasks, strict=True):
             a, b = next(one.train(0)), next(other.train(0))
             assert a.keys() == b.keys() and all((a[name] == b[name]).all() for name in a)
+    assert with_overrides(config_of(scenario="domain", answers="seen"), {"train.label_smoothing": 0.1})
     with pytest.raises(ConfigError, match="continual.answers=seen, there are answers that cannot be given"):
         with_overrides(config_of(scenario="class", answers="seen"), {"train.label_smoothing": 0.1})
 

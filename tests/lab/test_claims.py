@@ -265,7 +265,7 @@ def test_experiments_that_time_nothing_get_several_workers(tmp_path, monkeypatch
     monkeypatch.setattr(cli.claims, "available_bytes", lambda: free * 2**30)
     monkeypatch.setattr(cli.claims.Experiment, "run", lambda self, _: ran.update({self.name: self.workers}) or 0)
     assert main(["claims", "--out", str(tmp_path), *options]) == 0
-    trains = {"recall", "long_range", "gradient_flow", "interaction"}
+    trains = {"parallelism", "recall", "long_range", "gradient_flow", "interaction"}
     assert {name: ran[name] for name in trains} == dict.fromkeys(trains, many)
     assert all(workers == 1 for name, workers in ran.items() if name not in trains) and len(ran) == 7
 

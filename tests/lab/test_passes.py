@@ -111,7 +111,7 @@ def test_what_is_no_time_is_no_budget(text):
 
 
 def test_the_outlook_knows_the_clock(monkeypatch):
-    monkeypatch.setattr(passes.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(passes.cores, "count", lambda: 2)
     cells = cells_of(*range(1, 31))  # 60 cells, five rounds each
     assert passes.outlook(cells, [1.0] * 60, None, True) == (
         "300 measurements: about 6 min, about 60 s of compiling among them"
@@ -129,7 +129,7 @@ def test_the_real_clock_runs():
 
 
 def test_of_a_tiny_plan_the_outlook_names_the_budget_that_would_do(monkeypatch):
-    monkeypatch.setattr(passes.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(passes.cores, "count", lambda: 2)
     text = passes.outlook(cells_of(64, heads=(1,)), [0.0001], 600.0, True)
     assert "more than 100 passes of less than a second" in text and "; --budget 30s would hold 100" in text
     assert passes.outlook(cells_of(64, heads=(1,)), [0.0001], 8.0, True).endswith("each a sample of every cell")

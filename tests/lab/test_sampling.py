@@ -1,6 +1,7 @@
 """Everything is compiled first, then passes are made: what fails is a row, and the clock or a number ends the run."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,7 @@ def test_all_is_prepared_before_the_first_sample(tmp_path):
 
 def test_programs_are_compiled_beside_each_other(tmp_path, monkeypatch):
     """Two that wait for each other both get through."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(2), raising=False)  # cells.py is read here as well
     one = experiment(tmp_path)
     source = (tmp_path / "tiny" / "cells.py").read_text()
     source = source.replace("ready = set()", "ready, both = set(), threading.Barrier(2, timeout=30)")
@@ -99,7 +101,7 @@ def test_programs_are_compiled_beside_each_other(tmp_path, monkeypatch):
         '    log("compiled"', '    both.wait()\n    log("compiled"'
     )
     (tmp_path / "tiny" / "cells.py").write_text(
-        source.replace("import os,", "import os\nos.cpu_count = lambda: 2\nimport")
+        source.replace("import os,", "import os\nos.sched_getaffinity = lambda _: range(2)\nimport")
     )
     assert run(one, tmp_path / "out").cells == {"ok": 2}
 
@@ -136,13 +138,14 @@ def test_a_process_that_dies_while_sampling_is_made_ready_again(tmp_path):
     assert all(row["ready"] for row in rows.read(tmp_path / "out").rows if row["status"] == "ok")
 
 
-def test_cells_that_cannot_be_prepared_together_are_prepared_alone(tmp_path):
+def test_cells_that_cannot_be_prepared_together_are_prepared_alone(tmp_path, monkeypatch):
     """The process dies whenever two programs are compiled at once, as where memory holds but one."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4), raising=False)  # cells.py is read here as well
     one = experiment(tmp_path)
     path = tmp_path / "tiny" / "cells.py"
     body = ["busy.append(seq_len)", "if len(busy) > 1: os._exit(9)", "time.sleep(0.2)", "busy.remove(seq_len)", "log("]
     source = path.read_text().replace("ready = set()", "ready, busy = set(), []")
-    source = source.replace("import os,", "import os\nos.cpu_count = lambda: 4\nimport")
+    source = source.replace("import os,", "import os\nos.sched_getaffinity = lambda _: range(4)\nimport")
     path.write_text(source.replace('log("compiled', "\n    ".join(body) + '"compiled'))
     assert run(one, tmp_path / "out").cells == {"ok": 4}
     assert all(row["ready"] for row in rows.read(tmp_path / "out").rows)

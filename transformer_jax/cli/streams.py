@@ -183,14 +183,13 @@ def _stream(config: StreamConfig, build: Callable):
 
 def _print(config: StreamConfig, stream, folder: Path, split: str) -> None:
     """Of each strength the mean over seeds: the matrix, a row after each task, and the metrics with their intervals."""
-    from transformer_jax.continual import metrics
     from transformer_jax.lab import streams, trials
 
     continual, found = config.continual, streams.matrix(config, stream, folder, split)
     texts = f" {', '.join((config.task.name, *continual.texts))}" if continual.texts else ""
     tasks = range(continual.num_tasks)
     for place, strength in enumerate(continual.lanes):
-        lanes = slice(place, None, len(continual.lanes))
+        lanes = range(place, config.train.lanes, len(continual.lanes))
         R, b = found.R_NxKxK[lanes], found.untrained_NxK[lanes]
         how = "frozen" if strength is None else continual.method
         if strength is not None and "strength" in READ_BY[continual.method]:
@@ -202,6 +201,5 @@ def _print(config: StreamConfig, stream, folder: Path, split: str) -> None:
         print("accuracy        " + "".join(f"  task {j:<3}" for j in tasks))
         for name, row in [("untrained", b.mean(0)), *((f"after task {k}", R.mean(0)[k]) for k in tasks)]:
             print(f"{name:<16}" + "".join(f"  {value:<8.4f}" for value in row))
-        each = [metrics.of_matrix(*one) for one in zip(R, b, strict=True)]
-        for name, text in trials.means(each).items():
+        for name, text in trials.means([streams.summary(config, found, lane) for lane in lanes]).items():
             print(f"{name:<18}{text}")

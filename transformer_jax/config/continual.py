@@ -153,7 +153,7 @@ class StreamConfig(Config):
         require(self.train.nan_policy != "rollback", "train.nan_policy=rollback: a stream of tasks takes stop or skip")
         smooth = self.train.label_smoothing
         require(
-            not smooth or (self.continual.scenario != "task" and self.continual.answers == "all"),
+            not smooth or (self.continual.scenario != "task" and not self.continual.chooses_among_seen),
             f"train.label_smoothing={smooth}: with continual.scenario=task, or continual.answers=seen, there are"
             " answers that cannot be given",
         )

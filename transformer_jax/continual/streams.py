@@ -54,14 +54,15 @@ def build(config: StreamConfig, base: Task, other: Callable[[str], Task] | None 
               "texts": partial(_texts, other)}  # fmt: skip
     kind = makers[continual.stream](config, base)
     order, count = continual.tasks, continual.num_tasks
-    task_of_V = np.arange(kind.outputs) // max(1, kind.outputs // count)  # with scenario class
     shape = base.shape._replace(outputs=kind.outputs, vocab_size=kind.vocab_size)
     asked = objective(base.objective, count)
 
     def named(j: int, k: int, batch: Batch) -> Batch:
         """A batch of the j-th task, as it is while the k-th one is learned, or at its end."""
-        allowed = _allowed(batch, np.isin(task_of_V, order[: k + 1])) if continual.chooses_among_seen else {}
-        return batch | {"task": np.full(len(batch["weights"]), j, np.int32)} | allowed
+        found = batch | {"task": np.full(len(batch["weights"]), j, np.int32)}
+        if continual.chooses_among_seen:
+            found |= _allowed(batch, np.isin(np.arange(kind.outputs) // (kind.outputs // count), order[: k + 1]))
+        return found
 
     def own(j: int, k: int, split: str) -> Iterator[Batch]:
         return (named(j, k, batch) for batch in kind.evaluate(order[j], split))

@@ -24,20 +24,18 @@ def one_core() -> Iterator[None]:
 
     A program that was compiled for several threads keeps them: they take turns.
     """
-    before = {thread: os.sched_getaffinity(thread) for thread in _threads()}
-    own = os.sched_getaffinity(0)
+    own, before = os.sched_getaffinity(0), {}
     try:
-        _bind(dict.fromkeys(before, {min(own)}))
+        for thread in _threads():
+            with contextlib.suppress(ProcessLookupError):  # it has ended
+                before[thread] = os.sched_getaffinity(thread)
+                os.sched_setaffinity(thread, {min(own)})
         yield
     finally:
-        _bind({thread: before.get(thread, own) for thread in _threads()})
+        for thread in _threads():
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(thread, before.get(thread, own))
 
 
 def _threads() -> list[int]:
     return [int(path.name) for path in THREADS.iterdir()]
-
-
-def _bind(cores: dict[int, set[int]]) -> None:
-    for thread, of_thread in cores.items():
-        with contextlib.suppress(ProcessLookupError):  # it has ended
-            os.sched_setaffinity(thread, of_thread)

@@ -70,7 +70,7 @@ class Claim(NamedTuple):
 
 _TIMED = (
     "Compiling and evaluating are not counted; attention has rotary positions alone. What one core and all of them make"
-    " of a step is asked by `experiment parallelism`; how either scales to more devices, and what cuDNN's kernel makes"
+    " of a step is asked by `experiment cores`; how either scales to more devices, and what cuDNN's kernel makes"
     " of an LSTM, is not measured."
 )
 _TOGETHER = (
@@ -81,7 +81,7 @@ CLAIMS = {
     "processing": Claim(
         {"RNN": "Sequential (one token at a time)",
          "Transformer": "Parallel (all tokens simultaneously)"},
-        (Asked("parallelism", ("only_recurrences_are_sequential",), only=("probe=depth,generation",)),),
+        (Asked("parallelism", ("only_recurrences_are_sequential",)),),
         says="The chain of operations that must wait for each other grows with the number of tokens T: in training as"
         " T^{} in attention, T^{} in an LSTM and T^{} in a minGRU, a recurrence too; in writing as T^{} in attention"
         " and T^{} in an LSTM. (T^0: not at all. T^1: in proportion.)",
@@ -90,7 +90,7 @@ CLAIMS = {
             "attention, writing": "attention, writing", "lstm, writing": "LSTM, writing",
         },
         holds="Of the op alone in training, and of the whole model in writing; whether a machine gains from it is asked"
-        " by the experiment's other questions.",
+        " by `experiment cores`.",
     ),
     "context": Claim(
         {"RNN": 'Limited short-term memory, prone to "forgetting"',

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import os
 import random
 import re
 import time
@@ -10,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
 from transformer_jax.config import Config, ConfigError
+from transformer_jax.host import cores
 from transformer_jax.lab.display import duration
 from transformer_jax.lab.plan import Cell
 
@@ -163,7 +163,7 @@ def outlook(cells: Sequence[Cell], step_seconds: Sequence[float] | None, budget:
             return f"{sum(samples)} measurements; how long they take is not predicted"
         return f"the run ends with its clock (--budget {spelled(budget)})"
     each = [max(c.config.measure.min_sample_seconds, s) for c, s in zip(cells, step_seconds, strict=True)]
-    of_compiling = len(cells) * COMPILE_SECONDS / ((os.cpu_count() or 1) if compiled else 1)
+    of_compiling = len(cells) * COMPILE_SECONDS / (cores.count() if compiled else 1)
     of_pass, compiling = sum(each), f"about {duration(of_compiling)} of compiling"
     if budget is None:
         of_samples = sum(n * s for n, s in zip(samples, each, strict=True))

@@ -199,16 +199,25 @@ def matrix(config: StreamConfig, stream: Stream, folder: Path, split: str) -> Ma
     """The accuracies of a stream's saved states on a split; raises as `train.checkpoint.Checkpoints.restore`."""
     learner = _Learner.of(config, stream, folder)
     states = [learner.run.init().params, *(learner.after(k).params for k in range(len(stream.tasks)))]
-    tasks = stream.tasks[-1], *stream.tasks  # each state chooses among the answers of the tasks until then
+    seen = config.continual.chooses_among_seen  # each state among the answers until then, the untrained one among all
+    batches = [] if seen else list(stream.tasks[0].evaluate(split))
+    tasks = stream.tasks[-1], *stream.tasks
     names = [f"accuracy_{j}" for j in range(len(stream.tasks))]
-    lanes = [evaluate(learner.run, params, task.evaluate(split), task.objective)
+    lanes = [evaluate(learner.run, params, batches or task.evaluate(split), task.objective)
              for params, task in zip(states, tasks, strict=True)]  # fmt: skip
     found = np.array([[[lane[name] for name in names] for lane in each] for each in lanes])
     return Matrix(found[1:].swapaxes(0, 1), found[0])
 
 
+def summary(config: StreamConfig, found: Matrix, lane: int) -> dict[str, float]:
+    """`metrics.of_matrix` of a lane; without forward transfer where the answers of a task to come cannot be given."""
+    measured = metrics.of_matrix(found.R_NxKxK[lane], found.untrained_NxK[lane])
+    left_out = ("forward_transfer",) if config.continual.chooses_among_seen else ()
+    return {name: value for name, value in measured.items() if name not in left_out}
+
+
 def rows(config: StreamConfig, stream: Stream, folder: Path, split: str = "test") -> list[dict]:
-    """A row for each lane of a stream that was learned: its seed, its strength, and `metrics.of_matrix`; with
+    """A row for each lane of a stream that was learned: its seed, its strength, and `summary`; with
 
     frozen: the part stayed as the first task left it.
     worst_accuracy: mean over old tasks of the lowest validation accuracy while later ones were learned (De Lange et al.
@@ -228,7 +237,7 @@ def rows(config: StreamConfig, stream: Stream, folder: Path, split: str = "test"
         {"lane": i, "seed": config.seeds[i], "strength": strength, "frozen": strength is None,
          "worst_accuracy": worst[i], "drift": None if moved is None else moved[i], "importance": float(sizes[i]),
          "protected": protected[i]}
-        | metrics.of_matrix(found.R_NxKxK[i], found.untrained_NxK[i])
+        | summary(config, found, i)
         for i, strength in enumerate(config.strengths)
     ]  # fmt: skip
 

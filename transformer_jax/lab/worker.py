@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from transformer_jax.config import with_overrides
-from transformer_jax.host import provenance, signals
+from transformer_jax.host import cores, provenance, signals
 from transformer_jax.host.devices import DeviceError
 from transformer_jax.host.exhaustion import is_out_of_memory
 from transformer_jax.lab.closure import code_version
@@ -93,7 +93,7 @@ def prepare(cells, configs: Sequence[dict], answer: Callable[[dict], None]) -> N
 
         return {"prepared": index, "stage": "compiled"} | attempt(first)
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(cores.count()) as threads:
         for future in as_completed([threads.submit(compiled, index) for index in range(len(configs))]):
             answer(future.result())
     for index in sorted(later):

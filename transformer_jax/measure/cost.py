@@ -56,9 +56,9 @@ class OneCore(Sampler):
     """
 
     def __call__(self, place: Hashable) -> Columns:
-        self.settle()
         if jax.default_backend() != "cpu" or not cores.can_withhold():
-            return self.columns | self.calibration.columns(place)
+            return self.columns
+        self.settle()
         self.calibration.at(place)
         with cores.one_core():
             return super().__call__(place)
