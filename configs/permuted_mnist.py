@@ -8,7 +8,7 @@ Two hidden layers of 1,000 ReLU, images padded to 32x32, 5,000 steps of Adam a t
 likeliest label over all training images. Published, with the task known / domain / class: EWC 94.74, 94.31, 25.04 %
 (strength 500, 500, 1), --continual.method none 81.79, 78.51, 17.26 %. As there, Adam keeps its moments from task to
 task, and with class one chooses among the answers of the tasks so far. 55,000 images train and 5,000 validate, where
-theirs are 60,000. A scenario takes 45 minutes of one shared core.
+theirs are 60,000. A scenario takes 25 to 45 minutes of one shared core.
 """
 
 from transformer_jax.config import ModelConfig, TaskConfig, TrainConfig

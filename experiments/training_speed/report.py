@@ -31,12 +31,14 @@ def _versus(lanes: Rows) -> list[dict]:
 
 
 def _ratios(rows: Rows, y: str = "seconds", study: str = "speed", lengths=LENGTHS) -> dict[str, Estimate]:
-    """Attention's y over a recurrence's, by window and recurrence; nothing where a seed did not come to the loss."""
+    """Attention's y over a recurrence's, by window and recurrence; nothing where a seed lacks, or (but for a step's
+    seconds) did not come to the loss."""
     both, found = _versus(_lanes(rows, study)), {}
     for T in lengths:
         for mixer in RECURRENCES:
             part = select(both, seq_len=T, mixer=mixer)
-            whole = len(part) >= 2 * SEEDS and all(row["steps"] is not None for row in part)
+            came = y == "step_seconds" or all(row["steps"] is not None for row in part)
+            whole = len(part) >= 2 * SEEDS and came
             over = ratio(part, y, "who", "attention", "recurrence", pair="lane") if whole else NOTHING
             found[f"T {T}, over {mixer}"] = over
     return found

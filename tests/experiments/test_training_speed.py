@@ -138,6 +138,7 @@ def test_what_is_missing_or_did_not_come_to_the_loss_decides_nothing():
     assert report.answers[0].verdict == "INCONCLUSIVE"
     numbers = report.answers[0].estimates
     assert numbers["T 64, over lstm"].n == 0 and numbers["T 64, over gru"].high < 1
+    assert report.answers[1].estimates["T 64, over lstm"].n == 0 < report.answers[2].estimates["T 64, over lstm"].n
     assert report.notes[0] == "A seed did not come to the loss within the steps: lstm at T 64, lstm at T 256."
     failed = {key: value for key, value in good[0].items() if "." in key}
     failed |= {"status": "timeout", "round": 0, "key": "0", "studies": ("speed",), "header": "h"}
