@@ -31,9 +31,10 @@ MAY_IMPORT = {
     "cli": FOUNDATION | {"configs", "ops", "models", "tasks", "train", "measure", "continual", "report", "lab"},
     "run": {"cli", "host"},
 }
-# What experiments may take of the laboratory: how a sweep is written, one training run in its folder, what it learned,
-# one at a rate that was chosen, how many steps it takes and what a page says of that, and tasks one after another.
-OF_LAB = {"sweep", "trial", "trained", "tuned", "equal_seconds", "in_seconds", "streams"}
+# What experiments may take of the laboratory: how a sweep is written, one step that is timed, one training run in its
+# folder, what it learned, one at a rate that was chosen, how many steps it takes and what a page says of that, and
+# tasks one after another.
+OF_LAB = {"sweep", "timed", "trial", "trained", "tuned", "equal_seconds", "in_seconds", "streams"}
 
 
 def sources() -> list[Path]:

@@ -4,13 +4,12 @@ The op alone, one block and the whole model, forward and in training, and decodi
 All programs are compiled first; then a pass samples every cell once, and what is compared with each other in a row.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 from configs import bench
 from transformer_jax.config import Config, MeasureConfig
-from transformer_jax.lab.sweep import Job, Override, chain, grid
+from transformer_jax.lab import timed
+from transformer_jax.lab.sweep import Override, chain, grid
 from transformer_jax.measure.work import NO_COST, NO_STEP_READS, Level, Matching, Phase, Work, next_token
 from transformer_jax.typed import at_least, require
 
@@ -43,7 +42,6 @@ BLOCK = [128, 512, 1024, 4096]  # `auto` runs one program from 128 on: a polynom
 WHOLE = [32, 64, 128, 256, 512, 1024, 4096]  # the two cross near 100: the order must be certain on either side
 AUTO = {"model.mixer": ["attention"], "model.attention": ["auto"]}
 REFERENCE = {"model.mixer": ["attention"], "model.attention": ["reference"]}  # stores every score: a wall, at short T
-BLOCKWISE = {"model.mixer": ["attention"], "model.attention": ["blockwise"]}
 RECURRENT = {"model.mixer": ["rnn", "gru", "lstm", "min_gru"]}
 PARALLEL = {"model.mixer": ["min_gru"], "model.recurrence": ["associative"]}  # no loop over time
 LSTM = {"model.mixer": ["lstm"]}
@@ -79,10 +77,6 @@ STUDIES = {
     + over([LSTM], "model", "train", [1024], model__num_layers=[2, 4, 8]),
     # one token, at the end of a context of T
     "decode": over([AUTO, LSTM], "model", "decode", SPARSE),
-    # every score stored against blocks of them; what `auto` runs from 128 on is measured already
-    "implementations": over([REFERENCE], "op", "train", LENGTHS[:-1])
-    + over([BLOCKWISE], "op", "train", LENGTHS[:1])
-    + over([AUTO], "op", "train", LENGTHS[1:]),
     # the same program once more: what this machine cannot tell apart
     "twins": over([AUTO, LSTM], "op", "train", [64, 512], measure__repeat=[0, 1])
     + over([AUTO, LSTM], "model", "forward", [512], measure__repeat=[0, 1]),
@@ -90,27 +84,18 @@ STUDIES = {
 
 
 def check(config: Config) -> None:
-    """ConfigError: another task, or a recurrence without an op that can be measured alone."""
-    name, projects = config.task.name, config.model.recurrence == "cudnn" and "recurrence" not in config.model.unread
-    require(name == BASE.task.name, f"task.name={name}: this experiment measures on {BASE.task.name} alone")
+    """ConfigError: a recurrence without an op that can be measured alone."""
+    projects = config.model.recurrence == "cudnn" and "recurrence" not in config.model.unread
     possible = not projects or config.measure.level != "op"
     require(possible, "model.recurrence=cudnn projects its input itself: measure.level=op starts after that")
 
 
-# What measures is imported where it is used: jax takes seconds to load, and a plan or a report has no need of it.
 def work(config: Config) -> Work:
     """What the config says to measure; a recurrence's width is matched to attention as it says."""
-    from transformer_jax.measure.matching import matched
+    from transformer_jax.measure.matching import matched  # here, as jax takes seconds to load
 
     shape = next_token(config)
     return Work(matched(config, shape, config.measure.matching), shape, config.measure.level, config.measure.phase)
-
-
-def predict(config: Config) -> dict:
-    """What the config's program will cost."""
-    from transformer_jax.measure.predict import predict
-
-    return predict(work(config))
 
 
 def group(config: Config) -> tuple:
@@ -118,18 +103,4 @@ def group(config: Config) -> tuple:
     return config.measure.level, config.measure.phase
 
 
-@cache
-def _sampler(config: Config):
-    from transformer_jax.measure.cost import Sampler
-
-    return Sampler(work(config), config.measure.min_sample_seconds)
-
-
-def prepare(config: Config) -> Callable[[], dict]:
-    """Compiles the config's program; the first steps are for later, when nothing is compiled beside them."""
-    return _sampler(config).settle
-
-
-def cell(config: Config, job: Job) -> dict:
-    """One sample of the config's program, beside what is known of it without a clock."""
-    return _sampler(config)((job.round, group(config)))
+predict, prepare, cell = timed.steps(work, group)

@@ -3,7 +3,7 @@
 from itertools import product
 from math import inf, isfinite
 
-from transformer_jax.config import MIXERS, SAMPLING
+from transformer_jax.config import MIXERS
 from transformer_jax.intervals import ABOUT_POWER, NOTHING, Estimate, verdict
 from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, conditions, lines, ratio, sentences
 from transformer_jax.report.findings import chance, undrawn
@@ -101,13 +101,11 @@ def report(rows: Rows) -> Report:
              for key, part in groups(select(length, status="ok"), *place, T).items()}  # fmt: skip
     train = select(length, phase="train", matching="width")
     shares = relative(select(train, level=LEVELS[:2]), "part_seconds", select(train, level="model"), (T, "contender"))
-    programs = _implementations(select(costs, study="implementations", mixer="attention"))
-    figures = _figures(length, parts, crossings, programs)
+    figures = _figures(length, parts, crossings)
     answers = _answers(growths, crossings, versus, changes)
     ratios = [e for found in (versus, forms, twins) for line in found.values() for e in line.values()]
     ratios += [line["time"] for line in changes.values()]
-    missing = [study for study in ("length", "matching", *AXES, "implementations", "twins")
-               if not select(rows, study=study)]  # fmt: skip
+    missing = [study for study in ("length", "matching", *AXES, "twins") if not select(rows, study=study)]
     at = {key: {f"T* in {name}": found.at for name, found in line.items()} for key, line in crossings.items()}
     return Report(
         question="What does attention cost against a recurrence?",
@@ -121,8 +119,6 @@ def report(rows: Rows) -> Report:
                  (*PLACE, "attention", "recurrence"), {key: at[key] | line for key, line in versus.items()}),
             grid("Another form's time over that of the one that is picked", (*PLACE, "variant", "own", "T", "mixer",
                  "form"), forms),
-            table(programs, ("where", "contender"), T, TIME, title="Implementations: seconds"),
-            table(programs, ("where", "contender"), T, "memory_bytes", None, title="Implementations: bytes"),
             grid("The last point of a study's axis over the first", ("study", *place, "T"), changes),
             grid("Seconds that one more block adds, from a depth to the next", (*place, "T"), blocks),
             table(shares, ("contender", "level"), T, "ratio", title="Shares of the model's training step"),
@@ -167,18 +163,6 @@ def _contenders(rows: Rows, axes: tuple = ()) -> list[dict]:
         rows = [row | {"model.head_dim": row["model.head_dim"] or row["model.d_model"] // row["model.num_heads"]}
                 for row in rows]  # fmt: skip
     return variants(rows, ("mixer", "attention", "recurrence", T, *axes), "form")
-
-
-def _implementations(rows: Rows) -> list[dict]:
-    """The rows by the implementation that ran; what `auto` ran is left out where that was asked for by name as well."""
-    rows = [row | {"form": row.get("implementation") or row["model.attention"]} for row in rows]
-    ignored = (*SAMPLING, "model.attention")
-
-    def program(row: dict) -> str:
-        return repr([row["form"], *((c, row[c]) for c in sorted(row) if "." in c and c not in ignored)])
-
-    named = {program(row) for row in rows if row["model.attention"] != "auto"}
-    return _contenders([row for row in rows if row["model.attention"] != "auto" or program(row) not in named])
 
 
 def _versus(length: Rows) -> tuple[dict[tuple, dict], dict[tuple, dict]]:
@@ -291,7 +275,7 @@ def _setting(length: Rows) -> str:
             " whole model. At equal parameters or FLOPs the recurrence's state is as wide as that takes.")  # fmt: skip
 
 
-def _figures(length: Rows, parts: dict, crossings: dict, programs: Rows) -> list:
+def _figures(length: Rows, parts: dict, crossings: dict) -> list:
     """First what shows the answers: a training step of the two that are compared; then all the others."""
     lead = preferred(crossings, WHOLE, ["train"], ["width"], ["attention"], ["lstm"])
     marks: dict[tuple, dict] = {}
@@ -324,10 +308,6 @@ def _figures(length: Rows, parts: dict, crossings: dict, programs: Rows) -> list
               title="FLOPs of a training step"),
         lines(train, T, "memory_bytes", "contender", "level", pair=None, name="memory_by_length",
               title="Memory of a training step"),
-        lines(programs, T, TIME, "contender", "where", name="implementations_time",
-              title="Attention's implementations: time of the op in training, and where each stops"),
-        lines(programs, T, "memory_bytes", "contender", "where", pair=None, name="implementations_memory",
-              title="Attention's implementations: memory of the op in training"),
         lines(heads, "num_heads", TIME, T, ("sweep", "place", "contender"), relative_to={"num_heads": fewest},
               name="heads_by_length", title="Time over the time with the fewest heads"),
         lines(parts["depth"], "num_layers", TIME, T, ("place", "contender"), relative_to={"num_layers": lowest},

@@ -4,14 +4,13 @@ At a fixed number of tokens T goes up and the batch down; seconds of a training 
 passes, on all cores that the process has and, of the same compiled program, with all its threads on one of them.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 
 from configs import bench
-from transformer_jax.config import Config, MeasureConfig
-from transformer_jax.lab.sweep import Job, grid
+from transformer_jax.config import MeasureConfig
+from transformer_jax.lab import timed
+from transformer_jax.lab.sweep import grid
 from transformer_jax.measure.tokens import OfTokens
 from transformer_jax.measure.work import NO_COST, NO_STEP_READS, Work, next_token
 
@@ -33,29 +32,6 @@ STUDIES = {  # one core beside all of them, so that the machine is the same
     + grid(T | {"model.mixer": ["min_gru"], "model.recurrence": ["sequential", "associative"]} | CORES)
 }
 TAKES = {"quick": "2 minutes on 2 cores of an AMD EPYC"}
-
-
-# What measures is imported where it is used: jax takes seconds to load, and a plan or a report has no need of it.
-def predict(config: Config) -> dict:
-    """What a step costs on all cores."""
-    from transformer_jax.measure.predict import predict
-
-    return predict(Work(config, next_token(config)))
-
-
-@cache
-def _sampler(config: Config) -> Callable:
-    from transformer_jax.measure import cost
-
-    where = cost.OneCore if config.measure.cores == "one" else cost.Sampler
-    return where(Work(config, next_token(config)), config.measure.min_sample_seconds)
-
-
-def prepare(config: Config) -> Callable[[], dict]:
-    """Compiles the step; its first runs are for later, when nothing is compiled beside them."""
-    return _sampler(config).settle
-
-
-def cell(config: Config, job: Job) -> dict:
-    """One sample."""
-    return _sampler(config)((job.round, "steps"))
+predict, prepare, cell = timed.steps(
+    lambda config: Work(config, next_token(config)), on_one_core=lambda config: config.measure.cores == "one"
+)

@@ -13,7 +13,6 @@ perceptron over strengths of ten orders of magnitude.
 from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig, with_overrides
 from transformer_jax.config.continual import ContinualConfig, StreamConfig
 from transformer_jax.lab.sweep import Job, chain, grid
-from transformer_jax.typed import require
 
 SEEDS = 5
 GRID = {
@@ -22,7 +21,7 @@ GRID = {
     "lwf": tuple(round(10 ** (0.5 * i - 2), 3) for i in range(9)),
 }
 """Strengths above 0, nine of each method: the mean of a Fisher is some thousandths, where L2 has 1."""
-SETS = ("digits", "associative_recall", "mnist", "number_words")
+TASKS = ("digits", "associative_recall", "mnist", "number_words")
 
 
 BASE = StreamConfig(
@@ -120,12 +119,6 @@ SWEEPS = ("model.mixer", "continual.method", "continual.part", "continual.varian
 UNREAD = ("measure.min_sample_seconds", "continual.strength")
 SIDE_BY_SIDE = True  # nothing is timed
 TAKES = {"quick": "10 minutes with --workers 2 on 2 shared cores of an AMD EPYC"}
-
-
-def check(config: Config) -> None:
-    """ConfigError: another task."""
-    name = config.task.name
-    require(name in SETS, f"task.name={name}: this experiment trains on {' or '.join(SETS)}")
 
 
 def time_limit(config: Config) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig
-from transformer_jax.lab.sweep import Job, grid
+from transformer_jax.lab.sweep import Job, by_steps, grid
 from transformer_jax.typed import at_least, require
 
 
@@ -67,6 +67,7 @@ SWEEPS = ("model.mixer", "model.norm", "measure.forget_bias", "measure.recurrent
 SIDE_BY_SIDE = True  # nothing is timed
 UNREAD = ("measure.min_sample_seconds", "task.name", "model.attention", "model.recurrence", "model.scan_layers",
           "model.remat", "model.encoder_layers")  # fmt: skip
+time_limit = by_steps(550.0)
 TAKES = {"quick": "a minute on 2 shared cores of an AMD EPYC"}
 
 
@@ -80,11 +81,6 @@ def check(config: Config) -> None:
         require(own or value == 1, f"measure.{name}={value}: it is for an untrained {of}")
     stateful = measure.level != "step" or mixer != "attention"
     require(stateful, "measure.level=step: attention hands on no state that a step replaces")
-
-
-def time_limit(config: Config) -> float:
-    """Seconds that a cell may take, compilation included."""
-    return 550.0 + 0.5 * config.train.num_steps
 
 
 def cell(config: Config, job: Job) -> list[dict]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from transformer_jax.config import Config, ModelConfig, TaskConfig, TrainConfig
 from transformer_jax.lab import equal_seconds
-from transformer_jax.lab.sweep import Job, Override, chain, grid
+from transformer_jax.lab.sweep import Job, Override, by_steps, chain, grid
 from transformer_jax.typed import require
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
@@ -27,7 +27,7 @@ BASE = Config(
     measure=equal_seconds.Axes(rounds=1),
 )  # fmt: skip
 POSITIONS, RECURRENT = ["none", "sinusoidal", "rotary"], {"model.mixer": ["gru", "lstm"]}
-TASKS = {
+SIZES = {
     "adding": {"seq_len": 200},
     "copy_memory": {"seq_len": 58},  # four symbols, 50 blanks, four answers
     "parity": {"seq_len": 20, "min_len": 1},
@@ -52,34 +52,29 @@ def _long(name: str, sizes: dict[str, int], positions=POSITIONS, matching: str =
     return [override | large for override in _study(name, sizes, positions, matching, **steps)]
 
 
-STUDIES = {name: _study(name, sizes) for name, sizes in TASKS.items()}
+STUDIES = {name: _study(name, sizes) for name, sizes in SIZES.items()}
 STUDIES |= {f"series_{name}": _study(name, sizes, ["sinusoidal"], num_steps=200) for name, sizes in SERIES.items()}
-FULL = {name: _long(name, sizes) for name, sizes in (TASKS | MORE).items()}
+FULL = {name: _long(name, sizes) for name, sizes in (SIZES | MORE).items()}
 FULL |= {f"series_{name}": _long(name, sizes, ["sinusoidal"]) for name, sizes in SERIES.items()}
 FULL["delays"] = chain(*(_long("copy_memory", {"seq_len": 8 + delay}) for delay in (50, 100, 200)))
-FULL |= {matching: chain(*(_long(name, sizes, matching=matching) for name, sizes in TASKS.items()))
+FULL |= {matching: chain(*(_long(name, sizes, matching=matching) for name, sizes in SIZES.items()))
          for matching in ("flops", "seconds")}  # fmt: skip
-SWEEPS = ("model.mixer", "model.position")
+TASKS, SWEEPS = tuple(FACTORS), ("model.mixer", "model.position")
 SIDE_BY_SIDE = equal_seconds.untimed
 UNREAD = ("measure.min_sample_seconds", "train.peak_lr", "train.lane_lrs", "train.same_seed", "train.nan_policy")
+time_limit = by_steps(1600.0)
 TAKES = {"quick": "6 minutes with --workers 2 on 2 shared cores of an AMD EPYC"}
 
 
 def check(config: Config) -> None:
-    """ConfigError: another task, or a training or model that cannot be asked what is asked here."""
+    """ConfigError: a training or model that cannot be asked what is asked here."""
     name, max_len, steps = config.task.name, config.model.max_len, config.train.num_steps
-    require(name in FACTORS, f"task.name={name}: this experiment trains on {', '.join(FACTORS)}")
     longest = FACTORS[name][-1] * config.task.seq_len
     require(max_len >= longest, f"model.max_len={max_len}: {name} is tested at up to {longest} steps")
     late = config.train.warmup_steps >= steps // 2
     require(not late, f"train.num_steps={steps}: a rate is chosen in half, and its warm-up takes longer")
     learned = config.model.position == "learned"
     require(not learned, "model.position=learned: what training did not reach has no vector")
-
-
-def time_limit(config: Config) -> float:
-    """Seconds that a cell may take, compilation included."""
-    return 1600.0 + 0.5 * config.train.num_steps
 
 
 def _build(name: str):

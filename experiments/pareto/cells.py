@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig, with_overrides
-from transformer_jax.lab.sweep import Job, Override, grid
-from transformer_jax.typed import require
+from transformer_jax.lab.sweep import Job, Override, by_steps, grid
 
 RATES = (1e-3, 3e-3, 1e-2, 2e-2, 3e-2)
 MIXERS = ("attention", "gru", "lstm", "min_gru")
@@ -47,17 +46,7 @@ FULL = _widths(
 SWEEPS = ("model.mixer", "model.d_model")
 TAKES = {"quick": "4 minutes on 2 shared cores of an AMD EPYC"}
 UNREAD = ("train.peak_lr", "train.lane_lrs", "train.same_seed", "train.nan_policy")
-
-
-def check(config: Config) -> None:
-    """ConfigError: another task."""
-    name = config.task.name
-    require(name == "number_words", f"task.name={name}: this experiment trains on number_words alone")
-
-
-def time_limit(config: Config) -> float:
-    """Seconds that a cell may take, compilation included."""
-    return 800.0 + 0.5 * config.train.num_steps
+time_limit = by_steps(800.0)
 
 
 def cell(config: Config, job: Job) -> list[dict]:

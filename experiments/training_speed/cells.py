@@ -9,10 +9,9 @@ import itertools
 from dataclasses import dataclass
 
 from transformer_jax.config import Config, ModelConfig, TaskConfig, TrainConfig, with_overrides
-from transformer_jax.lab.sweep import Job, Override, chain, grid
+from transformer_jax.lab.sweep import Job, Override, by_steps, chain, grid
 from transformer_jax.measure.work import Matched
 from transformer_jax.tasks import place, sets
-from transformer_jax.typed import require
 
 RATES = (2e-3, 5e-3, 1e-2)
 MORE_RATES = (5e-4, 1e-3, *RATES)
@@ -53,20 +52,10 @@ FULL = {
     "flops": _windows(64, 256, flops=True, **_LARGE),
     "long": _windows(1024, **_LARGE),
 }
-SWEEPS = ("model.mixer",)
+TASKS, SWEEPS = tuple(TARGETS), ("model.mixer",)
 UNREAD = ("train.peak_lr", "train.lane_lrs", "train.same_seed", "train.nan_policy")
+time_limit = by_steps(3600.0)
 TAKES = {"quick": "4 minutes on 2 shared cores of an AMD EPYC"}
-
-
-def check(config: Config) -> None:
-    """ConfigError: another task."""
-    name = config.task.name
-    require(name in TARGETS, f"task.name={name}: this experiment trains on {' or '.join(TARGETS)}")
-
-
-def time_limit(config: Config) -> float:
-    """Seconds that a cell may take, compilation included."""
-    return 3600.0
 
 
 def data(config: Config) -> dict[str, str]:

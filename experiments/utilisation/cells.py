@@ -5,12 +5,11 @@ one more token in decoding, beside the peak of a large matmul and the bandwidth 
 a fixed number of tokens T goes up and the batch down, so that a recurrence has longer loops of smaller matmuls.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 from configs import bench
 from transformer_jax.config import Config, MeasureConfig
+from transformer_jax.lab import timed
 from transformer_jax.lab.sweep import Job, grid
 from transformer_jax.measure.tokens import OfTokens
 from transformer_jax.measure.work import NO_COST, NO_STEP_READS, Phase, Work, next_token
@@ -39,33 +38,15 @@ def _work(config: Config) -> Work:
     return Work(config, next_token(config), phase=config.measure.phase)
 
 
-# What measures is imported where it is used: jax takes seconds to load, and a plan or a report has no need of it.
-def predict(config: Config) -> dict:
-    """What a step costs."""
-    from transformer_jax.measure.predict import predict
-
-    return predict(_work(config))
-
-
 def group(config: Config) -> str:
     return config.measure.phase
 
 
-@cache
-def _sampler(config: Config):
-    from transformer_jax.measure.cost import Sampler
-
-    return Sampler(_work(config), config.measure.min_sample_seconds)
-
-
-def prepare(config: Config) -> Callable[[], dict]:
-    """Compiles the step; its first runs are for later, when nothing is compiled beside them."""
-    return _sampler(config).settle
+predict, prepare, _sample = timed.steps(_work, group)
 
 
 def cell(config: Config, job: Job) -> dict:
     """One sample of the step, beside the peaks of this process."""
-    from transformer_jax.measure import bandwidth
+    from transformer_jax.measure import bandwidth  # here, as jax takes seconds to load
 
-    sample = _sampler(config)((job.round, group(config)))
-    return sample | {"moved_bytes_per_second": bandwidth.bytes_per_second()}
+    return _sample(config, job) | {"moved_bytes_per_second": bandwidth.bytes_per_second()}

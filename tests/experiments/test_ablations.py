@@ -47,7 +47,7 @@ def test_the_scale_needs_no_training(tmp_path):
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
-    [({"task.name": "mnist"}, "trains on digits alone"), ({"model.mixer": "gru"}, "takes attention apart")],
+    [({"task.name": "mnist"}, "runs on digits alone"), ({"model.mixer": "gru"}, "takes attention apart")],
 )
 def test_another_question_is_refused(overrides, message):
     with pytest.raises(ConfigError, match=message):

@@ -4,7 +4,6 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 from scipy.optimize import brentq
 
@@ -184,7 +183,7 @@ def test_swept_values_are_compared_apart_and_every_row_is_drawn_or_named(axes):
 def test_any_axis_may_be_swept_in_any_study():
     places = {"measure_matching": ("width", "params"), "measure_level": ("block", "model"), "model_d_model": (64, 96)}
     axes = {"heads": {"model_num_heads": (1, 2)}, "depth": {"model_num_layers": (2, 4)}, "decode": {}, "matching": {},
-            "head_dim": {"model_head_dim": (8, 16)}, "implementations": {"model_attention": ("auto", "reference")},
+            "head_dim": {"model_head_dim": (8, 16)}, "length": {"model_attention": ("auto", "reference")},
             "twins": {"measure_repeat": (0, 1, 2)}}  # fmt: skip
     mixers = [{"model.mixer": "attention"}, {"model.mixer": "lstm"}]
     rows = make_rows({study: over(mixers, task_seq_len=(64, 256), **places, **own) for study, own in axes.items()}, 2)
@@ -198,18 +197,3 @@ def test_an_lstm_that_reads_no_position_is_one_contender_and_one_that_has_positi
     rows = make_rows({"length": lstm + over(CONTENDERS[:1], task_seq_len=LENGTHS[:3], model_position=("auto",))})
     report, _ = seven(rows)
     assert {row[4] for row in report.tables[1].rows} == {"lstm, position none", "lstm, position sinusoidal"}
-
-
-def test_implementations_are_compared_by_what_ran_and_where_each_stops():
-    forms = [{"model.attention": "reference"}, {"model.attention": "auto"}]
-
-    def wall(config):
-        return "oom" if (config["model.attention"], config["task.seq_len"]) == ("reference", 4096) else None
-
-    rows = make_rows({"implementations": over(forms, task_seq_len=LENGTHS, measure_level=("op",))}, 2, fail=wall)
-    rows = [row | {"implementation": {"auto": "blockwise"}.get(row["model.attention"], "reference")} for row in rows]
-    report, _ = seven(rows)
-    (figure,) = (figure for figure in report.figures if figure and figure.name == "implementations_time")
-    assert {"reference", "blockwise", "out of memory"} <= set(re.findall(r">([^<>]+)</text>", render(figure)[0]))
-    (table,) = (table for table in report.tables if table.title == "Implementations: bytes")
-    assert [row[1] for row in table.rows] == ["reference", "blockwise"] and np.isfinite(table.rows[0][2].value)

@@ -84,15 +84,6 @@ def test_a_form_is_compared_with_the_one_that_the_library_picks():
     assert line(report, "Another form", form="min_gru (associative)", T=256)["time"].value == pytest.approx(8, rel=0.01)
 
 
-def test_an_implementation_that_auto_ran_and_that_was_asked_for_too_counts_once():
-    """A user's own short lengths: there `auto` runs `reference`, which the same study asks for by name."""
-    asked = over([{"model.mixer": "attention", "model.attention": name} for name in ("auto", "reference")],
-                 measure_level=("op",), task_seq_len=(32, 64))  # fmt: skip
-    rows = [row | {"implementation": "reference"} for row in make_rows({"implementations": asked}, noise=0.001)]
-    lines = lines_of(attention_cost.report(rows), "Implementations: seconds")
-    assert [x["contender"] for x in lines] == ["reference"] and {32, 64} <= {int(c) for c in lines[0] if c.isdigit()}
-
-
 def test_one_round_gives_no_interval_no_crossing_and_no_winner():
     once = attention_cost.report(make_rows(rounds=1))
     for x in lines_of(once, "the two cross"):
@@ -149,7 +140,7 @@ def test_what_was_not_measured_is_said():
     lengths = over(CONTENDERS[:1], task_seq_len=(64, 128, 256))
     report = attention_cost.report(make_rows({"length": lengths}))
     assert report.limits[-1] == (
-        "Studies without a row here: matching, heads, head_dim, model_heads, depth, decode, implementations, twins."
+        "Studies without a row here: matching, heads, head_dim, model_heads, depth, decode, twins."
     )
 
 

@@ -40,9 +40,8 @@ def test_one_core_is_all_that_a_sample_has_or_there_is_no_time(tmp_path, monkeyp
     if possible and not cores.can_withhold():
         pytest.skip("Linux on several cores alone can withhold some")
     monkeypatch.setattr(cores, "can_withhold", lambda: possible)
-    cells._sampler.cache_clear()
     config, found = config_of(model__mixer="gru", measure__cores="one"), []
-    compiled = cells._sampler(config).compiled
+    compiled = cells.prepare(config).__self__.compiled
     step = compiled.program
     monkeypatch.setattr(type(compiled), "__call__", lambda self, *args: found.append(cores.count()) or step(*args))
     cells.prepare(config)()
@@ -50,7 +49,6 @@ def test_one_core_is_all_that_a_sample_has_or_there_is_no_time(tmp_path, monkeyp
     row = cells.cell(config, Job(0, tmp_path, 0))
     assert ("step_seconds" in row) == possible and row["jaxpr_flops"] > 0
     assert set(found) == ({1} if possible else set()) and (not possible or cores.count() > 1)
-    cells._sampler.cache_clear()
 
 
 @pytest.mark.parametrize(

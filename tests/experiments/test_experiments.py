@@ -64,7 +64,7 @@ def test_loading_and_planning_needs_no_jax():
 def test_what_attention_cost_studies():
     """Each study varies what its name says and holds the rest, and starts from programs that others measure too."""
     planned = plan.plan(COST)
-    assert len(planned) == 134
+    assert len(planned) == 133
 
     def values(study, key):
         return {flatten(cell.config)[key] for cell in planned if study in cell.studies}
@@ -120,5 +120,5 @@ def test_attention_reads_no_recurrence():
 
 
 def test_another_task_is_refused_before_anything_compiles():
-    with pytest.raises(ConfigError, match="measures on random_tokens alone"):
+    with pytest.raises(ConfigError, match="runs on random_tokens alone"):
         plan.plan(COST, {"task.name": "copy_memory"})

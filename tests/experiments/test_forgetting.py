@@ -150,7 +150,5 @@ def test_its_cells():
             assert max(steps) - min(steps) < 0.2
     assert {(c.config.task.num_items, c.config.task.seq_len) for c in planned if "memory" in c.studies} == {
         (2, 8), (2, 16), (4, 16)}  # fmt: skip
-    with pytest.raises(
-        ConfigError, match="this experiment trains on digits or associative_recall or mnist or number_words"
-    ):
+    with pytest.raises(ConfigError, match="runs on digits, associative_recall, mnist, number_words alone"):
         plan.plan(FORGETTING.cells, {"task.name": "parity"})

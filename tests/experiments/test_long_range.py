@@ -54,7 +54,7 @@ def test_a_cell_counted_in_seconds_is_tested_after_the_steps_that_fit_in_them(tm
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"task.name": "associative_recall"}, "this experiment trains on adding, listops, copy_memory"),
+        ({"task.name": "associative_recall"}, "this experiment runs on adding, listops, copy_memory"),
         ({"model.max_len": 256}, "model.max_len=256: parity is tested at up to 320 steps"),
         ({"train.num_steps": 100}, "train.num_steps=100: a rate is chosen in half, and its warm-up takes longer"),
         ({"model.position": "learned"}, "what training did not reach has no vector"),
@@ -62,7 +62,7 @@ def test_a_cell_counted_in_seconds_is_tested_after_the_steps_that_fit_in_them(tm
 )
 def test_what_cannot_be_tested_is_refused(overrides, message):
     with pytest.raises(ConfigError, match=message):
-        cells.check(with_overrides(cells.BASE, overrides))
+        plan.plan(cells, overrides)
 
 
 def test_cells_are_chosen_and_swept_as_those_of_others():

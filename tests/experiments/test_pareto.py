@@ -43,8 +43,8 @@ def test_a_cell_that_times_times_all_mixers_in_turns(tmp_path):
 def test_nothing_runs_beside_a_clock_and_another_task_is_refused():
     assert not getattr(cells, "SIDE_BY_SIDE", False) and len(plan.plan(cells)) == 15
     assert len(plan.plan(cells, studies=cells.FULL)) == 20
-    with pytest.raises(ConfigError, match="task.name=parity: this experiment trains on number_words alone"):
-        cells.check(with_overrides(cells.BASE, {"task.name": "parity"}))
+    with pytest.raises(ConfigError, match="task.name=parity: this experiment runs on number_words alone"):
+        plan.plan(cells, {"task.name": "parity"})
 
 
 def planted(loss, cost=lambda mixer, width: width, lanes=5, without=()):

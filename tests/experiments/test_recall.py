@@ -141,7 +141,7 @@ def test_the_cells_config_is_what_the_folder_says(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"task.name": "copy_memory"}, "task.name=copy_memory: this experiment trains on associative_recall alone"),
+        ({"task.name": "copy_memory"}, "task.name=copy_memory: this experiment runs on associative_recall alone"),
         ({"task.num_items": 9}, "task.seq_len=32: recalling task.num_items=9 takes at least 36"),
     ],
 )

@@ -41,7 +41,7 @@ def test_one_training_answers_at_three_lengths(tmp_path, override):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"task.name": "copy_memory"}, "trains on associative_recall alone"),
+        ({"task.name": "copy_memory"}, "runs on associative_recall alone"),
         ({"task.seq_len": 48}, "model.max_len=128: what is trained at task.seq_len=48 is tested at up to 192"),
         ({"model.position": "learned"}, "a position that training did not reach has no vector"),
         ({"task.num_items": 9}, "recalling task.num_items=9 takes at least 36"),

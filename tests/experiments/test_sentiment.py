@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.sentiment import cells
-from transformer_jax.config import ConfigError, flatten, with_overrides
+from transformer_jax.config import flatten, with_overrides
 from transformer_jax.lab import plan, trained
 from transformer_jax.lab.sweep import Job
 from transformer_jax.report import digest, write
@@ -78,15 +78,8 @@ def test_the_lstm_has_the_encoders_parameters(films, tmp_path):
     assert abs(count["bilstm"] / count["encoder"] - 1) <= 0.02
 
 
-def test_the_data_are_part_of_a_row_and_must_be_labelled_texts(films, tmp_path):
-    found = cells.data(films())
-    assert found == dict(sets.open_set("films", tmp_path / "data").info.metadata["sha256"]) and list(found) == [
-        "films.tsv"
-    ]
-    with pytest.raises(ConfigError, match="task.name=digits: this experiment reads imdb, sst2, or labelled texts"):
-        cells.data(films(**{"task.name": "digits"}))
-    with pytest.raises(sets.MissingData, match="prepare imdb_reviews"):
-        cells.data(films(**{"task.name": "imdb"}))
+def test_the_data_are_part_of_a_row(films, tmp_path):
+    assert cells.data(films()) == dict(sets.open_set("films", tmp_path / "data").info.metadata["sha256"])
 
 
 def test_the_plan_has_every_contender_on_the_base_of_the_encoder():

@@ -65,7 +65,7 @@ def test_cells_are_chosen_and_swept_as_those_of_others():
     assert {cell.config.task.seq_len * cell.config.task.batch_size for cell in planned} == {1024} and len(planned) == 6
     assert len(plan.plan(cells, wanted=parse("--only", ["seq_len=64"]))) == 3
     assert len(plan.plan(cells, swept=parse("--sweep", ["mixer=attention,min_gru"]))) == 4
-    with pytest.raises(ConfigError, match="this experiment trains on shakespeare_char or number_words"):
+    with pytest.raises(ConfigError, match="this experiment runs on shakespeare_char, number_words alone"):
         plan.plan(cells, {"task.name": "parity"})
     with pytest.raises(ConfigError, match="task.num_items: the task number_words does not read it"):
         plan.plan(cells, {"task.name": "number_words", "task.num_items": 3})

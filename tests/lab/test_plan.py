@@ -128,6 +128,22 @@ def test_plans_that_cannot_be_are_refused(path, given, message):
         plan.plan(cells_of(path), given)
 
 
+@pytest.mark.parametrize(
+    ("tasks", "possible"),
+    [("", ["random_tokens"]), ("TASKS = ('copy_memory', 'parity')", ["copy_memory", "parity"]),
+     ("TASKS = None", ["random_tokens", "copy_memory", "parity"])],
+)  # fmt: skip
+def test_an_experiment_runs_on_the_tasks_that_it_names_or_on_its_own_alone(path, tasks, possible):
+    path.write_text(SOURCE + tasks)
+    for name in ("random_tokens", "copy_memory", "parity"):
+        if name in possible:
+            assert {cell.config.task.name for cell in plan.plan(cells_of(path), {"task.name": name})} == {name}
+        else:
+            wrong = f"^task.name={name}: this experiment runs on {', '.join(possible)} alone$"
+            with pytest.raises(ConfigError, match=wrong):
+                plan.plan(cells_of(path), {"task.name": name})
+
+
 def test_an_experiment_checks_every_config_of_its_own(path):
     path.write_text(
         SOURCE
@@ -135,15 +151,15 @@ def test_an_experiment_checks_every_config_of_its_own(path):
 from transformer_jax.typed import require
 def check(config):
     require(config.model.num_heads > 1 or config.task.seq_len >= 64, "one head needs 64 steps")
-    require(config.task.name == "random_tokens", f"task.name={config.task.name}: random tokens alone")
+    require(config.task.batch_size > 1, f"task.batch_size={config.task.batch_size}: at least two")
 """
     )
     module, notes = cells_of(path), []
     assert len(plan.plan(module)) == 6
     assert len(plan.plan(module, {"task.seq_len": 32}, note=notes.append)) == 4
     assert "2 cells cannot be with these options and are left out: one head needs" in notes[0]
-    with pytest.raises(ConfigError, match="^task.name=parity: random tokens alone$"):
-        plan.plan(module, {"task.name": "parity"})
+    with pytest.raises(ConfigError, match="^task.batch_size=1: at least two \\(in the cell"):
+        plan.plan(module, {"task.batch_size": 1})
     swept = plan.plan(module, swept={"seq_len": ["32"]}, note=notes.append)
     assert {cell.config.model.num_heads for cell in swept} == {2, 4} and len(notes) == 2
 

@@ -19,7 +19,7 @@ from transformer_jax.host.provenance import ROOT
 
 TOPS = ("transformer_jax", "configs", "experiments")
 UNMEASURED = (
-    "BUDGET", "FULL", "SIDE_BY_SIDE", "STUDIES", "SWEEPS", "TAKES", "UNREAD", "check", "predict", "time_limit",
+    "BUDGET", "FULL", "SIDE_BY_SIDE", "STUDIES", "SWEEPS", "TAKES", "TASKS", "UNREAD", "check", "predict", "time_limit",
 )  # fmt: skip
 _NOT_SYNTAX = {"ctx", "kind", "type_comment", "type_ignores"}
 

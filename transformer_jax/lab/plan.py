@@ -20,6 +20,7 @@ from transformer_jax.lab.closure import defined
 from transformer_jax.lab.rows import NOT_IN_KEY
 from transformer_jax.lab.sweep import Override, chain, only, pin
 from transformer_jax.tasks import keys
+from transformer_jax.typed import require
 
 FOLDER = ROOT / "experiments"
 
@@ -50,8 +51,8 @@ class Experiment:
 
     @cached_property
     def cells(self) -> ModuleType:
-        """cells.py: BASE, STUDIES, cell; perhaps check, FULL, TAKES, predict, time_limit, data, prepare, group, BUDGET,
-        EXTRA, USES_JAX, UNREAD, SWEEPS, SIDE_BY_SIDE."""
+        """cells.py: BASE, STUDIES, cell; perhaps TASKS, check, FULL, TAKES, predict, time_limit, data, prepare, group,
+        BUDGET, EXTRA, USES_JAX, UNREAD, SWEEPS, SIDE_BY_SIDE."""
         return _load(self.folder / "cells.py", ("BASE", "STUDIES", "cell"))
 
     @property
@@ -189,7 +190,7 @@ def plan(
     it is measured as carefully as the most careful of them. Cells that cannot be with the given values are left out.
 
     Args:
-      cells: the experiment's cells.py; its `check`, where it has one, is asked of every config.
+      cells: the experiment's cells.py; its TASKS and its `check` are asked of every config.
       given: overrides of the base; a key that a study varies is pinned to its given value.
       wanted: as `sweep.only` takes it.
       limit: the first so many cells alone.
@@ -211,8 +212,7 @@ def plan(
     own = axes.values(swept or {}, studies, base)
     axes.require_read(given, own, getattr(cells, "UNREAD", ()), getattr(cells, "SWEEPS", None))
     named = {key: value for key, value in given.items() if key in ("task.name", "task.data_dir")}
-    check = getattr(cells, "check", lambda config: None)
-    config_of = partial(_config, base, check)
+    config_of = partial(_config, base, cells)
     keys.require_read(config_of(named).task, [*given, *own])
     studies = _varied(studies, given, own, base, config_of, note)
     chosen = only(chain(*studies.values()), wanted or {})
@@ -241,10 +241,13 @@ def plan(
     return list(found.values())[:limit]
 
 
-def _config(base: Config, check: Callable[[Config], None], overrides: Override) -> Config:
+def _config(base: Config, cells: ModuleType, overrides: Override) -> Config:
     """The base with the overrides; what a recurrence's width is matched to must be possible as well."""
     config = with_overrides(base, overrides)
-    check(config)
+    name, tasks = config.task.name, getattr(cells, "TASKS", (cells.BASE.task.name,))
+    possible = tasks is None or name in tasks
+    require(possible, f"task.name={name}: this experiment runs on {', '.join(tasks or ())} alone")
+    getattr(cells, "check", lambda config: None)(config)
     if getattr(config.measure, "matching", "width") != "width":
         with_overrides(config, {"model.mixer": "attention"})
     return config

@@ -1,0 +1,56 @@
+"""What an experiment needs whose cells time one compiled step each: what it will take, its compilation, its samples."""
+
+from collections.abc import Callable, Hashable
+from functools import cache
+from typing import NamedTuple
+
+from transformer_jax.config import Config
+from transformer_jax.lab.sweep import Job
+from transformer_jax.measure.work import Work
+
+
+class Timed(NamedTuple):
+    """Functions of an experiment's cells.py, under the names that they have there."""
+
+    predict: Callable[[Config], dict]
+    """What a step costs: FLOPs, bytes and, roughly, seconds."""
+    prepare: Callable[[Config], Callable[[], dict]]
+    """Compiles the step; what it returns takes the first steps, for later, when nothing is compiled beside them."""
+    cell: Callable[[Config, Job], dict]
+    """One sample of the step, beside what is known of it without a clock."""
+
+
+def steps(
+    work: Callable[[Config], Work],
+    group: Callable[[Config], Hashable] = lambda config: None,
+    on_one_core: Callable[[Config], bool] = lambda config: False,
+) -> Timed:
+    """The functions for cells whose step is `work(config)`.
+
+    Args:
+      work: called where jax is loaded: it may import what needs it.
+      group: the experiment's own, of cells that are compared with each other; the machine is described once for each
+        and pass.
+      on_one_core: whether a cell is timed with all threads on one core, as `measure.cost.OneCore` does.
+    """
+
+    # What measures is imported where it is used: jax takes seconds to load, and a plan or a report has no need of it.
+    def predict(config: Config) -> dict:
+        from transformer_jax.measure.predict import predict
+
+        return predict(work(config))
+
+    @cache
+    def sampler(config: Config):
+        from transformer_jax.measure import cost
+
+        kind = cost.OneCore if on_one_core(config) else cost.Sampler
+        return kind(work(config), config.measure.min_sample_seconds)
+
+    def prepare(config: Config) -> Callable[[], dict]:
+        return sampler(config).settle
+
+    def cell(config: Config, job: Job) -> dict:
+        return sampler(config)((job.round, group(config)))
+
+    return Timed(predict, prepare, cell)
