@@ -6,8 +6,8 @@ before made of them, as strongly as their Fisher says (EWC) or all alike (L2): a
 or as many drawn at random. Strengths and seeds are lanes of one compiled step; a row for each lane. Where the best
 strength is the lowest or highest of its grid, the cell goes on beyond it, twice at most (`widened` counts).
 
-FULL takes MNIST for digits, and adds the other methods and parts, letters of two languages, and the published
-perceptron over strengths of ten orders of magnitude.
+FULL takes MNIST for digits, and adds the other methods and parts, and letters of two languages. The published
+perceptron is configs/permuted_mnist.py and split_mnist.py.
 """
 
 from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig, with_overrides
@@ -97,14 +97,6 @@ TEXTS = {
     "task.patch_rows": [None], "task.seq_len": [32], "model.causal": [True], "train.num_steps": [600],
     "train.eval_every": [200], "train.checkpoint_every": [600],
 }  # fmt: skip
-PUBLISHED = SPLIT_MNIST | {
-    "continual.scenario": ["task", "domain"], "continual.fisher": ["likeliest"],
-    "continual.fisher_examples": [None], "continual.strengths": [(0.0, *(10.0**i for i in range(1, 11)))],
-    "continual.with_frozen": [False], "model.classifier": ["perceptron"], "model.activation": ["relu"],
-    "model.d_model": [400], "task.pixels": ["unit"], "task.batch_size": [128], "train.num_steps": [2000],
-    "train.peak_lr": [1e-3], "train.beta2": [0.999], "train.warmup_steps": [0], "train.clip_norm": [1e9],
-    "train.eval_every": [1000], "train.checkpoint_every": [2000], "train.lanes": [11],
-}  # fmt: skip
 FULL = {
     "permuted": _variants(PERMUTED_MNIST, l2=True),
     "split": _variants(SPLIT_MNIST),
@@ -113,7 +105,6 @@ FULL = {
     "methods": chain(_methods(PERMUTED_MNIST), _methods(SPLIT_MNIST | {"continual.scenario": ["task"]})),
     "recurrent": grid(SPLIT_MNIST | {"continual.scenario": ["task"], "model.mixer": ["gru", "lstm"]}),
     "letters": _variants(TEXTS),
-    "published": grid(PUBLISHED) + grid(PUBLISHED | {"continual.scenario": ["class"], "continual.answers": ["seen"]}),
 }
 SWEEPS = ("model.mixer", "continual.method", "continual.part", "continual.variant", "continual.buffer")
 UNREAD = ("measure.min_sample_seconds", "continual.strength")

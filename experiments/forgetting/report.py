@@ -39,8 +39,6 @@ def _read(row: dict) -> dict:
     recall = continual["stream"] == "vocabularies"
     sizes = f", {row['task.num_items']} pairs, T = {row['task.seq_len']}" if recall else ""
     sizes += "" if row["model.mixer"] == "attention" else f", {row['model.mixer']}"
-    sizes += ", answers so far" if continual["scenario"] == "class" and continual.get("answers") == "seen" else ""
-    sizes += ", perceptron" if row.get("model.classifier") == "perceptron" else ""
     name = f"{'recall' if recall else continual['stream']} ({continual['scenario']}{sizes})"
     strength = "frozen" if row.get("frozen") else row.get("strength")
     drawn = None if row.get("frozen") else (row.get("strength") or 0) * (row.get("importance") or 0)

@@ -18,7 +18,7 @@ SWEEPS = ("model.score",)
 SIDE_BY_SIDE = True  # nothing is timed
 READ = ("model.score", "train.lanes", "train.seed", "measure.rounds")
 UNREAD = tuple(key for key in flatten(BASE) if key not in READ)
-TAKES = {"quick": "a quarter of a minute on 2 shared cores of an AMD EPYC"}
+TAKES = {"quick": "five seconds on 2 shared cores of an AMD EPYC"}
 
 
 def check(config: Config) -> None:

@@ -131,7 +131,6 @@ def test_the_full_cells():
     assert {c.continual.part for c in methods} >= {"mixer", "value_out", "mlp", "embeddings", "head"}
     assert {c.continual.buffer for c in methods if c.continual.method == "replay"} == {50, 200, 1000}
     assert {c.model.mixer for c in of_study["recurrent"]} == {"gru", "lstm"}
-    assert {c.model.classifier for c in of_study["published"]} == {"perceptron"}
     assert {c.continual.texts for c in of_study["letters"]} == {("number_words_fr",)}
     assert {c.task.name for name in ("permuted", "split") for c in of_study[name]} == {"mnist"}
 
