@@ -1,14 +1,12 @@
 """The report of `attention_cost`: how costs grow, where attention passes a recurrence, what heads and depth do."""
 
-from itertools import product
-from math import inf, isfinite
+from math import isfinite
 
 from transformer_jax.config import MIXERS
-from transformer_jax.intervals import ABOUT_POWER, NOTHING, Estimate, verdict
-from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, conditions, lines, ratio, sentences
+from transformer_jax.intervals import verdict
+from transformer_jax.report import Finding, Report, Rows, conditions, lines, ratio, sentences
 from transformer_jax.report.findings import chance, undrawn
 from transformer_jax.report.points import added, crosses, ends, groups, growth, mean, relative, select, shared, values
-from transformer_jax.report.rules import of_at_least
 from transformer_jax.report.sentences import in_proportion, rising
 from transformer_jax.report.tables import grid, table
 from transformer_jax.report.variants import formed, joined, preferred, variants
@@ -24,57 +22,6 @@ WHERE = {"op": "the op alone", "block": "one block", "model": "the whole model"}
 STEP = {"train": "training step", "forward": "forward pass", "decode": "new token"}
 SIZES = {"num_layers": "{} blocks", "d_model": "width {}", "batch_size": "batch {}", "dtype": "{}"}
 WHOLE, ALONE = ["model", "block"], ["op", "block"]
-
-
-def _quadratic_and_linear(estimates: dict[str, Estimate]) -> Verdict:
-    may = [_grows_so(e, name.startswith("attention")) for name, e in estimates.items()]
-    possible = {_if_so(dict(zip(estimates, holds, strict=True))) for holds in product(*may)}
-    return possible.pop() if len(possible) == 1 else Verdict.INCONCLUSIVE
-
-
-def _grows_so(exponent: Estimate, quadratic: bool) -> tuple[bool, ...]:
-    """Whether a cost grows at least as a square, or about as a line: it does, it does not, or the interval allows
-    both."""
-    low, high = (2 - ABOUT_POWER, inf) if quadratic else (1 - ABOUT_POWER, 1 + ABOUT_POWER)
-    inside, outside = low <= exponent.low and exponent.high <= high, exponent.high < low or exponent.low > high
-    return (True,) if inside else (False,) if outside else (True, False)
-
-
-def _if_so(holds: dict[str, bool]) -> Verdict:
-    attention = [one for name, one in holds.items() if name.startswith("attention")]
-    linear = all(one for name, one in holds.items() if not name.startswith("attention"))
-    if all(attention) and linear:
-        return Verdict.SUPPORTED
-    return Verdict.TASK_DEPENDENT if any(attention) and linear else Verdict.REFUTED
-
-
-def claim(rows: Rows) -> Finding:
-    """Whether attention is quadratic in T where a recurrence is linear: the op alone, in training."""
-    length = _contenders(select([_with_costs(row, None) for row in rows], study="length", level="op", phase="train"))
-    found = {(name, key[-1]): line["exponent"] for (name, *key), line in _growths(length).items()}
-    forms = {"attention": "", "attention (reference)": ", scores stored"}
-    estimates = {f"attention's {name}{how}": found.get((name, contender), NOTHING) for contender, how in forms.items()
-                 for name in QUANTITIES}  # fmt: skip
-    return Finding(
-        "Is attention quadratic in the sequence length, and a recurrence linear?",
-        "Exponents with which the cost of the op alone grows with T in a training step: attention as it is picked"
-        " (auto), attention that stores every score (reference), and an LSTM.",
-        estimates | {"LSTM's time": found.get(("time", "lstm"), NOTHING)},
-        RULES["quadratic"],
-    )
-
-
-RULES = {
-    "quadratic": Rule(
-        "SUPPORTED if time, FLOPs and memory of attention's op in training, as it is picked and with every score"
-        f" stored, all grow with T by an exponent that lies above {2 - ABOUT_POWER:g} with its interval, and the time"
-        f" of an LSTM's by one within {ABOUT_POWER} of 1; TASK-DEPENDENT if the LSTM's does and only some of"
-        " attention's; REFUTED if the LSTM's does not, or none of attention's; INCONCLUSIVE where one is not measured,"
-        " or is left open by its interval and the others do not decide without it.",
-        of_at_least(1, _quadratic_and_linear),
-        reads=(claim,),
-    )
-}
 
 
 def report(rows: Rows) -> Report:
@@ -141,7 +88,6 @@ def _growths(length: Rows) -> dict[tuple, dict]:
 def _with_costs(row: dict, peak: float | None) -> dict:
     """The row with the columns that follow from the measured ones, where those are there."""
     seconds, closed = row.get(TIME), row.get("closed_form_flops")
-    parts = [row.get(f"{part}_bytes") for part in ("argument", "output", "temp")]
     level, phase, matching = (row[f"measure.{name}"] for name in PLACE)
     also = "" if matching == "width" else SHARED[matching]
     return row | {
@@ -150,7 +96,6 @@ def _with_costs(row: dict, peak: float | None) -> dict:
         "form": formed(row),
         "at": "every T" if row["measure.phase"] == "decode" else row["task.seq_len"],
         "flops": row.get("jaxpr_flops") or closed,
-        "memory_bytes": None if None in parts else sum(parts) - (row.get("alias_bytes") or 0),
         "peak_share": closed / seconds / peak if closed and seconds and peak else None,
         "predicted_seconds": closed / peak if closed and peak else None,
         "part_seconds": seconds and seconds * (1 if row["measure.level"] == "model" else row["model.num_layers"]),

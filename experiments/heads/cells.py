@@ -21,6 +21,7 @@ BASE = Config(
 )  # fmt: skip
 STUDIES = {"heads": grid({"model.num_heads": [1, 2, 4, 8]})}
 SWEEPS = ("model.num_heads",)
+TAKES = {"quick": "2 minutes on one shared core of an AMD EPYC"}
 SIDE_BY_SIDE = True  # nothing is timed
 UNREAD = ("measure.min_sample_seconds",)
 time_limit = by_steps(600.0)

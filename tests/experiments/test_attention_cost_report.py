@@ -19,7 +19,6 @@ from tests.experiments.planted import (
     over,
     walls,
 )
-from transformer_jax.intervals import NOTHING, Estimate
 from transformer_jax.report import plots, select, write
 
 
@@ -206,24 +205,3 @@ def test_twice_the_same_rows_give_the_same_page_and_figures(tmp_path):
     assert len(one["rows.csv"].decode().splitlines()) == 1 + len(
         {str(select([r], status="ok")[0]["key"]) for r in rows}
     )
-
-
-@pytest.mark.parametrize(
-    ("time", "flops", "memory", "lstm", "verdict"),
-    [
-        ((1.9, 2.0), (1.85, 1.85), (1.9, 1.9), (0.95, 1.05), "SUPPORTED"),
-        ((2.3, 2.4), (1.85, 1.85), (1.9, 1.9), (0.95, 1.05), "SUPPORTED"),
-        ((1.7, 1.9), (1.85, 1.85), (1.9, 1.9), (0.95, 1.05), "INCONCLUSIVE"),  # time decides
-        ((1.7, 1.9), (1.85, 1.85), (0.8, 0.8), (0.95, 1.05), "TASK-DEPENDENT"),  # whatever time is
-        ((1.7, 1.9), (1.0, 1.0), (0.8, 0.8), (0.95, 1.05), "INCONCLUSIVE"),
-        ((1.9, 2.0), (1.85, 1.85), (1.9, 1.9), (1.3, 1.4), "REFUTED"),
-        ((1.7, 1.9), (1.0, 1.0), (0.8, 0.8), (1.3, 1.4), "REFUTED"),
-        ((1.9, 2.0), (1.85, 1.85), (1.9, 1.9), None, "INCONCLUSIVE"),
-        ((1.9, 2.0), (1.85, 1.85), (0.8, 0.8), (1.5, 1.9), "REFUTED"),  # no line, whatever attention is
-        ((1.9, 2.0), (1.85, 1.85), (0.8, 0.8), (0.98, 1.25), "INCONCLUSIVE"),
-    ],
-)
-def test_an_open_exponent_leaves_the_claim_open_only_where_it_decides(time, flops, memory, lstm, verdict):
-    bounds = {"attention's time": time, "attention's FLOPs": flops, "attention's memory": memory, "LSTM's time": lstm}
-    estimates = {name: Estimate(sum(one) / 2, *one, 9) if one else NOTHING for name, one in bounds.items()}
-    assert attention_cost.RULES["quadratic"].decide(estimates) == verdict

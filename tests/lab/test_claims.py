@@ -10,6 +10,7 @@ from markupsafe import escape
 
 from tests.experiments import (
     planted,
+    test_complexity,
     test_forgetting,
     test_full_sizes,
     test_gradient_flow,
@@ -32,7 +33,7 @@ from transformer_jax.lab.sweep import parse
 def folder_of(path, found):
     """A folder with rows.jsonl, measured as a launch would have."""
     overrides = [{k: v for k, v in row.items() if "." in k} for row in found if row["round"] == 0]
-    header = {"kind": "header", "id": "h1", "experiment": "attention_cost", "base": planted.BASE, "code": "c",
+    header = {"kind": "header", "id": "h1", "experiment": "complexity", "base": planted.BASE, "code": "c",
               "accept_stale": False, "studies": {"length": overrides}, "commit": "abcdef0123", "device": "cpu",
               "versions": {"jax": "0"}}  # fmt: skip
     path.mkdir(parents=True)
@@ -44,9 +45,7 @@ def folder_of(path, found):
 
 @pytest.fixture
 def measured(tmp_path):
-    found = planted.make_rows(noise=0.002)
-    found = [row for row in found if "length" in row["studies"] and row["measure.level"] == "op"]
-    folder_of(tmp_path / "attention_cost", found)
+    folder_of(tmp_path / "complexity", test_complexity.rows_of())
     return tmp_path
 
 
@@ -55,14 +54,11 @@ def test_every_claim_is_asked_by_experiments_and_rules_that_are_there():
     for one in every:
         report = plan.load(one.experiment).report
         assert set(one.rules) <= set(report.RULES)
-        assert one.rules or callable(report.claim)
-        assert all(report.RULES[name].reads for name in one.rules or report.RULES)  # its digest holds the estimates
+        assert one.rules and all(report.RULES[name].reads for name in one.rules)  # its digest holds the estimates
         plan.plan(plan.load(one.experiment).cells, wanted=parse("--only", one.only))
     runs = claims.experiments(claims.CLAIMS)
     for one in every:  # a folder has one run: where they differ, another claim asks for all of it
-        assert (one.only, one.budget) == (runs[one.experiment].only, runs[one.experiment].budget) or (
-            not runs[one.experiment].only and runs[one.experiment].budget is None
-        )
+        assert one.only == runs[one.experiment].only or not runs[one.experiment].only
     assert len(claims.CLAIMS) == 8
     for claim in claims.CLAIMS.values():
         assert claim.says.count("{}") == len(claim.decides) == len(set(claim.decides.values()))
@@ -156,7 +152,7 @@ def test_every_number_that_decides_is_one_of_the_reports(tmp_path, monkeypatch):
         "interaction": test_interaction.planted(),
         "training_speed": test_training_speed.planted(),
         "gradient_flow": test_gradient_flow.planted(),
-        "attention_cost": [row for row in planted.make_rows(noise=0.002) if row["measure.level"] == "op"],
+        "complexity": test_complexity.rows_of(),
         "forgetting": test_forgetting.rows(),
     }
     found = answers_of(found_in(rows_of, tmp_path, monkeypatch))
@@ -226,7 +222,7 @@ def test_the_command_runs_each_experiment_once_and_writes_the_page_of_all_claims
     monkeypatch.setattr(cli.claims.Experiment, "run", lambda self, overrides: ran.append(self.name) or 0)
     assert main(["claims", "--only", "complexity", "--out", str(measured)]) == 0
     printed = capsys.readouterr().out
-    assert ran == ["attention_cost"]
+    assert ran == ["complexity"]
     again = f"Not measured: run.py claims --only forgetting --out {measured}"
     assert "complexity      TASK-DEPENDENT" in printed and "context         Not measured.\n" in printed
     assert f"forgetting      {again}" in printed
@@ -323,7 +319,10 @@ def test_a_dry_run_shows_the_commands(tmp_path, foreseen, capsys):
     assert main(["claims", "--dry-run", "--workers", "1", "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert f"run.py experiment recall --out {tmp_path}/recall  # context" in printed
-    assert "--only level=op phase=train" in printed and list(tmp_path.iterdir()) == []
+    assert (
+        f"run.py experiment complexity --out {tmp_path}/complexity  # complexity" in printed
+        and list(tmp_path.iterdir()) == []
+    )
 
 
 def test_the_comments_of_a_dry_run_are_of_some_columns_and_still_comments(tmp_path, monkeypatch, foreseen, capsys):
@@ -483,7 +482,7 @@ def test_rows_that_cannot_be_read_are_a_doubt_of_their_claim_alone(tmp_path):
 
 
 def test_a_rule_that_was_changed_after_the_rows_is_said_of_every_claim(measured):
-    path = measured / "attention_cost" / rows.FILE
+    path = measured / "complexity" / rows.FILE
     path.write_text(path.read_text().replace('"code": "c"', '"code": "c", "rules": {"quadratic": "0000"}', 1))
     one = claims.answer("complexity", claims.CLAIMS["complexity"], measured)
     assert any("was changed" in doubt for doubt in one.doubts)

@@ -67,10 +67,7 @@ class Claims:
         wanted = claims.chosen(names)
         run = claims.experiments(wanted)
         sizes = claims.sizes(run, self.size)
-        asked = {
-            name: Experiment(name, sizes[name], one.only or None, budget=one.budget, out=out / name)
-            for name, one in run.items()
-        }
+        asked = {name: Experiment(name, sizes[name], one.only or None, out=out / name) for name, one in run.items()}
         seeded = {} if self.seed is None else {"train.seed": [str(self.seed)]}
         given = {name: {} if "train.seed" in getattr(plan.load(name).cells, "UNREAD", ()) else seeded for name in asked}
         require_writable(out / "claims.html", "--out", made=True)
@@ -121,8 +118,7 @@ class Claims:
             except (ConfigError, FolderError) as error:  # the others can be measured all the same
                 errors.append(f"error: {name}: {error}")
                 continue
-            more = ["--budget", experiment.budget] if experiment.budget else []
-            more += ["--workers", str(experiment.workers)] if experiment.workers > 1 else []
+            more = ["--workers", str(experiment.workers)] if experiment.workers > 1 else []
             words = ["experiment", name, *experiment.options(given[name]), *more]
             of = [claim for claim, one in wanted.items() if name in {asks.experiment for asks in one.asked}]
             print(shlex.join(["run.py", *words, "--out", str(experiment.out)]), " #", *of)

@@ -29,12 +29,10 @@ class Asked(NamedTuple):
 
     experiment: str
     """A folder in experiments/."""
-    rules: tuple[str, ...] = ()
-    """The rules of its report that judge the claim; none: its `claim(rows)` is the finding."""
+    rules: tuple[str, ...]
+    """The rules of its report that judge the claim."""
     only: tuple[str, ...] = ()
     """The cells of the experiment that are run, as `--only` takes them; none: all."""
-    budget: str | None = None
-    """How long they are, as `--budget` takes it."""
     figure: str | None = ""
     """The name of its figure that shows the answer; "": the first; None: none."""
 
@@ -165,7 +163,7 @@ CLAIMS = {
     "complexity": Claim(
         {"RNN": "Linear with sequence length",
          "Transformer": "Quadratic with sequence length (in self-attention)"},
-        (Asked("attention_cost", only=("level=op", "phase=train", "mixer=attention,lstm"), budget="3m"),),
+        (Asked("complexity", ("quadratic",)),),
         says="With the number of tokens T the time of attention that stores every score grows as T^{}, its memory as"
         " T^{}; of attention in blocks, which stores none, as T^{} and T^{}; on {device}. An LSTM's time grows as T^{}."
         " (T^1: linear. T^2: quadratic.)",
@@ -266,7 +264,7 @@ def answer(name: str, claim: Claim, out: Path, options: Sequence[str] = ()) -> A
         try:
             results = rows.current(rows.read(out / one.experiment))
             page = experiment.report.report(results.rows)
-            judged = _judged(experiment, page, one.rules) if one.rules else [experiment.report.claim(results.rows)]
+            judged = _judged(experiment, page, one.rules)
             verdicts |= {rule: finding.verdict for rule in one.rules for finding in judged
                          if finding.rule == experiment.report.RULES[rule]}  # fmt: skip
         except Exception as error:  # whatever a report stumbles over, the page has the other claims
@@ -274,7 +272,7 @@ def answer(name: str, claim: Claim, out: Path, options: Sequence[str] = ()) -> A
             found.append(Finding(one.experiment, "", word=UNMEASURED))
             warnings.append(str(error) if known else f"{one.experiment}: its report failed: {error!r}")
             continue
-        page, found = replace(page, answers=[*page.answers, *(not one.rules) * judged]), found + judged
+        found += judged
         for label, number in (item for finding in page.answers for item in finding.estimates.items()):
             beside.setdefault(label, number)  # the first question's, as later ones ask the same of other studies
         named = [figure for figure in page.figures if figure and one.figure in ("", figure.name)]
