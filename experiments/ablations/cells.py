@@ -22,7 +22,7 @@ STUDIES = {
     "positions": grid({"model.position": ["none", "sinusoidal", "learned", "rotary"]}),
 }
 SWEEPS = ("model.num_layers", "model.residual", "model.norm", "model.position")
-TAKES = {"quick": "a quarter of an hour on one shared core of an AMD EPYC"}
+TAKES = {"quick": "6 minutes on one shared core of an AMD EPYC"}
 SIDE_BY_SIDE = True  # nothing is timed
 UNREAD = ("measure.min_sample_seconds",)
 time_limit = by_steps(600.0)
