@@ -103,4 +103,4 @@ def group(config: Config) -> tuple:
     return config.measure.level, config.measure.phase
 
 
-predict, prepare, cell = timed.steps(work, group)
+prepare, cell = timed.steps(work, group)

@@ -5,6 +5,7 @@ from math import isfinite
 from transformer_jax.config import MIXERS
 from transformer_jax.intervals import verdict
 from transformer_jax.report import Finding, Report, Rows, conditions, lines, ratio, sentences
+from transformer_jax.report.costs import flops, memory_bytes
 from transformer_jax.report.findings import chance, undrawn
 from transformer_jax.report.points import added, crosses, ends, groups, growth, mean, relative, select, shared, values
 from transformer_jax.report.sentences import in_proportion, rising
@@ -95,7 +96,8 @@ def _with_costs(row: dict, peak: float | None) -> dict:
         "where": joined(WHERE[level], STEP[phase], also),
         "form": formed(row),
         "at": "every T" if row["measure.phase"] == "decode" else row["task.seq_len"],
-        "flops": row.get("jaxpr_flops") or closed,
+        "flops": flops(row),
+        "memory_bytes": memory_bytes(row),
         "peak_share": closed / seconds / peak if closed and seconds and peak else None,
         "predicted_seconds": closed / peak if closed and peak else None,
         "part_seconds": seconds and seconds * (1 if row["measure.level"] == "model" else row["model.num_layers"]),

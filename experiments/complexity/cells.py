@@ -20,4 +20,10 @@ STUDIES = {
     + grid({"model.mixer": ["attention"], "model.attention": ["reference"], "task.seq_len": LENGTHS[:-1]})
     + grid({"model.mixer": ["lstm"], "task.seq_len": LENGTHS}),
 }
-predict, prepare, cell = timed.steps(lambda config: Work(config, next_token(config), "op"))
+
+
+def work(config: Config) -> Work:
+    return Work(config, next_token(config), "op")
+
+
+prepare, cell = timed.steps(work)

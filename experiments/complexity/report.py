@@ -6,19 +6,26 @@ from math import inf
 
 from transformer_jax.intervals import ABOUT_POWER, NOTHING, Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, conditions, lines, select
+from transformer_jax.report.costs import flops, memory_bytes
 from transformer_jax.report.points import groups, growth
 from transformer_jax.report.rules import of_at_least
 from transformer_jax.report.tables import grid
 from transformer_jax.report.variants import formed
 
-T, COSTS = "seq_len", {"time": ("step_seconds", "round"), "FLOPs": ("jaxpr_flops", None),
-                       "memory": ("memory_bytes", None)}  # fmt: skip
+T = "seq_len"
+COSTS = {"time": ("step_seconds", "round"), "FLOPs": ("flops", None), "memory": ("memory_bytes", None)}
 FORMS = {"attention": "", "attention (reference)": ", scores stored"}
+
+
+def _read(rows: Rows) -> list[dict]:
+    """Who it is, and what the op costs without a clock."""
+    return [row | {"who": formed(row), "flops": flops(row), "memory_bytes": memory_bytes(row)}
+            for row in select(rows, study="length")]  # fmt: skip
 
 
 def _growths(rows: Rows) -> dict[tuple[str, str], dict]:
     """By cost and who has it, how it grows with T."""
-    rows = [row | {"who": formed(row)} for row in select(rows, study="length")]
+    rows = _read(rows)
     found = {(cost, who): growth(part, T, y, pair, first=1024, same="implementation")
              for cost, (y, pair) in COSTS.items() for (who,), part in groups(rows, "who").items()}  # fmt: skip
     return {key: line for key, line in found.items() if line}
@@ -69,7 +76,8 @@ RULES = {
 
 def report(rows: Rows) -> Report:
     """Any subset of rows will do; what is missing leaves the answer open."""
-    length = [row | {"who": formed(row)} for row in select(rows, study="length")]
+    length, growths = _read(rows), _growths(rows)
+    over = {who: line["over"] for (cost, who), line in growths.items() if cost == "time"}
     look, counted = {"x_label": "T, tokens in a sequence"}, {"pair": None}
     return Report(
         question="Is attention's cost quadratic in the length of the sequence, and a recurrence's linear?",
@@ -79,13 +87,13 @@ def report(rows: Rows) -> Report:
             Finding("Is attention quadratic in the sequence length, and a recurrence linear?",
                     "Exponents with which the cost of the op alone grows with T in a training step: attention as it is"
                     " picked (auto), attention that stores every score (reference), and an LSTM.", _exponents(rows),
-                    RULES["quadratic"], of="over the lengths from 1,024 on, where there are three"),
+                    RULES["quadratic"], of="; ".join(f"{who}: T = {span}" for who, span in over.items())),
         ),
         figures=(
             lines(length, T, "step_seconds", "who", name="time_by_length", title="Time of the op", **look),
             lines(length, T, "memory_bytes", "who", name="memory_by_length", title="Its memory", **look | counted),
-            lines(length, T, "jaxpr_flops", "who", name="flops_by_length", title="Its FLOPs", **look | counted),
+            lines(length, T, "flops", "who", name="flops_by_length", title="Its FLOPs", **look | counted),
         ),
-        tables=(grid("Exponents of T, and time as a + bT + cT²", ("cost", "who"), _growths(rows)),),
+        tables=(grid("Exponents of T, and time as a + bT + cT²", ("cost", "who"), growths),),
         limits=conditions(rows),
     )  # fmt: skip

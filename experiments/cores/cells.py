@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from configs import bench
-from transformer_jax.config import MeasureConfig
+from transformer_jax.config import Config, MeasureConfig
 from transformer_jax.lab import timed
 from transformer_jax.lab.sweep import grid
 from transformer_jax.measure.tokens import OfTokens
@@ -32,6 +32,10 @@ STUDIES = {  # one core beside all of them, so that the machine is the same
     + grid(T | {"model.mixer": ["min_gru"], "model.recurrence": ["sequential", "associative"]} | CORES)
 }
 TAKES = {"quick": "2 minutes on 2 cores of an AMD EPYC"}
-predict, prepare, cell = timed.steps(
-    lambda config: Work(config, next_token(config)), on_one_core=lambda config: config.measure.cores == "one"
-)
+
+
+def work(config: Config) -> Work:
+    return Work(config, next_token(config))
+
+
+prepare, cell = timed.steps(work, on_one_core=lambda config: config.measure.cores == "one")

@@ -3,6 +3,7 @@
 from transformer_jax.config import MIXERS
 from transformer_jax.intervals import Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, all_above, all_below, conditions, lines, relative, table
+from transformer_jax.report.costs import flops
 from transformer_jax.report.points import groups, mean, ratio, select, values
 from transformer_jax.report.tables import number
 from transformer_jax.report.variants import formed
@@ -16,7 +17,7 @@ RECURRENT = [mixer for mixer in MIXERS if mixer != "attention"]
 def _read(row: dict) -> dict:
     """Who it is, in which form; what a token takes, and the FLOPs per second."""
     seconds = row.get(TIME)
-    known = {"token_seconds": seconds / row["tokens"], "speed": row["jaxpr_flops"] / seconds} if seconds else {}
+    known = {"token_seconds": seconds / row["tokens"], "speed": flops(row) / seconds} if seconds else {}
     return row | {"contender": formed(row)} | known
 
 

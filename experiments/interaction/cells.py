@@ -25,13 +25,13 @@ STUDIES = {
 }
 SWEEPS = ("model.mixer", "measure.forget_bias")
 TAKES = {"quick": "a quarter of a minute on 2 shared cores of an AMD EPYC"}
-READ = (
+_READ = (
     "model.mixer", "model.d_model", "model.num_heads", "model.num_kv_heads", "model.head_dim", "model.recurrent_dim",
     "model.score", "model.position", "model.max_len", "model.dtype", "task.seq_len", "train.lanes", "train.seed",
     "measure.forget_bias", "measure.rounds",
 )  # fmt: skip
 SIDE_BY_SIDE = True  # nothing is timed
-UNREAD = tuple(key for key in flatten(BASE) if key not in READ)
+UNREAD = tuple(key for key in flatten(BASE) if key not in _READ)
 
 
 def check(config: Config) -> None:

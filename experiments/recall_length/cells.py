@@ -10,7 +10,7 @@ Attention with learned positions is not among them, as it has no vector for a po
 from dataclasses import replace
 
 from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig
-from transformer_jax.lab.sweep import Job, by_steps, chain, grid
+from transformer_jax.lab.sweep import Job, chain, grid
 from transformer_jax.typed import require
 
 FACTORS = (1, 2, 4)
@@ -35,7 +35,7 @@ STUDIES = {
 SWEEPS = ("model.mixer", "model.position")
 SIDE_BY_SIDE = True  # nothing is timed
 UNREAD = ("measure.min_sample_seconds",)
-time_limit = by_steps(600.0)
+time_limit = 600.0  # seconds of a cell, beside half a second a step
 
 
 def check(config: Config) -> None:

@@ -10,21 +10,21 @@ from transformer_jax.typed import require
 
 WIDTHS = (16, 32, 64, 128, 256, 512, 1024)
 KEYS = 64
-SCORES = ("scaled_dot", "dot", "cosine")  # those without weights of their own
+_SCORES = ("scaled_dot", "dot", "cosine")  # those without weights of their own
 
 BASE = Config(ModelConfig(score="scaled_dot"), train=TrainConfig(lanes=5), measure=MeasureConfig(rounds=1))
 STUDIES = {"scale": grid({"model.score": ["scaled_dot", "dot"]})}
 SWEEPS = ("model.score",)
 SIDE_BY_SIDE = True  # nothing is timed
-READ = ("model.score", "train.lanes", "train.seed", "measure.rounds")
-UNREAD = tuple(key for key in flatten(BASE) if key not in READ)
+_READ = ("model.score", "train.lanes", "train.seed", "measure.rounds")
+UNREAD = tuple(key for key in flatten(BASE) if key not in _READ)
 TAKES = {"quick": "five seconds on 2 shared cores of an AMD EPYC"}
 
 
 def check(config: Config) -> None:
     """ConfigError: a score with weights."""
     score = config.model.score
-    require(score in SCORES, f"model.score={score}: this experiment compares {', '.join(SCORES)}")
+    require(score in _SCORES, f"model.score={score}: this experiment compares {', '.join(_SCORES)}")
 
 
 def cell(config: Config, job: Job) -> list[dict]:

@@ -34,7 +34,7 @@ STUDIES = {
 }
 
 
-def _work(config: Config) -> Work:
+def work(config: Config) -> Work:
     return Work(config, next_token(config), phase=config.measure.phase)
 
 
@@ -42,7 +42,7 @@ def group(config: Config) -> str:
     return config.measure.phase
 
 
-predict, prepare, _sample = timed.steps(_work, group)
+prepare, _sample = timed.steps(work, group)
 
 
 def cell(config: Config, job: Job) -> dict:

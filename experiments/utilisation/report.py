@@ -1,6 +1,7 @@
 """The report of `utilisation`: what share of the machine's peak a step reaches, and which roof it stands under."""
 
 from transformer_jax.report import Finding, Report, Rows, Rule, all_above, conditions, lines, mean, ratio, select
+from transformer_jax.report.costs import flops
 from transformer_jax.report.points import groups, values
 from transformer_jax.report.tables import grid, number
 
@@ -20,11 +21,12 @@ RULES = {
 
 def _read(row: dict, peak: float | None, bandwidth: float | None) -> dict:
     """FLOPs per second, their share of the peak, FLOPs per byte, and what the lower roof allows there."""
-    seconds, flops, moved = row.get("step_seconds"), row.get("jaxpr_flops"), row.get("jaxpr_bytes")
-    if not (seconds and flops and moved and peak and bandwidth):
+    seconds, done, moved = row.get("step_seconds"), flops(row), row.get("jaxpr_bytes")
+    if not (seconds and done and peak):
         return row
-    known = {"speed": flops / seconds, "share": flops / seconds / peak, "intensity": flops / moved}
-    return row | known | {"roof": min(peak, flops / moved * bandwidth)}
+    row = row | {"speed": done / seconds, "share": done / seconds / peak}
+    known = moved and bandwidth  # not where a fused kernel hides what it moves
+    return row | ({"intensity": done / moved, "roof": min(peak, done / moved * bandwidth)} if known else {})
 
 
 def _question(rows: Rows, study: str, place: int) -> Finding:

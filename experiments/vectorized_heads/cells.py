@@ -27,13 +27,6 @@ def work(config: Config) -> Work:
     return Work(config, next_token(config), "op", "forward")
 
 
-def predict(config: Config) -> dict[str, float]:
-    """What one form will cost."""
-    from transformer_jax.measure.predict import predict
-
-    return predict(work(config))
-
-
 def prepare(config: Config) -> Callable[[], tuple]:
     """Each form is compiled, and compared with the others, with nothing beside it."""
     return partial(_prepare, config)

@@ -142,7 +142,6 @@ def make_rows(studies=None, rounds=5, noise=0.03, fail=lambda config: None, law=
                     "output_bytes": 100_000,
                     "temp_bytes": temp,
                     "alias_bytes": 0,
-                    "memory_bytes": 300_000 + temp,
                     "peak_rss_bytes": 400_000_000 + temp,
                     "sequential_depth": depth,
                     "num_params": 140_000,

@@ -38,8 +38,6 @@ def noisy_rows():
         cell = json.loads(text)
         fixed = BASE | cell["config"] | cell["known"] | {"status": "ok", "key": str(number), "header": "h"}
         fixed |= {"studies": tuple(cell["studies"])}
-        parts = [fixed.get(f"{part}_bytes") for part in ("argument", "output", "temp")]
-        fixed["memory_bytes"] = None if None in parts else sum(parts) - (fixed.get("alias_bytes") or 0)
         rows += [fixed | {"round": r, "step_seconds": seconds} for r, seconds in enumerate(cell["seconds"])]
     return rows
 

@@ -28,9 +28,9 @@ def test_a_cell_is_a_sample_of_the_op_alone(tmp_path):
     tiny = {"model.d_model": 8, "model.num_heads": 2, "task.seq_len": 16, "task.batch_size": 2,
             "measure.min_sample_seconds": 1e-4}  # fmt: skip
     config = with_overrides(cells.BASE, tiny)
-    assert cells.prepare(config)()["sample_seconds"] > 0 and cells.predict(config)["seconds"] > 0
+    assert cells.prepare(config)()["sample_seconds"] > 0
     row = cells.cell(config, Job(0, tmp_path / "none", 0))
-    assert row["step_seconds"] > 0 and row["memory_bytes"] > row["temp_bytes"] and row["num_params"] == 0
+    assert row["step_seconds"] > 0 and row["num_params"] == 0
     deeper = cells.cell(with_overrides(config, {"model.num_layers": 4, "model.mlp_dim": 99}), Job(0, tmp_path, 0))
     assert deeper["jaxpr_flops"] == row["jaxpr_flops"] > 0
 
@@ -50,6 +50,7 @@ def test_planted_exponents_are_found_and_judged():
     exponents = {name: round(estimate.value, 1) for name, estimate in finding.estimates.items()}
     assert exponents["attention's time"] == exponents["attention's memory, scores stored"] == 2.0
     assert exponents["attention's FLOPs, scores stored"] == 2.0 and exponents["LSTM's time"] == 1.0
+    assert finding.of == "attention: T = 1,024–4,096; lstm: T = 1,024–4,096; attention (reference): T = 1,024–4,096"
     assert exponents["attention's memory"] < 1.5 and finding.verdict == "TASK-DEPENDENT"  # no score is stored
     stored = rows_of(law=lambda c: planted.law(c | {"model.attention": "reference"}))
     assert page.report(stored).answers[0].verdict == "SUPPORTED"

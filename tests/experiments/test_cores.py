@@ -32,7 +32,7 @@ def test_a_cell_is_a_sample_of_a_training_step_on_as_many_tokens(tmp_path):
     assert settle()["sample_seconds"] > 0
     rows = [cells.cell(config, Job(0, tmp_path / "none", round_)) for round_ in (0, 1)]
     assert all(row["tokens"] == 16 and row["step_seconds"] > 0 and row["jaxpr_flops"] > 0 for row in rows)
-    assert cells.predict(config)["seconds"] > 0 and not (tmp_path / "none").exists()
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("possible", [True, False])

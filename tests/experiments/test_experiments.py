@@ -120,5 +120,5 @@ def test_attention_reads_no_recurrence():
 
 
 def test_another_task_is_refused_before_anything_compiles():
-    with pytest.raises(ConfigError, match="runs on random_tokens alone"):
+    with pytest.raises(ConfigError, match="task.name: it changes nothing that this experiment measures"):
         plan.plan(COST, {"task.name": "copy_memory"})

@@ -27,7 +27,7 @@ TINY = {"model.d_model": 8, "model.num_heads": 2, "model.num_layers": 1, "task.v
 def test_a_cell_is_a_sample_beside_the_peaks(tmp_path, monkeypatch, phase):
     monkeypatch.setattr(bandwidth, "bytes_per_second", lambda: 5e9)
     config = with_overrides(cells.BASE, TINY | {"model.mixer": "gru", "measure.phase": phase})
-    assert cells.prepare(config)()["sample_seconds"] > 0 and cells.predict(config)["seconds"] > 0
+    assert cells.prepare(config)()["sample_seconds"] > 0
     row = cells.cell(config, Job(0, tmp_path / "none", 0))
     assert row["tokens"] == (16 if phase == "train" else 2) and row["moved_bytes_per_second"] == 5e9
     assert all(row[name] > 0 for name in ("step_seconds", "jaxpr_flops", "jaxpr_bytes", "matmul_peak_flops"))

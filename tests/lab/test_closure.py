@@ -184,7 +184,17 @@ EDITS = [  # file, old text, its replacement, the experiments whose rows this ma
     ("experiments/recall/cells.py", "[2, 4, 8]", "[2, 4, 8, 16]", set()),  # a cell's values are in its own key
     ("experiments/recall/cells.py", "[10_000]", "[20_000]", set()),  # of a private name that the studies alone use
     ("experiments/recall/cells.py", "RATES = (3e-4", "RATES = (1e-4", {"recall"}),
-    ("experiments/recall/cells.py", "by_steps(600.0)", "by_steps(700.0)", set()),
+    ("experiments/recall/cells.py", "time_limit = 600.0", "time_limit = 700.0", set()),
+    ("experiments/recall/cells.py", 'SWEEPS = ("model.mixer", ', 'TASKS, SWEEPS = None, ("model.norm", ', set()),
+    ("transformer_jax/lab/schedule.py", "SECONDS_OF_A_STEP = 0.5", "SECONDS_OF_A_STEP = 0.6", set()),
+    ("transformer_jax/measure/predict.py", "FLOPS_PER_SECOND = ", "FLOPS_PER_SECOND = 2 * ", set()),
+    ("transformer_jax/lab/timed.py", "job.round, group", "job.seed, group", {"attention_cost"}),
+    (
+        "experiments/attention_cost/cells.py",
+        "prepare, cell = timed.steps(work, group)",
+        "prepare, cell = timed.steps(work)",
+        {"attention_cost"},
+    ),
     ("experiments/attention_cost/cells.py", "BUDGET = 6", "BUDGET = 9", set()),
     ("experiments/recall/cells.py", "task, job.folder)", "task, job.folder.parent)", {"recall"}),
     ("transformer_jax/lab/equal_seconds.py", "FILE, TURNS", "TURNS, FILE", {"recall"}),

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from transformer_jax.config import Config, ConfigError, MeasureConfig
+from transformer_jax.config import Config, ConfigError, MeasureConfig, TaskConfig, with_overrides
 from transformer_jax.lab import plan
 from transformer_jax.lab.sweep import chain, grid
+from transformer_jax.tasks import keys
 
 SOURCE = '''"""Tiny."""
 from transformer_jax.config import Config
@@ -142,6 +143,36 @@ def test_an_experiment_runs_on_the_tasks_that_it_names_or_on_its_own_alone(path,
             wrong = f"^task.name={name}: this experiment runs on {', '.join(possible)} alone$"
             with pytest.raises(ConfigError, match=wrong):
                 plan.plan(cells_of(path), {"task.name": name})
+
+
+def test_an_experiment_that_reads_sizes_alone_takes_those_of_any_config(path):
+    path.write_text(SOURCE + "UNREAD = ('task.name',)")
+    other = Config(task=TaskConfig(name="parity", seq_len=24))
+    base = plan.load("tiny", other).base
+    assert (base.task.name, base.task.seq_len) == ("random_tokens", 24)
+    with pytest.raises(ConfigError, match="task.name: it changes nothing that this experiment measures"):
+        plan.plan(cells_of(path), {"task.name": "parity"})
+    path.write_text(SOURCE)
+    assert plan.load("tiny", other).base.task.name == "parity"
+
+
+@pytest.mark.parametrize("name", plan.names())
+def test_the_tasks_of_an_experiment_are_there(name):
+    cells = plan.load(name).cells
+    assert {cells.BASE.task.name, *(getattr(cells, "TASKS", ()) or ())} <= keys.TASKS.keys()
+
+
+def test_what_a_cell_costs_follows_from_the_step_that_it_times(path):
+    assert not hasattr(cells_of(path), "predict")
+    work = """
+from transformer_jax.measure.work import Work, next_token
+def work(config): return Work(config, next_token(config), "op")
+"""
+    path.write_text(SOURCE + work)
+    few, many = (cells_of(path).predict(with_overrides(Config(), {"task.seq_len": T})) for T in (64, 128))
+    assert many["flops"] > 2 * few["flops"] > 0 and many["seconds"] > 0
+    path.write_text(SOURCE + work + "def predict(config): return {'seconds': 7}\n")
+    assert cells_of(path).predict(Config()) == {"seconds": 7}
 
 
 def test_an_experiment_checks_every_config_of_its_own(path):

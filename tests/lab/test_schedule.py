@@ -537,6 +537,15 @@ def test_a_cell_has_its_own_time_limit_and_the_options_wins(tmp_path):
     path.write_text(path.read_text() + "\ndef time_limit(config): return 3.0 * config.task.seq_len\n")
     limits = [schedule._limits(load(path), timeout)(config) for timeout in (None, 5.0)]
     assert limits == [39.0, 5.0]
+    number = path.with_name("number.py")
+    number.write_text(path.read_text().replace("def time_limit(config): return 3.0 * config.task.seq_len", ""))
+    (tmp_path / "number").mkdir()
+    number = number.rename(tmp_path / "number" / "cells.py")
+    number.write_text(number.read_text() + "time_limit = 60.0\n")
+    for steps in (100, 300):  # half a second is added for each step of training
+        assert schedule._limits(load(number), None, 2)(with_overrides(config, {"train.num_steps": steps})) == 2 * (
+            60 + steps / 2
+        )
     path.write_text(path.read_text().replace("pass", "time.sleep(600)").replace("3.0 * config.task.seq_len", "0.5"))
     assert run(path, tmp_path / "out").cells == {"ok": 2, "timeout": 1}
     assert rows_by_cell(tmp_path / "out")[13][0]["message"] == "no answer within 0.5 s"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transformer_jax.config import Config, ConfigError, with_overrides
-from transformer_jax.lab.sweep import by_steps, chain, grid, only, parse, pin
+from transformer_jax.config import ConfigError
+from transformer_jax.lab.sweep import chain, grid, only, parse, pin
 
 SWEEP = grid(
     {"model.mixer": ["attention", "lstm"], "model.num_heads": [1, 4], "task.seq_len": [64, 128, 256]},
@@ -114,8 +114,3 @@ def test_parse():
     for wrong in ("seq_len", "=3", "seq_len="):
         with pytest.raises(ConfigError, match="axis=value"):
             parse("--only", [wrong])
-
-
-def test_a_training_may_take_longer_by_its_steps():
-    limits = [by_steps(60.0)(with_overrides(Config(), {"train.num_steps": steps})) for steps in (100, 300)]
-    assert limits == [110.0, 210.0]

@@ -22,6 +22,7 @@ UNMEASURED = (
     "BUDGET", "FULL", "SIDE_BY_SIDE", "STUDIES", "SWEEPS", "TAKES", "TASKS", "UNREAD", "check", "predict", "time_limit",
 )  # fmt: skip
 _NOT_SYNTAX = {"ctx", "kind", "type_comment", "type_ignores"}
+_PRIVATE = re.compile("_[a-zA-Z]")
 
 
 class Source(NamedTuple):
@@ -120,11 +121,11 @@ def source(text: bytes, is_cells: bool = False) -> Source:
 
 def _measured(body: Sequence[ast.stmt]) -> list[ast.stmt]:
     """Without what is UNMEASURED, and without private names that nothing else uses: they help to make the studies."""
-    kept = [statement for statement in body if not defined(statement) & set(UNMEASURED)]
+    kept = [statement for statement in body if not defined(statement) <= set(UNMEASURED)]
     while True:
         named = ((node.id, one) for one in kept for node in ast.walk(one) if isinstance(node, ast.Name))
         used = {name for name, one in named if name not in defined(one)}
-        left = [one for one in kept if not re.match("_[a-zA-Z]", min(defined(one))) or defined(one) & used]
+        left = [one for one in kept if not all(map(_PRIVATE.match, defined(one))) or defined(one) & used]
         if len(left) == len(kept):
             return kept
         kept = left
@@ -133,7 +134,8 @@ def _measured(body: Sequence[ast.stmt]) -> list[ast.stmt]:
 def defined(statement: ast.stmt) -> set[str]:
     """What a statement of a module defines."""
     targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", statement)]
-    return {getattr(target, "id", getattr(target, "name", "")) for target in targets}
+    each = [part for target in targets for part in (target.elts if isinstance(target, ast.Tuple) else [target])]
+    return {getattr(target, "id", getattr(target, "name", "")) for target in each}
 
 
 class _Fields(dict):

@@ -45,15 +45,22 @@ class Experiment:
         Raises:
           ConfigError: the two cannot be together.
         """
-        if self.config is None:
-            return self.cells.BASE
-        return replace(self.cells.BASE, model=self.config.model, task=self.config.task, train=self.config.train)
+        base, config = self.cells.BASE, self.config
+        if config is None:
+            return base
+        unread = "task.name" in getattr(self.cells, "UNREAD", ())  # it takes the sizes, whatever they are those of
+        task = replace(config.task, name=base.task.name) if unread else config.task
+        return replace(base, model=config.model, task=task, train=config.train)
 
     @cached_property
     def cells(self) -> ModuleType:
-        """cells.py: BASE, STUDIES, cell; perhaps TASKS, check, FULL, TAKES, predict, time_limit, data, prepare, group,
-        BUDGET, EXTRA, USES_JAX, UNREAD, SWEEPS, SIDE_BY_SIDE."""
-        return _load(self.folder / "cells.py", ("BASE", "STUDIES", "cell"))
+        """cells.py: BASE, STUDIES, cell; perhaps TASKS, check, FULL, TAKES, work, predict, time_limit, data, prepare,
+        group, BUDGET, EXTRA, USES_JAX, UNREAD, SWEEPS, SIDE_BY_SIDE. Of its `work` the laboratory makes its `predict`,
+        where it has none."""
+        cells = _load(self.folder / "cells.py", ("BASE", "STUDIES", "cell"))
+        if hasattr(cells, "work") and not hasattr(cells, "predict"):
+            cells.predict = partial(_predict, cells.work)
+        return cells
 
     @property
     def studies(self) -> axes.Studies:
@@ -82,6 +89,13 @@ class Cell:
     config: Config  # all of it
     identity: str  # the config as text, without measure.rounds
     studies: tuple[str, ...] = ()  # those that it is in
+
+
+def _predict(work: Callable[[Config], Any], config: Config) -> dict:
+    """What a step of the config's work costs: FLOPs, bytes and, roughly, seconds."""
+    from transformer_jax.measure.predict import predict  # here, as jax takes seconds to load
+
+    return predict(work(config))
 
 
 def names() -> list[str]:

@@ -20,6 +20,8 @@ from transformer_jax.lab.plan import Cell, Experiment
 from transformer_jax.lab.sampling import TIMEOUT_SECONDS, Sampling
 from transformer_jax.lab.supervisor import Stopped, Worker
 
+SECONDS_OF_A_STEP = 0.5  # of training, that a cell may take beside its `time_limit`
+
 
 class Summary(NamedTuple):
     added: Counter  # statuses of the rows that this launch wrote
@@ -121,6 +123,8 @@ def _limits(experiment: Experiment, timeout: float | None, workers: int = 1) -> 
     if timeout is not None:
         return lambda config: timeout
     own = getattr(experiment.cells, "time_limit", lambda config: TIMEOUT_SECONDS)
+    if not callable(own):
+        return lambda config: workers * (own + SECONDS_OF_A_STEP * config.train.num_steps)
     return lambda config: workers * own(config)
 
 

@@ -25,11 +25,6 @@ class Job(NamedTuple):
         return with_overrides(config, {"train.seed": self.seed})
 
 
-def by_steps(seconds: float) -> Callable[[Config], float]:
-    """A `time_limit` for cells that train: so many seconds, compilation included, and half a second for each step."""
-    return lambda config: seconds + 0.5 * config.train.num_steps
-
-
 def grid(axes: Mapping[str, Sequence], skip: Callable[[Override], bool] = lambda override: False) -> list[Override]:
     """Every combination of the axes' values, the last axis fastest, without those for which `skip` is True.
 

@@ -1,4 +1,4 @@
-"""What an experiment needs whose cells time one compiled step each: what it will take, its compilation, its samples."""
+"""What an experiment needs whose cells time one compiled step each: its compilation, and its samples."""
 
 from collections.abc import Callable, Hashable
 from functools import cache
@@ -12,8 +12,6 @@ from transformer_jax.measure.work import Work
 class Timed(NamedTuple):
     """Functions of an experiment's cells.py, under the names that they have there."""
 
-    predict: Callable[[Config], dict]
-    """What a step costs: FLOPs, bytes and, roughly, seconds."""
     prepare: Callable[[Config], Callable[[], dict]]
     """Compiles the step; what it returns takes the first steps, for later, when nothing is compiled beside them."""
     cell: Callable[[Config, Job], dict]
@@ -28,21 +26,15 @@ def steps(
     """The functions for cells whose step is `work(config)`.
 
     Args:
-      work: called where jax is loaded: it may import what needs it.
+      work: called by workers alone, so that it may import what needs jax.
       group: the experiment's own, of cells that are compared with each other; the machine is described once for each
         and pass.
       on_one_core: whether a cell is timed with all threads on one core, as `measure.cost.OneCore` does.
     """
 
-    # What measures is imported where it is used: jax takes seconds to load, and a plan or a report has no need of it.
-    def predict(config: Config) -> dict:
-        from transformer_jax.measure.predict import predict
-
-        return predict(work(config))
-
     @cache
     def sampler(config: Config):
-        from transformer_jax.measure import cost
+        from transformer_jax.measure import cost  # here, as jax takes seconds to load and a plan has no need of it
 
         kind = cost.OneCore if on_one_core(config) else cost.Sampler
         return kind(work(config), config.measure.min_sample_seconds)
@@ -53,4 +45,4 @@ def steps(
     def cell(config: Config, job: Job) -> dict:
         return sampler(config)((job.round, group(config)))
 
-    return Timed(predict, prepare, cell)
+    return Timed(prepare, cell)

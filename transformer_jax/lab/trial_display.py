@@ -36,7 +36,8 @@ def shown(console: Console, model, task: Task, config: Config) -> "Shown":
 
 
 def matmul_flops(model, task: Task, config: Config) -> float | None:
-    """Matmul FLOPs of a training step; None: a primitive has no rule, or steps differ (texts bucketed by length)."""
+    """Matmul FLOPs of a training step; None: steps differ (texts bucketed by length), or a fused kernel or a loop of an
+    unknown number of trips hides them."""
     if _bucketed(task, config):
         return None
     run = programs.build(model, task.objective, config.train)
@@ -46,7 +47,7 @@ def matmul_flops(model, task: Task, config: Config) -> float | None:
     shapes = {k: jax.ShapeDtypeStruct((steps, *lanes, *v.shape), v.dtype) for k, v in batch.items()}
     try:
         return flops.count(run.run_chunk, jax.eval_shape(run.init), shapes).matmul_flops / steps
-    except ValueError:
+    except (flops.HiddenInKernel, flops.UnknownTripCount):
         return None
 
 

@@ -64,9 +64,23 @@ class OneCore(Sampler):
             return super().__call__(place)
 
 
+def counted(program: programs.Program, args: tuple) -> Columns:
+    """What the program's jaxpr says of one step; every column is None where a fused kernel hides it.
+
+    Raises:
+      UnknownPrimitive, UnknownTripCount: as `flops.count`.
+    """
+    columns = {"jaxpr_matmul_flops": "matmul_flops", "jaxpr_flops": "flops", "jaxpr_transcendentals": "transcendentals",
+               "jaxpr_bytes": "bytes", "sequential_depth": "sequential_depth"}  # fmt: skip
+    try:
+        found = flops.count(program.fn, *args)
+    except flops.HiddenInKernel:
+        return dict.fromkeys(columns)
+    return {column: round(getattr(found, name) / program.steps) for column, name in columns.items()}
+
+
 def _known(work: Work, program: programs.Program, compiled: timing.Compiled, args: tuple) -> Columns:
     """What does not change from sample to sample and needs no step to be taken."""
-    counted = flops.count(program.fn, *args)
     xla = compiled.program.cost_analysis() or {}
     return {
         "compile_seconds": compiled.compile_seconds,
@@ -76,11 +90,7 @@ def _known(work: Work, program: programs.Program, compiled: timing.Compiled, arg
         "num_params": num_params(work.config.model, work.shape, work.level),
         "implementation": implementation(work),
         "closed_form_flops": matmul_flops(work),
-        "jaxpr_matmul_flops": round(counted.matmul_flops / program.steps),
-        "jaxpr_flops": round(counted.flops / program.steps),
-        "jaxpr_transcendentals": round(counted.transcendentals / program.steps),
-        "jaxpr_bytes": round(counted.bytes / program.steps),
-        "sequential_depth": round(counted.sequential_depth / program.steps),
+        **counted(program, args),
         "xla_flops": xla.get("flops"),
         "xla_bytes": xla.get("bytes accessed"),
         **asdict(memory.program_memory(compiled.program)),

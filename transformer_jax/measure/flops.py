@@ -14,9 +14,9 @@ from jax.extend import core
 
 from transformer_jax.measure import jaxprs, primitives
 from transformer_jax.measure.jaxprs import UnknownTripCount
-from transformer_jax.measure.primitives import Cost, UnknownPrimitive
+from transformer_jax.measure.primitives import Cost, HiddenInKernel, UnknownPrimitive
 
-__all__ = ["Count", "UnknownPrimitive", "UnknownTripCount", "count"]
+__all__ = ["Count", "HiddenInKernel", "UnknownPrimitive", "UnknownTripCount", "count"]
 VECTOR = "dot_general with a vector"
 
 
@@ -48,8 +48,8 @@ def count(fn: Callable, *args: Any) -> Count:
     Equations whose results nobody uses are left out, as XLA leaves them out. Of the branches of a `cond`
     the one with the most FLOPs counts, as in XLA. Under `shard_map` the work of all devices is summed.
 
-    Raises UnknownPrimitive for a primitive without a rule and UnknownTripCount for a data-dependent while
-    loop; both name the place in the source.
+    Raises UnknownPrimitive for a primitive without a rule, HiddenInKernel (which is one) for a fused kernel, and
+    UnknownTripCount for a data-dependent while loop; all name the place in the source.
     """
     jaxpr, known = jaxprs.traced(fn, *args)
     costs, depths = _walk(jaxpr, [0] * len(jaxpr.invars), known)

@@ -17,8 +17,6 @@ class ProgramMemory:
     temp_bytes: int | None = None
     alias_bytes: int | None = None
     generated_code_bytes: int | None = None
-    memory_bytes: int | None = None
-    """Arguments, outputs and temporaries together; what is both argument and output counts once."""
 
 
 def program_memory(compiled: jax.stages.Compiled) -> ProgramMemory:
@@ -31,8 +29,7 @@ def program_memory(compiled: jax.stages.Compiled) -> ProgramMemory:
     sizes = [getattr(analysis, f"{kind}_size_in_bytes", None) for kind in kinds]
     if None in sizes or not any(sizes[:3]):
         return ProgramMemory()
-    argument, output, temp, alias, _ = sizes
-    return ProgramMemory(*sizes, argument + output + temp - alias)
+    return ProgramMemory(*sizes)
 
 
 @dataclass

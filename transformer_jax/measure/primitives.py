@@ -17,6 +17,10 @@ class UnknownPrimitive(NotImplementedError):
     """A primitive without a rule here: to count it as zero would be a silent lie."""
 
 
+class HiddenInKernel(UnknownPrimitive):
+    """A fused kernel, whose operations no jaxpr shows."""
+
+
 class Cost(NamedTuple):
     """What one or many executions of a primitive cost."""
 
@@ -64,11 +68,14 @@ _MOVES = frozenset(
     ).split()
 )
 _SELECTS = frozenset(("slice", "dynamic_slice", "gather"))
+_KERNELS = frozenset(  # of cuDNN and of Pallas
+    "dot_product_attention_fwd_wrapper dot_product_attention_bwd_wrapper rnn_fwd rnn_bwd pallas_call".split()
+)
 _SCATTERS = {"scatter": 0} | dict.fromkeys("scatter-add scatter-max scatter-min scatter-mul scatter-sub".split(), 1)
 
 
 def cost(eqn: core.JaxprEqn) -> Cost:
-    """The cost of one execution of a primitive that holds no inner jaxpr. Raises UnknownPrimitive."""
+    """The cost of one execution of a primitive that holds no inner jaxpr. Raises UnknownPrimitive, HiddenInKernel."""
     name, out = eqn.primitive.name, eqn.outvars[0].aval if eqn.outvars else None
     traffic = _bytes(*eqn.invars) + _bytes(*eqn.outvars)
     flops, transcendentals = 0, 0
@@ -137,6 +144,8 @@ def _levels(count: int) -> int:
 
 def _unknown(eqn: core.JaxprEqn) -> UnknownPrimitive:
     name = eqn.primitive.name
+    if name in _KERNELS:
+        return HiddenInKernel(f"the kernel {name!r} at {where(eqn)} shows no operations that could be counted")
     return UnknownPrimitive(f"no cost rule for the primitive {name!r} at {where(eqn)}; add one to {__name__}")
 
 

@@ -9,7 +9,7 @@ Level = Literal["op", "block", "model"]
 Phase = Literal["forward", "train", "decode"]
 Matching = Literal["width", "params", "flops"]
 NO_STEP_READS = (
-    "task.workers", "model.encoder_layers",
+    "task.name", "task.workers", "model.encoder_layers",
     "train.num_steps", "train.label_smoothing", "train.micro_batches", "train.lanes", "train.lane_lrs",
     "train.same_seed",
     "train.chunk_steps", "train.eval_every", "train.checkpoint_every", "train.nan_policy",
