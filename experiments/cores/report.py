@@ -63,10 +63,10 @@ RULES = {
     ),
     "cores_help_more": Rule(
         "A step's speed-up is its time on one core over that on all of them, at the longest T. SUPPORTED if attention's"
-        f" is more than {TENTH} times each recurrence's, with the 95 % interval over passes; REFUTED if less than that"
-        " for all; TASK-DEPENDENT if there are both; else, or where one is not measured, INCONCLUSIVE. A tenth: that"
-        " threads take turns on one core costs a program up to that.",
-        all_above(TENTH),
+        f" is more than {TENTH} times each recurrence's, with the 95 % interval over passes; REFUTED if each"
+        f" recurrence's is more than {TENTH} times attention's; TASK-DEPENDENT if there are both; else, or where one is"
+        " not measured, INCONCLUSIVE. A tenth: that threads take turns on one core costs a program up to that.",
+        all_above(TENTH, below=1 / TENTH),
         reads=(_read, _gained, _against),
     ),
 }

@@ -53,22 +53,27 @@ def _relative(rows: Rows) -> list[dict]:
             if zero.get((row["place"], row["seed"]))]  # fmt: skip
 
 
+def _tried(rows: Rows) -> list[dict]:
+    """Without the frozen lane: the hypotheses are of strengths."""
+    return [row for row in rows if row["setting"] != "frozen"]
+
+
 def _least_drift(rows: Rows) -> float | None:
-    return min((row["drift"] for row in rows if row[X] >= FLOOR and row["drift"] is not None), default=None)
+    return min((row["drift"] for row in _tried(rows) if row[X] >= FLOOR and row["drift"] is not None), default=None)
 
 
 def _gain(rows: Rows) -> float | None:
     zero = [row["average_accuracy"] for row in rows if row["setting"] == 0]
-    return max(row["average_accuracy"] for row in rows) - zero[0] if zero else None
+    return max(row["average_accuracy"] for row in _tried(rows)) - zero[0] if zero else None
 
 
 def _correlation(rows: Rows) -> float | None:
-    moved = [row for row in rows if row["drift"] is not None]
+    moved = [row for row in _tried(rows) if row["drift"] is not None]
     return rank_correlation(*([row[name] for row in moved] for name in ("drift", "forgetting"))) if moved else None
 
 
 def _area(rows: Rows) -> float:
-    return area(rows, X, Y)
+    return area(_tried(rows), X, Y)
 
 
 RULES = {
@@ -191,7 +196,7 @@ def report(rows: Rows) -> Report:
                     "hypervolume less the random subset's", compared(_area), RULES["H3"]),
             Finding("H4: Is it working memory that limits EWC, as for recurrences, and not the length?",
                     "gain lost", memory, RULES["H4"]),
-            Finding("What is the front's hypervolume?", "plasticity times stability", areas),
+            Finding("What is the front's hypervolume?", "plasticity times stability, over strengths", areas),
         ),
         figures=(
             lines(points, "kept", Y, "variant", "place", pair="seed", log="", name="front", x_label=X,

@@ -5,6 +5,7 @@ from math import log
 from transformer_jax.intervals import Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, conditions, lines, only_recurrences, table
 from transformer_jax.report.points import by_seed, groups, is_number, mean, select
+from transformer_jax.report.rules import with_missing
 
 LIMIT, UNIT = 1.0, "orders of magnitude in 100 steps"
 
@@ -33,6 +34,13 @@ def _rule(where: str) -> Rule:
 
 APART = {"mixer": ("reader",), "stack": ("reader", "norm"), "start": ("start",), "trained": ("reader", "when")}
 """By study what tells its slopes apart."""
+EVERY = ("attention", "rnn", "gru", "lstm", "min_gru")
+ASKED_OF = {
+    "mixer": EVERY, "stack": [f"{reader}, {norm}" for reader in EVERY for norm in ("pre", "post")],
+    "start": ("attention", "lstm", "rnn"),
+    "trained": [f"{reader}, {when}" for reader in ("attention", "gru", "lstm") for when in ("before", "after")],
+}  # fmt: skip
+"""By study those without whom its rule is open."""
 ASKED = {  # of each study: the question, and where the rule looks
     "mixer": ("Through a mixer alone?", "alone and as their layers start"),
     "stack": ("Through two blocks?", "in two blocks with either norm"),
@@ -45,9 +53,10 @@ STARTS = {"lstm": ("measure.forget_bias", "forget bias"), "rnn": ("measure.recur
 def _slopes(rows: Rows) -> dict[str, dict[str, Estimate]]:
     """By study, and in it by what tells its slopes apart."""
     rows = _flows(rows)
-    return {study: {", ".join(key): mean(part, "decades", "lane")
-                    for key, part in groups(select(rows, study=study), *names).items()}
-            for study, names in APART.items()}  # fmt: skip
+    found = {study: {", ".join(key): mean(part, "decades", "lane")
+                     for key, part in groups(select(rows, study=study), *names).items()}
+             for study, names in APART.items()}  # fmt: skip
+    return {study: with_missing(slopes, ASKED_OF[study]) for study, slopes in found.items()}
 
 
 def _flows(rows: Rows) -> list[dict]:
@@ -131,7 +140,7 @@ def report(rows: Rows) -> Report:
 def _sentence(slopes: dict[str, Estimate]) -> str:
     """Who does what: "kept: attention; vanishes or explodes: rnn"."""
     words: dict[str, dict] = {}
-    for name, slope in slopes.items():
+    for name, slope in ((name, slope) for name, slope in slopes.items() if slope.n):
         words.setdefault(name.partition(",")[0], {})[_word(slope)] = None
     readers = {said: [reader for reader in words if " or ".join(words[reader]) == said]
                for said in map(" or ".join, words.values())}  # fmt: skip

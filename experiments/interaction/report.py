@@ -3,7 +3,10 @@
 from transformer_jax.intervals import Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, all_above, conditions, lines, only_recurrences, table
 from transformer_jax.report.points import by_seed, groups, mean, ratio, select, values
+from transformer_jax.report.rules import with_missing
 from transformer_jax.report.tables import number
+
+RECURRENCES = ("rnn", "gru", "lstm", "min_gru")
 
 
 def _nothing_passes(share: Estimate) -> bool | None:
@@ -11,12 +14,14 @@ def _nothing_passes(share: Estimate) -> bool | None:
 
 
 def _shares(mixer: Rows, y: str) -> dict[str, Estimate]:
-    return {reader: mean(part, y, "lane") for (reader,), part in groups(mixer, "reader").items()}
+    found = {reader: mean(part, y, "lane") for (reader,), part in groups(mixer, "reader").items()}
+    return with_missing(found, ("attention", *RECURRENCES))
 
 
 def _left(rows: Rows) -> dict[str, Estimate]:
-    return {f"over {reader}": ratio(rows, "left", "reader", "attention", reader, "lane")
-            for reader in values(rows, "reader") if reader != "attention"}  # fmt: skip
+    found = {f"over {reader}": ratio(rows, "left", "reader", "attention", reader, "lane")
+             for reader in values(rows, "reader") if reader != "attention"}  # fmt: skip
+    return with_missing(found, (f"over {reader}" for reader in RECURRENCES))
 
 
 def _read(row: dict) -> dict:

@@ -3,10 +3,12 @@
 from transformer_jax.intervals import Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, conditions, lines, only_recurrences, table
 from transformer_jax.report.points import groups, select, slope
+from transformer_jax.report.rules import with_missing
 from transformer_jax.report.variants import formed
 
 T, DEEP, FLAT = "seq_len", 0.9, 0.25
 SHALLOWEST = ("attention (reference)", "rnn", "gru", "lstm", "min_gru (associative)")
+WRITERS = ("attention", "rnn", "gru", "lstm", "min_gru")
 
 
 def _word(exponent: Estimate) -> str:
@@ -23,8 +25,9 @@ def _depth(rows: Rows) -> dict[str, Estimate]:
 
 
 def _written(rows: Rows) -> dict[str, Estimate]:
-    return {f"{name}, writing": slope(part, T, "generation_depth", None)
-            for (name,), part in groups(select(rows, study="generation"), "mixer").items()}  # fmt: skip
+    found = {f"{name}, writing": slope(part, T, "generation_depth", None)
+             for (name,), part in groups(select(rows, study="generation"), "mixer").items()}  # fmt: skip
+    return with_missing(found, (f"{name}, writing" for name in WRITERS))
 
 
 RULES = {

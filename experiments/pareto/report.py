@@ -17,13 +17,10 @@ def _is_beaten(behind: Estimate) -> bool:
 
 
 def _decide(estimates: Mapping[str, Estimate]) -> Verdict:
-    beaten = {name for name, behind in estimates.items() if _is_beaten(behind)}
-    attention = {name for name in beaten if name.startswith("attention")}
-    if not beaten:
-        return Verdict.INCONCLUSIVE
-    if attention and beaten - attention:
-        return Verdict.TASK_DEPENDENT
-    return Verdict.REFUTED if attention else Verdict.SUPPORTED
+    beaten = {name.partition(" ")[0] for name, behind in estimates.items() if _is_beaten(behind)}
+    if "attention" in beaten:
+        return Verdict.TASK_DEPENDENT if len(beaten) > 1 else Verdict.REFUTED
+    return Verdict.SUPPORTED if beaten >= {*MIXERS[1:]} else Verdict.INCONCLUSIVE
 
 
 def _trained(rows: Rows) -> list[dict]:
@@ -44,7 +41,7 @@ def _behind(rows: Rows, axis: str) -> dict[str, Estimate]:
     left out; all are where a mixer lacks seeds."""
     trained, seconds = _trained(rows), _seconds(rows)
     ready = {who: part[0] for (who,), part in groups(trained, "who").items() if mean(part, "loss", "lane").n >= SEEDS}
-    if {first["model.mixer"] for first in ready.values()} < {*MIXERS}:
+    if not {first["model.mixer"] for first in ready.values()} >= {*MIXERS}:
         return {}
 
     def is_rival(other: str, who: str) -> bool:
@@ -71,9 +68,9 @@ RULES = {
         " the whole 95 % interval of the ratio), the one with the least loss on the seed that chose its rate, which is"
         f" not compared. A model is beaten if its rival's validation loss is lower by more than {MARGIN:g} nats a"
         f" letter, with its whole interval over at least {SEEDS} seeds: of 1 - 0.05/k, of k models compared, so that"
-        " all hold together with 95 %. The sides are attention, and GRU, LSTM and minGRU. SUPPORTED if a recurrence's"
-        " model is beaten and no model with attention is; REFUTED if a model with attention is beaten and no"
-        " recurrence's; TASK-DEPENDENT if some of both are; else, or where a mixer is not measured, INCONCLUSIVE.",
+        " all hold together with 95 %. The sides are attention, and GRU, LSTM and minGRU. SUPPORTED if a model of each"
+        " recurrence is beaten and none with attention; REFUTED if one with attention is beaten and no recurrence's;"
+        " TASK-DEPENDENT if some of both are; else, or where a mixer is not measured, INCONCLUSIVE.",
         _decide,
         reads=(_behind,),
     )

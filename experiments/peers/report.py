@@ -30,7 +30,9 @@ def report(rows: Rows) -> Report:
             if line["ours is"] == "slower"}  # fmt: skip
     counts = Counter(line["ours is"] for line in peers.values()).most_common()
     counted = ", ".join(f"ours is {word} in {n}" for word, n in counts)
-    losses = Finding("Where is the other faster?", "Our time over theirs." if lost else "Nowhere.", lost)
+    open_ones = sum(line["ours is"] not in ("faster", "slower") for line in peers.values())
+    nowhere = f"Nowhere for certain; {open_ones} comparisons are about equal or undecided."
+    losses = Finding("Where is the other faster?", "Our time over theirs." if lost else nowhere, lost)
     others = select(rows, problem=lambda name: "causal" in name, contender=lambda name: name != "ours")
     over = relative(others, TIME, select(rows, contender="ours"), ("problem", "seq_len"), inverse=True)
     layers: dict[str, dict] = {}

@@ -1,12 +1,41 @@
 """The report of `recall_length`: who still recalls when the distance grows beyond what was trained."""
 
-from transformer_jax.intervals import NOTHING
+from itertools import product
+
+from transformer_jax.intervals import NOTHING, Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, all_above, conditions, lines, table
 from transformer_jax.report.points import difference, mean, select
 
 POSITIONS = ("none", "sinusoidal", "rotary")
 RECURRENCES = ("gru", "lstm")
 LONGER, LEARNED = 4, 0.9
+
+
+def _read(row: dict) -> dict:
+    """Who read, how long the test was (of a cell that failed: as the training), and by how much it was longer."""
+    mixer, trained = row["model.mixer"], row["task.seq_len"]
+    test_len = row.get("test_len", trained)
+    reader = f"attention, {row['model.position']}" if mixer == "attention" else mixer
+    return {"reader": reader, "test_len": test_len, "longer": test_len / trained}
+
+
+def _trained(rows: Rows) -> dict[str, Estimate]:
+    """By reader the accuracy at the trained length."""
+    ok = select(rows, status="ok")
+    return {reader: mean(select(ok, reader=reader, longer=1), "accuracy", pair="lane")
+            for reader in dict.fromkeys(row["reader"] for row in ok)}  # fmt: skip
+
+
+def _gaps(rows: Rows) -> dict[str, Estimate]:
+    """Attention's accuracy less a recurrence's at the longest test, of those who learned it at the trained length."""
+    learned = {reader for reader, accuracy in _trained(rows).items() if accuracy.low > LEARNED}
+    far, found = select(rows, longer=LONGER), {}
+    for position, other in product(POSITIONS, RECURRENCES):
+        mine = f"attention, {position}"
+        known = {mine, other} <= learned
+        gap = difference(far, "accuracy", "reader", mine, other, pair="lane") if known else NOTHING
+        found[f"{position} less {other}"] = gap
+    return found
 
 
 RULES = {
@@ -18,40 +47,24 @@ RULES = {
         f" INCONCLUSIVE. A model whose accuracy at the trained length does not lie above {LEARNED} with its interval"
         " has learned nothing that could be kept, and is not compared.",
         all_above(),
+        reads=(_read, _gaps),
     )
 }
-
-
-def _read(row: dict) -> dict:
-    """Who read, how long the test was (of a cell that failed: as the training), and by how much it was longer."""
-    mixer, trained = row["model.mixer"], row["task.seq_len"]
-    test_len = row.get("test_len", trained)
-    reader = f"attention, {row['model.position']}" if mixer == "attention" else mixer
-    return {"reader": reader, "test_len": test_len, "longer": test_len / trained}
 
 
 def report(rows: Rows) -> Report:
     """Accuracy by length, lane by lane."""
     rows = [row | _read(row) for row in select(rows, study="length")]
-    far, ok = select(rows, longer=LONGER), select(rows, status="ok")
-    readers = dict.fromkeys(row["reader"] for row in ok)
-    trained = {reader: mean(select(ok, reader=reader, longer=1), "accuracy", pair="lane") for reader in readers}
-    learned = {reader for reader, accuracy in trained.items() if accuracy.low > LEARNED}
-
-    def gap(reader: str, other: str):
-        known = {reader, other} <= learned
-        return difference(far, "accuracy", "reader", reader, other, pair="lane") if known else NOTHING
-
-    gaps = {f"{position} less {other}": gap(f"attention, {position}", other)
-            for position in POSITIONS for other in RECURRENCES}  # fmt: skip
+    ok, trained = select(rows, status="ok"), _trained(rows)
+    learned = [reader for reader, accuracy in trained.items() if accuracy.low > LEARNED]
     lost = {reader: difference(select(ok, reader=reader), "accuracy", "longer", LONGER, 1, pair="lane")
-            for reader in readers if reader in learned}  # fmt: skip
+            for reader in learned}  # fmt: skip
     return Report(
         question="Who recalls at distances beyond those of the training?",
         answers=(
             Finding("Does attention recall more than a recurrence beyond the trained distances?",
                     f"attention's accuracy less the recurrence's at {LONGER} times the length, as many parameters",
-                    gaps, RULES["attention_recalls_more"]),
+                    _gaps(rows), RULES["attention_recalls_more"]),
             Finding("What does each lose beyond the trained distances?", f"accuracy there, at {LONGER} times the"
                     " length, less that at the trained length, of those who had learned it there", lost),
             Finding("Who had learned it at the trained length?", "accuracy there", trained,

@@ -13,6 +13,14 @@ HALF = 0.5
 """Of what is left of entropy and gradient: the middle between all and nothing."""
 
 
+def _left(rows: Rows) -> dict[str, Estimate]:
+    """Of entropy and gradient, with the scale and without: at the widest over at the narrowest."""
+    scale = select(rows, study="scale")
+    return {f"{y}, {text}": ratio(select(scale, score=score), column, "width", WIDE, NARROW, "lane")
+            for y, column in (("entropy", "entropy"), ("gradient", "gradient_norm"))
+            for score, text in SCALE.items()}  # fmt: skip
+
+
 def _collapses(estimates: Mapping[str, Estimate]) -> Verdict:
     without = [e for name, e in estimates.items() if name.endswith(SCALE["dot"])]
     scaled = [e for name, e in estimates.items() if name.endswith(SCALE["scaled_dot"])]
@@ -27,6 +35,7 @@ RULES = {
         f" were without the scale, and to no less than that with it; REFUTED if neither does without it. Else, or where"
         " one is not measured, INCONCLUSIVE. By 95 % intervals over draws.",
         of_at_least(1, _collapses),
+        reads=(_left,),
     ),
 }
 
@@ -34,14 +43,11 @@ RULES = {
 def report(rows: Rows) -> Report:
     """Draw by draw; any subset of rows will do."""
     scale = select(rows, study="scale")
-    fall = {f"{y}, {text}": ratio(select(scale, score=score), column, "width", WIDE, NARROW, "lane")
-            for y, column in (("entropy", "entropy"), ("gradient", "gradient_norm"))
-            for score, text in SCALE.items()}  # fmt: skip
     look = {"log": "x", "pair": "lane", "x_label": "width of a query and a key"}
     return Report(
         question="Does the softmax of attention need the scale by √d?",
         answers=(Finding("Does the softmax need the scale by √d?",
-                         f"its entropy and gradient at width {WIDE}, over those at {NARROW}", fall,
+                         f"its entropy and gradient at width {WIDE}, over those at {NARROW}", _left(rows),
                          RULES["scale_needed"]),),
         figures=(
             lines(scale, "width", "entropy", "score", name="entropy_by_width", **look,

@@ -1,10 +1,18 @@
 """The report of `sentiment`: who reads best, what positions give, and where the simple ones win."""
 
+from collections.abc import Mapping
+
 from transformer_jax.intervals import Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, all_above, conditions, difference, lines, select, table
 
 AXIS = "contender"
 SIMPLE = {"tfidf": "a bag of bigrams", "maxpool": "max-pooled embeddings"}
+
+
+def _less(rows: Rows, others: Mapping[str, str]) -> dict[str, Estimate]:
+    """The encoder's accuracy less that of each other contender (its key and its name), at the best checkpoints."""
+    best = select(rows, study="contenders", status="ok", best=True)
+    return {name: difference(best, "accuracy", AXIS, "encoder", other) for other, name in others.items()}
 
 
 def _rule(what: str) -> Rule:
@@ -13,6 +21,7 @@ def _rule(what: str) -> Rule:
         " several differences if all of them are, and TASK-DEPENDENT if one is above and one below; else, or where one"
         " is not measured, INCONCLUSIVE.",
         all_above(),
+        reads=(_less,),
     )
 
 
@@ -27,20 +36,17 @@ def report(rows: Rows) -> Report:
     """The best checkpoint of every seed, compared seed by seed."""
     curve = select(rows, study="contenders", status="ok")
     best = select(curve, best=True)
-
-    def less(other: str) -> Estimate:
-        return difference(best, "accuracy", AXIS, "encoder", other)
-
     networks = [row for row in curve if row["measure.contender"] != "tfidf"]
     return Report(
         question="Is a review positive: what does attention add to simpler readers of its words?",
         answers=(
             Finding("Does the encoder read better than the simple ones?", "the encoder's accuracy less theirs",
-                    {name: less(key) for key, name in SIMPLE.items()}, RULES["simple"]),
-            Finding("Do positions help?", "with positions less without", {"difference": less("unordered")},
+                    _less(rows, SIMPLE), RULES["simple"]),
+            Finding("Do positions help?", "with positions less without", _less(rows, {"unordered": "difference"}),
                     RULES["positions"]),
             Finding("Is it better than a bidirectional LSTM with as many parameters?",
-                    "the encoder's accuracy less the LSTM's", {"difference": less("bilstm")}, RULES["recurrence"]),
+                    "the encoder's accuracy less the LSTM's", _less(rows, {"bilstm": "difference"}),
+                    RULES["recurrence"]),
         ),
         figures=(lines(networks, "step", "accuracy", AXIS, log="", name="accuracy_by_step"),),
         tables=(

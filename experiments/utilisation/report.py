@@ -1,5 +1,6 @@
 """The report of `utilisation`: what share of the machine's peak a step reaches, and which roof it stands under."""
 
+from transformer_jax.intervals import Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, all_above, conditions, lines, mean, ratio, select
 from transformer_jax.report.costs import flops
 from transformer_jax.report.points import groups, values
@@ -7,16 +8,6 @@ from transformer_jax.report.tables import grid, number
 
 T, RECURRENCES, ROOF = "seq_len", ("rnn", "gru", "lstm", "min_gru"), "the roof"
 STEPS = {"train": "a training step", "decode": "one more token"}
-
-RULES = {
-    "attention_uses_more": Rule(
-        "SUPPORTED if at this length a step with attention does more FLOPs per second than one with each recurrence"
-        " (tanh-RNN, GRU, LSTM, minGRU): the ratio above 1 with its 95 % interval over passes; REFUTED if below 1 for"
-        " all four; TASK-DEPENDENT if above for some and below for others; else, or where one is not measured,"
-        " INCONCLUSIVE.",
-        all_above(1.0),
-    ),
-}
 
 
 def _read(row: dict, peak: float | None, bandwidth: float | None) -> dict:
@@ -29,17 +20,36 @@ def _read(row: dict, peak: float | None, bandwidth: float | None) -> dict:
     return row | ({"intensity": done / moved, "roof": min(peak, done / moved * bandwidth)} if known else {})
 
 
-def _question(rows: Rows, study: str, place: int) -> Finding:
-    """Attention's FLOPs per second over each recurrence's at the first or last length of the study."""
+def _over(rows: Rows, study: str, place: int) -> dict[str, Estimate]:
+    """Attention's FLOPs per second over each recurrence's, at the first or last length of the study."""
     lengths = values(select(rows, study=study, status="ok"), T)
     here = select(rows, study=study, seq_len=lengths[place]) if lengths else []
-    over = {f"over {mixer}": ratio(here, "speed", "mixer", "attention", mixer) for mixer in RECURRENCES}
+    return {f"over {mixer}": ratio(here, "speed", "mixer", "attention", mixer) for mixer in RECURRENCES}
+
+
+RULES = {
+    "attention_uses_more": Rule(
+        "SUPPORTED if at this length a step with attention does more FLOPs per second than one with each recurrence"
+        " (tanh-RNN, GRU, LSTM, minGRU): the ratio above 1 with its 95 % interval over passes; REFUTED if below 1 for"
+        " all four; TASK-DEPENDENT if above for some and below for others; else, or where one is not measured,"
+        " INCONCLUSIVE.",
+        all_above(1.0),
+        reads=(_read, _over),
+    ),
+}
+
+
+def _question(rows: Rows, study: str, place: int) -> Finding:
+    """What `_over` finds, beside the share of the peak that each reaches there."""
+    lengths = values(select(rows, study=study, status="ok"), T)
+    here = select(rows, study=study, seq_len=lengths[place]) if lengths else []
     shares = {mixer: mean(part, "share") for (mixer,), part in groups(here, "mixer").items()}
     each = ", ".join(f"{mixer} {share.value:.2%}" for mixer, share in shares.items() if share.n)
     step, which = STEPS[study], {0: "shortest", -1: "longest"}[place]
     text = f"Of the matmul's peak: {each}. The numbers: attention's FLOPs per second over each recurrence's."
-    return Finding(f"Does {step} use more of the machine with attention, at the {which} T?", text, over,
-                   RULES["attention_uses_more"], of=f"T = {lengths[place]:,}" if lengths else "")  # fmt: skip
+    return Finding(f"Does {step} use more of the machine with attention, at the {which} T?", text,
+                   _over(rows, study, place), RULES["attention_uses_more"],
+                   of=f"T = {lengths[place]:,}" if lengths else "")  # fmt: skip
 
 
 def report(rows: Rows) -> Report:

@@ -122,3 +122,9 @@ def test_attention_reads_no_recurrence():
 def test_another_task_is_refused_before_anything_compiles():
     with pytest.raises(ConfigError, match="task.name: it changes nothing that this experiment measures"):
         plan.plan(COST, {"task.name": "copy_memory"})
+
+
+@pytest.mark.parametrize("name", plan.names())
+def test_every_rule_names_what_makes_its_estimates(name):
+    """They are part of its digest: a page says that a rule was changed where they were."""
+    assert all(rule.reads for rule in getattr(plan.load(name).report, "RULES", {}).values())

@@ -115,6 +115,22 @@ def test_the_rule_decides():
     assert verdicts([row for row in mixer if row["model.mixer"] != "attention"])[0] == "INCONCLUSIVE"
 
 
+@pytest.mark.parametrize(
+    ("lacking", "open_ones"),
+    [
+        ({"model.mixer": "gru"}, (0, 1, 3)),
+        ({"model.mixer": "min_gru"}, (0, 1)),
+        ({"model.mixer": "rnn"}, (0, 1, 2)),
+        ({"model.norm": "post"}, (1,)),
+        ({"step": 100}, (3,)),
+    ],
+)
+def test_where_one_is_not_measured_the_rule_is_open(lacking, open_ones):
+    left = [row for row in planted() if any(row.get(key) != value for key, value in lacking.items())]
+    assert verdicts(left) == ["INCONCLUSIVE" if place in open_ones else "SUPPORTED" for place in range(4)]
+    assert all("open" not in finding.text for finding in page.report(left).answers)  # who is not there is not named
+
+
 def test_a_sentence_says_what_the_gradient_does_where():
     (first, _, starts, trained) = page.report(planted(forget={0.0: -0.2, 1.0: -0.08, 3.0: 0.0, 5.5: 0.05})).answers
     assert first.text == "kept: attention; vanishes: rnn, gru, lstm, min_gru"

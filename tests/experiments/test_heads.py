@@ -63,6 +63,8 @@ def test_the_rule_decides():
     mixed = [row | {"cka": 0.8 + 0.001 * row["lane"]} if row["layer"] and row["cka"] else row for row in planted()]
     assert verdicts(mixed) == ["TASK-DEPENDENT"]
     assert verdicts([row for row in planted() if row["model.num_heads"] < 8]) == ["INCONCLUSIVE"]
+    deeper = [row | {"model.num_layers": 3} for row in planted()]
+    assert verdicts(deeper) == ["INCONCLUSIVE"]  # of the third layer there is no row
 
 
 def test_the_page_has_its_figures(tmp_path):

@@ -74,6 +74,9 @@ def verdicts(rows):
 
 def test_the_rules_decide():
     assert verdicts(planted()) == ["SUPPORTED", "", "SUPPORTED"]
+    for recurrence in page.RECURRENCES:  # where one is not measured the rules are open
+        left = [row for row in planted() if row["model.mixer"] != recurrence]
+        assert verdicts(left) == ["INCONCLUSIVE", "", "INCONCLUSIVE"]
     assert verdicts(planted(direct=False))[0] == "REFUTED"
     assert verdicts(planted(recurrent=5.0))[2] == "REFUTED"
     assert verdicts(planted(opened=5.0))[2] == "TASK-DEPENDENT"

@@ -82,6 +82,12 @@ def test_who_has_less_loss_at_no_more_cost_wins():
     assert verdicts(planted(better("attention", by=0.005))) == ["INCONCLUSIVE"] * 4  # less than the margin
     assert verdicts([]) == verdicts(planted(better("gru"), without=["min_gru"])) == ["INCONCLUSIVE"] * 4
     assert verdicts(planted(better("gru"), lanes=4)) == ["INCONCLUSIVE"] * 4
+    worse = planted(better("lstm", by=-0.6))
+    assert verdicts(worse) == ["INCONCLUSIVE"] * 4  # beaten is one recurrence of three
+    others = [
+        row | {"model.mixer": "rnn"} if row["model.mixer"] == "gru" else row for row in planted(better("attention"))
+    ]
+    assert verdicts(others) == ["INCONCLUSIVE"] * 4  # no GRU was measured
 
 
 def test_some_of_either_side_may_be_beaten():

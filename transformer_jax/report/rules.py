@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from transformer_jax.config import MIXERS
 from transformer_jax.host.provenance import ROOT
-from transformer_jax.intervals import Estimate
+from transformer_jax.intervals import NOTHING, Estimate
 
 
 class Verdict(StrEnum):
@@ -44,12 +44,14 @@ SCALARS = (bool, int, float, str, NoneType)
 Decide = Callable[[Mapping[str, Estimate]], Verdict]
 
 
-def all_above(limit: float = 0.0) -> Decide:
-    """SUPPORTED where the interval of every estimate lies above the limit, REFUTED where every one lies below it,
-    TASK-DEPENDENT where some lie above and some below; else, or where one is not measured, INCONCLUSIVE."""
+def all_above(limit: float = 0.0, below: float | None = None) -> Decide:
+    """SUPPORTED where the interval of every estimate lies above the limit, REFUTED where every one lies below it (or
+    below `below`), TASK-DEPENDENT where some lie above and some below; else, or where one is not measured,
+    INCONCLUSIVE."""
+    low = limit if below is None else below
     return lambda estimates: _sides(
         estimates, {name for name, e in estimates.items() if e.low > limit},
-        {name for name, e in estimates.items() if e.high < limit},
+        {name for name, e in estimates.items() if e.high < low},
     )  # fmt: skip
 
 
@@ -83,6 +85,13 @@ def only_recurrences(loses: Callable[[Estimate], bool | None]) -> Decide:
         return Verdict.REFUTED if attention == {True} or recurrent == {False} else Verdict.TASK_DEPENDENT
 
     return decide
+
+
+def with_missing(found: Mapping[str, Estimate], names: Iterable[str]) -> dict[str, Estimate]:
+    """The estimates, and NOTHING under each of the names with which none of theirs begins: a rule asks for it, and it
+    was not measured."""
+    missing = [name for name in names if not any(label.startswith(name) for label in found)]
+    return dict(found) | dict.fromkeys(missing, NOTHING)
 
 
 def of_at_least(n: int, decide: Decide, estimates: int = 1) -> Decide:
