@@ -16,12 +16,19 @@ def _blocks_reach_further(estimates: dict[str, Estimate]) -> Verdict:
     return Verdict.REFUTED if blocks.high < stores.low else Verdict.INCONCLUSIVE
 
 
+def _bounds(rows: Rows) -> dict[str, Estimate]:
+    """By reader, the longest length that could be done and the shortest that could not: one search, without noise."""
+    return {_reader(row): Estimate(nan, row["longest_len"] or 0, row["too_long"] or inf, 1)
+            for row in select(rows, study="longest") if row.get("tried_len") is not None}  # fmt: skip
+
+
 RULES = {
     "blocks_reach_further": Rule(
         f"SUPPORTED if the longest length that {BLOCKS} could do is above the shortest that {STORING} could not;"
         f" REFUTED if the shortest that {BLOCKS} could not is below the longest that {STORING} could; else, or where"
         " one of them is not measured, INCONCLUSIVE. Both within the same limits of memory and of time for a try.",
         of_at_least(1, _blocks_reach_further),
+        reads=(_bounds,),
     )
 }
 
@@ -30,9 +37,7 @@ def report(rows: Rows) -> Report:
     """Each search by its name: an implementation of attention, or a recurrence."""
     rows = [row | {"reader": _reader(row)} for row in select(rows, study="longest")]
     tries = [row for row in rows if row.get("tried_len") is not None]
-    searches = {row["reader"]: row for row in tries}
-    bounds = {reader: Estimate(nan, row["longest_len"] or 0, row["too_long"] or inf, 1)  # one search: no noise is known
-              for reader, row in searches.items()}  # fmt: skip
+    searches, bounds = {row["reader"]: row for row in tries}, _bounds(rows)
     pairs = {name: bounds.get(name, NOTHING) for name in (STORING, BLOCKS)}
     stopped = ", ".join(f"{reader} by {row['limited_by']}" for reader, row in searches.items())
     drawn = [row for row in tries if row["outcome"] == "ok"]
@@ -58,12 +63,9 @@ def report(rows: Rows) -> Report:
             _table("Where each search ended", list(searches.values()), "longest_len", "too_long", "limited_by",
                    "limit_bytes"),
         ),
-        limits=(
-            *conditions(rows),
-            "A length that could be done is taken to say that every shorter one can be.",
-            "Where time was the limit, compiling counts, and another load of the machine moves the answer.",
-            "Memory is the data of the whole process (RLIMIT_DATA), so that an array that is planned counts in full.",
-        ),
+        limits=(*conditions(rows), "A length that could be done is taken to say that every shorter one can be.",
+                "Where time was the limit, compiling counts, and another load of the machine moves the answer.",
+                "Memory is the data of the process (RLIMIT_DATA), so that an array that is planned counts in full."),
     )  # fmt: skip
 
 

@@ -55,7 +55,7 @@ def test_a_cell_counted_in_seconds_is_tested_after_the_steps_that_fit_in_them(tm
     ("overrides", "message"),
     [
         ({"task.name": "associative_recall"}, "this experiment runs on adding, listops, copy_memory"),
-        ({"model.max_len": 256}, "model.max_len=256: parity is tested at up to 320 steps"),
+        ({"model.max_len": 256}, "model.max_len=256: adding is tested at up to 400 steps"),
         ({"train.num_steps": 100}, "train.num_steps=100: a rate is chosen in half, and its warm-up takes longer"),
         ({"model.position": "learned"}, "what training did not reach has no vector"),
     ],
