@@ -10,7 +10,7 @@ FULL takes MNIST for digits, and adds the other methods and parts, and letters o
 perceptron is configs/permuted_mnist.py and split_mnist.py.
 """
 
-from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig, with_overrides
+from transformer_jax.config import Config, MeasureConfig, ModelConfig, TaskConfig, TrainConfig
 from transformer_jax.config.continual import ContinualConfig, StreamConfig
 from transformer_jax.lab.sweep import Job, chain, grid
 
@@ -123,16 +123,12 @@ def data(config: Config) -> dict[str, str]:
         return {}
     from transformer_jax.tasks import place, sets
 
-    return dict((sets.open_set("mnist", place.data_dir(config.task)).info.metadata or {}).get("sha256", {}))
+    return sets.digests(sets.open_set("mnist", place.data_dir(config.task)))
 
 
 def cell(config: StreamConfig, job: Job) -> list[dict]:
-    """Trains in the job's folder, where a killed cell goes on; a row for each lane: `lab.streams.rows`, and `widened`.
-
-    A wider grid has as many strengths, so that nothing is compiled anew.
-    """
+    """Trains in the job's folder, where a killed cell goes on; a row for each lane, as `lab.streams.widened_rows`."""
     from transformer_jax.continual import streams as tasks_of  # here, as jax takes seconds to load
-    from transformer_jax.continual.widening import WIDENINGS, beyond
     from transformer_jax.lab import streams
     from transformer_jax.measure.matching import matched
     from transformer_jax.tasks import associative_recall, digits, number_words, number_words_fr, vision
@@ -141,15 +137,4 @@ def cell(config: StreamConfig, job: Job) -> list[dict]:
     modules = {"digits": digits, "associative_recall": associative_recall, "mnist": vision} | texts
     config = job.seeded(config)
     stream = tasks_of.build(config, modules[config.task.name].build(config), lambda name: texts[name].build(config))
-    config = matched(config, stream.tasks[0].shape, "params")
-    folder, found = job.folder, []
-    for widened in range(WIDENINGS + 1):
-        streams.train(config, stream, folder)
-        rows = streams.rows(config, stream, folder)
-        found += [row | {"widened": widened} for row in rows if not widened or row["strength"]]
-        more = beyond(found, len(config.continual.strengths) - 1)
-        if not more:
-            break
-        config = with_overrides(config, {"continual.strengths": (0.0, *more)})
-        folder = job.folder / f"wider_{widened + 1}"
-    return found
+    return streams.widened_rows(matched(config, stream.tasks[0].shape, "params"), stream, job.folder)

@@ -1,9 +1,9 @@
 """Which long dependencies does attention learn, and which a GRU or LSTM with as many parameters?
 
 Far away is what decides the answer in adding and copying; in parity, even pairs and cycle navigation (Delétang et al.
-2022, arXiv 2207.02098) a state has to be kept up to the end. Series are read as well: handwritten digits pixel by pixel
-in a fixed random order, and shapes after MNIST-1D. A cell chooses its learning rate on a seed of its own, trains five
-others, and tests them at the trained length and, where the task allows it, up to 16 times beyond.
+2022, arXiv 2207.02098) a state has to be kept up to the end. A cell chooses its learning rate on a seed of its own,
+trains five others, and tests them at the trained length and, where the task allows it, up to 16 times beyond. Series
+that are read step by step are asked by `experiment series`.
 """
 
 from dataclasses import replace
@@ -15,7 +15,7 @@ from transformer_jax.typed import require
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 FACTORS = dict.fromkeys(("adding", "listops"), (1, 2))  # lengths of the test over the trained one
-FACTORS |= dict.fromkeys(("copy_memory", "selective_copying", "digits", "shapes_1d"), (1,))
+FACTORS |= dict.fromkeys(("copy_memory", "selective_copying"), (1,))
 FACTORS |= dict.fromkeys(("parity", "even_pairs", "cycle_navigation", "s5_words"), (1, 2, 4, 16))
 
 
@@ -34,28 +34,24 @@ SIZES = {
     "even_pairs": {"seq_len": 20, "min_len": 2},
     "cycle_navigation": {"seq_len": 20, "min_len": 2},
 }
-# every pixel and every number is a step; these series have a first and a last one, so that positions are absolute
-SERIES = {"digits": {"patch_size": 1, "permute_patches": 0, "seq_len": 64}, "shapes_1d": {"seq_len": 40}}
 MORE = {"selective_copying": {"seq_len": 100}, "s5_words": {"seq_len": 20}, "listops": {"seq_len": 128, "min_len": 4}}
 
 
-def _study(name: str, sizes: dict[str, int], positions=POSITIONS, matching: str = "", **train: int) -> list[Override]:
+def _study(name: str, sizes: dict[str, int], matching: str = "", **train: int) -> list[Override]:
     task = {"task.name": [name]} | {f"task.{key}": [size] for key, size in sizes.items()}
     task |= {f"train.{key}": [value] for key, value in train.items()}
-    attention = grid(task | {"model.mixer": ["attention"], "model.position": positions})
+    attention = grid(task | {"model.mixer": ["attention"], "model.position": POSITIONS})
     return attention + grid(task | RECURRENT | ({"measure.matching": [matching]} if matching else {}))
 
 
-def _long(name: str, sizes: dict[str, int], positions=POSITIONS, matching: str = "") -> list[Override]:
+def _long(name: str, sizes: dict[str, int], matching: str = "") -> list[Override]:
     steps = {"num_steps": 20_000, "warmup_steps": 500, "chunk_steps": 100, "eval_every": 100, "checkpoint_every": 2000}
     large = {"model.d_model": 64, "model.mlp_dim": 256, "task.batch_size": 64}
-    return [override | large for override in _study(name, sizes, positions, matching, **steps)]
+    return [override | large for override in _study(name, sizes, matching, **steps)]
 
 
 STUDIES = {name: _study(name, sizes) for name, sizes in SIZES.items()}
-STUDIES |= {f"series_{name}": _study(name, sizes, ["sinusoidal"], num_steps=200) for name, sizes in SERIES.items()}
 FULL = {name: _long(name, sizes) for name, sizes in (SIZES | MORE).items()}
-FULL |= {f"series_{name}": _long(name, sizes, ["sinusoidal"]) for name, sizes in SERIES.items()}
 FULL["delays"] = chain(*(_long("copy_memory", {"seq_len": 8 + delay}) for delay in (50, 100, 200)))
 FULL |= {matching: chain(*(_long(name, sizes, matching=matching) for name, sizes in SIZES.items()))
          for matching in ("flops", "seconds")}  # fmt: skip
@@ -79,13 +75,13 @@ def check(config: Config) -> None:
 
 
 def _build(name: str):
-    from transformer_jax.tasks import adding, copy_memory, cycle_navigation, digits, even_pairs
+    from transformer_jax.tasks import adding, copy_memory, cycle_navigation, even_pairs, listops, parity, s5_words
 
     # isort: split
-    from transformer_jax.tasks import listops, parity, s5_words, selective_copying, shapes_1d
+    from transformer_jax.tasks import selective_copying
 
-    modules = adding, copy_memory, cycle_navigation, digits, even_pairs, listops, parity, s5_words, selective_copying
-    return {module.__name__.rpartition(".")[2]: module.build for module in (*modules, shapes_1d)}[name]
+    modules = adding, copy_memory, cycle_navigation, even_pairs, listops, parity, s5_words, selective_copying
+    return {module.__name__.rpartition(".")[2]: module.build for module in modules}[name]
 
 
 def _solved(validation: dict) -> bool:
@@ -99,8 +95,7 @@ def cell(config: Config, job: Job) -> list[dict]:
     build = _build(config.task.name)
     task = build(config)
     config, seconds = equal_seconds.matched(config, task, job.folder)
-    there = None if config.task.name in SERIES else _solved  # of series it is asked what is right in the end
-    of = tuned.train(job.seeded(config), task, job.folder, RATES, steps=config.train.num_steps // 2, there=there)
+    of = tuned.train(job.seeded(config), task, job.folder, RATES, steps=config.train.num_steps // 2, there=_solved)
     solved = of.first(_solved)
     run, rows = trained.restored(of.folder, build, "latest"), []
     shared = of.columns | seconds | {"step": run.step}

@@ -4,16 +4,13 @@ from math import isfinite
 
 from transformer_jax.intervals import NOTHING, Estimate
 from transformer_jax.lab.in_seconds import how_timed, in_attentions_steps
-from transformer_jax.report import AT_EDGE, Finding, Report, Rows, Rule, all_above, conditions, lines, note, table
-from transformer_jax.report.points import by_seed, difference, is_number, mean, reached, select
+from transformer_jax.report import AT_EDGE, SOONEST, Finding, Report, Rows, Rule, conditions, lines, note, table
+from transformer_jax.report.points import by_seed, is_number, mean, reached, select
 from transformer_jax.report.rules import of_at_least, sooner, soonest
 
 TASKS = ("adding", "copy_memory", "parity", "even_pairs", "cycle_navigation")
 SIDES = {"attention": ("attention, none", "attention, sinusoidal", "attention, rotary"), "recurrences": ("gru", "lstm")}
-SERIES = {"series_digits": "permuted digits", "series_shapes_1d": "shapes"}
 SEEDS, SHARE, FAR, KEPT = 5, 0.8, 16, 0.95
-DIGITS, BATCHES = 359, 16
-"""Test series: all digits of that part, and so many batches of generated shapes."""
 
 
 def _read(rows: Rows) -> list[dict]:
@@ -57,14 +54,6 @@ def _copied(rows: Rows) -> dict[str, Estimate]:
     return {f"copying: {side}": sides[f"copy_memory: {side}"] for side in SIDES}
 
 
-def _ahead(rows: Rows) -> dict[str, Estimate]:
-    series = select(_read(rows), status="ok")
-    found = {f"{what}, over {mixer}": difference(select(series, study=study), "accuracy", "mixer", "attention", mixer,
-                                                 pair="lane")
-             for study, what in SERIES.items() for mixer in SIDES["recurrences"]}  # fmt: skip
-    return {label: one if one.n >= SEEDS else NOTHING for label, one in found.items()}
-
-
 RULES = {
     "attention_solves_more": Rule(
         "A seed has solved a task at its first evaluation, within the trained lengths, with an accuracy of 0.99 or a"
@@ -84,33 +73,22 @@ RULES = {
         of_at_least(SEEDS, sooner("solves")),
         reads=(_copied,),
     ),
-    "attention_is_ahead_on_series": Rule(
-        "Right answers on the test split after the last step: attention's (sinusoidal positions) less a GRU's and an"
-        " LSTM's with as many parameters, seed by seed, of handwritten digits read pixel by pixel in a fixed random"
-        " order, and of shapes in noisy series. SUPPORTED if all four lie above 0 with their 95 % interval over at"
-        f" least {SEEDS} seeds; REFUTED if all lie below; TASK-DEPENDENT if some lie above and some below; else, or"
-        " where one is not measured, INCONCLUSIVE. It says who is ahead after these steps, and nothing of more.",
-        all_above(0.0),
-        reads=(_ahead,),
-    ),
 }
 
 
 def report(rows: Rows) -> Report:
     """Steps by task and side; accuracy by length of those who solve the task; what only the full size has is behind."""
     counted, whole = in_attentions_steps(rows), _read(rows)
-    rows, series = select(whole, study=TASKS), select(whole, study=SERIES, status="ok")
-    ok = select(rows, status="ok")
+    ok = select(whole, study=TASKS, status="ok")
     short, far, flops = select(ok, longer=1), select(ok, longer=FAR), select(whole, study="flops", status="ok")
     seconds = select(whole, study="seconds", longer=1, trained_steps=is_number)
-    others = [row for row in whole if row.get("asked", TASKS[0]) not in TASKS and not {*SERIES} & {*row["studies"]}]
+    others = [row for row in whole if row.get("asked", TASKS[0]) not in TASKS]
     more, behind = dict.fromkeys(row["asked"] for row in others), {study for row in others for study in row["studies"]}
     steps, learned = _steps(counted), f"steps until {SHARE:.0%} of a model's seeds had solved it"
     rule = RULES["attention_solves_more"]
     kept = {f"{name}: {reader}": mean(select(far, name=name, reader=reader, solved_step=is_number), "accuracy", "seed")
             for name, reader in steps if name in TASKS[2:] and isfinite(steps[name, reader].value)}  # fmt: skip
     edges = (f"{row['task.name']} by {row['reader']}" for row in select(short, rate_at_edge=True))
-    shapes = max((BATCHES * row["task.batch_size"] for row in select(series, name="shapes_1d")), default=0)
     return Report(
         question="Who learns what is far away, and who keeps it on longer sequences?",
         answers=(
@@ -122,11 +100,6 @@ def report(rows: Rows) -> Report:
             Finding("Does attention copy what recurrences with as many parameters do not?",
                     learned, _copied(counted), RULES["only_attention_copies"],
                     of="four symbols, repeated after 50 blanks"),
-            Finding("Is attention ahead where a whole series is to be told apart?", "its share of right answers after"
-                    " the last step less that of a recurrence with as many parameters; guessing gives 0.1",
-                    _ahead(counted), RULES["attention_is_ahead_on_series"],
-                    of=f"on these {DIGITS} digits and {shapes:,} shapes: intervals are over seeds, not over series"
-                    if shapes else ""),
             Finding("And with as many training FLOPs?", learned, _solved(counted, "flops"), rule) if flops else None,
             Finding("And with as many seconds of training?", f"{learned}, in attention's that take as long",
                     _solved(counted, "seconds"), rule) if seconds else None,
@@ -144,12 +117,9 @@ def report(rows: Rows) -> Report:
         tables=(
             table(short, ("name", "reader"), "seed", "solved_step", None, "Steps until solved, seed by seed"),
             table(ok, ("name", "reader", "seed"), "longer", "score", None, "Accuracy (adding: MSE) by length"),
-            table(series, ("name", "mixer"), "seed", "accuracy", None, "Series: accuracy, seed by seed"),
             table(seconds, ("name",), "mixer", "trained_steps", "seed", "Steps in as many seconds as attention's"),
         ),
         notes=note(AT_EDGE, edges),
-        limits=(*conditions(whole), *how_timed(whole), "As many steps (or seconds) for all: what solves a task"
-                " later is not asked. Of five rates, for all answers, the one is chosen at which a seed that no answer"
-                " uses solves the task soonest in half of the steps; among those that do at the same evaluation, where"
-                " none does, and of series, the one that is best in the end. A side counts by its best model."),
+        limits=(*conditions(whole), *how_timed(whole), "As many steps (or seconds) for all: what solves a task later is"
+                f" not asked. {SOONEST} The rate is chosen in half of the steps. A side counts by its best model."),
     )  # fmt: skip

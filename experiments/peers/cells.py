@@ -19,7 +19,6 @@ from transformer_jax.measure.work import NO_COST, NO_STEP_READS, Work, next_toke
 from transformer_jax.peers import libraries
 
 EXTRA = {"peers": ("torch", "keras")}
-STORING = libraries.STORES_SCORES
 MAX_SCORE_BYTES = 3e9
 
 
@@ -46,21 +45,19 @@ SWEEPS = (
 )  # fmt: skip
 
 
-def score_bytes(override: Override) -> int:
-    """What an implementation that stores the scores needs for them: two copies forward, four in training."""
-    stores = override["measure.peer"] in STORING or override["model.attention"] == "reference"
-    copies = 4 if override["measure.phase"] == "train" else 2
-    return stores * copies * 4 * override["task.batch_size"] * BASE.model.num_heads * override["task.seq_len"] ** 2
-
-
 def attentions(phases, causal, lengths):
     """Ours in three ways and every peer; those whose scores would need more than MAX_SCORE_BYTES are left out."""
     problem = {"measure.level": ["op"], "model.mixer": ["attention"], "model.d_model": [512], "task.batch_size": [1]}
     problem |= {"measure.phase": phases, "model.causal": causal, "task.seq_len": lengths}
     ours = {"measure.peer": ["ours"], "model.attention": ["auto", "blockwise", "reference"]}
     theirs = {"measure.peer": list(libraries.ATTENTION[1:]), "model.attention": ["auto"]}
-    both = chain(grid(problem | ours), grid(problem | theirs))
-    return [override for override in both if score_bytes(override) <= MAX_SCORE_BYTES]
+    keys = ("measure.peer", "model.attention", "measure.phase")
+
+    def too_large(override: Override) -> bool:
+        who = [override[key] for key in keys]
+        return libraries.score_bytes(*who, BASE.model.num_heads, override["task.seq_len"]) > MAX_SCORE_BYTES
+
+    return chain(grid(problem | ours, too_large), grid(problem | theirs, too_large))
 
 
 LAYER = {"measure.level": ["op"], "measure.phase": ["forward", "train"], "task.batch_size": [32]}

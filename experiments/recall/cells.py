@@ -13,7 +13,6 @@ from transformer_jax.typed import require
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
-
 BASE = Config(
     model=ModelConfig(d_model=64, num_layers=2, num_heads=2, mlp_dim=64, max_len=32, position="rotary",
                       scan_layers=False),

@@ -2,7 +2,7 @@
 
 from transformer_jax.intervals import Estimate
 from transformer_jax.lab.in_seconds import how_timed, in_attentions_steps
-from transformer_jax.report import AT_EDGE, Finding, Report, Rows, Rule, conditions, lines, note, table
+from transformer_jax.report import AT_EDGE, SOONEST, Finding, Report, Rows, Rule, conditions, lines, note, table
 from transformer_jax.report.points import groups, is_number, mean, reached, select
 from transformer_jax.report.rules import of_at_least, sooner
 
@@ -74,14 +74,11 @@ def report(rows: Rows) -> Report:
                   x_label="bytes that decoding keeps: keys and values, or the state"),
         ),
         tables=(
-            table(last, ("num_items",), "mixer", "accuracy", pair="lane"),
             table(last, ("num_items", "mixer"), "lane", "accuracy", None, "Accuracy, seed by seed"),
             table(last, ("num_items", "mixer"), "lane", "solved_step", None, "Steps until 99 %, seed by seed"),
             table(seconds, ("num_items",), "mixer", "trained_steps", "lane", "Steps in as many seconds as attention's"),
         ),
         notes=note(AT_EDGE, edges),
-        limits=(*conditions(rows), *how_timed(rows), "It measures how soon recall is learned, not what a"
-                " model can hold. Of five rates, for all answers, the one is chosen at which a seed that no answer"
-                " uses answers 99 % soonest; among those that do at the same evaluation, or where none does, the one"
-                " with the most right answers in the end."),
+        limits=(*conditions(rows), *how_timed(rows), "It measures how soon recall is learned, not what a model can"
+                f" hold. {SOONEST}"),
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """The report of `training_speed`: seconds to a loss, attention over recurrences with as many parameters."""
 
 from transformer_jax.intervals import NOTHING, Estimate
-from transformer_jax.report import Finding, Report, Rows, Rule, all_below, conditions, lines, note, table
+from transformer_jax.report import SOONEST, Finding, Report, Rows, Rule, all_below, conditions, lines, note, table
 from transformer_jax.report.points import by_seed, ratio, select
 
 LENGTHS, RECURRENCES = (64, 256), ("gru", "lstm")
@@ -96,7 +96,5 @@ def report(rows: Rows) -> Report:
         notes=[*note("A seed did not come to the loss within the steps", late),
                *note("The chosen rate is an end of its grid", edges)],
         limits=(*conditions(select(rows, study="speed")), "One text; a validation reads the first 16 batches of its"
-                " validation part, or all where it has no more. Of three rates (the full size: five) the one is chosen"
-                " at which a seed that no answer uses comes to that loss soonest; among those that do at the same"
-                " evaluation, or where none does in 400 steps, the one with the lowest loss in the end."),
+                f" validation part, or all where it has no more. {SOONEST} The rate is chosen in 400 steps."),
     )  # fmt: skip

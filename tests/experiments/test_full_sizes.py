@@ -23,6 +23,11 @@ def _recall(config, attention):
                "state_bytes": config.model.d_model * 100 + (config.model.recurrent_dim or 0)}  # fmt: skip
 
 
+def _series(config, attention):
+    for lane in range(config.train.lanes):
+        yield {"step": 20_000, "lane": lane, "accuracy": 0.5 + attention / 4 + lane / 100, "rate_at_edge": False}
+
+
 def _training_speed(config, attention):
     for lane in range(config.train.lanes):
         yield {"target": 2.0, "lane": lane, "steps": 500.0 + lane, "step_seconds": 0.1 + 0.1 * (not attention),
@@ -77,7 +82,7 @@ def _in_seconds(config, row):
     return row | ratio | {"step": row["step"] / 16, "trained_steps": config.train.num_steps / 16}
 
 
-PLANTED = {"long_range": _long_range, "recall": _recall, "training_speed": _training_speed, "pareto": _pareto,
+PLANTED = {"long_range": _long_range, "series": _series, "recall": _recall, "training_speed": _training_speed, "pareto": _pareto,
            "gradient_flow": _gradient_flow, "forgetting": _forgetting}  # fmt: skip
 
 

@@ -144,7 +144,7 @@ CLAIMS = {
             "parity: attention": "parity, attention", "parity: recurrences": "parity, GRU or LSTM",
         },
         holds="Small models, five generated tasks, a few hundred steps: who does not solve a task in them may with"
-        " more. Digits and series that are read step by step are asked apart, in the report of `long_range`; distances"
+        " more. Digits and series that are read step by step are asked by `experiment series`; distances"
         " beyond 200 steps and language are not measured.",
         holds_full="Models of width 64, five generated tasks, 20,000 steps, with as many parameters, training FLOPs or"
         " seconds of training: who does not solve a task in them may with more. Distances beyond 200 steps and language"

@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from transformer_jax.config import ConfigError
+from transformer_jax.config import ConfigError, with_overrides
 from transformer_jax.config.continual import StreamConfig
 from transformer_jax.continual import anchor, distillation, metrics, parts
 from transformer_jax.continual.fisher import importance
 from transformer_jax.continual.streams import Stream
+from transformer_jax.continual.widening import WIDENINGS, beyond
 from transformer_jax.host.folders import locked
 from transformer_jax.lab import trial
 from transformer_jax.train import log, programs
@@ -240,6 +241,21 @@ def rows(config: StreamConfig, stream: Stream, folder: Path, split: str = "test"
         | summary(config, found, i)
         for i, strength in enumerate(config.strengths)
     ]  # fmt: skip
+
+
+def widened_rows(config: StreamConfig, stream: Stream, folder: Path) -> list[dict]:
+    """Learns the stream in the folder; where the best of its strengths is an edge of their grid, once more with as many
+    beyond it (`widening.beyond`), so that nothing is compiled anew: the `rows` of all, and how often `widened`."""
+    found: list[dict] = []
+    for widened in range(WIDENINGS + 1):
+        place = folder / f"wider_{widened}" if widened else folder
+        train(config, stream, place)
+        found += [row | {"widened": widened} for row in rows(config, stream, place) if not widened or row["strength"]]
+        more = beyond(found, len(config.continual.strengths) - 1)
+        if not more:
+            break
+        config = with_overrides(config, {"continual.strengths": (0.0, *more)})
+    return found
 
 
 def _worst(config: StreamConfig, stream: Stream, folder: Path) -> list[float]:

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from transformer_jax.report.findings import AT_EDGE, Finding, Report, conditions, note
+from transformer_jax.report.findings import AT_EDGE, SOONEST, Finding, Report, conditions, note
 from transformer_jax.report.plots import Figure, dots, lines
 from transformer_jax.report.points import Rows, crossing, difference, mean, ratio, reached, relative, select, slope
 from transformer_jax.report.rules import Rule, Verdict, all_above, all_below, digest, only_recurrences
 from transformer_jax.report.tables import Table, grid, table
 
 __all__ = [
-    "AT_EDGE", "Figure", "Finding", "Report", "Rows", "Rule", "Table", "Verdict", "all_above", "all_below",
+    "AT_EDGE", "SOONEST", "Figure", "Finding", "Report", "Rows", "Rule", "Table", "Verdict", "all_above", "all_below",
     "conditions", "crossing", "difference", "digest", "dots", "grid", "lines", "mean", "note", "only_recurrences",
     "ratio", "reached", "relative", "select", "slope", "table", "write",
 ]  # fmt: skip

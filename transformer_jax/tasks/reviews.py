@@ -23,7 +23,7 @@ def opened(task: TaskConfig) -> tuple[dict[str, str], Callable[[str], Texts]]:
         )
     builder = sets.open_set(imdb.SET if name == "imdb" else name, folder)
     read = imdb.read if name == "imdb" else labelled.texts_of
-    return dict((builder.info.metadata or {}).get("sha256", {})), lambda split: read(builder, split)
+    return sets.digests(builder), lambda split: read(builder, split)
 
 
 def build(config: Config) -> Task:

@@ -75,6 +75,11 @@ def records(builder, split: str, at_most: int | None = None, **options) -> list[
         raise MissingData(_how_to_get(builder.name, what, _home(builder))) from error
 
 
+def digests(builder) -> dict[str, str]:
+    """The SHA-256 of the files that the set was made from, by name; {} where they are not known."""
+    return dict((builder.info.metadata or {}).get("sha256", {}))
+
+
 def describe(builder, counts: dict[str, int]) -> dict:
     """For the run's record: the set, its version, what was counted, and its sources' SHA-256 where known."""
     metadata = builder.info.metadata or {}
