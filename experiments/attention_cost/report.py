@@ -9,15 +9,14 @@ from transformer_jax.report.costs import flops, memory_bytes
 from transformer_jax.report.findings import chance, undrawn
 from transformer_jax.report.points import added, crosses, ends, groups, growth, mean, relative, select, shared, values
 from transformer_jax.report.sentences import in_proportion, rising
-from transformer_jax.report.tables import grid, table
+from transformer_jax.report.tables import grid
 from transformer_jax.report.variants import formed, joined, preferred, variants
 
 T, TIME, PLACE, LEVELS = "seq_len", "step_seconds", ("level", "phase", "matching"), ("op", "block", "model")
 QUANTITIES = {"time": (TIME, "round"), "FLOPs": ("flops", None), "memory": ("memory_bytes", None)}
 HEADS = {"heads": ("num_heads", "head_dim"), "head_dim": ("num_heads",), "model_heads": ("num_heads", "head_dim")}
 AXES = HEADS | {"depth": ("num_layers",), "decode": (T,)}
-COUNTED = ("implementation", "sequential_depth", "closed_form_flops", "jaxpr_matmul_flops", "jaxpr_flops", "xla_flops",
-           "predicted_seconds")  # fmt: skip
+COUNTED = ("implementation", "sequential_depth", "closed_form_flops", "jaxpr_matmul_flops", "jaxpr_flops", "xla_flops")
 SHARED = {"width": "equal width", "params": "equal parameters", "flops": "equal FLOPs"}
 WHERE = {"op": "the op alone", "block": "one block", "model": "the whole model"}
 STEP = {"train": "training step", "forward": "forward pass", "decode": "new token"}
@@ -27,8 +26,7 @@ WHOLE, ALONE = ["model", "block"], ["op", "block"]
 
 def report(rows: Rows) -> Report:
     """Seven answers, the figures that show them, tables. Any subset of rows will do: the rest is named as missing."""
-    peak = max((row["matmul_peak_flops"] for row in rows if row.get("matmul_peak_flops")), default=None)
-    costs = [_with_costs(row, peak) for level in LEVELS for row in select(rows, level=level)]
+    costs = [_with_costs(row) for level in LEVELS for row in select(rows, level=level)]
     twins, costs = costs, select(costs, repeat=values(costs, "repeat")[:1])
     length, place = _contenders(select(costs, study=("length", "matching", "decode"))), (*PLACE, "contender")
     parts = {study: _contenders(select(costs, study=study), axes) for study, axes in AXES.items()}
@@ -45,10 +43,8 @@ def report(rows: Rows) -> Report:
              for form in values(part, "form") if form != key[-1]}  # fmt: skip
     twins = {key: {"second over first": ratio(part, TIME, "repeat", 1, 0)}
              for key, part in groups(_contenders(select(twins, study="twins")), *place, T).items()}  # fmt: skip
-    cells = {key: {name: part[-1].get(name) for name in COUNTED} | {y: mean(part, y) for y in (TIME, "peak_share")}
+    cells = {key: {name: part[-1].get(name) for name in COUNTED} | {TIME: mean(part, TIME)}
              for key, part in groups(select(length, status="ok"), *place, T).items()}  # fmt: skip
-    train = select(length, phase="train", matching="width")
-    shares = relative(select(train, level=LEVELS[:2]), "part_seconds", select(train, level="model"), (T, "contender"))
     figures = _figures(length, parts, crossings)
     answers = _answers(growths, crossings, versus, changes)
     ratios = [e for found in (versus, forms, twins) for line in found.values() for e in line.values()]
@@ -69,8 +65,7 @@ def report(rows: Rows) -> Report:
                  "form"), forms),
             grid("The last point of a study's axis over the first", ("study", *place, "T"), changes),
             grid("Seconds that one more block adds, from a depth to the next", (*place, "T"), blocks),
-            table(shares, ("contender", "level"), T, "ratio", title="Shares of the model's training step"),
-            grid("FLOPs three ways, predicted and measured time", (*place, "T"), cells),
+            grid("FLOPs three ways, and time", (*place, "T"), cells),
             grid("The same program measured twice", (*place, "T"), twins),
             undrawn(rows, figures),
         ),
@@ -86,9 +81,8 @@ def _growths(length: Rows) -> dict[tuple, dict]:
     return {key: line for key, line in found.items() if line}
 
 
-def _with_costs(row: dict, peak: float | None) -> dict:
+def _with_costs(row: dict) -> dict:
     """The row with the columns that follow from the measured ones, where those are there."""
-    seconds, closed = row.get(TIME), row.get("closed_form_flops")
     level, phase, matching = (row[f"measure.{name}"] for name in PLACE)
     also = "" if matching == "width" else SHARED[matching]
     return row | {
@@ -98,9 +92,6 @@ def _with_costs(row: dict, peak: float | None) -> dict:
         "at": "every T" if row["measure.phase"] == "decode" else row["task.seq_len"],
         "flops": flops(row),
         "memory_bytes": memory_bytes(row),
-        "peak_share": closed / seconds / peak if closed and seconds and peak else None,
-        "predicted_seconds": closed / peak if closed and peak else None,
-        "part_seconds": seconds and seconds * (1 if row["measure.level"] == "model" else row["model.num_layers"]),
     }
 
 

@@ -28,12 +28,11 @@ _LONG = {"task.vocab_size": [8192], "task.batch_size": [64], "model.max_len": [5
          "train.warmup_steps": [500], "train.eval_every": [500], "train.checkpoint_every": [2500]}  # fmt: skip
 _PAIRS = _LONG | {"task.seq_len": [64], "task.num_items": [2, 4, 8, 16]}
 _FEWER = {"task.num_items": [2, 4, 8]}  # those of the rule; at 16 pairs a GRU with as many parameters has as many FLOPs
-_SECONDS = {"measure.matching": ["seconds"]}
 _STATE = _LONG | {"task.seq_len": [256], "task.num_items": [16]}
 FULL = {
     "pairs": grid(_PAIRS | MIXERS),
-    "flops": grid(_PAIRS | _FEWER | ATTENTION) + grid(_PAIRS | _FEWER | RECURRENT | {"measure.matching": ["flops"]}),
-    "seconds": grid(_PAIRS | _FEWER | ATTENTION) + grid(_PAIRS | _FEWER | RECURRENT | _SECONDS),
+    **{what: grid(_PAIRS | _FEWER | ATTENTION) + grid(_PAIRS | _FEWER | RECURRENT | {"measure.matching": [what]})
+       for what in ("flops", "seconds")},
     "length": chain(*(grid(_LONG | MIXERS | {"task.seq_len": [T], "task.num_items": [n]})
                       for T, n in ((64, 4), (128, 8), (256, 16), (512, 64)))),
     "state": grid(_STATE | ATTENTION | {"model.d_model": [32, 64, 128]})

@@ -1,7 +1,5 @@
 """The report of `recall_length`: who still recalls when the distance grows beyond what was trained."""
 
-from itertools import product
-
 from transformer_jax.intervals import NOTHING, Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, all_above, conditions, lines, table
 from transformer_jax.report.points import difference, mean, select
@@ -29,13 +27,10 @@ def _trained(rows: Rows) -> dict[str, Estimate]:
 def _gaps(rows: Rows) -> dict[str, Estimate]:
     """Attention's accuracy less a recurrence's at the longest test, of those who learned it at the trained length."""
     learned = {reader for reader, accuracy in _trained(rows).items() if accuracy.low > LEARNED}
-    far, found = select(rows, longer=LONGER), {}
-    for position, other in product(POSITIONS, RECURRENCES):
-        mine = f"attention, {position}"
-        known = {mine, other} <= learned
-        gap = difference(far, "accuracy", "reader", mine, other, pair="lane") if known else NOTHING
-        found[f"{position} less {other}"] = gap
-    return found
+    both = {f"{p} less {other}": (f"attention, {p}", other) for p in POSITIONS for other in RECURRENCES}
+    far = select(rows, longer=LONGER)
+    return {label: difference(far, "accuracy", "reader", *who, "lane") if {*who} <= learned else NOTHING
+            for label, who in both.items()}  # fmt: skip
 
 
 RULES = {

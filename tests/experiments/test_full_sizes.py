@@ -82,8 +82,8 @@ def _in_seconds(config, row):
     return row | ratio | {"step": row["step"] / 16, "trained_steps": config.train.num_steps / 16}
 
 
-PLANTED = {"long_range": _long_range, "series": _series, "recall": _recall, "training_speed": _training_speed, "pareto": _pareto,
-           "gradient_flow": _gradient_flow, "forgetting": _forgetting}  # fmt: skip
+PLANTED = {"long_range": _long_range, "series": _series, "recall": _recall, "training_speed": _training_speed,
+           "pareto": _pareto, "gradient_flow": _gradient_flow, "forgetting": _forgetting}  # fmt: skip
 
 
 def rows_of(name):
