@@ -2,8 +2,8 @@
 
 The norm of the gradient of the last output by what each earlier step reads, one seed a lane: of a mixer alone and of
 two blocks before training, for other starts of LSTM and tanh-RNN, and before and after training on copying symbols over
-a blank. A row for each lane and lag. The full size asks also for the singular values of one step's Jacobian, how the
-slope moves through training, and what post-norm does without a warm-up.
+a blank. A row for each lane and lag. The full size asks also for the singular values of one step's Jacobian, and how
+the slope moves through training. What the norm has to do with a warm-up is asked by `experiment warm_up`.
 """
 
 import math
@@ -54,11 +54,6 @@ _STEP = {"measure.level": ["step"], "model.d_model": [128], "task.seq_len": [64]
 FULL = _untrained(model__d_model=[128], task__seq_len=[1024], model__max_len=[1024], train__lanes=[10]) | {
     "trained": grid(_LONG | {"train.num_steps": [6400]}),
     "through_training": grid(_LONG | {"train.num_steps": [100, 400, 1600, 6400]}),
-    "warm_up": grid(_LONG | {
-        "model.mixer": ["attention", "lstm"], "model.num_layers": [6], "model.norm": ["pre", "post"],
-        "train.num_steps": [1600], "train.warmup_steps": [0, 400], "train.peak_lr": [1e-3, 3e-3],
-        "train.nan_policy": ["skip"],
-    }),
     "spectrum": grid(_STEP | {"model.mixer": ["gru", "min_gru"]})
     + grid(_STEP | {"model.mixer": ["lstm"], "measure.forget_bias": [0.0, 1.0, 3.0, 5.5]})
     + grid(_STEP | {"model.mixer": ["rnn"], "measure.recurrent_scale": [1.0, 2.0, 3.0]}),
@@ -104,5 +99,4 @@ def cell(config: Config, job: Job) -> list[dict]:
     for step, params in ((0, run.run.init().params), (run.step, run.params)):
         norms_NxT = gradient_flow.of_tokens(model, params, tokens_BxT, job.seed)
         found += [{"step": step} | row for row in gradient_flow.rows(norms_NxT, blank)]
-    losses = {row["lane"]: row["loss"] for row in trial.curve(job.folder, "validation")}  # steps rise: the last stays
-    return [row | ({"loss": losses[row["lane"]]} if row["step"] and "slope" in row else {}) for row in found]
+    return found

@@ -1,10 +1,8 @@
 """The report of `gradient_flow`: through what the gradient vanishes or explodes, and what decides it."""
 
-from math import log
-
 from transformer_jax.intervals import Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, conditions, lines, only_recurrences, table
-from transformer_jax.report.points import by_seed, groups, is_number, mean, select
+from transformer_jax.report.points import by_seed, groups, mean, select
 from transformer_jax.report.rules import with_missing
 
 LIMIT, UNIT = 1.0, "orders of magnitude in 100 steps"
@@ -47,6 +45,7 @@ ASKED = {  # of each study: the question, and where the rule looks
     "start": ("However it starts?", "alone, for each forget bias of the LSTM and matrix of the RNN"),
     "trained": ("Before and after training?", "in two blocks, over the blank, before and after"),
 }
+THROUGH = {"mixer": "a mixer alone", "trained": "two blocks, copying"}
 STARTS = {"lstm": ("measure.forget_bias", "forget bias"), "rnn": ("measure.recurrent_scale", "matrix ×")}
 
 
@@ -70,19 +69,10 @@ def _flows(rows: Rows) -> list[dict]:
         found.append((order, row | {
             "reader": mixer, "value": value, "start": f"{mixer}, {value}" if value else mixer,
             "when": f"after {step} steps" if step else "before", "decades": None if slope is None else 100 * slope,
+            "through": THROUGH.get(row["measure.level"], f"two blocks, {row['model.norm']}-norm"),
+            "share_of_lost": row.get("lost"),
         }))  # fmt: skip
     return [row for _, row in sorted(found, key=lambda one: one[0])]
-
-
-def _read(row: dict) -> dict:
-    """What the gradient went through, and whether training failed: a seed whose loss is no number has."""
-    known = {"mixer": "a mixer alone", "trained": "two blocks, copying"}
-    through = known.get(row["measure.level"], f"two blocks, {row['model.norm']}-norm")
-    row = row | {"through": through, "warm": f"warm-up {row['train.warmup_steps']}", "share_of_lost": row.get("lost")}
-    if row.get("step") and "slope" in row and "lane" in row:
-        loss, guess = row.get("loss"), log(row["task.vocab_size"] - 2)
-        row["share_of_failed"] = float(not is_number(loss) or loss > guess / 2)
-    return row
 
 
 RULES = {study: _rule(where) for study, (_, where) in ASKED.items()}
@@ -90,13 +80,10 @@ RULES = {study: _rule(where) for study, (_, where) in ASKED.items()}
 
 def report(rows: Rows) -> Report:
     """Seed by seed; a study that is not measured has a finding without a verdict."""
-    slopes, whole = _slopes(rows), [_read(row) for row in by_seed(_flows(rows), apart=False)]
+    slopes, whole = _slopes(rows), by_seed(_flows(rows), apart=False)
     rows, spectrum = (select(whole, study=study) for study in (ASKED, "spectrum"))
-    warm_up = [row for row in by_seed(select(whole, study="warm_up")) if "lane" in row]
     ends = [row for row in rows if row.get("lost") is not None]
     through = [row for row in select(whole, study="through_training") if row.get("step")]
-    failed = {", ".join(map(str, key)): mean(part, "share_of_failed", "lane")
-              for key, part in groups(warm_up, "reader", "norm", "warm", "peak_lr").items()}  # fmt: skip
     mixer, stack, start, trained = (select(rows, study=study) for study in ASKED)
     look = {"pair": "lane", "log": "y", "x_label": "lag (steps before the last)", "y_label": "norm over that at lag 1"}
     return Report(
@@ -104,10 +91,7 @@ def report(rows: Rows) -> Report:
         setting="The gradient of the last output by what each earlier step reads. -20 orders of magnitude in 100 steps:"
         " 100 steps further back it is 10⁻²⁰ times as large.",
         answers=[
-            *(Finding(ASKED[study][0], _sentence(found), found, RULES[study], of=UNIT)
-              for study, found in slopes.items()),
-            Finding("Which norm trains without a warm-up?", "share of the seeds whose loss on copying is no number or"
-                    " above half of what guessing costs; last the rate", failed, of="six blocks") if failed else None,
+            Finding(ASKED[study][0], _sentence(found), found, RULES[study], of=UNIT) for study, found in slopes.items()
         ],
         figures=(
             lines(mixer + stack, "lag", "relative_norm", "reader", "through", name="gradient_by_lag", **look,
@@ -128,8 +112,6 @@ def report(rows: Rows) -> Report:
             table(ends, ("start", "through", "when"), "lag", "share_of_lost", "lane",
                   "Share of seeds whose gradient at the last lag is under 10⁻⁶, or over 10³, of lag 1's"),
             table(ends, ("start", "through", "when"), "seed", "decades", None, f"The slope seed by seed, {UNIT}"),
-            table(warm_up, ("reader", "norm", "warm", "peak_lr"), "seed", "loss", None,
-                  "Loss with and without a warm-up, seed by seed") if warm_up else None,
         ),
         limits=(*conditions(rows), "A residual stream carries a vector to its own step alone: from lag 1 on all of the"
                 " gradient of a stack has come through the mixers. Inputs are independent normal vectors; where a stack"

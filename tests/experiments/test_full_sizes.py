@@ -56,8 +56,14 @@ def _gradient_flow(config, attention):
     for step in (0, config.train.num_steps) if level == "trained" else (None,):
         for lane, lag in itertools.product(lanes, (1, 100)):
             own = {"lane": lane, "lag": lag, "relative_norm": 0.5} | ({} if step is None else {"step": step})
-            ends = {"slope": slope + lane * 1e-5, "lost": float(not attention)} | ({"loss": 0.1} if step else {})
+            ends = {"slope": slope + lane * 1e-5, "lost": float(not attention)}
             yield own | (ends if lag == 100 else {})
+
+
+def _warm_up(config, attention):
+    failed = config.model.norm == "post" and not config.train.warmup_steps
+    for lane in range(config.train.lanes):
+        yield {"step": 1600, "lane": lane, "loss": 2.0 if failed else 0.1 + lane / 100}
 
 
 def _forgetting(config, attention):
@@ -83,7 +89,8 @@ def _in_seconds(config, row):
 
 
 PLANTED = {"long_range": _long_range, "series": _series, "recall": _recall, "training_speed": _training_speed,
-           "pareto": _pareto, "gradient_flow": _gradient_flow, "forgetting": _forgetting}  # fmt: skip
+           "pareto": _pareto, "gradient_flow": _gradient_flow, "warm_up": _warm_up,
+           "forgetting": _forgetting}  # fmt: skip
 
 
 def rows_of(name):
