@@ -1,6 +1,7 @@
 """What does attention cost against a recurrence: in time, FLOPs and memory, over length, heads and depth?
 
-The op alone, one block and the whole model, forward and in training, and decoding, all in one run on one clock.
+The op alone, one block and the whole model, forward and in training, and decoding, at equal width, parameters or FLOPs,
+all in one run on one clock.
 All programs are compiled first; then a pass samples every cell once, and what is compared with each other in a row.
 """
 

@@ -56,8 +56,6 @@ def data(config: Config) -> dict[str, str]:
 
 def cell(config: Config, job: Job) -> list[dict]:
     """The rows of one contender: accuracy on the validation split, size, and which row is the best."""
-    from transformer_jax.lab import trial  # here, as jax takes seconds to load and a plan has no need of it
-    from transformer_jax.measure.matching import matched
     from transformer_jax.peers import bag_of_words
     from transformer_jax.tasks import reviews
 
@@ -65,6 +63,9 @@ def cell(config: Config, job: Job) -> list[dict]:
         _, read = reviews.opened(config.task)
         fitted = bag_of_words.fit(read("train"), read("validation"))
         return [{"step": 0, "lane": 0, "best": True} | fitted._asdict()]
+    from transformer_jax.lab import trial  # here, as jax takes seconds to load and a bag of words has no need of it
+    from transformer_jax.measure.matching import matched
+
     task = reviews.build(config)
     network = with_overrides(config, NETWORKS[config.measure.contender])
     config = matched(network, task.shape, "params", beside=config.model)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.sentiment import cells
+from transformer_jax.cli.main import main
 from transformer_jax.config import flatten, with_overrides
 from transformer_jax.lab import plan, trained
 from transformer_jax.lab.sweep import Job
@@ -80,6 +81,13 @@ def test_the_lstm_has_the_encoders_parameters(films, tmp_path):
 
 def test_the_data_are_part_of_a_row(films, tmp_path):
     assert cells.data(films()) == dict(sets.open_set("films", tmp_path / "data").info.metadata["sha256"])
+
+
+def test_a_task_without_labelled_texts_is_refused_before_anything_runs(films, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["experiment", "sentiment", "--task.name", "digits", "--out", str(out)]) == 2
+    assert "task.name=digits: labelled texts are imdb, sst2, or a set of your own" in capsys.readouterr().err
+    assert not list(out.glob("*"))
 
 
 def test_the_plan_has_every_contender_on_the_base_of_the_encoder():

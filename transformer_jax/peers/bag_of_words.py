@@ -17,8 +17,12 @@ class Fitted(NamedTuple):
 
 
 def fit(train: Texts, other: Texts) -> Fitted:
-    """Learns the labels of some texts, whole, and is asked for those of others (Wang & Manning 2012 name it a baseline
-    to beat). It has no seed."""
+    """Learns the labels of some texts, whole, and is asked for those of others; it has no seed. Wang & Manning (2012)
+    name it a baseline to beat.
+
+    Raises:
+      ValueError: scikit-learn's, where the texts to learn from have one label, or no word that two of them share.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
