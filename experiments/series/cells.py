@@ -39,6 +39,7 @@ FULL = _studies(
 )  # fmt: skip
 TASKS = tuple(SIZES)
 SWEEPS = ("model.mixer", "model.position")
+TAKES = {"quick": "2 minutes on one shared core of an AMD EPYC"}
 SIDE_BY_SIDE = True  # nothing is timed
 UNREAD = ("measure.min_sample_seconds", "train.peak_lr", "train.lane_lrs", "train.same_seed", "train.nan_policy")
 time_limit = 1600.0  # seconds of a cell, beside half a second a step

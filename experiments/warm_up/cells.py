@@ -23,6 +23,7 @@ FULL = {
     }),
 }  # fmt: skip
 SWEEPS = ("model.mixer", "model.norm", "model.num_layers", "train.peak_lr", "train.warmup_steps")
+TAKES = {"quick": "9 minutes on one shared core of an AMD EPYC"}
 SIDE_BY_SIDE = True  # nothing is timed
 UNREAD = ("measure.min_sample_seconds", "train.nan_policy")
 time_limit = 900.0  # seconds of a cell, beside half a second a step
