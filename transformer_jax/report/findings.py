@@ -45,18 +45,27 @@ class Finding:
 
     @property
     def open(self) -> bool:
-        """Something in the verdict is not definite, and a longer run could decide it."""
-        return self.bounded or any(word in self.verdict for word in OPEN)
+        """Something in the verdict is not definite, and a longer run could decide it: no run of the same cells measures
+        what is missing."""
+        missing = self.missing or (self.rule is not None and not self.estimates)
+        return not missing and (self.bounded or any(word in self.verdict for word in OPEN))
 
     @property
     def numbers(self) -> list[str]:
-        """Each estimate: name, value, interval, word."""
-        return [f"{name}: {shown(e)} {self.judge(e) if e.n else ''}".rstrip() for name, e in self.estimates.items()]
+        """Each estimate that was made: name, value, interval, word."""
+        return [f"{name}: {shown(e)} {self.judge(e)}".rstrip() for name, e in self.estimates.items() if e.n]
+
+    @property
+    def missing(self) -> str:
+        """The names of the estimates that the rows do not give, in one line; empty where they give all."""
+        names = "; ".join(name for name, estimate in self.estimates.items() if not estimate.n)
+        return f"not measured, or too little: {names}" if names else ""
 
     @property
     def answer(self) -> str:
-        """Text, numbers and verdict in one line."""
-        return f"{self.text} {'; '.join(self.numbers)} {self.verdict}".strip()
+        """Text, numbers, what is missing, and the verdict in one line."""
+        found = "; ".join(filter(None, (*self.numbers, self.missing)))
+        return f"{self.text} {found} {self.verdict}".strip()
 
 
 @dataclass(frozen=True)
