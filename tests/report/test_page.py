@@ -9,7 +9,7 @@ import pytest
 from transformer_jax.intervals import Estimate
 from transformer_jax.report import Figure, Finding, Report, Rule, Table, Verdict, digest, write
 from transformer_jax.report.findings import undrawn
-from transformer_jax.report.page import write_page
+from transformer_jax.report.page import unfinished, write_page
 
 EVIL = '<script>alert("x")</script>'
 
@@ -216,6 +216,23 @@ def test_a_page_of_a_run_that_is_not_finished_counts_the_cells_that_have_no_row(
     assert warned(128) == ["Not finished: 2 of the plan&#39;s 3 cells have no row yet (length 2 of 3, depth 1 of 1)."]
     assert warned(64) == ["Not finished: 2 of the plan&#39;s 3 cells have no row yet (length 2 of 3)."]
     assert warned(64, 128, 256) == []
+
+
+def test_a_run_whose_clock_has_not_ended_it_was_stopped_after_so_many_whole_passes(tmp_path):
+    def warned(rounds, cells=(64, 128, 256), **columns):
+        rows = [measured(length, round=r) for length, n in zip(cells, rounds, strict=True) for r in range(n)]
+        return unfinished([planned_header() | columns], rows)
+
+    budget, stopped = {"budget_seconds": 90.0}, "The run was stopped before its time was over, after {}: repeat the"
+    assert warned((3, 2, 2)) == []  # a number of rounds ends it
+    for rounds, passes in (((3, 2, 2), "2 whole passes"), ((2, 1, 2), "1 whole pass")):
+        assert warned(rounds, **budget) == [f"{stopped.format(passes)} command to go on."]
+    stands, missing = warned((1, 1), (64, 128), **budget)
+    assert "after 0 whole passes" in stands and "1 of the plan's 3 cells have no row yet" in missing
+    assert warned((2, 2, 2), **budget, ended={"budget_seconds": 90.0}) == []
+    assert warned((2, 2, 2), **budget, ended={"budget_seconds": 60.0}) != []  # a larger one went on after it
+    failed = [measured(64), measured(128, status="oom"), measured(256), measured(64, round=1), measured(256, round=1)]
+    assert "after 2 whole passes" in unfinished([planned_header() | budget], failed)[0]
 
 
 def test_a_cell_that_gave_no_finite_number_names_the_column(tmp_path):
