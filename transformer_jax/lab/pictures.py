@@ -76,6 +76,7 @@ def _alike(
     """The cosines between the rows of each table, one panel each."""
 
     def draw(canvas):
+        canvas.set_layout_engine("compressed")  # "constrained" leaves the titles of square panels no room
         panels = canvas.subplots(1, len(tables), squeeze=False)[0]
         for one, (title, rows_LxD) in zip(panels, tables.items(), strict=True):
             image = one.imshow(cosines(rows_LxD), cmap="coolwarm", vmin=-1, vmax=1, interpolation="nearest")
