@@ -66,6 +66,14 @@ def test_tokens_stand_on_both_axes_before_and_after():
         assert render(figure)[1].startswith(b"\x89PNG")
 
 
+def test_a_space_and_the_end_of_a_line_are_seen_as_tokens():
+    tokens, seen = ["a", " ", "\n", " b", "\t"], ["a", "␣", "↵", " b", "⇥"]
+    x = np.random.default_rng(0).normal(size=(2, 5, 3))
+    for figure in (pictures.vectors(x, tokens), pictures.attention(np.full((1, 1, 5, 5), 0.2), tokens)):
+        for axis in (drawn(figure)[0].xaxis, drawn(figure)[0].yaxis):
+            assert [label.get_text() for label in axis.get_ticklabels()] == seen
+
+
 @pytest.mark.parametrize("length", [16, 128, 512])
 def test_titles_and_labels_are_inside_the_picture_however_many_positions_there_are(length):
     from matplotlib.image import imread

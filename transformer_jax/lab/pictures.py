@@ -83,8 +83,8 @@ def _alike(
             one.grid(False)
             one.set(title=title, xlabel=what, ylabel=what)
             if tokens:
-                one.set_xticks(range(len(tokens)), tokens, rotation=90)
-                one.set_yticks(range(len(tokens)), tokens)
+                one.set_xticks(range(len(tokens)), alignments.labels(tokens), rotation=90)
+                one.set_yticks(range(len(tokens)), alignments.labels(tokens))
         canvas.colorbar(image, ax=list(panels), label="cosine", pad=0.01)
 
     return Figure(name, f"How alike {'tokens' if tokens else 'positions'} are", caption, draw, (5.2 * len(tables), 4.6))
