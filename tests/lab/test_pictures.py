@@ -66,6 +66,11 @@ def test_tokens_stand_on_both_axes_before_and_after():
         assert render(figure)[1].startswith(b"\x89PNG")
 
 
+def test_positions_are_counted():
+    for one in (drawn(figure)[0] for figure in pictures.positions(4, 3)):
+        assert all(tick == int(tick) for tick in one.get_xticks())
+
+
 def test_a_space_and_the_end_of_a_line_are_seen_as_tokens():
     tokens, seen = ["a", " ", "\n", " b", "\t"], ["a", "␣", "↵", " b", "⇥"]
     x = np.random.default_rng(0).normal(size=(2, 5, 3))

@@ -54,6 +54,15 @@ def test_the_band_is_the_interval_of_the_mean_and_does_not_set_the_scale():
     assert one.get_ylim() == pytest.approx((0.25 - 0.1375, 3 + 0.1375))
 
 
+def test_steps_have_whole_ticks_and_minutes_have_not():
+    def ticks(**options):
+        canvas, steps = Canvas(), {s: [1.0 / s] for s in (10, 20, 30)}
+        trial_page._figure("metric_0", "loss", {"": {"train": steps}}, **options).draw(canvas)
+        return canvas.axes[0].get_xticks()
+
+    assert all(tick == int(tick) for tick in ticks()) and any(tick != int(tick) for tick in ticks(over="minutes"))
+
+
 def test_one_lane_is_a_line_under_the_name_of_its_split(tmp_path):
     rows = [{"step": s, "split": k, "lane": 0, "loss": 1 / s} for s in (1, 2) for k in ("train", "validation")]
     page = trial_page.write(folder_of(tmp_path, rows)).read_text()

@@ -14,7 +14,7 @@ from transformer_jax.intervals import Estimate
 from transformer_jax.lab import trained, trials
 from transformer_jax.report import Finding, Report, Table
 from transformer_jax.report.page import write_page
-from transformer_jax.report.plots import LOOKS, Figure
+from transformer_jax.report.plots import LOOKS, Figure, whole
 from transformer_jax.tasks import registry
 from transformer_jax.train.evaluate import bounds
 from transformer_jax.train.log import read_launches, read_metrics, step_seconds
@@ -22,7 +22,8 @@ from transformer_jax.train.log import read_launches, read_metrics, step_seconds
 SETTING = ("model.num_layers", "model.d_model", "task.seq_len", "task.batch_size", "task.batch_tokens",
            "train.num_steps", "train.peak_lr", "train.lanes", "train.seed")  # fmt: skip
 ENDS = {"done": "Finished", "stopped": "Stopped", "nan": "Ended by a number that is not finite"}
-NO_METRIC = ("step", "split", "lane")
+STEP = "step"
+NO_METRIC = (STEP, "split", "lane")
 SPLITS = ("train", "validation")
 LANES = (
     "A faint line is a lane (one seed), the strong one the mean of all, the band its 95 % interval; two lanes have none"
@@ -192,7 +193,7 @@ def _figure(
     metric: str,
     panels: Mapping[str, Mapping[str, dict[int, list[float]]]],
     between: Mapping[int, tuple[float, float]] | None = None,
-    over: str = "step",
+    over: str = STEP,
 ) -> Figure:
     """The metric over steps: a panel for each title, in it a line for each label, over its lanes.
 
@@ -209,6 +210,8 @@ def _figure(
                 low, high = zip(*between.values(), strict=True)
                 one.fill_between(list(between), low, high, color=LOOKS[1][0], alpha=0.2, linewidth=0)
             one.set(title=title, xlabel=over)
+            if over == STEP:
+                whole(one.xaxis)
         several[0].set_ylabel(metric)
         if lanes > 1 and measured.size:  # few lanes have an interval far wider than all that was measured
             margin = 0.05 * (np.ptp(measured) or abs(measured[0]) or 1)
