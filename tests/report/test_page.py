@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from transformer_jax.intervals import Estimate
+from transformer_jax.intervals import NOTHING, Estimate
 from transformer_jax.report import Figure, Finding, Report, Rule, Table, Verdict, digest, write
 from transformer_jax.report.findings import undrawn
 from transformer_jax.report.page import unfinished, write_page
@@ -157,6 +157,18 @@ def test_any_page_can_be_written_to_a_path(tmp_path):
 def test_a_table_refuses_rows_that_do_not_fit_its_columns():
     with pytest.raises(ValueError, match="2 columns"):
         Table("t", ("a", "b"), ((1,),))
+
+
+def test_a_column_that_is_empty_in_all_answers_is_not_shown(tmp_path):
+    def heads(*findings, **columns):
+        page = write_page(tmp_path / "page.html", Report("t", findings, **columns)).read_text()
+        assert page.count('<td class="question">') == len(findings)
+        return re.findall("<th>([^<]*)</th>", re.search("<thead>.*?</thead>", page)[0])
+
+    whole = Finding("Is it so?", "It is.", {"a": Estimate(1, 0, 2, 3)}, word="so")
+    assert heads(whole, Finding("And so?", "")) == ["question", "answer", "number [95 % interval]", "verdict"]
+    assert heads(Finding("Is it so?", "It is.")) == ["question", "answer"]
+    assert heads(Finding("One", "", {"a": NOTHING}), heads=("what", "b", "which", "d")) == ["what", "which"]
 
 
 def test_setting_and_notes_stand_around_the_answers_and_limits_are_folded_away(tmp_path):

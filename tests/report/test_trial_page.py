@@ -1,6 +1,7 @@
 """run.html: a training's curves, last validation, config and launches on the kit's page."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def test_every_metric_is_a_figure_with_the_mean_over_lanes_of_each_split(tmp_pat
     for text in (
         "train, mean of 3 lanes",
         "validation, mean of 3 lanes",
-        "<td>Validation, step 40</td><td>mean of 3 lanes</td>",
+        '<td class="question">Validation, step 40</td><td class="answer">mean of 3 lanes</td>',
         "Validation, step 40, by lane",
         f"<title>{tmp_path.name}: &lt;script&gt;",
         "loss: 0.0525 [0.0463, 0.0587]",  # 0.05, 0.0525, 0.055: Student's t, 4.303 * 0.0025 / sqrt(3)
@@ -67,7 +68,9 @@ def test_one_lane_is_a_line_under_the_name_of_its_split(tmp_path):
     rows = [{"step": s, "split": k, "lane": 0, "loss": 1 / s} for s in (1, 2) for k in ("train", "validation")]
     page = trial_page.write(folder_of(tmp_path, rows)).read_text()
     assert ">validation</text>" in page and "Validation, step 2<" in page and "by lane" not in page
-    assert "<td>one lane (one seed)</td><td><span>loss: 0.500</span> </td><td>latest</td>" in page  # no column is empty
+    assert ">one lane (one seed)</td>" in page and ">latest</td>" in page
+    assert re.findall("<thead>.*?</thead>", page)[0].count("<th>") == 4
+    assert "<th>evaluation</th>" in page and "<th>checkpoint</th>" in page and "<th>verdict</th>" not in page
 
 
 def run_in(folder, overrides, losses, lanes=1):
@@ -101,6 +104,7 @@ def test_several_runs_are_overlaid(tmp_path):
         "none holds no run",
     ):
         assert text in page, text
+    assert "<th>evaluation</th>" in page and "<th>checkpoint</th>" not in page  # a column without a word
     assert "model.d_model" not in page and page.count("<figure") == 1
     assert not [word for word in ("src=", "@import", "<link", "<script") if word in page]
     for folder, seconds in ((one, 0.5), (other, 2.0)):
@@ -141,7 +145,7 @@ def test_the_page_says_what_was_trained_how_it_ended_and_which_step_is_the_best(
     assert "<h1>mine: gru on random_tokens</h1>" in page
     assert "d_model 128" in page and "num_steps 3" in page and "Finished at step 3." in page
     best, latest = (
-        page.index("<td><span>loss: 1.00</span> </td><td>best</td>"),
-        page.index("<td><span>loss: 2.00</span> </td><td>latest</td>"),
+        page.index('<span>loss: 1.00</span> </td><td class="verdict">best</td>'),
+        page.index('<span>loss: 2.00</span> </td><td class="verdict">latest</td>'),
     )
     assert best < latest

@@ -30,6 +30,7 @@ LANES = (
     " that says anything."
 )
 BAND = "The band is the metric's 95 % interval over the examples of the split."
+HEADS = ("evaluation", "of", "metrics [95 % interval]", "checkpoint")
 FREE = "free_accuracy"
 EXPOSURE = "Exposure: after the right tokens, and after its own, where a word too many shifts all that follow"
 
@@ -65,7 +66,7 @@ def write(folder: Path, pictures: Sequence[Figure] = ()) -> Path:
     others = (config.get(f"model.{name}", "stack") for name in ("forecaster", "classifier"))
     model = trained.family(config.get("model.mixer"), *others)
     title = f"{folder.resolve().name}: {model} on {config.get('task.name')}"
-    report = Report(title, answers, figures, tables, setting=_setting(config, launches))
+    report = Report(title, answers, figures, tables, setting=_setting(config, launches), heads=HEADS)
     return write_page(folder / "run.html", report, warnings, facts=facts)
 
 
@@ -107,7 +108,7 @@ def overlay(folders: Sequence[Path], path: Path) -> Path:
     warnings = [f"{labels[folder]} was {text}." for folder in configs for text in _extensions(read_launches(folder))]
     limits = [f"Left out: {reason}" for reason in left_out]
     path.parent.mkdir(parents=True, exist_ok=True)
-    return write_page(path, Report(title, answers, figures, tables, limits), warnings)
+    return write_page(path, Report(title, answers, figures, tables, limits, heads=HEADS), warnings)
 
 
 def _setting(config: Mapping, launches: Rows) -> str:

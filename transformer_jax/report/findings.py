@@ -73,7 +73,8 @@ class Report:
     """What an experiment found: few answers first, the figures that show them, and what the answers leave open.
 
     setting: what was compared, in a sentence under the question; notes stand under the answers, limits are folded away.
-    None among answers, figures and tables is one that these rows do not give.
+    heads: what stands above the answers' columns; one that is empty in all of them is not shown. None among answers,
+    figures and tables is one that these rows do not give.
     """
 
     question: str
@@ -83,6 +84,7 @@ class Report:
     limits: Sequence[str] = ()
     setting: str = ""
     notes: Sequence[str] = ()
+    heads: tuple[str, str, str, str] = ("question", "answer", "number [95 % interval]", "verdict")
 
     def __post_init__(self):
         for name in ("answers", "tables"):

@@ -71,7 +71,7 @@ def write_page(path: Path, report: Report, warnings: Sequence[str] = (), details
     svgs = svgs or {figure.name: _svgs(figure, plots.svg(figure)) for figure in drawn}
     figures = [(figure, {width: Markup(svg) for width, svg in svgs[figure.name].items()}) for figure in drawn]
     known = {"report": report, "warnings": warnings, "tables": [*report.tables, *details], "facts": facts,
-             "machine": machine}  # fmt: skip
+             "machine": machine, "columns": _columns(report)}  # fmt: skip
     return write_whole(path, environment.get_template("page.html.jinja").render(known, figures=figures))
 
 
@@ -80,6 +80,18 @@ def doubts(report: Report, headers: Sequence[dict], rows: Rows) -> list[str]:
     measured = {row.get("header") for row in rows}
     changed = _changed_rules(report, [header for header in headers if header.get("id") in measured])
     return changed + unfinished(headers, rows)
+
+
+def _columns(report: Report) -> dict[str, str]:
+    """The heads of those columns of the answers in which something stands, by what does."""
+    filled = {
+        "question": lambda finding: finding.question,
+        "answer": lambda finding: finding.text,
+        "number": lambda finding: finding.estimates,
+        "verdict": lambda finding: finding.verdict,
+    }
+    heads = zip(filled.items(), report.heads, strict=True)
+    return {name: head for (name, of), head in heads if any(map(of, report.answers))}
 
 
 def _machine(header: dict) -> str:
