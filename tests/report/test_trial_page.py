@@ -64,6 +64,13 @@ def test_steps_have_whole_ticks_and_minutes_have_not():
     assert all(tick == int(tick) for tick in ticks()) and any(tick != int(tick) for tick in ticks(over="minutes"))
 
 
+def test_panels_beside_each_other_have_one_range_of_steps():
+    canvas, early, late = Canvas(), {1: [3.0], 50: [2.0]}, {100: [2.5], 200: [1.0]}
+    trial_page._figure("metric_0", "loss", {"train": {"gru": early}, "validation": {"gru": late}}).draw(canvas)
+    one, other = canvas.axes
+    assert one.get_xlim() == other.get_xlim() and one.get_xlim()[0] < 1 and one.get_xlim()[1] > 200
+
+
 def test_one_lane_is_a_line_under_the_name_of_its_split(tmp_path):
     rows = [{"step": s, "split": k, "lane": 0, "loss": 1 / s} for s in (1, 2) for k in ("train", "validation")]
     page = trial_page.write(folder_of(tmp_path, rows)).read_text()

@@ -203,7 +203,7 @@ def _figure(
     """
 
     def draw(canvas):
-        several = canvas.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        several = canvas.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
         for one, (title, series) in zip(several, panels.items(), strict=True):
             for (label, steps), look in zip(series.items(), _looks(len(series)), strict=True):
                 _curve(one, label, steps, *look)
