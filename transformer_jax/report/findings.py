@@ -98,11 +98,11 @@ def note(what: str, where: Iterable[str]) -> list[str]:
 
 
 def chance(ratios: int) -> str:
-    """How to read the words of a report with so many ratios, and how many of them are chance."""
+    """How to read the words of a report with so many ratios, and how many of them are chance, where there are some."""
+    many = f": {ceil(ratios / 20)}, were all {ratios} ratios here of equal ones" if ratios > 1 else ""
     return (
         "[95 % interval over the passes of this run; under another load of the machine ratios differ by more.] Slower,"
-        " faster: the interval excludes 1. For equal programs one in twenty does so by chance:"
-        f" {ceil(ratios / 20)}, were all {ratios} ratios here of equal ones."
+        f" faster: the interval excludes 1. For equal programs one in twenty does so by chance{many}."
     )
 
 
