@@ -155,6 +155,7 @@ def test_any_rows_have_the_seven_and_what_they_hold_is_answered(name, rows, unan
     if name == "gru alone":
         assert answers[1].text.startswith("The GRU: time as")
     if name == "two lengths of the op, forward":
+        assert answers[0].verdict == "time: two points show no law" and answers[0].of.endswith("T = 64–128")
         assert "the RNN" in answers[2].text and answers[2].of == "the op alone, forward pass, equal width"
 
 
