@@ -171,6 +171,16 @@ def test_a_column_that_is_empty_in_all_answers_is_not_shown(tmp_path):
     assert heads(Finding("One", "", {"a": NOTHING}), heads=("what", "b", "which", "d")) == ["what", "which"]
 
 
+def test_a_line_does_not_break_within_a_word_of_a_command(tmp_path):
+    note = "Go on with <it>: run.py experiment tiny --only a=1 --out runs/x"
+    page = write_page(
+        tmp_path / "page.html", Report("t", [Finding("?", "No. run.py claims")], notes=[note])
+    ).read_text()
+    words = re.findall('<span class="word">(.*?)</span>', page)
+    assert words == ["run.py", "claims", "run.py", "experiment", "tiny", "--only", "a=1", "--out", "runs/x"]
+    assert "Go on with &lt;it&gt;: <span" in page and re.search(r"\.word {[^}]*inline-block", page)
+
+
 def test_setting_and_notes_stand_around_the_answers_and_limits_are_folded_away(tmp_path):
     finding = Finding("Is it so?", "It is.", {"a": Estimate(1, 0, 2, 3)}, word="undecided")
     report = Report("t", (finding,), setting="A model.", notes=("How to read it.",), limits=("What holds.",))

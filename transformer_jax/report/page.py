@@ -66,7 +66,7 @@ def write_page(path: Path, report: Report, warnings: Sequence[str] = (), details
     """
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters["shown"] = shown
+    environment.filters |= {"shown": shown, "command": _command}
     drawn = [figure for figure in report.figures if figure]
     svgs = svgs or {figure.name: _svgs(figure, plots.svg(figure)) for figure in drawn}
     figures = [(figure, {width: Markup(svg) for width, svg in svgs[figure.name].items()}) for figure in drawn]
@@ -80,6 +80,16 @@ def doubts(report: Report, headers: Sequence[dict], rows: Rows) -> list[str]:
     measured = {row.get("header") for row in rows}
     changed = _changed_rules(report, [header for header in headers if header.get("id") in measured])
     return changed + unfinished(headers, rows)
+
+
+def _command(text: str) -> Markup:
+    """The text, escaped, which may end in a command: a line does not break within a word of one, as in "-" and "-out".
+
+    What is copied from the page is still the command, which it would not be with hyphens of another kind.
+    """
+    before, run, options = text.partition("run.py ")
+    words = [Markup('<span class="word">{}</span>').format(word) for word in f"{run}{options}".split(" ") if word]
+    return escape(before) + Markup(" ").join(words)
 
 
 def _columns(report: Report) -> dict[str, str]:
