@@ -226,6 +226,10 @@ def _figures(length: Rows, parts: dict, crossings: dict) -> list:
     found = {key: {who: at for who, at in line.items() if isfinite(at.high) and at.low > 0}
              for key, line in marks.items()}  # fmt: skip
     first = {key: {lead[4]: line[lead[4]]} for key, line in marks.items() if lead[4] in line}
+    crossed = any(isfinite(at.value) or 0 < at.low and isfinite(at.high) for (where,), line in first.items()
+                  for at in line.values() if where in values(two, "where"))  # fmt: skip
+    cross, mark = (", and where the two cross", "Vertical line and band: where attention becomes the slower one. ") \
+        if crossed else ("", "")  # fmt: skip
     others = select(length, level="model", phase="train", mixer=list(MIXERS)[1:])
     mine = select(train, level="model", mixer="attention")
     mine = select(mine, contender=values(mine, "contender")[:1])
@@ -235,9 +239,8 @@ def _figures(length: Rows, parts: dict, crossings: dict) -> list:
     lowest = min(values(parts["depth"], "num_layers"), default=1)
     return [
         lines(two, T, TIME, "contender", "where", marks=first, name="time_by_length",
-              title=f"Time of a {STEP[lead[1]] if lead else 'step'} against sequence length, and where the two cross",
-              y_label="time of a step",
-              caption="Vertical line and band: where attention becomes the slower one. Bars: 95 % intervals."),
+              title=f"Time of a {STEP[lead[1]] if lead else 'step'} against sequence length{cross}",
+              y_label="time of a step", caption=f"{mark}Bars: 95 % intervals."),
         lines(over, T, "ratio", "matching", "contender", reference=1, name="attention_over_recurrence",
               title="Attention's training step over the recurrence's, at equal width, parameters or FLOPs"),
         lines(steps, T, TIME, "contender", "where", marks=found,

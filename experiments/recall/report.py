@@ -3,7 +3,7 @@
 from transformer_jax.intervals import Estimate
 from transformer_jax.lab.in_seconds import how_timed, in_attentions_steps
 from transformer_jax.report import AT_EDGE, SOONEST, Finding, Report, Rows, Rule, conditions, lines, note, table
-from transformer_jax.report.points import groups, is_number, mean, reached, select
+from transformer_jax.report.points import groups, is_number, mean, reached, select, values
 from transformer_jax.report.rules import of_at_least, sooner
 
 PAIRS, MIXERS, SEEDS, SHARE = (2, 4, 8), ("attention", "gru", "lstm"), 5, 0.8
@@ -40,8 +40,9 @@ def report(rows: Rows) -> Report:
     last, flops, length, state = (_last(rows, study) for study in ("pairs", "flops", "length", "state"))
     seconds = select(_last(rows, "seconds"), trained_steps=is_number)
     learned, rule = f"steps until {SHARE:.0%} of the seeds answer 99 %", RULES["only_attention_recalls"]
-    most = select(last, num_items=max(PAIRS))
-    right = {f"{max(PAIRS)} pairs: {mixer}": mean(select(most, mixer=mixer), "accuracy", pair="lane")
+    n = max(values(select(last, num_items=PAIRS), "num_items") or values(last, "num_items"), default=max(PAIRS))
+    most, pairs = select(last, num_items=n), f"{n} pair{'s' if n > 1 else ''}"
+    right = {f"{pairs}: {mixer}": mean(select(most, mixer=mixer), "accuracy", pair="lane")
              for mixer in MIXERS}  # fmt: skip
     octaves = {name for row in most for name in row if name.startswith("accuracy_")}
     by_distance = [row | {"distance": int(name.split("_")[1]), "accuracy_there": row[name]}
@@ -52,8 +53,8 @@ def report(rows: Rows) -> Report:
         answers=(
             Finding("Does attention learn to recall what recurrences with as many parameters do not?",
                     learned, _steps(counted), rule),
-            Finding(f"How much does each recall of {max(PAIRS)} pairs in the end?",
-                    f"share of right answers; guessing among their values gives {1 / max(PAIRS):g}", right),
+            Finding(f"How much does each recall of {pairs} in the end?",
+                    f"share of right answers; a guess among the values of a row gives {1 / n:.3g}", right),
             Finding("And those with as many training FLOPs?", learned, _steps(counted, "flops"), rule)
             if flops else None,
             Finding("And those with as many seconds of training?", f"{learned}, in attention's that take as long",
@@ -62,10 +63,10 @@ def report(rows: Rows) -> Report:
         figures=(
             lines(last, "num_items", "accuracy", "mixer", pair="lane", log="x", name="accuracy_by_pairs",
                   title="Accuracy by the number of pairs", x_label="pairs",
-                  caption="Guessing among the values of n pairs is right once in n times."),
+                  caption="A guess among the n values of a row is right once in n times."),
             lines(curve, "step", "accuracy", "mixer", panel="num_items", pair="lane", log="", name="accuracy_by_step"),
             lines(by_distance, "distance", "accuracy_there", "mixer", pair="lane", log="x", name="accuracy_by_distance",
-                  title=f"Accuracy by distance, {max(PAIRS)} pairs", x_label="tokens from a key to where it is asked"
+                  title=f"Accuracy by distance, {pairs}", x_label="tokens from a key to where it is asked"
                   " for, at least", caption="By octave, each drawn at its lower end; means over seeds."),
             lines(length, "seq_len", "accuracy", "mixer", pair="lane", log="x", name="accuracy_by_length",
                   title="Accuracy where pairs grow with the length: 4, 8, 16 and 64"),

@@ -649,9 +649,25 @@ def test_the_command_that_would_decide_repeats_the_runs_own_options(tmp_path, ex
     (experiments / "report.py").write_text(OPEN)
     assert command("experiment", "tiny", *options.split(), "--out", "mine") == 0
     page = (tmp_path / "mine" / "report.html").read_text()
-    assert f"run.py experiment {longer or f'tiny {options} --measure.rounds 8'} --out runs/mine_longer" in page
+    shown = re.sub('<span class="word">(.*?)</span>', r"\1", page)
+    assert f"run.py experiment {longer or f'tiny {options} --measure.rounds 8'} --out runs/mine_longer" in shown
     assert command("report", "mine") == 0
     assert (tmp_path / "mine" / "report.html").read_text() == page
+
+
+def test_a_run_that_was_stopped_before_its_clock_ended_it_is_to_go_on_and_not_begun_anew(tmp_path, experiments):
+    (experiments / "report.py").write_text(OPEN)
+    line = ["experiment", "tiny", "--budget", "1s", "--out", "mine"]
+    assert command(*line) == 0
+    page, file = tmp_path / "mine" / "report.html", tmp_path / "mine" / rows.FILE
+    assert "A longer run" in page.read_text() and "was stopped" not in page.read_text()
+    *before, ended = file.read_text().splitlines(keepends=True)
+    assert "ended" in json.loads(ended)
+    file.write_text("".join(before))
+    assert command("report", "mine") == 0
+    assert "repeat the command to go on" in page.read_text() and "A longer run" not in page.read_text()
+    assert command(*line) == 0
+    assert "A longer run" in page.read_text() and "was stopped" not in page.read_text()
 
 
 def test_after_a_run_of_its_own_budget_a_longer_one_is_named():

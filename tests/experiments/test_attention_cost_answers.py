@@ -112,6 +112,18 @@ def test_what_stays_open_has_bounds_and_what_is_settled_is_not_open(quiet):
     assert not any(finding.open for finding in quiet[1]) and "one in twenty" in quiet[0].notes[0]
 
 
+def test_a_line_is_explained_where_one_is_drawn_and_chance_counted_where_there_are_several(quiet):
+    report, _ = quiet
+    assert report.figures[0].caption.startswith("Vertical line") and report.figures[0].title.endswith("the two cross")
+    assert re.search(r"by chance: \d+, were all \d+ ratios", report.notes[0])
+    apart = [row for row in make_rows({"length": STUDIES["length"]}, noise=0.002) if row["task.seq_len"] < 100]
+    report, _ = seven(apart)
+    assert report.figures[0].caption == "Bars: 95 % intervals." and "cross" not in report.figures[0].title
+    two = over([{"model.mixer": "attention"}, {"model.mixer": "lstm"}], task_seq_len=(64,), measure_level=("op",))
+    report, _ = seven(make_rows({"length": two}))
+    assert report.notes[0].endswith("one in twenty does so by chance.")
+
+
 def test_attention_that_becomes_the_cheaper_one_is_not_called_slower():
     def reversed_law(config):
         seconds, *others = law(config)
@@ -143,6 +155,7 @@ def test_any_rows_have_the_seven_and_what_they_hold_is_answered(name, rows, unan
     if name == "gru alone":
         assert answers[1].text.startswith("The GRU: time as")
     if name == "two lengths of the op, forward":
+        assert answers[0].verdict == "time: two points show no law" and answers[0].of.endswith("T = 64–128")
         assert "the RNN" in answers[2].text and answers[2].of == "the op alone, forward pass, equal width"
 
 

@@ -71,6 +71,16 @@ def test_the_numbers_are_steps_and_shares():
     }  # fmt: skip
 
 
+def test_other_pairs_than_the_rules_have_their_shares():
+    rows = [row | {"task.num_items": 1} for row in planted(soon, never) if row["task.num_items"] == 2]
+    finding, shares = recall.report([row for row in rows if row["model.mixer"] != "lstm"]).answers
+    assert finding.numbers == [] and "; 2 pairs, gru; " in finding.missing and not finding.open
+    assert shares.question == "How much does each recall of 1 pair in the end?"
+    assert shares.numbers[0].startswith("1 pair: attention: 0.995") and shares.missing.endswith(": 1 pair: lstm")
+    two = [row for row in planted(soon, never) if row["task.num_items"] < 8]
+    assert list(recall.report(two).answers[1].estimates)[0] == "4 pairs: attention"
+
+
 def test_what_the_full_size_has_more_stands_behind_and_flops_have_the_rule_too():
     rows = planted(soon, never)
     flops = [row | {"studies": ("flops",), "key": f"f{row['key']}"} for row in planted(never, soon)]

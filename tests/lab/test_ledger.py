@@ -4,16 +4,15 @@ import re
 
 import pytest
 
-from tests.experiments import planted
+from tests.experiments import test_complexity
 from tests.lab.test_claims import answers_of, folder_of
 from transformer_jax.lab import claims, ledger
 from transformer_jax.report.plots import render
 
 
 def complexity(tmp_path):
-    """The answers where attention_cost alone has been measured, of the op."""
-    found = [row for row in planted.make_rows(noise=0.002) if row["measure.level"] == "op"]
-    folder_of(tmp_path / "attention_cost", [row for row in found if "length" in row["studies"]])
+    """The answers where `complexity` alone has been measured."""
+    folder_of(tmp_path / "complexity", test_complexity.rows_of())
     return answers_of(tmp_path)
 
 

@@ -1,12 +1,14 @@
 """Pictures of positions and vectors: what is drawn is the formula's."""
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer_jax.lab import pictures
-from transformer_jax.report.plots import render
+from transformer_jax.report.plots import png, render
 
 
 def drawn(figure):
@@ -62,3 +64,26 @@ def test_tokens_stand_on_both_axes_before_and_after():
     assert (learned.get_title(), sinusoidal.get_title()) == ("learned", "sinusoidal")
     for figure in (*pictures.positions(6, 5), pictures.attention(np.full((1, 2, 2, 2), 0.5), ["a", "b"])):
         assert render(figure)[1].startswith(b"\x89PNG")
+
+
+def test_positions_are_counted():
+    for one in (drawn(figure)[0] for figure in pictures.positions(4, 3)):
+        assert all(tick == int(tick) for tick in one.get_xticks())
+
+
+def test_a_space_and_the_end_of_a_line_are_seen_as_tokens():
+    tokens, seen = ["a", " ", "\n", " b", "\t"], ["a", "␣", "↵", " b", "⇥"]
+    x = np.random.default_rng(0).normal(size=(2, 5, 3))
+    for figure in (pictures.vectors(x, tokens), pictures.attention(np.full((1, 1, 5, 5), 0.2), tokens)):
+        for axis in (drawn(figure)[0].xaxis, drawn(figure)[0].yaxis):
+            assert [label.get_text() for label in axis.get_ticklabels()] == seen
+
+
+@pytest.mark.parametrize("length", [16, 128, 512])
+def test_titles_and_labels_are_inside_the_picture_however_many_positions_there_are(length):
+    from matplotlib.image import imread
+
+    table = np.random.default_rng(length).normal(size=(length, 8))
+    pixels = imread(io.BytesIO(png(pictures.learned(table))))[..., :3]
+    for edge in (pixels[:2], pixels[-2:], pixels[:, :2], pixels[:, -2:]):
+        assert edge.min() == 1.0  # white: nothing is cut off there

@@ -1,7 +1,7 @@
 """Findings say what was measured and what a rule makes of it; conditions say what holds."""
 
 from transformer_jax.intervals import NOTHING, Estimate, verdict
-from transformer_jax.report import Finding, Report, Rule, Table, Verdict, conditions, note
+from transformer_jax.report import Finding, Report, Rule, Table, Verdict, conditions, note, write
 
 
 def test_a_rule_decides_only_what_was_measured():
@@ -17,8 +17,20 @@ def test_without_a_rule_each_number_has_its_word_and_all_stand_in_one_line():
     assert finding.verdict == "slower, faster"
     assert finding.answer == (
         "Times. a: 2.00 [1.50, 2.50] slower; b: 0.500 [0.400, 0.600] faster; c: 3.00 [2.00, 4.00] slower;"
-        " d: no estimate slower, faster"
+        " not measured, or too little: d slower, faster"
     )
+
+
+def test_what_was_not_measured_stands_in_a_line_and_no_longer_run_would_measure_it(tmp_path):
+    rule = Rule("never", lambda estimates: Verdict.INCONCLUSIVE)
+    whole = Finding("?", "", {"a": Estimate(1, 0, 2, 3)}, rule)
+    partial = Finding("?", "", {"2 pairs, gru": NOTHING, "a": Estimate(1, 0, 2, 3), "4 pairs, gru": NOTHING}, rule)
+    assert partial.numbers == ["a: 1.00 [0.00, 2.00]"] and whole.missing == ""
+    assert partial.missing == "not measured, or too little: 2 pairs, gru; 4 pairs, gru"
+    assert whole.open and not partial.open and not Finding("?", "", {}, rule).open
+    write(tmp_path, Report("q", [partial]), [], [])
+    page = (tmp_path / "report.html").read_text()
+    assert page.count(f"<div>{partial.missing}</div>") == 1 and "no estimate" not in page
 
 
 def test_conditions_say_what_is_shared_how_many_failed_and_how_wide_intervals_are():

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from transformer_jax.intervals import Estimate
+from transformer_jax.intervals import NOTHING, Estimate
 from transformer_jax.report import Figure, Finding, Report, Rule, Table, Verdict, digest, write
 from transformer_jax.report.findings import undrawn
-from transformer_jax.report.page import write_page
+from transformer_jax.report.page import unfinished, write_page
 
 EVIL = '<script>alert("x")</script>'
 
@@ -159,6 +159,28 @@ def test_a_table_refuses_rows_that_do_not_fit_its_columns():
         Table("t", ("a", "b"), ((1,),))
 
 
+def test_a_column_that_is_empty_in_all_answers_is_not_shown(tmp_path):
+    def heads(*findings, **columns):
+        page = write_page(tmp_path / "page.html", Report("t", findings, **columns)).read_text()
+        assert page.count('<td class="question">') == len(findings)
+        return re.findall("<th>([^<]*)</th>", re.search("<thead>.*?</thead>", page)[0])
+
+    whole = Finding("Is it so?", "It is.", {"a": Estimate(1, 0, 2, 3)}, word="so")
+    assert heads(whole, Finding("And so?", "")) == ["question", "answer", "number [95 % interval]", "verdict"]
+    assert heads(Finding("Is it so?", "It is.")) == ["question", "answer"]
+    assert heads(Finding("One", "", {"a": NOTHING}), heads=("what", "b", "which", "d")) == ["what", "which"]
+
+
+def test_a_line_does_not_break_within_a_word_of_a_command(tmp_path):
+    note = "Go on with <it>: run.py experiment tiny --only a=1 --out runs/x"
+    page = write_page(
+        tmp_path / "page.html", Report("t", [Finding("?", "No. run.py claims")], notes=[note])
+    ).read_text()
+    words = re.findall('<span class="word">(.*?)</span>', page)
+    assert words == ["run.py", "claims", "run.py", "experiment", "tiny", "--only", "a=1", "--out", "runs/x"]
+    assert "Go on with &lt;it&gt;: <span" in page and re.search(r"\.word {[^}]*inline-block", page)
+
+
 def test_setting_and_notes_stand_around_the_answers_and_limits_are_folded_away(tmp_path):
     finding = Finding("Is it so?", "It is.", {"a": Estimate(1, 0, 2, 3)}, word="undecided")
     report = Report("t", (finding,), setting="A model.", notes=("How to read it.",), limits=("What holds.",))
@@ -216,6 +238,23 @@ def test_a_page_of_a_run_that_is_not_finished_counts_the_cells_that_have_no_row(
     assert warned(128) == ["Not finished: 2 of the plan&#39;s 3 cells have no row yet (length 2 of 3, depth 1 of 1)."]
     assert warned(64) == ["Not finished: 2 of the plan&#39;s 3 cells have no row yet (length 2 of 3)."]
     assert warned(64, 128, 256) == []
+
+
+def test_a_run_whose_clock_has_not_ended_it_was_stopped_after_so_many_whole_passes(tmp_path):
+    def warned(rounds, cells=(64, 128, 256), **columns):
+        rows = [measured(length, round=r) for length, n in zip(cells, rounds, strict=True) for r in range(n)]
+        return unfinished([planned_header() | columns], rows)
+
+    budget, stopped = {"budget_seconds": 90.0}, "The run was stopped before its time was over, after {}: repeat the"
+    assert warned((3, 2, 2)) == []  # a number of rounds ends it
+    for rounds, passes in (((3, 2, 2), "2 whole passes"), ((2, 1, 2), "1 whole pass")):
+        assert warned(rounds, **budget) == [f"{stopped.format(passes)} command to go on."]
+    stands, missing = warned((1, 1), (64, 128), **budget)
+    assert "after 0 whole passes" in stands and "1 of the plan's 3 cells have no row yet" in missing
+    assert warned((2, 2, 2), **budget, ended={"budget_seconds": 90.0}) == []
+    assert warned((2, 2, 2), **budget, ended={"budget_seconds": 60.0}) != []  # a larger one went on after it
+    failed = [measured(64), measured(128, status="oom"), measured(256), measured(64, round=1), measured(256, round=1)]
+    assert "after 2 whole passes" in unfinished([planned_header() | budget], failed)[0]
 
 
 def test_a_cell_that_gave_no_finite_number_names_the_column(tmp_path):

@@ -85,6 +85,19 @@ def test_any_rows_draw_linear_axes_counts_and_nothing_too():
     assert lines([], "seq_len", "step_seconds", "mixer", "phase", name="none") is None
 
 
+def test_steps_and_counts_have_whole_ticks_and_other_numbers_have_not():
+    found = [
+        {"status": "ok", "round": 0, "step": s, "who": "a", "solved": s // 10, "loss": 1 / s} for s in (10, 20, 30)
+    ]
+
+    def ticks(x, y):
+        text = re.findall(r">([-−\d.]+)</text>", plots.svg(lines(found, x, y, "who", pair=None, log="", name="t")))
+        return {float(one.replace("−", "-")) for one in text}
+
+    assert {10, 20, 30, 1, 2, 3} <= ticks("step", "solved") and all(t == int(t) for t in ticks("step", "solved"))
+    assert 0.05 in ticks("step", "loss") and any(t != int(t) for t in ticks("loss", "step"))
+
+
 def test_a_forest_plot_names_every_line_and_survives_what_was_not_measured():
     found = {
         "LSTM, T = 64": {"torch": Estimate(0.5, 0.4, 0.6, 5), "linen": NOTHING},

@@ -117,6 +117,14 @@ def test_growth_is_of_the_program_that_runs_at_the_longest_and_of_its_own_rounds
     assert growth([], "seq_len", "y", first=1024, same="program") == {}
 
 
+def test_an_exponent_of_two_points_has_no_word():
+    rows = [row(r, seq_len=t, y=t**2 * (1 + r), program="a") for t in (64, 128, 256) for r in range(3)]
+    assert growth(rows, "seq_len", "y", first=1024, same="program")["growth"] == "quadratic"
+    two = growth([one for one in rows if one["task.seq_len"] > 64], "seq_len", "y", first=1024, same="program")
+    assert (two["over"], two["growth"]) == ("128–256", "two points show no law")
+    assert two["exponent"].value == pytest.approx(2)
+
+
 def test_terms_name_their_own_lengths_and_what_one_more_adds_is_taken_pair_by_pair():
     rows = [row(r, seq_len=t, y=(5 + 3.0 * t) * (1 + r), program="a") for t in (64, 128, 512, 1024) for r in range(3)]
     found = growth(rows, "seq_len", "y", first=128, same="program")

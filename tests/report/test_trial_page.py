@@ -1,6 +1,7 @@
 """run.html: a training's curves, last validation, config and launches on the kit's page."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def test_every_metric_is_a_figure_with_the_mean_over_lanes_of_each_split(tmp_pat
     for text in (
         "train, mean of 3 lanes",
         "validation, mean of 3 lanes",
-        "<td>Validation, step 40</td><td>mean of 3 lanes</td>",
+        '<td class="question">Validation, step 40</td><td class="answer">mean of 3 lanes</td>',
         "Validation, step 40, by lane",
         f"<title>{tmp_path.name}: &lt;script&gt;",
         "loss: 0.0525 [0.0463, 0.0587]",  # 0.05, 0.0525, 0.055: Student's t, 4.303 * 0.0025 / sqrt(3)
@@ -54,11 +55,29 @@ def test_the_band_is_the_interval_of_the_mean_and_does_not_set_the_scale():
     assert one.get_ylim() == pytest.approx((0.25 - 0.1375, 3 + 0.1375))
 
 
+def test_steps_have_whole_ticks_and_minutes_have_not():
+    def ticks(**options):
+        canvas, steps = Canvas(), {s: [1.0 / s] for s in (10, 20, 30)}
+        trial_page._figure("metric_0", "loss", {"": {"train": steps}}, **options).draw(canvas)
+        return canvas.axes[0].get_xticks()
+
+    assert all(tick == int(tick) for tick in ticks()) and any(tick != int(tick) for tick in ticks(over="minutes"))
+
+
+def test_panels_beside_each_other_have_one_range_of_steps():
+    canvas, early, late = Canvas(), {1: [3.0], 50: [2.0]}, {100: [2.5], 200: [1.0]}
+    trial_page._figure("metric_0", "loss", {"train": {"gru": early}, "validation": {"gru": late}}).draw(canvas)
+    one, other = canvas.axes
+    assert one.get_xlim() == other.get_xlim() and one.get_xlim()[0] < 1 and one.get_xlim()[1] > 200
+
+
 def test_one_lane_is_a_line_under_the_name_of_its_split(tmp_path):
     rows = [{"step": s, "split": k, "lane": 0, "loss": 1 / s} for s in (1, 2) for k in ("train", "validation")]
     page = trial_page.write(folder_of(tmp_path, rows)).read_text()
     assert ">validation</text>" in page and "Validation, step 2<" in page and "by lane" not in page
-    assert "<td>one lane (one seed)</td><td><span>loss: 0.500</span> </td><td>latest</td>" in page  # no column is empty
+    assert ">one lane (one seed)</td>" in page and ">latest</td>" in page
+    assert re.findall("<thead>.*?</thead>", page)[0].count("<th>") == 4
+    assert "<th>evaluation</th>" in page and "<th>checkpoint</th>" in page and "<th>verdict</th>" not in page
 
 
 def run_in(folder, overrides, losses, lanes=1):
@@ -92,6 +111,7 @@ def test_several_runs_are_overlaid(tmp_path):
         "none holds no run",
     ):
         assert text in page, text
+    assert "<th>evaluation</th>" in page and "<th>checkpoint</th>" not in page  # a column without a word
     assert "model.d_model" not in page and page.count("<figure") == 1
     assert not [word for word in ("src=", "@import", "<link", "<script") if word in page]
     for folder, seconds in ((one, 0.5), (other, 2.0)):
@@ -132,7 +152,7 @@ def test_the_page_says_what_was_trained_how_it_ended_and_which_step_is_the_best(
     assert "<h1>mine: gru on random_tokens</h1>" in page
     assert "d_model 128" in page and "num_steps 3" in page and "Finished at step 3." in page
     best, latest = (
-        page.index("<td><span>loss: 1.00</span> </td><td>best</td>"),
-        page.index("<td><span>loss: 2.00</span> </td><td>latest</td>"),
+        page.index('<span>loss: 1.00</span> </td><td class="verdict">best</td>'),
+        page.index('<span>loss: 2.00</span> </td><td class="verdict">latest</td>'),
     )
     assert best < latest

@@ -249,6 +249,7 @@ def _draw(experiment: plan.Experiment, folder: Path, results: rows.Results) -> b
       OSError: it cannot be written.
     """
     from transformer_jax import report
+    from transformer_jax.report.page import is_stopped
 
     found = results.rows
     if "studies" not in results.headers[-1]:  # rows that were measured before studies had names
@@ -258,7 +259,7 @@ def _draw(experiment: plan.Experiment, folder: Path, results: rows.Results) -> b
         found = rows.with_studies(found, [{"base": base, "studies": studies}])
     try:
         page = experiment.report.report(found)
-        if any(finding.open for finding in page.answers):
+        if any(finding.open for finding in page.answers) and not is_stopped(results.headers[-1]):
             again = f"A longer run narrows what is open: {launch.longer(results.headers[-1], folder)}"
             page = replace(page, notes=[*page.notes, again])
         report.write(folder, page, results.headers, found)

@@ -13,6 +13,7 @@ from transformer_jax.report.plots import Figure, png
 ACROSS = 4
 """Heads beside each other; more stand in further rows."""
 TOKEN_INCHES, WIDTH = 0.175, 10.9
+BLANKS = str.maketrans({" ": "␣", "\n": "↵", "\t": "⇥"})
 
 
 def check(path: Path) -> None:
@@ -37,10 +38,11 @@ def figure(
 ) -> Figure:
     """The picture; rows of `weights` are those who look and sum to 1; axes: what is looked at, and who looks."""
     layers, heads = weights_NxHxLxS.shape[:2]
+    source, target = labels(source), labels(target)
     across, below = min(heads, ACROSS), ceil(heads / ACROSS)
     several = layers * heads > 1
-    labels = (max(map(len, tokens)) * 0.075 for tokens in (source, target))
-    up, left = (0.3 + min(each, 1.5) for each in labels)
+    longest = (max(map(len, tokens)) * 0.075 for tokens in (source, target))
+    up, left = (0.3 + min(each, 1.5) for each in longest)
     small_width = max(len(source) * 0.11, (WIDTH - left) / ACROSS) if several else 0
     small_height = len(target) * TOKEN_INCHES * 0.75 + up * 0.8 + 0.25
     large_height = len(target) * TOKEN_INCHES * 1.25 + up + 0.6
@@ -61,6 +63,11 @@ def figure(
             _panel(one, weights_NxHxLxS[layer, head], source, () if head % across else target, 7, title)
 
     return Figure(name, title, "", draw, size)
+
+
+def labels(tokens: Sequence[str]) -> list[str]:
+    """What stands for each token at an axis: for one that would leave it blank, a space say, a mark."""
+    return [token.translate(BLANKS) if token.isspace() else token for token in tokens]
 
 
 def _panel(one, weights_LxS, source, target, font: float, title: str):

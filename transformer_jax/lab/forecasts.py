@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from transformer_jax.lab import trained
-from transformer_jax.report.plots import LOOKS, Figure
+from transformer_jax.report.plots import LOOKS, Figure, whole
 from transformer_jax.train.checkpoint import Checkpoints
 
 WINDOWS, CHANNELS = 3, 3
@@ -81,6 +81,7 @@ def figure(found: Forecast) -> Figure:
                 one.set_title(found.channels[c])
             if c == 0:
                 one.set_ylabel(f"window {found.windows[w]}")
+        whole(axes[0, 0].xaxis)  # which all share
         canvas.supxlabel("steps from the beginning of the forecast", fontsize=9)
         handles, labels = axes[0, 0].get_legend_handles_labels()
         canvas.legend(handles, labels, loc="outside upper center", ncols=3)

@@ -9,7 +9,7 @@ import numpy as np
 
 from transformer_jax.lab import alignments
 from transformer_jax.ops.positions import sinusoidal
-from transformer_jax.report.plots import LOOKS, Figure
+from transformer_jax.report.plots import LOOKS, Figure, whole
 
 
 def positions(d_model: int, length: int) -> list[Figure]:
@@ -21,6 +21,7 @@ def positions(d_model: int, length: int) -> list[Figure]:
         image = one.imshow(table_LxD, cmap="coolwarm", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
         one.grid(False)
         one.set(title=f"Sinusoidal positions, d_model {d_model}", xlabel="Embedding Dimension", ylabel="Position")
+        whole(one.xaxis, one.yaxis)
         canvas.colorbar(image, ax=one, pad=0.01)
 
     def draw_wavelengths(canvas):
@@ -28,6 +29,7 @@ def positions(d_model: int, length: int) -> list[Figure]:
         one.plot(pairs, wavelengths(d_model), color=LOOKS[0][0])
         one.axhline(length, color=LOOKS[1][0], linestyle="--", label=f"{length} positions")
         one.set(xlabel="Embedding Dimension", ylabel="wavelength (positions)", yscale="log")
+        whole(one.xaxis)
         one.legend()
 
     return [
@@ -76,14 +78,17 @@ def _alike(
     """The cosines between the rows of each table, one panel each."""
 
     def draw(canvas):
+        canvas.set_layout_engine("compressed")  # "constrained" leaves the titles of square panels no room
         panels = canvas.subplots(1, len(tables), squeeze=False)[0]
         for one, (title, rows_LxD) in zip(panels, tables.items(), strict=True):
             image = one.imshow(cosines(rows_LxD), cmap="coolwarm", vmin=-1, vmax=1, interpolation="nearest")
             one.grid(False)
             one.set(title=title, xlabel=what, ylabel=what)
             if tokens:
-                one.set_xticks(range(len(tokens)), tokens, rotation=90)
-                one.set_yticks(range(len(tokens)), tokens)
+                one.set_xticks(range(len(tokens)), alignments.labels(tokens), rotation=90)
+                one.set_yticks(range(len(tokens)), alignments.labels(tokens))
+            else:
+                whole(one.xaxis, one.yaxis)
         canvas.colorbar(image, ax=list(panels), label="cosine", pad=0.01)
 
     return Figure(name, f"How alike {'tokens' if tokens else 'positions'} are", caption, draw, (5.2 * len(tables), 4.6))

@@ -87,7 +87,7 @@ def run(
         facts = facts | {"rules": rules, "data": {content_key(identity): found for identity, found in data.items()}}
         launch = Launch(folder, make_header(experiment, cells, given or {}, facts, accept_stale, options), data)
         key = launch.plan_key(cells)
-        statuses, notes, ended = _open(folder, launch.header, key)
+        statuses, notes, ended = _open(folder, launch.header, key, budget)
         if retry_failed:
             statuses = {at: status for at, status in statuses.items() if status == "ok"}
         rounds, clock = _extent(budget, ended, began)
@@ -128,8 +128,9 @@ def _limits(experiment: Experiment, timeout: float | None, workers: int = 1) -> 
     return lambda config: workers * own(config)
 
 
-def _open(folder: Path, header: dict, key: str) -> tuple[Statuses, list[str], dict]:
-    """What the folder already holds of this run, after the checks that it may join it; appends the header.
+def _open(folder: Path, header: dict, key: str, budget: float | None) -> tuple[Statuses, list[str], dict]:
+    """What the folder already holds of this run, after the checks that it may join it; appends the header, with the
+    seconds after which a clock ends the run, or has ended it.
 
     Returns:
       the statuses of its rows, the reader's notes, and how a clock ended the run of this plan, where one did.
@@ -137,7 +138,9 @@ def _open(folder: Path, header: dict, key: str) -> tuple[Statuses, list[str], di
     statuses, notes, headers = held(folder, header)
     if (ended := ending(headers, key)) is not NOT_ENDED:
         header["ended"] = ended
-    if not headers or headers[-1]["id"] != header["id"]:
+    if budget is not None:
+        header["budget_seconds"] = max(budget, ended["budget_seconds"])
+    if not headers or any(headers[-1].get(name) != header.get(name) for name in ("id", "budget_seconds")):
         rows.append(folder / rows.FILE, header)
     return statuses, notes, ended
 

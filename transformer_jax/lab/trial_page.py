@@ -14,7 +14,7 @@ from transformer_jax.intervals import Estimate
 from transformer_jax.lab import trained, trials
 from transformer_jax.report import Finding, Report, Table
 from transformer_jax.report.page import write_page
-from transformer_jax.report.plots import LOOKS, Figure
+from transformer_jax.report.plots import LOOKS, Figure, whole
 from transformer_jax.tasks import registry
 from transformer_jax.train.evaluate import bounds
 from transformer_jax.train.log import read_launches, read_metrics, step_seconds
@@ -22,13 +22,15 @@ from transformer_jax.train.log import read_launches, read_metrics, step_seconds
 SETTING = ("model.num_layers", "model.d_model", "task.seq_len", "task.batch_size", "task.batch_tokens",
            "train.num_steps", "train.peak_lr", "train.lanes", "train.seed")  # fmt: skip
 ENDS = {"done": "Finished", "stopped": "Stopped", "nan": "Ended by a number that is not finite"}
-NO_METRIC = ("step", "split", "lane")
+STEP = "step"
+NO_METRIC = (STEP, "split", "lane")
 SPLITS = ("train", "validation")
 LANES = (
     "A faint line is a lane (one seed), the strong one the mean of all, the band its 95 % interval; two lanes have none"
     " that says anything."
 )
 BAND = "The band is the metric's 95 % interval over the examples of the split."
+HEADS = ("evaluation", "of", "metrics [95 % interval]", "checkpoint")
 FREE = "free_accuracy"
 EXPOSURE = "Exposure: after the right tokens, and after its own, where a word too many shifts all that follow"
 
@@ -64,7 +66,7 @@ def write(folder: Path, pictures: Sequence[Figure] = ()) -> Path:
     others = (config.get(f"model.{name}", "stack") for name in ("forecaster", "classifier"))
     model = trained.family(config.get("model.mixer"), *others)
     title = f"{folder.resolve().name}: {model} on {config.get('task.name')}"
-    report = Report(title, answers, figures, tables, setting=_setting(config, launches))
+    report = Report(title, answers, figures, tables, setting=_setting(config, launches), heads=HEADS)
     return write_page(folder / "run.html", report, warnings, facts=facts)
 
 
@@ -106,7 +108,7 @@ def overlay(folders: Sequence[Path], path: Path) -> Path:
     warnings = [f"{labels[folder]} was {text}." for folder in configs for text in _extensions(read_launches(folder))]
     limits = [f"Left out: {reason}" for reason in left_out]
     path.parent.mkdir(parents=True, exist_ok=True)
-    return write_page(path, Report(title, answers, figures, tables, limits), warnings)
+    return write_page(path, Report(title, answers, figures, tables, limits, heads=HEADS), warnings)
 
 
 def _setting(config: Mapping, launches: Rows) -> str:
@@ -192,7 +194,7 @@ def _figure(
     metric: str,
     panels: Mapping[str, Mapping[str, dict[int, list[float]]]],
     between: Mapping[int, tuple[float, float]] | None = None,
-    over: str = "step",
+    over: str = STEP,
 ) -> Figure:
     """The metric over steps: a panel for each title, in it a line for each label, over its lanes.
 
@@ -201,7 +203,7 @@ def _figure(
     """
 
     def draw(canvas):
-        several = canvas.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        several = canvas.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
         for one, (title, series) in zip(several, panels.items(), strict=True):
             for (label, steps), look in zip(series.items(), _looks(len(series)), strict=True):
                 _curve(one, label, steps, *look)
@@ -209,6 +211,8 @@ def _figure(
                 low, high = zip(*between.values(), strict=True)
                 one.fill_between(list(between), low, high, color=LOOKS[1][0], alpha=0.2, linewidth=0)
             one.set(title=title, xlabel=over)
+            if over == STEP:
+                whole(one.xaxis)
         several[0].set_ylabel(metric)
         if lanes > 1 and measured.size:  # few lanes have an interval far wider than all that was measured
             margin = 0.05 * (np.ptp(measured) or abs(measured[0]) or 1)

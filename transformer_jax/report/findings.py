@@ -50,18 +50,27 @@ class Finding:
 
     @property
     def open(self) -> bool:
-        """Something in the verdict is not definite, and a longer run could decide it."""
-        return self.bounded or any(word in self.verdict for word in OPEN)
+        """Something in the verdict is not definite, and a longer run could decide it: no run of the same cells measures
+        what is missing."""
+        missing = self.missing or (self.rule is not None and not self.estimates)
+        return not missing and (self.bounded or any(word in self.verdict for word in OPEN))
 
     @property
     def numbers(self) -> list[str]:
-        """Each estimate: name, value, interval, word."""
-        return [f"{name}: {shown(e)} {self.judge(e) if e.n else ''}".rstrip() for name, e in self.estimates.items()]
+        """Each estimate that was made: name, value, interval, word."""
+        return [f"{name}: {shown(e)} {self.judge(e)}".rstrip() for name, e in self.estimates.items() if e.n]
+
+    @property
+    def missing(self) -> str:
+        """The names of the estimates that the rows do not give, in one line; empty where they give all."""
+        names = "; ".join(name for name, estimate in self.estimates.items() if not estimate.n)
+        return f"not measured, or too little: {names}" if names else ""
 
     @property
     def answer(self) -> str:
-        """Text, numbers and verdict in one line."""
-        return f"{self.text} {'; '.join(self.numbers)} {self.verdict}".strip()
+        """Text, numbers, what is missing, and the verdict in one line."""
+        found = "; ".join(filter(None, (*self.numbers, self.missing)))
+        return f"{self.text} {found} {self.verdict}".strip()
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,8 @@ class Report:
     """What an experiment found: few answers first, the figures that show them, and what the answers leave open.
 
     setting: what was compared, in a sentence under the question; notes stand under the answers, limits are folded away.
-    None among answers, figures and tables is one that these rows do not give.
+    heads: what stands above the answers' columns; one that is empty in all of them is not shown. None among answers,
+    figures and tables is one that these rows do not give.
     """
 
     question: str
@@ -79,6 +89,7 @@ class Report:
     limits: Sequence[str] = ()
     setting: str = ""
     notes: Sequence[str] = ()
+    heads: tuple[str, str, str, str] = ("question", "answer", "number [95 % interval]", "verdict")
 
     def __post_init__(self):
         for name in ("answers", "tables"):
@@ -92,11 +103,11 @@ def note(what: str, where: Iterable[str]) -> list[str]:
 
 
 def chance(ratios: int) -> str:
-    """How to read the words of a report with so many ratios, and how many of them are chance."""
+    """How to read the words of a report with so many ratios, and how many of them are chance, where there are some."""
+    many = f": {ceil(ratios / 20)}, were all {ratios} ratios here of equal ones" if ratios > 1 else ""
     return (
         "[95 % interval over the passes of this run; under another load of the machine ratios differ by more.] Slower,"
-        " faster: the interval excludes 1. For equal programs one in twenty does so by chance:"
-        f" {ceil(ratios / 20)}, were all {ratios} ratios here of equal ones."
+        f" faster: the interval excludes 1. For equal programs one in twenty does so by chance{many}."
     )
 
 

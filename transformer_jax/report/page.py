@@ -66,12 +66,12 @@ def write_page(path: Path, report: Report, warnings: Sequence[str] = (), details
     """
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters["shown"] = shown
+    environment.filters |= {"shown": shown, "command": _command}
     drawn = [figure for figure in report.figures if figure]
     svgs = svgs or {figure.name: _svgs(figure, plots.svg(figure)) for figure in drawn}
     figures = [(figure, {width: Markup(svg) for width, svg in svgs[figure.name].items()}) for figure in drawn]
     known = {"report": report, "warnings": warnings, "tables": [*report.tables, *details], "facts": facts,
-             "machine": machine}  # fmt: skip
+             "machine": machine, "columns": _columns(report)}  # fmt: skip
     return write_whole(path, environment.get_template("page.html.jinja").render(known, figures=figures))
 
 
@@ -80,6 +80,28 @@ def doubts(report: Report, headers: Sequence[dict], rows: Rows) -> list[str]:
     measured = {row.get("header") for row in rows}
     changed = _changed_rules(report, [header for header in headers if header.get("id") in measured])
     return changed + unfinished(headers, rows)
+
+
+def _command(text: str) -> Markup:
+    """The text, escaped, which may end in a command: a line does not break within a word of one, as in "-" and "-out".
+
+    What is copied from the page is still the command, which it would not be with hyphens of another kind.
+    """
+    before, run, options = text.partition("run.py ")
+    words = [Markup('<span class="word">{}</span>').format(word) for word in f"{run}{options}".split(" ") if word]
+    return escape(before) + Markup(" ").join(words)
+
+
+def _columns(report: Report) -> dict[str, str]:
+    """The heads of those columns of the answers in which something stands, by what does."""
+    filled = {
+        "question": lambda finding: finding.question,
+        "answer": lambda finding: finding.text,
+        "number": lambda finding: finding.estimates,
+        "verdict": lambda finding: finding.verdict,
+    }
+    heads = zip(filled.items(), report.heads, strict=True)
+    return {name: head for (name, of), head in heads if any(map(of, report.answers))}
 
 
 def _machine(header: dict) -> str:
@@ -111,18 +133,44 @@ def _named(cell: dict, every: Table) -> str:
 
 
 def unfinished(headers: Sequence[dict], rows: Rows) -> list[str]:
-    """How many of the cells that the launches planned have no row yet, in all and by study; nothing where all have."""
-    columns, planned, missing = {c for row in rows for c in row}, {}, {}
+    """Whether the last launch was stopped before its clock ended it, and how many of the cells that the launches
+    planned have no row yet, in all and by study; nothing where all is there."""
+    planned, missing, said = {}, {}, []
     for header in headers:
-        keys = [c for c in header.get("base", {}) if c in columns and c not in SAMPLING]
-        measured = {_place(row, keys) for row in rows}
-        for study, overrides in header.get("studies", {}).items():
-            places = {_place(header["base"] | override, keys) for override in overrides}
+        measured, of_study = _places(header, rows)
+        for study, places in of_study.items():
             planned.setdefault(study, set()).update(places)
-            missing.setdefault(study, set()).update(places - measured)
+            missing.setdefault(study, set()).update(places - measured.keys())
+    if headers and is_stopped(headers[-1]):
+        made = _whole_passes(headers[-1], rows)
+        passes = f"{made} whole pass{'' if made == 1 else 'es'}"
+        said = [f"The run was stopped before its time was over, after {passes}: repeat the command to go on."]
     lost, every = (len(set().union(*found.values())) for found in (missing, planned))
     by_study = ", ".join(f"{study} {len(left)} of {len(planned[study])}" for study, left in missing.items() if left)
-    return [f"Not finished: {lost} of the plan's {every} cells have no row yet ({by_study})."] if lost else []
+    return said + [f"Not finished: {lost} of the plan's {every} cells have no row yet ({by_study})."] * bool(lost)
+
+
+def is_stopped(header: Mapping) -> bool:
+    """Whether a clock was to end the launch, and has not."""
+    return (header.get("budget_seconds") or 0) > header.get("ended", {}).get("budget_seconds", 0)
+
+
+def _whole_passes(header: Mapping, rows: Rows) -> int:
+    """How often each cell of the launch was sampled, but for those that went wrong and are sampled no more."""
+    measured, of_study = _places(header, rows)
+    going = [measured.get(place, ()) for place in set().union(*of_study.values())]
+    return min((len({row["round"] for row in of_cell}) for of_cell in going
+                if all(row["status"] == "ok" for row in of_cell)), default=0)  # fmt: skip
+
+
+def _places(header: Mapping, rows: Rows) -> tuple[dict[str, list[dict]], dict[str, set[str]]]:
+    """The rows by what of their config the launch knows, and the same of the cells that it planned, by study."""
+    columns, measured = {c for row in rows for c in row}, {}
+    keys = [c for c in header.get("base", {}) if c in columns and c not in SAMPLING]
+    for row in rows:
+        measured.setdefault(_place(row, keys), []).append(row)
+    return measured, {study: {_place(header["base"] | override, keys) for override in overrides}
+                      for study, overrides in header.get("studies", {}).items()}  # fmt: skip
 
 
 def _place(columns: Mapping, keys: Sequence[str]) -> str:

@@ -165,6 +165,9 @@ def lines(
         for one in axes.flat:
             _ticks(one.xaxis, "x" in log, values(rows, x), room=(21 if across == wide else 8) // across)
             _ticks(one.yaxis, "y" in log, unit=UNITS.get(y.rpartition("_")[2], ""))
+            for axis, name in ((one.xaxis, x), (one.yaxis, y)):
+                if axis.axis_name not in log and all(isinstance(value, int) for value in values(rows, name)):
+                    whole(axis)
         canvas.supxlabel(x_label or LABELS.get(x, x.replace("_", " ")), fontsize=9)
         canvas.supylabel(y_label or y.replace("_", " "), fontsize=9)
         _legend(canvas)
@@ -252,6 +255,14 @@ def _ticks(axis, log: bool, at: Sequence[float] = (), room: int = 1, unit: str =
     plain = EngFormatter(unit=unit) if unit else FuncFormatter(_plain)
     axis.set_major_formatter(LogFormatterMathtext() if powers else plain)
     axis.minorticks_off()
+
+
+def whole(*axes) -> None:
+    """Ticks of linear axes at whole numbers alone: of steps, seeds, lengths and counts there are no others."""
+    from matplotlib.ticker import MaxNLocator
+
+    for axis in axes:
+        axis.set_major_locator(MaxNLocator("auto", steps=(1, 2, 5, 10), integer=True))
 
 
 def _plain(value: float, _=None) -> str:

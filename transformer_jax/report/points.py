@@ -236,9 +236,10 @@ def _along(rows: Rows, x: str, y: str, pair: str | None) -> tuple[list, np.ndarr
 def growth(rows: Rows, x: str, y: str, pair: str | None = "round", *, first: float, same: str) -> dict[str, Any]:
     """How y grows with x, as a line of a table; {} with fewer than two x.
 
-    The exponent is over the x from `first` on if there are three, else over all. Only rows count that have in the
-    column `same` (which program ran) what the row of the largest x has. Of sampled y also the terms of a + bx + cx²:
-    over the x of the exponent if these are four, else over all if these are.
+    The exponent is over the x from `first` on if there are three, else over all; one of two x is called by no word
+    (docs/notes/verdicts.md). Only rows count that have in the column `same` (which program ran) what the row of the
+    largest x has. Of sampled y also the terms of a + bx + cx²: over the x of the exponent if these are four, else over
+    all if these are.
     """
     measured = select(rows, status="ok", **{y: is_positive})
     rows = sorted(measured, key=operator.itemgetter(column(rows, x))) if measured else []
@@ -248,7 +249,8 @@ def growth(rows: Rows, x: str, y: str, pair: str | None = "round", *, first: flo
     span, exponent, (points, found) = values(fitted, x), slope(fitted, x, y, pair), _along(rows, x, y, pair)
     if len(span) < 2 or exponent.n == 0:
         return {}
-    line = {"exponent": exponent, "over": f"{span[0]:,}–{span[-1]:,}", "growth": intervals.growth_word(exponent)}
+    word = intervals.growth_word(exponent) if len(span) > 2 else "two points show no law"
+    line = {"exponent": exponent, "over": f"{span[0]:,}–{span[-1]:,}", "growth": word}
     if points:
         local = intervals.local_slopes(points, found)
         line["local slopes"] = ", ".join(f"from {p} {e.value:.2f}" for p, e in zip(points, local, strict=False))

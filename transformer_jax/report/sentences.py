@@ -120,7 +120,7 @@ def growing(question: str, who: str, lines: Mapping[str, Mapping], of: str = "",
         text += f"; of a + bT + cT², cT² is {percent(share)} at T = {over.split('–')[-1]}"
         text += ", but a pure power of T fits better" if bic < 0 else ""
         estimates["cT² of the whole"] = share
-    return Finding(question, text + ".", estimates, word=f"{main}: {growth_word(line['exponent'])}",
+    return Finding(question, text + ".", estimates, word=f"{main}: {line['growth']}",
                    of=f"{of}, T = {over}")  # fmt: skip
 
 
