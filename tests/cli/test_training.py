@@ -85,6 +85,20 @@ def test_stopped_then_repeated_then_evaluated(tmp_path):
     assert set(metrics) == {"accuracy", "loss"}
 
 
+def test_a_damaged_checkpoint_is_named_with_its_folder_and_with_another_that_is_whole(trained_run, tmp_path, capsys):
+    folder = shutil.copytree(trained_run("recall"), tmp_path / "run")
+    saved = folder / "checkpoints"
+    (saved / "2" / "manifest.json").rename(saved / "kept")
+    assert command_here("evaluate", folder) == 1
+    assert f"{folder}: checkpoint 2 is damaged" in (stderr := capsys.readouterr().err) and "none that is" in stderr
+    shutil.copytree(saved / "2", saved / "1")
+    (saved / "kept").rename(saved / "1" / "manifest.json")
+    assert command_here("evaluate", folder, "--checkpoint", "latest") == 1
+    assert "checkpoint 2 is damaged: manifest.json" in (stderr := capsys.readouterr().err)
+    assert stderr.endswith("; --checkpoint 1 is whole\n")
+    assert command_here("evaluate", folder, "--checkpoint", 1) == 0
+
+
 def test_stopped_while_nobody_reads_what_it_says(tmp_path):
     """As `2>&1 | tee log` leaves it after Ctrl-C, which ends tee at once."""
     process = subprocess.Popen(train(tmp_path, 4000), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

@@ -23,7 +23,7 @@ from transformer_jax.host.folders import locked
 from transformer_jax.lab import trial
 from transformer_jax.train import log, programs
 from transformer_jax.train.anchored import Anchored
-from transformer_jax.train.checkpoint import Checkpoints
+from transformer_jax.train.checkpoint import CheckpointError, Checkpoints
 from transformer_jax.train.evaluate import evaluate
 from transformer_jax.train.progress import Progress
 from transformer_jax.train.state import TrainState
@@ -121,13 +121,17 @@ class _Learner(NamedTuple):
           ConfigError: it has not ended.
           CheckpointError: it is damaged, or of another model.
         """
-        found = Checkpoints(_of(self.folder, k) / "checkpoints").restore_newest(self.shapes)
-        if found is None or int(np.max(jax.device_get(found[0].step))) < self.config.train.num_steps:
+        checkpoints = Checkpoints(_of(self.folder, k) / "checkpoints")
+        newest = max(checkpoints.steps(), default=0)
+        if newest < self.config.train.num_steps:
             raise ConfigError(
                 f"{self.folder} holds a stream of which task {k} was not learned to its end: repeat the command"
                 " that began it"
             )
-        return found[0]
+        try:
+            return checkpoints.restore(newest, self.shapes)[0]
+        except CheckpointError as error:
+            raise CheckpointError(f"{_of(self.folder, k)}: {error}") from None
 
     def begin(self, k: int, state: TrainState) -> TrainState:
         """The first state of a task: what the one before ended with, drawn to it, with an optimizer that knows nothing

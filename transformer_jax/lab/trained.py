@@ -210,6 +210,11 @@ def _params(folder: Path, run: programs.Programs, checkpoint: str) -> tuple[int 
                 return f"average of step{'s'[: len(steps) - 1]} {', '.join(map(str, steps))}", params
             step = checkpoints.find(checkpoint)
             return step, checkpoints.restore(step, target)[0].params
-        except CheckpointError:
-            if saved == checkpoints.steps():
-                raise  # else a training that goes on has removed one meanwhile
+        except CheckpointError as error:
+            if saved == checkpoints.steps():  # else a training that goes on has removed one meanwhile
+                instead, whole = "", checkpoints.whole()
+                if whole != saved:
+                    instead = "; none that is saved there is whole: train anew"
+                if saved != whole != []:
+                    instead = f"; --checkpoint {' or '.join(map(str, whole))} is whole"
+                raise CheckpointError(f"{folder}: {error}{instead}") from None
