@@ -186,8 +186,12 @@ class _Learner(NamedTuple):
 
 
 def _apart(state: TrainState) -> TrainState:
-    """A copy of each leaf: the first step takes their buffers, of which none may be there twice."""
-    return jax.tree.map(jnp.copy, state)
+    """A copy of each leaf: the first step takes their buffers, of which none may be there twice.
+
+    All are committed to their devices, as those of a checkpoint are and what a step makes of them: of a state that is
+    so in part the step is compiled once more, and then once more of what it makes.
+    """
+    return jax.tree.map(lambda leaf: jax.device_put(jnp.copy(leaf), leaf.sharding), state)
 
 
 class Matrix(NamedTuple):
