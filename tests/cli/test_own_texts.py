@@ -39,6 +39,9 @@ def test_a_text_is_prepared_trained_on_and_continued(tmp_path, data, capsys, tok
     assert command("evaluate", run, "--split", "test") == 0
     assert command("generate", run, "--prompt", "1§", "--max-new", 3) == (2 if tokens == "characters" else 0)
     capsys.readouterr()
+    assert command("generate", run, "--prompt", "10", "--max-new", 300, "--temperature", 9) == 0
+    written = capsys.readouterr().out
+    assert len(written) > 3 and (tokens == "subwords" or "\N{REPLACEMENT CHARACTER}" not in written)
     assert command("generate", run, "--text", "10") == 2
     assert "not a translation; what a language model continues is given by --prompt" in capsys.readouterr().err
     (tmp_path / "other.txt").write_text("".join(f"{n} times {n} is {n * n}, it says.\n" for n in range(101, 180)))

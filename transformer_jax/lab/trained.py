@@ -176,6 +176,7 @@ def generate(
         max_len=config.model.max_len,
         temperature=temperature,
         top_k=top_k,
+        unwritten=task.unwritten,
     )
     return task.decode(np.asarray(tokens_1xN[0]).tolist())
 
