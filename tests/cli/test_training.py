@@ -17,13 +17,14 @@ import numpy as np
 import pytest
 
 import configs
-from transformer_jax.cli import main
+from transformer_jax.cli import main, training
 from transformer_jax.lab import trained, trial, trial_display
 from transformer_jax.tasks import originals, registry
 from transformer_jax.tasks.shakespeare import SET
 from transformer_jax.train import programs
 from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.log import read_config, read_metrics
+from transformer_jax.train.loop import Outcome
 
 ROOT = Path(__file__).parents[2]
 TINY = ["--model.num-layers", "1", "--train.warmup-steps", "2"]
@@ -424,6 +425,21 @@ def test_all_that_a_config_lacks_for_a_task_is_named_at_once(tmp_path, capsys):
     for key in ("set task.patch_size, to 2", "model.max_len=8", "model.tie_embeddings=True"):
         assert key in error
     assert not (tmp_path / "run").exists()
+
+
+def test_a_key_that_the_mixer_does_not_read_is_refused_unless_matching_makes_it_matter(tmp_path, capsys, monkeypatch):
+    of_gru, of_attention = ["--model.mixer", "gru", "--model.num-heads", 2], ["--model.recurrent-dim", 8]
+    for more, message in (
+        (of_gru, "model.num_heads: model.mixer=gru does not read it; attention does; with --matching params or flops"),
+        (of_attention, "model.recurrent_dim: model.mixer=attention does not read it; rnn, gru, lstm, min_gru does\n"),
+        ([*of_attention, "--matching", "params"], "model.mixer=attention does not read it"),
+    ):
+        assert command_here("train", "digits_vit", "--out", tmp_path / "run", *more) == 2
+        assert message in capsys.readouterr().err and not (tmp_path / "run").exists()
+    monkeypatch.setattr(training, "_train", lambda config, *_: trained_configs.append(config) or Outcome("nan", 0, []))
+    trained_configs = []
+    assert command_here("train", "digits_vit", "--out", tmp_path / "run", *of_gru, "--matching", "params") == 1
+    assert trained_configs[0].model.num_heads == 2
 
 
 def test_a_finished_run_goes_on_with_more_steps(tmp_path, capsys):

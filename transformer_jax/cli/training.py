@@ -3,7 +3,7 @@
 import contextlib
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ import tyro
 
 import configs
 from transformer_jax.cli import streams
-from transformer_jax.config import Config, ConfigError
+from transformer_jax.config import MIXERS, Config, ConfigError
 from transformer_jax.config.continual import StreamConfig
 from transformer_jax.host import devices
 from transformer_jax.host.folders import FolderError, require_free, require_writable, write_whole
@@ -62,6 +62,7 @@ class Train:
         if isinstance(base, StreamConfig):
             streams.require_texts(base, overrides)
         config = _config(self.name, base, overrides)
+        _require_read(config, overrides, self.matching)
         moved = " ".join(overrides.get("task.data_dir", ())) or None
         if isinstance(config, StreamConfig):
             streams.require_read(config, overrides)
@@ -249,6 +250,21 @@ def _config(name: str, base: Config, overrides: dict[str, list[str]]) -> Config:
         f" add --train.warmup-steps {cut}, or take --train.num-steps {base.train.warmup_steps + 1} or more"
     )
     raise ConfigError("\n  and: ".join(dict.fromkeys([*others, warmup]))) from first
+
+
+def _require_read(config: Config, given: Iterable[str], matching: str) -> None:
+    """Raises ConfigError where a given key of the model is not read by its mixer. A recurrence whose width is matched
+    to attention's cost reads attention's keys, too."""
+    mixer = config.model.mixer
+    recurrent = "recurrent_dim" in MIXERS[mixer].reads
+    if recurrent and matching != "width":
+        return
+    for key in given:
+        name = key.removeprefix("model.")
+        if key != name and name in config.model.unread:
+            readers = [other for other, known in MIXERS.items() if name in known.reads]
+            matched = "; with --matching params or flops it does, as that attention is matched" if recurrent else ""
+            raise ConfigError(f"{key}: model.mixer={mixer} does not read it; {', '.join(readers)} does{matched}")
 
 
 def _require_kind(name: str, usual: str, config: Config) -> None:
