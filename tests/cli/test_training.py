@@ -442,6 +442,13 @@ def test_a_key_that_the_mixer_does_not_read_is_refused_unless_matching_makes_it_
     assert trained_configs[0].model.num_heads == 2
 
 
+def test_a_run_that_ends_by_what_is_not_finite_says_what_helps(tmp_path, capsys):
+    assert command_here(*recall(tmp_path / "run", "--train.peak-lr", 1e30)) == 1
+    assert "not finite before step 2: a lower train.peak_lr, here 1e+30, helps" in capsys.readouterr().err
+    assert command_here(*recall(tmp_path / "run")) == 2
+    assert "choose another --out, or remove that folder" in capsys.readouterr().err
+
+
 def test_a_finished_run_goes_on_with_more_steps(tmp_path, capsys):
     cosine = ["--train.schedule", "cosine"]
     assert command_here(*recall(tmp_path, *cosine)) == 0

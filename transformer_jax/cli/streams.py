@@ -55,10 +55,20 @@ def train(config: StreamConfig, folder: Path, build: Callable, matching: str, le
         if status == "stopped":
             print(f"stopped in task {k} at step {step}: repeat the command to go on", file=sys.stderr)
             return RESUMABLE
-        print(f"error: the loss or a gradient of task {k} was not finite before step {step}", file=sys.stderr)
+        print(f"error: {not_finite(config, step, f' of task {k}')}", file=sys.stderr)
         return 1
     _print(config, stream, folder, "validation")
     return 0
+
+
+def not_finite(config: Config, step: int, where: str = "") -> str:
+    """That a training ended by a number that is not finite, and what helps most often."""
+    lrs = config.train.lane_lrs
+    rate = f"train.lane_lrs, here {' '.join(map(str, lrs))}," if lrs else f"train.peak_lr, here {config.train.peak_lr},"
+    return (
+        f"the loss or a gradient{where} was not finite before step {step}: a lower {rate} helps most often, in another"
+        " --out; the same command would end so again"
+    )
 
 
 def _size(config: StreamConfig) -> str:

@@ -76,7 +76,7 @@ class Train:
             print(f"stopped at step {outcome.step}: repeat the command to go on", file=sys.stderr)
             return RESUMABLE
         if outcome.status == "nan":
-            print(f"error: the loss or a gradient was not finite before step {outcome.step}", file=sys.stderr)
+            print(f"error: {streams.not_finite(config, outcome.step)}", file=sys.stderr)
             return 1
         if not outcome.metrics:
             early = outcome.step < config.train.num_steps

@@ -148,10 +148,10 @@ def claim(folder: Path, config: Config) -> None:
             if not key.startswith(free) and before.get(key) != now[key]
         ]
         if differences:
-            raise ConfigError(
-                f"{folder} holds a run of another config ({'; '.join(differences)}): choose"
-                " another --out, or repeat the command that began it"
-            )
+            instead = "choose another --out, or repeat the command that began it"
+            if _ended_by_nan(folder):  # which would end so again
+                instead = "it ended by a number that is not finite; choose another --out, or remove that folder"
+            raise ConfigError(f"{folder} holds a run of another config ({'; '.join(differences)}): {instead}")
         if not longer:
             return
         every = found.train.checkpoint_every
@@ -164,6 +164,12 @@ def claim(folder: Path, config: Config) -> None:
     else:
         flat = flatten(config)
     write_whole(path, json.dumps(flat, indent=1) + "\n")
+
+
+def _ended_by_nan(folder: Path) -> bool:
+    """Whether the last launch of a run, or of one of a stream's, ended so."""
+    launches = [read_launches(one) for one in (folder, *folder.glob("task_*"))]
+    return any(rows and rows[-1].get("status") == "nan" for rows in launches)
 
 
 def read_config(folder: Path) -> Config:
