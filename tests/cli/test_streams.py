@@ -198,6 +198,9 @@ def test_a_folder_that_holds_another_order_or_is_asked_for_what_a_stream_has_not
     assert "--checkpoint has no use with a stream of tasks" in capsys.readouterr().err
     assert main.main(["evaluate", str(learned), "--split", "tset"]) == 2
     assert "--split tset: there is no such split; did you mean test?" in capsys.readouterr().err
+    missing = learned.parent / "missing"
+    assert main.main(["evaluate", str(learned), str(missing)]) == 2
+    assert capsys.readouterr().err == f"error: {missing} holds no run: there is no such folder\n"
     assert main.main(["compare", str(learned), str(learned.parent)]) == 2 and not list(learned.glob("*.html"))
     for words in (["plot", "attention", str(learned), "--text", "a"], ["generate", str(learned), "--prompt", "a"]):
         assert main.main(words) == 2

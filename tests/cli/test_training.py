@@ -519,7 +519,7 @@ def test_killed_twenty_times_and_still_the_same_run(tmp_path):
 def test_training_runs_are_compared_on_one_page(recalled, tmp_path, capsys):
     recalled(tmp_path / "0")
     assert command_here(*recall(tmp_path / "1", "--train.seed", 1)) == 0
-    page = tmp_path / "pages" / "both.html"
+    page = tmp_path / "both.html"
     capsys.readouterr()
     assert main.main(["compare", str(tmp_path / "0"), str(tmp_path / "1"), "--out", str(page)]) == 0
     assert capsys.readouterr().out.strip() == str(page)

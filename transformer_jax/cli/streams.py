@@ -144,9 +144,11 @@ def require_read(config: StreamConfig, overrides: Iterable[str]) -> None:
 
 
 def there(folders: Sequence[Path]) -> bool:
-    """Whether these folders hold streams; ConfigError: some do, or one is a task of a stream alone."""
+    """Whether these folders hold streams; ConfigError: some do, or one is a task of a stream alone, or not there."""
+    from transformer_jax.lab.trials import require_there
     from transformer_jax.train.log import read_config
 
+    require_there(folders)
     found = []
     for folder in folders:
         is_stream = (folder / "config.json").exists() and isinstance(read_config(folder), StreamConfig)
