@@ -78,8 +78,8 @@ class Experiment:
     repeated; more --measure.rounds only add rounds.
     """
 
-    name: tyro.conf.Positional[str] = MAIN_JOB
-    """A folder in experiments/."""
+    name: tyro.conf.Positional[str | None] = None
+    """A folder in experiments/; `list` names them."""
     size: plan.Size = "quick"
     """Which studies are measured: the quick ones, or those of the full size, which take an accelerator hours; `list`
     names the experiments that have one."""
@@ -113,6 +113,11 @@ class Experiment:
 
     def run(self, overrides: dict[str, list[str]]) -> int:
         began = time.monotonic()
+        if self.name is None:
+            raise ConfigError(
+                f"experiment needs NAME, a folder in experiments/: {', '.join(plan.names())}\n  `python run.py` alone"
+                f" is the main job, experiment {MAIN_JOB}"
+            )
         planned = self._planned(overrides)
         if self.dry_run:
             return self._show(planned)

@@ -148,7 +148,6 @@ def there(folders: Sequence[Path]) -> bool:
     from transformer_jax.lab.trials import require_there
     from transformer_jax.train.log import read_config
 
-    require_there(folders)
     found = []
     for folder in folders:
         is_stream = (folder / "config.json").exists() and isinstance(read_config(folder), StreamConfig)
@@ -159,6 +158,7 @@ def there(folders: Sequence[Path]) -> bool:
             )
         found.append(is_stream)
     if any(found) and not all(found):
+        require_there(folders)
         raise ConfigError("streams of tasks and other runs are no one table: name those of one kind")
     return any(found)
 
