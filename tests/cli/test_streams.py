@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import shutil
 
 import pytest
 
@@ -188,6 +189,15 @@ def test_one_task_of_a_stream_is_named_with_the_command_that_takes_the_stream(le
     assert main.main(line.replace("{}", str(learned / "task_0")).split()) == 2
     said = f"task_0 holds one task of a stream, and only `evaluate` reads a stream: python run.py evaluate {learned}\n"
     assert capsys.readouterr().err == f"error: {learned}/{said}"
+
+
+def test_what_is_not_learned_to_its_end_is_known_before_anything_is_built(learned, tmp_path, capsys, monkeypatch):
+    half = shutil.copytree(learned, tmp_path / "half")
+    shutil.rmtree(half / "task_1")
+    monkeypatch.setattr(cli_streams, "_stream", None)
+    assert main.main(["evaluate", str(half)]) == 2
+    said = f"{half} holds a stream of which task 1 was not learned to its end: it is at step 0 of 2"
+    assert said in capsys.readouterr().err
 
 
 def test_a_folder_that_holds_another_order_or_is_asked_for_what_a_stream_has_not(learned, capsys):

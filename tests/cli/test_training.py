@@ -407,6 +407,23 @@ def test_several_runs_are_one_table_with_intervals_and_one_csv(tmp_path, capsys)
     assert "there is no folder" in capsys.readouterr().err
 
 
+def test_a_run_that_is_not_finished_is_not_shown_as_one_that_is(recalled, tmp_path, capsys):
+    file = recalled(tmp_path / "half") / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"train.num_steps": 1200}))
+    of_early = [*launches(tmp_path / "half"), {"kind": "start", "step": 4}]  # as a killed launch leaves them
+    (tmp_path / "half" / "launches.jsonl").write_text("".join(json.dumps(row) + "\n" for row in of_early))
+    early = shutil.copytree(tmp_path / "half", tmp_path / "early")
+    of_early.append({"kind": "end", "status": "done", "step": 4})  # by train.patience
+    (early / "launches.jsonl").write_text("".join(json.dumps(row) + "\n" for row in of_early))
+    capsys.readouterr()
+    for name, ends in (("half", ") of 1,200 steps, not finished"), ("early", ")")):
+        assert command_here("evaluate", tmp_path / name, "--checkpoint", "latest") == 0
+        title = capsys.readouterr().out.splitlines()[0]
+        assert title.endswith(ends) and "step 4 (" in title
+    assert command_here("evaluate", tmp_path / "half", early) == 0
+    assert capsys.readouterr().err == f"{tmp_path / 'half'} holds a run of 1,200 steps, not finished\n"
+
+
 def test_different_tasks_are_no_one_table(recalled, tmp_path, capsys):
     recalled(tmp_path / "short")
     file = recalled(tmp_path / "long") / "config.json"

@@ -171,6 +171,8 @@ def evaluate(folders: Sequence[Path], build: Callable, split: str, csv: Path | N
 
     if split not in SPLITS:
         raise ConfigError(f"--split {split}: there is no such split{nearest(split, SPLITS)}")
+    for folder in folders:
+        streams.require_learned(read_config(folder), folder)
     devices.require()
     found = []
     for folder in folders:

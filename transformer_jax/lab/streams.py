@@ -121,15 +121,9 @@ class _Learner(NamedTuple):
           ConfigError: it has not ended.
           CheckpointError: it is damaged, or of another model.
         """
-        checkpoints = Checkpoints(_of(self.folder, k) / "checkpoints")
-        newest = max(checkpoints.steps(), default=0)
-        if newest < self.config.train.num_steps:
-            raise ConfigError(
-                f"{self.folder} holds a stream of which task {k} was not learned to its end: repeat the command"
-                " that began it"
-            )
+        newest = _end(self.config, self.folder, k)
         try:
-            return checkpoints.restore(newest, self.shapes)[0]
+            return Checkpoints(_of(self.folder, k) / "checkpoints").restore(newest, self.shapes)[0]
         except CheckpointError as error:
             raise CheckpointError(f"{_of(self.folder, k)}: {error}") from None
 
@@ -192,6 +186,23 @@ def _apart(state: TrainState) -> TrainState:
     so in part the step is compiled once more, and then once more of what it makes.
     """
     return jax.tree.map(lambda leaf: jax.device_put(jnp.copy(leaf), leaf.sharding), state)
+
+
+def require_learned(config: StreamConfig, folder: Path) -> None:
+    """Raises ConfigError where a task has not ended, before anything is built."""
+    for k in range(config.continual.num_tasks):
+        _end(config, folder, k)
+
+
+def _end(config: StreamConfig, folder: Path, k: int) -> int:
+    """The saved step in which a task ended; ConfigError: it has not."""
+    newest = max(Checkpoints(_of(folder, k) / "checkpoints").steps(), default=0)
+    if newest < config.train.num_steps:
+        raise ConfigError(
+            f"{folder} holds a stream of which task {k} was not learned to its end: it is at step {newest} of"
+            f" {config.train.num_steps}; repeat the command that began it"
+        )
+    return newest
 
 
 class Matrix(NamedTuple):

@@ -20,7 +20,7 @@ from transformer_jax.train.checkpoint import AVERAGE, CheckpointError, Checkpoin
 from transformer_jax.train.evaluate import evaluate as evaluate_split
 from transformer_jax.train.generate import check as check_options
 from transformer_jax.train.generate import generate as continue_tokens
-from transformer_jax.train.log import check_data, check_files, digests, read_config, step_seconds
+from transformer_jax.train.log import check_data, check_files, digests, read_config, read_launches, step_seconds
 
 BuildTask = Callable[..., Task]
 """The task of a config: where a run is known by its folder alone, its task is too (`tasks.registry.build`)."""
@@ -131,6 +131,16 @@ def steps(folder: Path) -> dict[int, str]:
         with contextlib.suppress(ConfigError, CheckpointError):
             found[checkpoints.find(name)] = name
     return dict(sorted(found.items()))
+
+
+def not_finished(folder: Path) -> str:
+    """How far a run is that was not trained to its end, for a line of text: "of 1,200 steps, not finished"; else
+    nothing."""
+    num_steps, launches = read_config(folder).train.num_steps, read_launches(folder)
+    saved = max(Checkpoints(folder / "checkpoints").steps(), default=0)
+    if saved >= num_steps or (launches and launches[-1].get("status") == "done"):  # patience ends one early
+        return ""
+    return f"of {num_steps:,} steps, not finished"
 
 
 def generate(
