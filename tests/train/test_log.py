@@ -1,8 +1,10 @@
 """The run folder: rows that are rewound, and a folder that belongs to one config."""
 
 import contextlib
+import errno
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +66,17 @@ def test_a_folder_belongs_to_one_config(tmp_path):
     assert read_config(tmp_path / "run") == Config()
     with pytest.raises(ConfigError, match="model.mixer attention there, lstm here"):
         claim(tmp_path / "run", with_overrides(Config(), {"model.mixer": "lstm"}))
+
+
+def test_a_config_that_may_not_be_read_is_not_called_missing(tmp_path, monkeypatch):
+    claim(tmp_path, Config())
+
+    def refused(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    with pytest.raises(ConfigError, match=r"config.json cannot be read: Permission denied$"):
+        read_config(tmp_path)
 
 
 def test_who_repairs_a_run_that_was_not_finite_is_not_sent_back_to_it(tmp_path):

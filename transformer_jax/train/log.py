@@ -182,8 +182,10 @@ def read_config(folder: Path) -> Config:
     try:
         found = json.loads(path.read_text())
         found.keys()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(f"{folder} holds no run: {_instead(folder)}") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, AttributeError) as error:
         raise ConfigError(f"{path} is not the JSON of a config: {error}") from None
     base = of_kind(found)
