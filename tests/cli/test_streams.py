@@ -92,8 +92,11 @@ def test_two_texts_of_ones_own_are_learned_one_after_the_other(tmp_path, capsys)
     assert main.main(["evaluate", str(out), "--split", "test"]) == 0
     assert "texts one, two, domain-incremental, ewc on all, strength 10; test split" in capsys.readouterr().out
     wrong = ["train", "texts_stream", "--task.name", "one", "--task.data-dir", data[1], "--out", str(tmp_path / "none")]
+    (tmp_path / "films.tsv").write_text("text\tlabel\n" + "".join(f"film {n}\t{n % 2}\n" for n in range(60)))
+    assert main.main(["prepare", "labelled", "--from", str(tmp_path / "films.tsv"), "--name", "films", *data]) == 0
+    labelled = "films: this set is of the kind labelled (texts with a label each, "
     unknown = f"tow: this is no text; did you mean two?; in {data[1]}, of your own: one, two (python run.py prepare"
-    for texts, said in (("one", "one: the stream has this text already"), ("tow", unknown)):
+    for texts, said in (("one", "one: the stream has this text already"), ("tow", unknown), ("films", labelled)):
         assert main.main([*wrong, "--continual.texts", texts]) == 2
         assert f"continual.texts={said}" in capsys.readouterr().err and not (tmp_path / "none").exists()
 

@@ -94,7 +94,7 @@ class Experiment:
     limit: int | None = None
     """Keep the first so many cells."""
     out: Path | None = None
-    """The folder of the results; None: runs/NAME, of the full size runs/NAME_full."""
+    """The folder of the results; where none is given it is runs/NAME, of the full size runs/NAME_full."""
     budget: Annotated[str | None, tyro.conf.arg(metavar="TIME")] = None
     """How long the run takes, compilation included: 90s, 6m, 1h. None: as the experiment says, which may be
     measure.rounds passes, however long."""

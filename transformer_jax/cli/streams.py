@@ -99,6 +99,7 @@ def require_stream(base: Config, name: str, overrides: Iterable[str], others: Ca
 def require_texts(base: StreamConfig, overrides: Mapping[str, Sequence[str]]) -> None:
     """Raises ConfigError with all that keeps a stream of texts from being one, under the options that say it."""
     from transformer_jax.tasks import place, sets
+    from transformer_jax.tasks.own import KINDS
     from transformer_jax.tasks.registry import needs
 
     if base.continual.stream != "texts" and list(overrides.get("continual.stream", ())) != ["texts"]:
@@ -115,8 +116,12 @@ def require_texts(base: StreamConfig, overrides: Mapping[str, Sequence[str]]) ->
         one = with_overrides(config, {"task.name": name})
         if name not in TEXTS and keys.own_kind(one.task) != "text":
             own = [text for text in sets.own_names(folder) if (place.own(text, folder) or (None,))[0] == "text"]
+            kind = keys.own_kind(one.task)
+            what = f"this is no text{nearest(name, [*TEXTS, *own])}"
+            if kind is not None:
+                what = f"this set is of the kind {kind} ({KINDS[kind].text}), and a stream takes the kind text"
             wrong.append(
-                f"{option}={name}: this is no text{nearest(name, [*TEXTS, *own])}; in {folder}, of your own:"
+                f"{option}={name}: {what}; in {folder}, of your own:"
                 f" {', '.join(own) or 'none'} (python run.py prepare text --from FILE.txt --name NAME)"
             )
             one = with_overrides(config, {"task.name": TEXTS[0]})

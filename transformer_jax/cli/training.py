@@ -37,7 +37,7 @@ class Train:
     name: tyro.conf.Positional[str]
     """A file in configs/, without its ending."""
     out: Path | None = None
-    """The folder of the run; None: runs/NAME."""
+    """The folder of the run; where none is given it is runs/NAME."""
     allow_fallback: bool = False
     """Where the newest checkpoint is damaged, put it aside and go on from an older one."""
     wandb: bool = False
