@@ -153,7 +153,7 @@ def leave(monkeypatch):
 def test_a_launch_can_be_left_at_once_between_two_tasks_and_until_the_first_steps(tmp_path, capsys, monkeypatch, leave):
     out = tmp_path / "stream"
 
-    def learn(config, stream, folder, *, stopping, progress):
+    def learn(config, stream, folder, *, stopping, progress, allow_fallback):
         shown = progress(0)
         shown.began, shown.advanced = 0, True
         assert not leave()
@@ -175,7 +175,7 @@ def test_a_launch_can_be_left_at_once_between_two_tasks_and_until_the_first_step
 def test_a_stream_that_is_stopped_says_in_which_task_and_at_which_step(tmp_path, capsys, monkeypatch):
     train = streams.train
 
-    def until_task_1(config, stream, folder, *, stopping, progress):
+    def until_task_1(config, stream, folder, *, stopping, progress, allow_fallback):
         rows = folder / "task_1" / "metrics.jsonl"
         return train(config, stream, folder, stopping=lambda: bool(read_metrics(rows)), progress=progress)
 

@@ -13,6 +13,7 @@ from transformer_jax.config.continual import ContinualConfig, StreamConfig
 from transformer_jax.continual import streams as tasks_of
 from transformer_jax.lab import streams
 from transformer_jax.tasks import images
+from transformer_jax.train.checkpoint import CheckpointError
 from transformer_jax.train.progress import Progress
 
 CONFIG = StreamConfig(
@@ -103,6 +104,20 @@ def test_the_next_task_compiles_nothing_anew(tmp_path):
     first, second, third = (compiled[begin:end] for begin, end in pairwise(at))
     assert any("run_chunk" in name for name in first) and not any("run_chunk" in name for name in second)
     assert not third
+
+
+def test_a_task_goes_on_from_an_older_checkpoint_where_that_is_allowed(tmp_path):
+    """As the error of a damaged one says; what comes out is what came out before."""
+    twice = {"train.num_steps": 8, "train.keep_last": 2, "continual.num_tasks": 2}
+    config, stream, _ = learned(tmp_path, twice)
+    before = after(tmp_path, config, stream, 1)
+    (tmp_path / "task_1" / "checkpoints" / "8" / "manifest.json").write_text("garbage")
+    with pytest.raises(CheckpointError, match="checkpoint 8 is damaged: .*--allow-fallback goes on from checkpoint 4"):
+        learned(tmp_path, twice)
+    with pytest.raises(CheckpointError, match="task_1: checkpoint 8 is damaged"):
+        after(tmp_path, config, stream, 1)
+    assert learned(tmp_path, twice, allow_fallback=True)[2] == ("done", 1)
+    jax.tree.map(np.testing.assert_array_equal, after(tmp_path, config, stream, 1), before)
 
 
 def test_the_optimizer_begins_anew_or_goes_on(whole):

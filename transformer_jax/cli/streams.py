@@ -15,7 +15,9 @@ from transformer_jax.typed import nearest, with_texts
 # What needs jax is imported where it is used: --help and mistakes answer at once.
 
 
-def train(config: StreamConfig, folder: Path, build: Callable, matching: str, leave: Callable) -> int:
+def train(
+    config: StreamConfig, folder: Path, build: Callable, matching: str, leave: Callable, allow_fallback: bool = False
+) -> int:
     """Learns the tasks and prints what `evaluate` does of the validation split; the exit code.
 
     Args:
@@ -49,7 +51,8 @@ def train(config: StreamConfig, folder: Path, build: Callable, matching: str, le
         return shown
 
     with stop_signals(lambda: leave(*at)) as stopping:
-        status, k = streams.train(config, stream, folder, stopping=stopping, progress=progress)
+        launch = {"stopping": stopping, "progress": progress, "allow_fallback": allow_fallback}
+        status, k = streams.train(config, stream, folder, **launch)
     if status != "done":
         step = read_launches(folder / f"task_{k}")[-1]["step"]
         if status == "stopped":

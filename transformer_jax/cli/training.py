@@ -67,11 +67,11 @@ class Train:
         moved = " ".join(overrides.get("task.data_dir", ())) or None
         if isinstance(config, StreamConfig):
             streams.require_read(config, overrides)
-            for option in ("wandb", "allow_fallback"):
-                if getattr(self, option):
-                    raise ConfigError(f"--{option.replace('_', '-')} has no use with a stream of tasks")
+            if self.wandb:
+                raise ConfigError("--wandb has no use with a stream of tasks")
             gc.enable()
-            return streams.train(config, folder, builder("--task.data-dir", moved), self.matching, _leave)
+            build = builder("--task.data-dir", moved)
+            return streams.train(config, folder, build, self.matching, _leave, self.allow_fallback)
         outcome = _train(config, folder, builder("--task.data-dir", moved), self)
         if outcome.status == "stopped":
             print(f"stopped at step {outcome.step}: repeat the command to go on", file=sys.stderr)

@@ -38,11 +38,13 @@ def train(
     *,
     stopping: Callable[[], bool] = lambda: False,
     progress: Callable[[int], Progress | None] = lambda k: None,
+    allow_fallback: bool = False,
 ) -> tuple[str, int]:
     """Learns the tasks one after another; goes on from the newest checkpoint, in the middle of a task too.
 
     Args:
       progress: of the k-th task.
+      allow_fallback: as that of `trial.train`, in each task.
 
     Returns:
       how the launch ended, "done", "stopped" or "nan" (`train.loop.Outcome`), and in which task.
@@ -69,6 +71,7 @@ def train(
                 _of(folder, k),
                 stopping=stopping,
                 progress=progress(k),
+                allow_fallback=allow_fallback,
                 anchored=learner.anchored,
                 start=partial(learner.begin, k),
             )
