@@ -70,7 +70,7 @@ def test_what_is_written_on_a_command_line_is_read_back(values):
         ("part.inner.width", ["3.5"], "--part.inner.width must be a whole number or none, not 3.5"),
         ("part.inner.width", [], "--part.inner.width must be a whole number or none, not nothing"),
         ("part.inner.on", ["yes"], "--part.inner.on must be true or false, not yes"),
-        ("part.inner.rates", ["1", "x"], "must be a number, or several with blanks between them, not 1 x"),
+        ("part.inner.rates", ["1", "x"], "must be a number, or several with blanks or commas between them, not 1 x"),
         ("rate", ["1", "2"], "--rate must be a number, not 1 2"),
         ("rate", ["a", "b"], "--rate must be a number, not a b"),
     ],
@@ -91,6 +91,16 @@ def test_a_part_of_a_name_or_a_sections_name_is_enough_to_be_understood():
     assert typed.nearest("--lr", known, option=True) == "; did you mean --train.peak-lr?"
     assert typed.nearest("--train", known, option=True) == "; known: --train.peak-lr, --train.seed"
     assert typed.nearest("x", []) == "; there is none"
+    alike = ["digits_gru", "digits_stream", "digits_vit"]
+    assert typed.nearest("digits_vti", alike) == "; did you mean digits_vit or digits_gru or digits_stream?"
+
+
+def test_numbers_may_have_commas_between_them_and_texts_may_not():
+    assert typed.read_as(tuple[float, ...], "--rates", ["1e-3,0.01", "2"]) == (0.001, 0.01, 2.0)
+    assert typed.read_as(tuple[int, ...], "--lengths", ["8,16"]) == (8, 16)
+    assert typed.read_as(tuple[str, ...], "--only", ["seq_len=8,16"]) == ("seq_len=8,16",)
+    with pytest.raises(ConfigError, match="--rates must be a number, or several .*, not 1,,2"):
+        typed.read_as(tuple[float, ...], "--rates", ["1,,2"])
 
 
 def test_what_is_called_otherwise_elsewhere_is_understood_where_it_is_known_here():

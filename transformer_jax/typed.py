@@ -121,7 +121,9 @@ def _read(texts: list[str], hint) -> Any:
             return None
         return _read(texts, next(option for option in get_args(hint) if option is not types.NoneType))
     if get_origin(hint) is tuple:
-        return tuple(_read([text], get_args(hint)[0]) for text in texts)
+        (of, *_) = get_args(hint)
+        parts = [part for text in texts for part in text.split(",")] if of in (int, float) else texts
+        return tuple(_read([part], of) for part in parts)
     (text,) = texts
     if get_origin(hint) is Literal:
         if text not in get_args(hint):
@@ -151,7 +153,7 @@ def _elsewhere(config) -> Mapping[str, str]:
 
 
 def nearest(word: str, known, option: bool = False, elsewhere: Mapping[str, str] | None = None) -> str:
-    """The end of an error message: the known words that look like `word`, or all of them (all of its section).
+    """The end of an error message: the known words that look like `word`, the likest first, or all (of its section).
 
     Alike is what has the same name in another section, nearly the same name in its own, or `word` as a part of its
     name: lr for train.peak_lr.
@@ -180,7 +182,7 @@ def nearest(word: str, known, option: bool = False, elsewhere: Mapping[str, str]
     alike = difflib.get_close_matches(name.lower(), [parts(k)[1] for k in among])
     close = (
         [k for k in known if parts(k)[1] == name]
-        or [k for k in among if parts(k)[1] in alike]
+        or [k for likest in dict.fromkeys(alike) for k in among if parts(k)[1] == likest]
         or [k for k in among if name in parts(k)[1].split("_")]
         or [k for k in known if name in parts(k)[1].split("_")]
     )
@@ -215,7 +217,8 @@ def describe(hint) -> str:
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(get_args(hint))
     if get_origin(hint) is tuple:
-        return f"{describe(get_args(hint)[0])}, or several with blanks between them"
+        between = "blanks or commas" if get_args(hint)[0] in (int, float) else "blanks"
+        return f"{describe(get_args(hint)[0])}, or several with {between} between them"
     named = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", types.NoneType: "none",
              Path: "a path"}  # fmt: skip
     return named.get(hint, str(hint))

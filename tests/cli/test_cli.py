@@ -201,6 +201,11 @@ def test_a_failed_cell_makes_exit_code_1_and_is_in_the_report(tmp_path, capsys):
         ("experiment tiny --swep seq_len=16", "experiment has no option --swep; did you mean --sweep?"),
         ("experiment tiny --config benhc", "unknown config 'benhc'; did you mean bench"),
         ("experiment tinny", "did you mean tiny"),
+        ("experiment", "experiment needs NAME, a folder in experiments/: tiny `python run.py` alone is the main job"),
+        ("experiment --dry-run", "experiment needs NAME, a folder in experiments/: tiny"),
+        ("experiment -v", "error: experiment has no use for '-v'"),
+        ("-v", "error: run.py without a command has no use for '-v'"),
+        ("--dry-rnu", "error: run.py without a command has no option --dry-rnu; did you mean --dry-run?"),
         ("experiment ../../x", "unknown experiment '../../x'"),
         ("experiment os.system", "unknown experiment 'os.system'"),
         ("experimint tiny", "no command 'experimint'; did you mean experiment?"),
@@ -477,7 +482,7 @@ def test_help_on_a_training_shows_its_configs_values(capsys):
     assert command("train", "--help") == 0
     assert "--model.norm (default: pre): one of pre, post, none." in on_one_line(capsys.readouterr().out)
     assert command("train", "digits_vitt", "--help") == 2
-    assert "did you mean digits_gru or digits_stream or digits_vit?" in capsys.readouterr().err
+    assert "did you mean digits_vit or digits_stream or digits_gru?" in capsys.readouterr().err
 
 
 def test_options_of_the_config_are_parted_from_the_commands_own():
@@ -553,7 +558,7 @@ def test_ctrl_c_while_the_report_is_drawn_keeps_the_rows(tmp_path, experiments):
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
-    assert done.returncode == 75 and "repeat the command" in done.stderr, done.stderr
+    assert done.returncode == 75 and done.stderr.endswith("\nstopped; repeat the command\n"), done.stderr
     assert len(rows.read(tmp_path / "runs" / "tiny").rows) == 8
 
 
@@ -568,7 +573,7 @@ def test_a_signal_during_the_imports_ends_the_process_resumably(tmp_path, number
         time.sleep(0.001)
     process.send_signal(number)
     _, text = process.communicate(timeout=60)
-    assert process.returncode == 75 and "Traceback" not in text and "repeat the command" in text
+    assert process.returncode == 75 and "Traceback" not in text and "stopped; repeat the command\n" in text
 
 
 def test_a_missing_extra_is_one_message_before_anything_runs(experiments, capsys):

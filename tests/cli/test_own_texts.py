@@ -39,6 +39,9 @@ def test_a_text_is_prepared_trained_on_and_continued(tmp_path, data, capsys, tok
     assert command("evaluate", run, "--split", "test") == 0
     assert command("generate", run, "--prompt", "1§", "--max-new", 3) == (2 if tokens == "characters" else 0)
     capsys.readouterr()
+    assert command("generate", run, "--prompt", "10", "--max-new", 300, "--temperature", 9) == 0
+    written = capsys.readouterr().out
+    assert len(written) > 3 and (tokens == "subwords" or "\N{REPLACEMENT CHARACTER}" not in written)
     assert command("generate", run, "--text", "10") == 2
     assert "not a translation; what a language model continues is given by --prompt" in capsys.readouterr().err
     (tmp_path / "other.txt").write_text("".join(f"{n} times {n} is {n * n}, it says.\n" for n in range(101, 180)))
@@ -51,7 +54,17 @@ def test_a_text_is_prepared_trained_on_and_continued(tmp_path, data, capsys, tok
         assert f"{run} was trained on another other.txt than novel in" in capsys.readouterr().err
     shutil.rmtree(data)
     assert command("generate", run, "--prompt", "10", "--max-new", 3) == 0  # its vocabulary is in its folder
-    assert command("evaluate", run) == 2 and "no prepared set 'novel'" in capsys.readouterr().err
+    capsys.readouterr()
+    again = (
+        "  to prepare it again: python run.py prepare KIND --from FILES --name novel (prepare --help has the kinds)\n"
+    )
+    elsewhere = "  if it is prepared elsewhere: --data-dir FOLDER\n"
+    assert command("evaluate", run) == 2
+    missing = f"error: no prepared set 'novel' in {data}, which does not exist\n"
+    assert capsys.readouterr().err == missing + again + elsewhere
+    assert command("train", "shakespeare_char", "--out", tmp_path / "none") == 2
+    error = capsys.readouterr().err
+    assert "to train on data that need no file" in error and elsewhere.replace("--data", "--task.data") in error
 
 
 def test_labelled_texts_are_prepared_and_trained_on_until_patience_is_over(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import shutil
 
 import pytest
 
@@ -91,8 +92,11 @@ def test_two_texts_of_ones_own_are_learned_one_after_the_other(tmp_path, capsys)
     assert main.main(["evaluate", str(out), "--split", "test"]) == 0
     assert "texts one, two, domain-incremental, ewc on all, strength 10; test split" in capsys.readouterr().out
     wrong = ["train", "texts_stream", "--task.name", "one", "--task.data-dir", data[1], "--out", str(tmp_path / "none")]
+    (tmp_path / "films.tsv").write_text("text\tlabel\n" + "".join(f"film {n}\t{n % 2}\n" for n in range(60)))
+    assert main.main(["prepare", "labelled", "--from", str(tmp_path / "films.tsv"), "--name", "films", *data]) == 0
+    labelled = "films: this set is of the kind labelled (texts with a label each, "
     unknown = f"tow: this is no text; did you mean two?; in {data[1]}, of your own: one, two (python run.py prepare"
-    for texts, said in (("one", "one: the stream has this text already"), ("tow", unknown)):
+    for texts, said in (("one", "one: the stream has this text already"), ("tow", unknown), ("films", labelled)):
         assert main.main([*wrong, "--continual.texts", texts]) == 2
         assert f"continual.texts={said}" in capsys.readouterr().err and not (tmp_path / "none").exists()
 
@@ -149,7 +153,7 @@ def leave(monkeypatch):
 def test_a_launch_can_be_left_at_once_between_two_tasks_and_until_the_first_steps(tmp_path, capsys, monkeypatch, leave):
     out = tmp_path / "stream"
 
-    def learn(config, stream, folder, *, stopping, progress):
+    def learn(config, stream, folder, *, stopping, progress, allow_fallback):
         shown = progress(0)
         shown.began, shown.advanced = 0, True
         assert not leave()
@@ -171,7 +175,7 @@ def test_a_launch_can_be_left_at_once_between_two_tasks_and_until_the_first_step
 def test_a_stream_that_is_stopped_says_in_which_task_and_at_which_step(tmp_path, capsys, monkeypatch):
     train = streams.train
 
-    def until_task_1(config, stream, folder, *, stopping, progress):
+    def until_task_1(config, stream, folder, *, stopping, progress, allow_fallback):
         rows = folder / "task_1" / "metrics.jsonl"
         return train(config, stream, folder, stopping=lambda: bool(read_metrics(rows)), progress=progress)
 
@@ -190,6 +194,15 @@ def test_one_task_of_a_stream_is_named_with_the_command_that_takes_the_stream(le
     assert capsys.readouterr().err == f"error: {learned}/{said}"
 
 
+def test_what_is_not_learned_to_its_end_is_known_before_anything_is_built(learned, tmp_path, capsys, monkeypatch):
+    half = shutil.copytree(learned, tmp_path / "half")
+    shutil.rmtree(half / "task_1")
+    monkeypatch.setattr(cli_streams, "_stream", None)
+    assert main.main(["evaluate", str(half)]) == 2
+    said = f"{half} holds a stream of which task 1 was not learned to its end: it is at step 0 of 2"
+    assert said in capsys.readouterr().err
+
+
 def test_a_folder_that_holds_another_order_or_is_asked_for_what_a_stream_has_not(learned, capsys):
     again = ["train", "digits_stream", "--continual.strengths", "0", "100", "--out", str(learned), *TINY]
     assert main.main([*again, "--continual.order", "1", "0"]) == 2
@@ -198,6 +211,9 @@ def test_a_folder_that_holds_another_order_or_is_asked_for_what_a_stream_has_not
     assert "--checkpoint has no use with a stream of tasks" in capsys.readouterr().err
     assert main.main(["evaluate", str(learned), "--split", "tset"]) == 2
     assert "--split tset: there is no such split; did you mean test?" in capsys.readouterr().err
+    missing = learned.parent / "missing"
+    assert main.main(["evaluate", str(learned), str(missing)]) == 2
+    assert capsys.readouterr().err == f"error: {missing} holds no run: there is no such folder\n"
     assert main.main(["compare", str(learned), str(learned.parent)]) == 2 and not list(learned.glob("*.html"))
     for words in (["plot", "attention", str(learned), "--text", "a"], ["generate", str(learned), "--prompt", "a"]):
         assert main.main(words) == 2

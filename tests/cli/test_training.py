@@ -17,13 +17,14 @@ import numpy as np
 import pytest
 
 import configs
-from transformer_jax.cli import main
+from transformer_jax.cli import main, training
 from transformer_jax.lab import trained, trial, trial_display
 from transformer_jax.tasks import originals, registry
 from transformer_jax.tasks.shakespeare import SET
 from transformer_jax.train import programs
 from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.log import read_config, read_metrics
+from transformer_jax.train.loop import Outcome
 
 ROOT = Path(__file__).parents[2]
 TINY = ["--model.num-layers", "1", "--train.warmup-steps", "2"]
@@ -83,6 +84,20 @@ def test_stopped_then_repeated_then_evaluated(tmp_path):
     assert read_metrics(folder / "metrics.jsonl")[-1]["step"] == step
     (metrics,) = evaluate(folder, checkpoint="latest")
     assert set(metrics) == {"accuracy", "loss"}
+
+
+def test_a_damaged_checkpoint_is_named_with_its_folder_and_with_another_that_is_whole(trained_run, tmp_path, capsys):
+    folder = shutil.copytree(trained_run("recall"), tmp_path / "run")
+    saved = folder / "checkpoints"
+    (saved / "2" / "manifest.json").rename(saved / "kept")
+    assert command_here("evaluate", folder) == 1
+    assert f"{folder}: checkpoint 2 is damaged" in (stderr := capsys.readouterr().err) and "none that is" in stderr
+    shutil.copytree(saved / "2", saved / "1")
+    (saved / "kept").rename(saved / "1" / "manifest.json")
+    assert command_here("evaluate", folder, "--checkpoint", "latest") == 1
+    assert "checkpoint 2 is damaged: manifest.json" in (stderr := capsys.readouterr().err)
+    assert stderr.endswith("; --checkpoint 1 is whole\n")
+    assert command_here("evaluate", folder, "--checkpoint", 1) == 0
 
 
 def test_stopped_while_nobody_reads_what_it_says(tmp_path):
@@ -392,6 +407,23 @@ def test_several_runs_are_one_table_with_intervals_and_one_csv(tmp_path, capsys)
     assert "there is no folder" in capsys.readouterr().err
 
 
+def test_a_run_that_is_not_finished_is_not_shown_as_one_that_is(recalled, tmp_path, capsys):
+    file = recalled(tmp_path / "half") / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"train.num_steps": 1200}))
+    of_early = [*launches(tmp_path / "half"), {"kind": "start", "step": 4}]  # as a killed launch leaves them
+    (tmp_path / "half" / "launches.jsonl").write_text("".join(json.dumps(row) + "\n" for row in of_early))
+    early = shutil.copytree(tmp_path / "half", tmp_path / "early")
+    of_early.append({"kind": "end", "status": "done", "step": 4})  # by train.patience
+    (early / "launches.jsonl").write_text("".join(json.dumps(row) + "\n" for row in of_early))
+    capsys.readouterr()
+    for name, ends in (("half", ") of 1,200 steps, not finished"), ("early", ")")):
+        assert command_here("evaluate", tmp_path / name, "--checkpoint", "latest") == 0
+        title = capsys.readouterr().out.splitlines()[0]
+        assert title.endswith(ends) and "step 4 (" in title
+    assert command_here("evaluate", tmp_path / "half", early) == 0
+    assert capsys.readouterr().err == f"{tmp_path / 'half'} holds a run of 1,200 steps, not finished\n"
+
+
 def test_different_tasks_are_no_one_table(recalled, tmp_path, capsys):
     recalled(tmp_path / "short")
     file = recalled(tmp_path / "long") / "config.json"
@@ -410,6 +442,28 @@ def test_all_that_a_config_lacks_for_a_task_is_named_at_once(tmp_path, capsys):
     for key in ("set task.patch_size, to 2", "model.max_len=8", "model.tie_embeddings=True"):
         assert key in error
     assert not (tmp_path / "run").exists()
+
+
+def test_a_key_that_the_mixer_does_not_read_is_refused_unless_matching_makes_it_matter(tmp_path, capsys, monkeypatch):
+    of_gru, of_attention = ["--model.mixer", "gru", "--model.num-heads", 2], ["--model.recurrent-dim", 8]
+    for more, message in (
+        (of_gru, "model.num_heads: model.mixer=gru does not read it; attention does; with --matching params or flops"),
+        (of_attention, "model.recurrent_dim: model.mixer=attention does not read it; rnn, gru, lstm, min_gru does\n"),
+        ([*of_attention, "--matching", "params"], "model.mixer=attention does not read it"),
+    ):
+        assert command_here("train", "digits_vit", "--out", tmp_path / "run", *more) == 2
+        assert message in capsys.readouterr().err and not (tmp_path / "run").exists()
+    monkeypatch.setattr(training, "_train", lambda config, *_: trained_configs.append(config) or Outcome("nan", 0, []))
+    trained_configs = []
+    assert command_here("train", "digits_vit", "--out", tmp_path / "run", *of_gru, "--matching", "params") == 1
+    assert trained_configs[0].model.num_heads == 2
+
+
+def test_a_run_that_ends_by_what_is_not_finite_says_what_helps(tmp_path, capsys):
+    assert command_here(*recall(tmp_path / "run", "--train.peak-lr", 1e30)) == 1
+    assert "not finite before step 2: a lower train.peak_lr, here 1e+30, helps" in capsys.readouterr().err
+    assert command_here(*recall(tmp_path / "run")) == 2
+    assert "choose another --out, or remove that folder" in capsys.readouterr().err
 
 
 def test_a_finished_run_goes_on_with_more_steps(tmp_path, capsys):
@@ -482,7 +536,7 @@ def test_killed_twenty_times_and_still_the_same_run(tmp_path):
 def test_training_runs_are_compared_on_one_page(recalled, tmp_path, capsys):
     recalled(tmp_path / "0")
     assert command_here(*recall(tmp_path / "1", "--train.seed", 1)) == 0
-    page = tmp_path / "pages" / "both.html"
+    page = tmp_path / "both.html"
     capsys.readouterr()
     assert main.main(["compare", str(tmp_path / "0"), str(tmp_path / "1"), "--out", str(page)]) == 0
     assert capsys.readouterr().out.strip() == str(page)

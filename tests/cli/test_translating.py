@@ -114,7 +114,10 @@ def test_a_trained_translation_needs_no_data(tmp_path, capsys):
     assert command("train", "bench", "--out", run, *task, *sizes) == 0
     capsys.readouterr()
     assert command("generate", run, "--text", "w1 x1") == 0
-    before = capsys.readouterr().out
+    before, noted = capsys.readouterr()
+    assert "no training sentence" not in noted
+    assert command("generate", run, "--text", "W1 日本 zzz") == 0
+    assert capsys.readouterr().err == "no training sentence has 日, 本, zzz: what is written for that is a guess\n"
     (tmp_path / "d").rename(tmp_path / "elsewhere")
     assert command("generate", run, "--text", "w1 x1") == 0 and capsys.readouterr().out == before
     assert command("evaluate", run) == 2 and "no prepared set 'mine'" in capsys.readouterr().err

@@ -120,8 +120,27 @@ def test_the_command_writes_a_page_prints_a_table_and_fails_only_when_asked_to(t
     assert command(a, b, "--fail-above", "1.7") == 0
     assert command(b, a, "--fail-above", "1.1") == 0  # faster
     c = folder_of(tmp_path / "c")
-    assert command(a, b, c, "--out", tmp_path / "new" / "page.html") == 0
-    assert "page.html" in capsys.readouterr().out and (tmp_path / "new" / "page.html").exists()
+    page = tmp_path / "new" / "page.html"
+    assert command(a, b, c, "--out", page) == 2
+    assert f"--out {page}: there is no folder {page.parent}" in capsys.readouterr().err and not page.parent.exists()
+    page.parent.mkdir()
+    assert command(a, b, c, "--out", page) == 0
+    assert "page.html" in capsys.readouterr().out and page.exists()
+
+
+def test_folders_without_a_common_cell_are_refused_with_what_differs(tmp_path, capsys):
+    a, other = folder_of(tmp_path / "a"), grid({"model.mixer": ["gru"], "task.seq_len": [1, 2, 4, 8, 16]})
+    b = folder_of(tmp_path / "b", base=flatten(Config()) | {"model.dropout_rate": 0.1})
+    c = folder_of(tmp_path / "c", study=other)
+    for folder, differs in (
+        (b, "a and b: model.dropout_rate is 0.0 in a, 0.1 in b\n"),
+        (c, "holds mixer=attention seq_len=64, mixer=attention seq_len=128, mixer=lstm seq_len=64 and 1 more; c holds"),
+    ):
+        assert command(a, folder) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: no cell is common to a and ") and differs in error
+    assert not list(tmp_path.rglob("*.html"))
+    assert command(a, folder_of(tmp_path / "d"), c) == 0  # one of them can be compared
 
 
 @pytest.mark.parametrize(
@@ -152,7 +171,7 @@ def test_mistakes_end_with_code_2(tmp_path, monkeypatch, capsys, more, message):
 def test_runs_of_which_one_has_made_no_step_are_not_drawn(tmp_path, capsys):
     for name in "ab":
         claim(tmp_path / name, Config())
-    assert command(tmp_path / "a", tmp_path / "b", "--out", tmp_path / "new" / "page.html") == 2
+    assert command(tmp_path / "a", tmp_path / "b", "--out", tmp_path / "page.html") == 2
     said = f"error: no step was written down yet in {tmp_path}/a and {tmp_path}/b: there is no curve to draw\n"
     assert capsys.readouterr().err == said and sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 

@@ -1,6 +1,7 @@
 """A stream of tasks in its folder: killed in the middle of a task, refused in another order, and read as rows."""
 
 import shutil
+from itertools import pairwise
 from types import SimpleNamespace
 
 import jax
@@ -12,6 +13,7 @@ from transformer_jax.config.continual import ContinualConfig, StreamConfig
 from transformer_jax.continual import streams as tasks_of
 from transformer_jax.lab import streams
 from transformer_jax.tasks import images
+from transformer_jax.train.checkpoint import CheckpointError
 from transformer_jax.train.progress import Progress
 
 CONFIG = StreamConfig(
@@ -86,12 +88,12 @@ def test_each_state_chooses_among_the_answers_until_then(tmp_path):
 
 
 def test_the_next_task_compiles_nothing_anew(tmp_path):
-    """The second task compiles what makes a Fisher; the third nothing at all, not even from a cache."""
+    """The second task compiles what makes a Fisher, but no step; the third nothing at all, not even from a cache."""
     compiled, at = [], []
 
-    def listen(event, duration, **more):
+    def listen(event, duration, fun_name="", **_):
         if event == "/jax/core/compile/backend_compile_duration":
-            compiled.append(more)
+            compiled.append(fun_name)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
@@ -99,8 +101,23 @@ def test_the_next_task_compiles_nothing_anew(tmp_path):
         at.append(len(compiled))
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
-    first, second, third = np.diff(at)
-    assert first > 0 and second > 0 and third == 0
+    first, second, third = (compiled[begin:end] for begin, end in pairwise(at))
+    assert any("run_chunk" in name for name in first) and not any("run_chunk" in name for name in second)
+    assert not third
+
+
+def test_a_task_goes_on_from_an_older_checkpoint_where_that_is_allowed(tmp_path):
+    """As the error of a damaged one says; what comes out is what came out before."""
+    twice = {"train.num_steps": 8, "train.keep_last": 2, "continual.num_tasks": 2}
+    config, stream, _ = learned(tmp_path, twice)
+    before = after(tmp_path, config, stream, 1)
+    (tmp_path / "task_1" / "checkpoints" / "8" / "manifest.json").write_text("garbage")
+    with pytest.raises(CheckpointError, match="checkpoint 8 is damaged: .*--allow-fallback goes on from checkpoint 4"):
+        learned(tmp_path, twice)
+    with pytest.raises(CheckpointError, match="task_1: checkpoint 8 is damaged"):
+        after(tmp_path, config, stream, 1)
+    assert learned(tmp_path, twice, allow_fallback=True)[2] == ("done", 1)
+    jax.tree.map(np.testing.assert_array_equal, after(tmp_path, config, stream, 1), before)
 
 
 def test_the_optimizer_begins_anew_or_goes_on(whole):
@@ -132,7 +149,7 @@ def test_a_stream_that_is_killed_in_the_middle_of_a_task_ends_bit_for_bit_as_an_
             learned(tmp_path, progress=lambda j, k=k: Broken() if j == k else None)
     stopped = iter([False, True])
     assert learned(tmp_path, stopping=lambda: next(stopped, True))[2] == ("stopped", 1)
-    with pytest.raises(ConfigError, match="task 1 was not learned to its end: repeat the command"):
+    with pytest.raises(ConfigError, match="task 1 was not learned to its end: .* step 2 of 4; repeat the command"):
         streams.matrix(config, stream, tmp_path, "test")
     assert learned(tmp_path)[2] == ("done", 2)
     for k in range(3):

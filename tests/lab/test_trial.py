@@ -245,7 +245,14 @@ def test_numbers_are_sent_while_the_folder_is_this_runs(tmp_path):
         ({"model.causal": False, "task.name": "random_tokens"}, "random_tokens asks every step for what comes next"),
         ({"task.name": "digits"}, "set task.patch_size"),
         ({"task.name": "digits", "task.patch_size": 1}, "model.max_len=16"),
-        ({"model.d_model": 2**17, "model.mlp_dim": 2**17}, "parameters train in at least .* GB"),
+        (
+            {"model.d_model": 2**17, "model.mlp_dim": 2**17, "train.lanes": 1},
+            "[0-9] parameters train in at least .*: make model.d_model, model.num_layers or task.vocab_size smaller",
+        ),
+        (
+            {"train.lanes": 2**24, "task.name": "digits", "task.patch_size": 2},
+            "of 16777216 lanes train in .*: make train.lanes, model.d_model or model.num_layers smaller$",
+        ),
     ],
 )
 def test_a_model_that_does_not_fit_its_task(tmp_path, overrides, message):

@@ -57,3 +57,18 @@ def test_the_share_of_the_peak_is_found_out_once_and_only_when_there_is_a_time_t
             shown.advance(step, [{"loss": 2.0}])
     assert asked == [10] and shown.step_seconds == 0.1
     assert plain.file.getvalue().count("50% of peak") == 2
+
+
+def test_each_of_several_trainings_has_a_meter_of_its_own(plain, monkeypatch):
+    """The first chunk may compile, and what lies between two trainings is no time of steps."""
+    clock = iter([0.0, 30.0, 31.0, 31.0, 50.0, 90.0, 92.0, 92.0])
+    monkeypatch.setattr(trial_display.time, "monotonic", lambda: next(clock))
+    shown = trial_display.Shown(plain, 8)
+    for _ in range(2):
+        shown.another()
+        with shown.showing(0, 20):
+            for step in (10, 20):
+                shown.advance(step, [{"loss": 2.0}])
+    assert shown.step_seconds == 0.2
+    lines = plain.file.getvalue().splitlines()
+    assert [line.partition("loss 2.0000")[2].strip() for line in lines] == ["", "80 tokens/s", "", "40 tokens/s"]

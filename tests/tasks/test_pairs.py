@@ -191,7 +191,7 @@ def test_an_unused_split_is_not_read_and_an_unknown_one_is_named():
 def test_the_task_says_what_a_model_must_be():
     task = make()
     assert task.shape == Shape(11, 14, vocab_size=14, source_len=11, source_vocab_size=23) and task.next_token
-    assert task.objective.decoding == (1, 2, 11) and task.objective.best == ("loss", "min")
+    assert task.objective.decoding == (1, 2, 11, (0, 1)) and task.objective.best == ("loss", "min")
     assert set(task.objective.choices) == {("loss", "min"), ("accuracy", "max"), ("bleu", "max"), ("exact", "max")}
     assert task.objective.signature == translation_quality.signature()
     assert task.objective is make().objective is not make(**{"train.label_smoothing": 0.1}).objective

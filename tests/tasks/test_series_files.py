@@ -156,8 +156,10 @@ BAD = {
     "header alone": (HEADER, "line 2: no column begins with a date"),
     "semicolons": (text(header=HEADER.replace(",", ";")), "line 1: it must name two columns .*it has ';'"),
     "no header": (text(header=row(0)), "line 1 has no names of columns"),
-    "equal names": (text(header="when,load,load"), "line 1: each column needs a name of its own, and 'load'"),
-    "no name": (text(header="when,,load"), "line 1: each column needs a name of its own, and ''"),
+    "equal names": (text(header="when,load,load"), "line 1: each column needs a name .*, and 2 are called 'load'"),
+    "no name": (text(header="when,,load"), "line 1: each column needs a name of its own, and column 2 has no name"),
+    "dates of another form": (text("01/31/2024,2,3"), "line 2: '01/31/2024' looks like a date, but times .* ISO 8601"),
+    "German dates": (text("31.1.24 18:00,2,3"), "line 2: '31.1.24 18:00' looks like a date"),
     "no dates": (text("1,2,3"), "line 2: no column begins with a date .* --time-column, one of when, load, temp"),
     "two dates": (
         text("2024-01-01,2024-01-01,3"),

@@ -162,15 +162,27 @@ def test_without_a_manifest_nothing_is_believed(tmp_path):
 
 
 def test_an_older_checkpoint_is_used_only_when_allowed(tmp_path):
-    checkpoints = save(tmp_path / "c", {1: 2.0, 2: 1.0})
+    checkpoints, notes = save(tmp_path / "c", {1: 2.0, 2: 1.0}), []
     (tmp_path / "c" / "2" / "meta" / "metadata").write_text("{}")
-    with pytest.raises(CheckpointError, match="checkpoint 2 is damaged.*--allow-fallback"):
+    with pytest.raises(CheckpointError, match="checkpoint 2 is damaged.*--allow-fallback goes on from checkpoint 1"):
         checkpoints.restore_newest(TARGET)
-    with pytest.warns(UserWarning, match="an older one is used"):
-        _, meta = checkpoints.restore_newest(TARGET, allow_fallback=True)
+    _, meta = checkpoints.restore_newest(TARGET, allow_fallback=True, note=notes.append)
     assert meta["data"] == [1] and checkpoints.steps() == [1]
+    assert len(notes) == 1 and "checkpoint 2 is damaged" in notes[0] and "damaged-checkpoint-2" in notes[0]
     assert (tmp_path / "damaged-checkpoint-2" / "state").is_dir()
     assert save(tmp_path / "c", {2: 3.0}).steps() == [2]  # the step that was damaged can be saved again
+
+
+@pytest.mark.parametrize("allow_fallback", [False, True])
+def test_where_no_checkpoint_is_whole_all_stay_where_they_are(tmp_path, allow_fallback):
+    """A launch after this one would else begin at step 0, and say nothing of it."""
+    checkpoints, notes = save(tmp_path / "c", {1: 2.0, 2: 1.0}), []
+    for step in (1, 2):
+        (tmp_path / "c" / str(step) / MANIFEST).write_text("garbage")
+    assert checkpoints.whole() == []
+    with pytest.raises(CheckpointError, match="c: checkpoint 2 is damaged: .* no older one to go on from: .*--out"):
+        checkpoints.restore_newest(TARGET, allow_fallback, note=notes.append)
+    assert checkpoints.steps() == [1, 2] and [path.name for path in tmp_path.iterdir()] == ["c"] and not notes
 
 
 def test_another_model_is_named_leaf_by_leaf(tmp_path):

@@ -185,6 +185,19 @@ def test_caches_of_both_families_give_the_scores_of_a_full_forward(mixer, seed):
     assert len(set(map(tuple, written))) > 9 and len({len(one) for one in written}) > 4
 
 
+def test_what_stands_for_no_text_is_never_written():
+    """Though it is likeliest by far. A score still is the probability of the answer among all ids."""
+    decoding, (source, lengths) = Decoding(BEGIN, END, 6, unwritten=(PADDING, BEGIN)), sources()
+    model, params = made(8)
+    params |= {"table": params["table"].at[:, PADDING].add(9.0)}
+    written = [np.asarray(greedy(model, params, source, lengths, decoding))]
+    tokens, scores = beam(model, params, source, lengths, decoding, 3, 0.6)
+    written += [np.asarray(tokens[:, k]) for k in range(3)]
+    assert not np.isin(written, (PADDING, BEGIN)).any() and len(np.unique(written)) > 2
+    again = [score_of(model, params, source[row], lengths[row], answer(tokens[row, 0]), 0.6) for row in range(5)]
+    assert np.asarray(scores[:, 0]) == pytest.approx(again, abs=1e-5)
+
+
 def test_a_row_does_not_depend_on_its_batch_mates():
     decoding, (source, lengths) = Decoding(BEGIN, END, 8), sources(rows=6)
     model, params = made(7, more_ends=1.0)

@@ -124,6 +124,14 @@ def test_of_equal_logits_no_more_than_k_are_drawn():
         assert set(np.unique(found)) == {1, 3, 4} - set((3, 4)[k - 1 :])
 
 
+@pytest.mark.parametrize("options", [{"temperature": 0}, {"temperature": 5.0}, {"top_k": 2}])
+def test_what_stands_for_no_text_is_never_written(options):
+    model = of_logits((9.0, 4.0, 8.0, 4.5))
+    prompt = jnp.tile(PROMPT[:1], (200, 1))
+    found = generate(model, None, prompt, 2, key=jax.random.key(0), max_len=12, unwritten=(0, 2), **options)
+    assert set(np.unique(found)) == ({3} if options == {"temperature": 0} else {1, 3})
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

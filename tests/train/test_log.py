@@ -1,13 +1,15 @@
 """The run folder: rows that are rewound, and a folder that belongs to one config."""
 
 import contextlib
+import errno
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
 from transformer_jax.config import Config, ConfigError, flatten, with_overrides
-from transformer_jax.train.log import Log, check_files, claim, digests, keep_files, read_config, read_metrics
+from transformer_jax.train.log import Log, check_files, claim, digests, keep_files, read_config, read_metrics, record
 
 
 def test_rows_after_the_checkpoint_and_a_torn_one_are_dropped(tmp_path):
@@ -64,6 +66,30 @@ def test_a_folder_belongs_to_one_config(tmp_path):
     assert read_config(tmp_path / "run") == Config()
     with pytest.raises(ConfigError, match="model.mixer attention there, lstm here"):
         claim(tmp_path / "run", with_overrides(Config(), {"model.mixer": "lstm"}))
+
+
+def test_a_config_that_may_not_be_read_is_not_called_missing(tmp_path, monkeypatch):
+    claim(tmp_path, Config())
+
+    def refused(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    with pytest.raises(ConfigError, match=r"config.json cannot be read: Permission denied$"):
+        read_config(tmp_path)
+
+
+def test_who_repairs_a_run_that_was_not_finite_is_not_sent_back_to_it(tmp_path):
+    """Its command would end so again. Of a stream it is the launch of a task that says so."""
+    for folder in (tmp_path / "run", tmp_path / "stream"):
+        claim(folder, Config())
+        of_run = folder if folder.name == "run" else folder / "task_1"
+        of_run.mkdir(exist_ok=True)
+        record(of_run, "end", status="nan", step=20, step_seconds=None)
+        with pytest.raises(ConfigError, match="there, 0.5 here.*not finite; choose another --out, or remove") as error:
+            claim(folder, with_overrides(Config(), {"train.peak_lr": 0.5}))
+        assert "repeat" not in str(error.value)
+        claim(folder, Config())
 
 
 def test_more_steps_extend_a_run_and_nothing_else_may_change(tmp_path):

@@ -40,7 +40,7 @@ class Compare:
         from transformer_jax.report.page import write_page
 
         path = self.out or self.folders[0] / f"compare_{'_'.join(f.resolve().name for f in self.folders[1:])}.html"
-        require_writable(path, "--out", made=True)
+        require_writable(path, "--out")
         if kind == TRAINING and streams.there(self.folders):
             raise ConfigError("streams of tasks have no one curve to draw: `evaluate` puts their accuracies in a table")
         if kind == TRAINING:
@@ -50,8 +50,8 @@ class Compare:
             return 0
         sides = compare.read(self.folders)
         found = [compare.compare(sides[0], side) for side in sides[1:]]
+        compare.require_common(sides, found)
         facts = [(side.name, {k: v for k, v in side.header.items() if k not in ("kind", "studies")}) for side in sides]
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_page(path, compare.report(sides, found), facts=facts)
         slow = []
         for one in found:

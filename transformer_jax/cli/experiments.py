@@ -78,8 +78,8 @@ class Experiment:
     repeated; more --measure.rounds only add rounds.
     """
 
-    name: tyro.conf.Positional[str] = MAIN_JOB
-    """A folder in experiments/."""
+    name: tyro.conf.Positional[str | None] = None
+    """A folder in experiments/; `list` names them."""
     size: plan.Size = "quick"
     """Which studies are measured: the quick ones, or those of the full size, which take an accelerator hours; `list`
     names the experiments that have one."""
@@ -94,7 +94,7 @@ class Experiment:
     limit: int | None = None
     """Keep the first so many cells."""
     out: Path | None = None
-    """The folder of the results; None: runs/NAME, of the full size runs/NAME_full."""
+    """The folder of the results; where none is given it is runs/NAME, of the full size runs/NAME_full."""
     budget: Annotated[str | None, tyro.conf.arg(metavar="TIME")] = None
     """How long the run takes, compilation included: 90s, 6m, 1h. None: as the experiment says, which may be
     measure.rounds passes, however long."""
@@ -113,6 +113,11 @@ class Experiment:
 
     def run(self, overrides: dict[str, list[str]]) -> int:
         began = time.monotonic()
+        if self.name is None:
+            raise ConfigError(
+                f"experiment needs NAME, a folder in experiments/: {', '.join(plan.names())}\n  `python run.py` alone"
+                f" is the main job, experiment {MAIN_JOB}"
+            )
         planned = self._planned(overrides)
         if self.dry_run:
             return self._show(planned)

@@ -59,15 +59,16 @@ def main(argv: Sequence[str]) -> int:
         if arguments == ["--version"]:
             print(f"transformer_jax {version('transformer_jax')}")
             return 0
+        called = None
         if not arguments or arguments[0].startswith("-") and arguments[0] not in ("-h", "--help"):
-            arguments = ["experiment", experiments.MAIN_JOB, *arguments]
+            arguments, called = ["experiment", experiments.MAIN_JOB, *arguments], "run.py without a command"
         name = arguments[0]
         if not name.startswith("-") and name not in COMMANDS:
             raise ConfigError(f"no command {name!r}{nearest(name, COMMANDS)}")
         if name in CONFIGS and {"-h", "--help"} & set(arguments):
             code = _help(name, arguments)
         else:
-            code = _parse(name, arguments, overrides).run(overrides)
+            code = _parse(name, arguments, overrides, called).run(overrides)
         print(end="", flush=True)  # at exit it would be too late to report that it cannot be written
         return code
     except (ConfigError, DeviceError, FolderError, FileNotFoundError) as error:
@@ -109,8 +110,8 @@ def split(argv: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     return others, overrides
 
 
-def _parse(name: str, arguments: Sequence[str], overrides: dict[str, list[str]]):
-    """The command as one of COMMANDS.
+def _parse(name: str, arguments: Sequence[str], overrides: dict[str, list[str]], called: str | None = None):
+    """The command as one of COMMANDS; `called`: what its user knows it as, None: its name.
 
     Raises:
       ConfigError: an option that the command does not have (the nearest one is named), a value that is none of its
@@ -132,10 +133,10 @@ def _parse(name: str, arguments: Sequence[str], overrides: dict[str, list[str]])
     for argument in unknown:
         option = argument.partition("=")[0]
         if not option.startswith("--"):
-            raise ConfigError(f"{name} has no use for {argument!r}")
+            raise ConfigError(f"{called or name} has no use for {argument!r}")
         known = _options(name)
         near = nearest(option, known, option=True, elsewhere=Config.ELSEWHERE) if known else " at all"
-        raise ConfigError(f"{name} has no option {option}{near}")
+        raise ConfigError(f"{called or name} has no option {option}{near}")
     return command
 
 

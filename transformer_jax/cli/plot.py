@@ -53,11 +53,14 @@ class Plot:
         self._check()
         if self.folder is not None:
             streams.there([self.folder])  # which names the folder of the stream, where it is one of its tasks
+        from transformer_jax.cli.training import missing_data
         from transformer_jax.report.plots import png
 
         out = self.out or self.folder or Path("runs") / "plots"
         require_writable(out / "positions.png", "--out", made=True)
-        for figure in self._figures():
+        with missing_data("--data-dir", of_run=True):
+            figures = self._figures()
+        for figure in figures:
             out.mkdir(parents=True, exist_ok=True)
             print(write_whole(out / f"{figure.name}.png", png(figure)))
         return 0

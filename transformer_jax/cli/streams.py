@@ -15,7 +15,9 @@ from transformer_jax.typed import nearest, with_texts
 # What needs jax is imported where it is used: --help and mistakes answer at once.
 
 
-def train(config: StreamConfig, folder: Path, build: Callable, matching: str, leave: Callable) -> int:
+def train(
+    config: StreamConfig, folder: Path, build: Callable, matching: str, leave: Callable, allow_fallback: bool = False
+) -> int:
     """Learns the tasks and prints what `evaluate` does of the validation split; the exit code.
 
     Args:
@@ -49,16 +51,27 @@ def train(config: StreamConfig, folder: Path, build: Callable, matching: str, le
         return shown
 
     with stop_signals(lambda: leave(*at)) as stopping:
-        status, k = streams.train(config, stream, folder, stopping=stopping, progress=progress)
+        launch = {"stopping": stopping, "progress": progress, "allow_fallback": allow_fallback}
+        status, k = streams.train(config, stream, folder, **launch)
     if status != "done":
         step = read_launches(folder / f"task_{k}")[-1]["step"]
         if status == "stopped":
             print(f"stopped in task {k} at step {step}: repeat the command to go on", file=sys.stderr)
             return RESUMABLE
-        print(f"error: the loss or a gradient of task {k} was not finite before step {step}", file=sys.stderr)
+        print(f"error: {not_finite(config, step, f' of task {k}')}", file=sys.stderr)
         return 1
     _print(config, stream, folder, "validation")
     return 0
+
+
+def not_finite(config: Config, step: int, where: str = "") -> str:
+    """That a training ended by a number that is not finite, and what helps most often."""
+    lrs = config.train.lane_lrs
+    rate = f"train.lane_lrs, here {' '.join(map(str, lrs))}," if lrs else f"train.peak_lr, here {config.train.peak_lr},"
+    return (
+        f"the loss or a gradient{where} was not finite before step {step}: a lower {rate} helps most often, in another"
+        " --out; the same command would end so again"
+    )
 
 
 def _size(config: StreamConfig) -> str:
@@ -89,6 +102,7 @@ def require_stream(base: Config, name: str, overrides: Iterable[str], others: Ca
 def require_texts(base: StreamConfig, overrides: Mapping[str, Sequence[str]]) -> None:
     """Raises ConfigError with all that keeps a stream of texts from being one, under the options that say it."""
     from transformer_jax.tasks import place, sets
+    from transformer_jax.tasks.own import KINDS
     from transformer_jax.tasks.registry import needs
 
     if base.continual.stream != "texts" and list(overrides.get("continual.stream", ())) != ["texts"]:
@@ -105,8 +119,12 @@ def require_texts(base: StreamConfig, overrides: Mapping[str, Sequence[str]]) ->
         one = with_overrides(config, {"task.name": name})
         if name not in TEXTS and keys.own_kind(one.task) != "text":
             own = [text for text in sets.own_names(folder) if (place.own(text, folder) or (None,))[0] == "text"]
+            kind = keys.own_kind(one.task)
+            what = f"this is no text{nearest(name, [*TEXTS, *own])}"
+            if kind is not None:
+                what = f"this set is of the kind {kind} ({KINDS[kind].text}), and a stream takes the kind text"
             wrong.append(
-                f"{option}={name}: this is no text{nearest(name, [*TEXTS, *own])}; in {folder}, of your own:"
+                f"{option}={name}: {what}; in {folder}, of your own:"
                 f" {', '.join(own) or 'none'} (python run.py prepare text --from FILE.txt --name NAME)"
             )
             one = with_overrides(config, {"task.name": TEXTS[0]})
@@ -134,7 +152,8 @@ def require_read(config: StreamConfig, overrides: Iterable[str]) -> None:
 
 
 def there(folders: Sequence[Path]) -> bool:
-    """Whether these folders hold streams; ConfigError: some do, or one is a task of a stream alone."""
+    """Whether these folders hold streams; ConfigError: some do, or one is a task of a stream alone, or not there."""
+    from transformer_jax.lab.trials import require_there
     from transformer_jax.train.log import read_config
 
     found = []
@@ -147,6 +166,7 @@ def there(folders: Sequence[Path]) -> bool:
             )
         found.append(is_stream)
     if any(found) and not all(found):
+        require_there(folders)
         raise ConfigError("streams of tasks and other runs are no one table: name those of one kind")
     return any(found)
 
@@ -159,6 +179,8 @@ def evaluate(folders: Sequence[Path], build: Callable, split: str, csv: Path | N
 
     if split not in SPLITS:
         raise ConfigError(f"--split {split}: there is no such split{nearest(split, SPLITS)}")
+    for folder in folders:
+        streams.require_learned(read_config(folder), folder)
     devices.require()
     found = []
     for folder in folders:

@@ -3,7 +3,7 @@
 import contextlib
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ import tyro
 
 import configs
 from transformer_jax.cli import streams
-from transformer_jax.config import Config, ConfigError
+from transformer_jax.config import MIXERS, Config, ConfigError
 from transformer_jax.config.continual import StreamConfig
 from transformer_jax.host import devices
 from transformer_jax.host.folders import FolderError, require_free, require_writable, write_whole
@@ -37,7 +37,7 @@ class Train:
     name: tyro.conf.Positional[str]
     """A file in configs/, without its ending."""
     out: Path | None = None
-    """The folder of the run; None: runs/NAME."""
+    """The folder of the run; where none is given it is runs/NAME."""
     allow_fallback: bool = False
     """Where the newest checkpoint is damaged, put it aside and go on from an older one."""
     wandb: bool = False
@@ -50,7 +50,8 @@ class Train:
         # and again is a tenth of the CPU time until the first steps. After these it is looked for as always.
         gc.disable()
         try:
-            return self._run(overrides)
+            with missing_data("--task.data-dir"):
+                return self._run(overrides)
         finally:
             gc.enable()
 
@@ -62,20 +63,21 @@ class Train:
         if isinstance(base, StreamConfig):
             streams.require_texts(base, overrides)
         config = _config(self.name, base, overrides)
+        _require_read(config, overrides, self.matching)
         moved = " ".join(overrides.get("task.data_dir", ())) or None
         if isinstance(config, StreamConfig):
             streams.require_read(config, overrides)
-            for option in ("wandb", "allow_fallback"):
-                if getattr(self, option):
-                    raise ConfigError(f"--{option.replace('_', '-')} has no use with a stream of tasks")
+            if self.wandb:
+                raise ConfigError("--wandb has no use with a stream of tasks")
             gc.enable()
-            return streams.train(config, folder, builder("--task.data-dir", moved), self.matching, _leave)
+            build = builder("--task.data-dir", moved)
+            return streams.train(config, folder, build, self.matching, _leave, self.allow_fallback)
         outcome = _train(config, folder, builder("--task.data-dir", moved), self)
         if outcome.status == "stopped":
             print(f"stopped at step {outcome.step}: repeat the command to go on", file=sys.stderr)
             return RESUMABLE
         if outcome.status == "nan":
-            print(f"error: the loss or a gradient was not finite before step {outcome.step}", file=sys.stderr)
+            print(f"error: {streams.not_finite(config, outcome.step)}", file=sys.stderr)
             return 1
         if not outcome.metrics:
             early = outcome.step < config.train.num_steps
@@ -111,6 +113,10 @@ class Evaluate:
     """The folder of prepared sets, if it has moved since the training."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
+        with missing_data("--data-dir", of_run=True):
+            return self._run()
+
+    def _run(self) -> int:
         if not self.folders:
             raise ConfigError("evaluate needs the folder of a run: python run.py evaluate FOLDER")
         for option, path in (("--csv", self.csv), ("--translations", self.translations)):
@@ -128,7 +134,7 @@ class Evaluate:
             build = builder("--data-dir", self.data_dir)
             return streams.evaluate(self.folders, build, self.split, self.csv, self.data_dir)
         from transformer_jax.cli import translating
-        from transformer_jax.lab import trials
+        from transformer_jax.lab import trained, trials
 
         each = self.checkpoint * (len(self.folders) if len(self.checkpoint) == 1 else 1)
         runs, left_out = trials.read(self.folders, saved=True)
@@ -146,6 +152,9 @@ class Evaluate:
         if len(runs) == 1:
             _print_lanes(next(iter(runs)), rows[0]["task"], self.split, rows[0]["step"], rows)
         else:
+            for folder in runs:
+                if far := trained.not_finished(folder):
+                    print(f"{folder} holds a run {far}", file=sys.stderr)
             print(f"{rows[0]['task']}, {self.split} split")
             _print_table(trials.table(rows))
         if translated:
@@ -182,6 +191,10 @@ class Generate:
     """The folder of prepared sets, if it has moved since the training."""
 
     def run(self, overrides: dict[str, list[str]]) -> int:
+        with missing_data("--data-dir", of_run=True):
+            return self._run()
+
+    def _run(self) -> int:
         if (self.prompt is None) == (self.text is None):
             raise ConfigError(
                 "generate needs --prompt: the text that a language model continues, or --text: the text to translate;"
@@ -249,6 +262,21 @@ def _config(name: str, base: Config, overrides: dict[str, list[str]]) -> Config:
         f" add --train.warmup-steps {cut}, or take --train.num-steps {base.train.warmup_steps + 1} or more"
     )
     raise ConfigError("\n  and: ".join(dict.fromkeys([*others, warmup]))) from first
+
+
+def _require_read(config: Config, given: Iterable[str], matching: str) -> None:
+    """Raises ConfigError where a given key of the model is not read by its mixer. A recurrence whose width is matched
+    to attention's cost reads attention's keys, too."""
+    mixer = config.model.mixer
+    recurrent = "recurrent_dim" in MIXERS[mixer].reads
+    if recurrent and matching != "width":
+        return
+    for key in given:
+        name = key.removeprefix("model.")
+        if key != name and name in config.model.unread:
+            readers = [other for other, known in MIXERS.items() if name in known.reads]
+            matched = "; with --matching params or flops it does, as that attention is matched" if recurrent else ""
+            raise ConfigError(f"{key}: model.mixer={mixer} does not read it; {', '.join(readers)} does{matched}")
 
 
 def _require_kind(name: str, usual: str, config: Config) -> None:
@@ -327,11 +355,9 @@ def _leave(folder: Path, shown, where: str = "") -> bool:
 
 
 def builder(option: str, given: str | None):
-    """`tasks.registry.build`, whose error about missing data names the option that gives their folder.
-
-    Where that option was given for a task that reads no data, a note says that it changes nothing.
-    """
-    from transformer_jax.tasks import registry, sets
+    """`tasks.registry.build`; where the option that gives the folder of data was given for a task that reads none, a
+    note says that it changes nothing."""
+    from transformer_jax.tasks import registry
 
     noted = set()
 
@@ -341,12 +367,24 @@ def builder(option: str, given: str | None):
         if given is not None and known and "data_dir" not in known.keys and name not in noted:
             noted.add(name)
             print(f"{option} {given} is not used: {name} reads no prepared set", file=sys.stderr)
-        try:
-            return registry.build(config, files)
-        except sets.MissingData as error:
-            raise sets.MissingData(f"{error}\n  if it is prepared elsewhere: {option} FOLDER") from None
+        return registry.build(config, files)
 
     return build
+
+
+@contextlib.contextmanager
+def missing_data(option: str, of_run: bool = False) -> Iterator[None]:
+    """A context in which the error about missing data names the option that gives their folder.
+
+    of_run: the data of a run that is there, which is not told what else it could train on.
+    """
+    from transformer_jax.tasks.sets import MissingData
+
+    try:
+        yield
+    except MissingData as error:
+        text = error.of_run if of_run else error
+        raise MissingData(f"{text}\n  if it is prepared elsewhere: {option} FOLDER") from None
 
 
 def _print_validations(folder: Path) -> None:
@@ -367,7 +405,8 @@ def _print_lanes(folder: Path, task: str, split: str, step: int | str, rows: lis
 
     name = trained.steps(folder).get(step)
     shown = f"step {step}" if isinstance(step, int) else step  # else an average
-    print(f"{task}, {split} split, {shown}" + (f" ({name})" if name else ""))
+    far = trained.not_finished(folder)
+    print(f"{task}, {split} split, {shown}" + (f" ({name})" if name else "") + (f" {far}" if far else ""))
     _print_metrics([{key: value for key, value in row.items() if key not in trials.NO_METRIC} for row in rows])
 
 

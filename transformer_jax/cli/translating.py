@@ -1,5 +1,6 @@
 """What `evaluate` and `generate` do for translations."""
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,9 @@ def generate(options, build) -> int:
         data_dir=options.data_dir,
         alignment=options.alignment is not None,
     )
+    if found.unseen:
+        words = ", ".join(found.unseen)
+        print(f"no training sentence has {words}: what is written for that is a guess", file=sys.stderr)
     print(found.text)
     if options.alignment is not None:
         alignments.write(options.alignment, found.weights_NxHxLxS, found.source_tokens, found.target_tokens)

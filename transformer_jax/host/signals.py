@@ -54,7 +54,7 @@ def end_at_once() -> None:
     """
 
     def handle(number, frame):
-        _print(b"\nstopped; repeat the command to go on\n")
+        _print(b"\nstopped; repeat the command\n")
         _end()
 
     for number in _NUMBERS:

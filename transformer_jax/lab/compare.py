@@ -17,6 +17,7 @@ TIME = "step_seconds"
 NOT_COMPARED = (*SAMPLING, "task.data_dir", "task.workers")  # of a config: how and from where, not what
 PROVENANCE = ("commit", "dirty", "code", "platform", *rows.COMPARED)
 DRAWN = 40  # cells in a figure
+NAMED = 3  # cells in a message
 USUAL = 0.8  # so many cells have what then goes without saying
 
 Key = tuple[str, int | None]  # a cell's config as text, and the part of it
@@ -117,6 +118,23 @@ def compare(before: Side, after: Side) -> Comparison:
     only = [[labels[key] for key in one.cells if key not in other.cells]
             for one, other in ((before, after), (after, before))]  # fmt: skip
     return Comparison(after.name, shared, tuple(only))
+
+
+def require_common(sides: Sequence[Side], comparisons: Sequence[Comparison]) -> None:
+    """Raises ConfigError where the first folder shares no cell with any other, with what differs."""
+    if any(one.shared for one in comparisons):
+        return
+    bases = [line for line in differences(sides).rows if "." in line[0]]
+    held = [(sides[0].name, comparisons[0].only[0]), *((one.name, one.only[1]) for one in comparisons)]
+    differ = [f"{key} is {', '.join(f'{text} in {side.name}' for side, text in zip(sides, texts, strict=True))}"
+              for key, *texts in bases]  # fmt: skip
+    differ = differ or [f"{name} holds {_first(labels)}" for name, labels in held]
+    raise ConfigError(f"no cell is common to {' and '.join(side.name for side in sides)}: {'; '.join(differ)}")
+
+
+def _first(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
+    return ", ".join(labels[:NAMED]) + more
 
 
 def _shared(label: str, before: list[dict], after: list[dict]) -> Shared:

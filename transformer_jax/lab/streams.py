@@ -24,7 +24,7 @@ from transformer_jax.host.folders import locked
 from transformer_jax.lab import trial
 from transformer_jax.train import log, programs
 from transformer_jax.train.anchored import Anchored
-from transformer_jax.train.checkpoint import Checkpoints
+from transformer_jax.train.checkpoint import CheckpointError, Checkpoints
 from transformer_jax.train.evaluate import evaluate
 from transformer_jax.train.progress import Progress
 from transformer_jax.train.state import TrainState
@@ -39,11 +39,13 @@ def train(
     *,
     stopping: Callable[[], bool] = lambda: False,
     progress: Callable[[int], Progress | None] = lambda k: None,
+    allow_fallback: bool = False,
 ) -> tuple[str, int]:
     """Learns the tasks one after another; goes on from the newest checkpoint, in the middle of a task too.
 
     Args:
       progress: of the k-th task.
+      allow_fallback: as that of `trial.train`, in each task.
 
     Returns:
       how the launch ended, "done", "stopped" or "nan" (`train.loop.Outcome`), and in which task.
@@ -70,6 +72,7 @@ def train(
                 _of(folder, k),
                 stopping=stopping,
                 progress=progress(k),
+                allow_fallback=allow_fallback,
                 anchored=learner.anchored,
                 start=partial(learner.begin, k),
             )
@@ -122,13 +125,11 @@ class _Learner(NamedTuple):
           ConfigError: it has not ended.
           CheckpointError: it is damaged, or of another model.
         """
-        found = Checkpoints(_of(self.folder, k) / "checkpoints").restore_newest(self.shapes)
-        if found is None or int(np.max(jax.device_get(found[0].step))) < self.config.train.num_steps:
-            raise ConfigError(
-                f"{self.folder} holds a stream of which task {k} was not learned to its end: repeat the command"
-                " that began it"
-            )
-        return found[0]
+        newest = _end(self.config, self.folder, k)
+        try:
+            return Checkpoints(_of(self.folder, k) / "checkpoints").restore(newest, self.shapes)[0]
+        except CheckpointError as error:
+            raise CheckpointError(f"{_of(self.folder, k)}: {error}") from None
 
     def begin(self, k: int, state: TrainState) -> TrainState:
         """The first state of a task: what the one before ended with, drawn to it, with an optimizer that knows nothing
@@ -183,8 +184,29 @@ class _Learner(NamedTuple):
 
 
 def _apart(state: TrainState) -> TrainState:
-    """A copy of each leaf: the first step takes their buffers, of which none may be there twice."""
-    return jax.tree.map(jnp.copy, state)
+    """A copy of each leaf: the first step takes their buffers, of which none may be there twice.
+
+    All are committed to their devices, as those of a checkpoint are and what a step makes of them: of a state that is
+    so in part the step is compiled once more, and then once more of what it makes.
+    """
+    return jax.tree.map(lambda leaf: jax.device_put(jnp.copy(leaf), leaf.sharding), state)
+
+
+def require_learned(config: StreamConfig, folder: Path) -> None:
+    """Raises ConfigError where a task has not ended, before anything is built."""
+    for k in range(config.continual.num_tasks):
+        _end(config, folder, k)
+
+
+def _end(config: StreamConfig, folder: Path, k: int) -> int:
+    """The saved step in which a task ended; ConfigError: it has not."""
+    newest = max(Checkpoints(_of(folder, k) / "checkpoints").steps(), default=0)
+    if newest < config.train.num_steps:
+        raise ConfigError(
+            f"{folder} holds a stream of which task {k} was not learned to its end: it is at step {newest} of"
+            f" {config.train.num_steps}; repeat the command that began it"
+        )
+    return newest
 
 
 class Matrix(NamedTuple):

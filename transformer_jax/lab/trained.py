@@ -20,7 +20,7 @@ from transformer_jax.train.checkpoint import AVERAGE, CheckpointError, Checkpoin
 from transformer_jax.train.evaluate import evaluate as evaluate_split
 from transformer_jax.train.generate import check as check_options
 from transformer_jax.train.generate import generate as continue_tokens
-from transformer_jax.train.log import check_data, check_files, digests, read_config, step_seconds
+from transformer_jax.train.log import check_data, check_files, digests, read_config, read_launches, step_seconds
 
 BuildTask = Callable[..., Task]
 """The task of a config: where a run is known by its folder alone, its task is too (`tasks.registry.build`)."""
@@ -133,6 +133,16 @@ def steps(folder: Path) -> dict[int, str]:
     return dict(sorted(found.items()))
 
 
+def not_finished(folder: Path) -> str:
+    """How far a run is that was not trained to its end, for a line of text: "of 1,200 steps, not finished"; else
+    nothing."""
+    num_steps, launches = read_config(folder).train.num_steps, read_launches(folder)
+    saved = max(Checkpoints(folder / "checkpoints").steps(), default=0)
+    if saved >= num_steps or (launches and launches[-1].get("status") == "done"):  # patience ends one early
+        return ""
+    return f"of {num_steps:,} steps, not finished"
+
+
 def generate(
     folder: Path,
     build_task: BuildTask,
@@ -176,6 +186,7 @@ def generate(
         max_len=config.model.max_len,
         temperature=temperature,
         top_k=top_k,
+        unwritten=task.unwritten,
     )
     return task.decode(np.asarray(tokens_1xN[0]).tolist())
 
@@ -210,6 +221,11 @@ def _params(folder: Path, run: programs.Programs, checkpoint: str) -> tuple[int 
                 return f"average of step{'s'[: len(steps) - 1]} {', '.join(map(str, steps))}", params
             step = checkpoints.find(checkpoint)
             return step, checkpoints.restore(step, target)[0].params
-        except CheckpointError:
-            if saved == checkpoints.steps():
-                raise  # else a training that goes on has removed one meanwhile
+        except CheckpointError as error:
+            if saved == checkpoints.steps():  # else a training that goes on has removed one meanwhile
+                instead, whole = "", checkpoints.whole()
+                if whole != saved:
+                    instead = "; none that is saved there is whole: train anew"
+                if saved != whole != []:
+                    instead = f"; --checkpoint {' or '.join(map(str, whole))} is whole"
+                raise CheckpointError(f"{folder}: {error}{instead}") from None

@@ -3,6 +3,7 @@
 Prints nothing.
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +14,13 @@ import numpy as np
 from transformer_jax.config import ConfigError
 from transformer_jax.lab import trained
 from transformer_jax.tasks import translation_quality as quality
+from transformer_jax.tasks.sets import MissingData
 from transformer_jax.tasks.task import Batch
 from transformer_jax.train.decode import beam
 from transformer_jax.train.evaluate import evaluate as evaluate_split
 
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
+"""Thai, Lao, Burmese, Khmer, Japanese and Chinese."""
 LENGTH_PENALTY = 0.6
 """Of beam search: what Wu et al. and the transformer's authors chose."""
 
@@ -29,6 +33,8 @@ class Translation(NamedTuple):
     target_tokens: list[str]
     weights_NxHxLxS: np.ndarray | None
     """By layer and head; None: it was not asked for."""
+    unseen: list[str]
+    """The words of the source that no source of the training pairs has."""
 
 
 class Evaluation(NamedTuple):
@@ -78,7 +84,27 @@ def translate(
     ids_L = ids_N[: np.flatnonzero(ids_N == end)[0] + 1]
     weights = _alignment(run, source_S, ids_L) if alignment else None
     names = translation.source_tokens(source_S.tolist()), translation.target_tokens(ids_L.tolist())
-    return Translation(translation.decode_target(ids_L.tolist()), *map(list, names), weights)
+    return Translation(translation.decode_target(ids_L.tolist()), *map(list, names), weights, _unseen(run.task, text))
+
+
+def _unseen(task, text: str) -> list[str]:
+    """The words of a text, each once, that no source of the training pairs has.
+
+    Subwords have ids for any text. A vocabulary of words, for which a run keeps no file, has refused others; and a set
+    that is gone says nothing.
+    """
+    if not task.files:
+        return []
+    try:
+        seen = {word for source, _ in task.translation.pairs("train") for word in _words(source)}
+    except MissingData:
+        return []
+    return [word for word in dict.fromkeys(_words(text)) if word not in seen]
+
+
+def _words(text: str) -> list[str]:
+    """In small letters; of scripts that put no space between words each character."""
+    return re.findall(rf"[{UNSPACED}]|[^\W{UNSPACED}]+", text.casefold())
 
 
 def evaluate(

@@ -57,7 +57,7 @@ def train(
     compilation.use_cache()
     model = build_model(config, task)
     vectors.check(task.vectors, config.model.d_model)
-    _check_memory(num_params(config, task))
+    _check_memory(config, task)
     with locked(folder), send or contextlib.nullcontext() as receive:
         return fit(
             model,
@@ -107,12 +107,18 @@ def num_params(config: Config, task: Task) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(run.init).params))
 
 
-def _check_memory(count: int) -> None:
-    """Raises ConfigError where so many parameters cannot be trained on this machine."""
+def _check_memory(config: Config, task: Task) -> None:
+    """Raises ConfigError where the parameters do not fit into this machine, with the keys that they follow from."""
+    lanes, count = config.train.lanes, num_params(config, task)
     device = jax.local_devices()[0].memory_stats() or {}  # a CPU has none
     limit = device.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if (needed := 16 * count) > limit:  # float32: each with its gradient and AdamW's two moments
+        keys = ["train.lanes"] * (lanes > 1) + ["model.d_model", "model.num_layers"]
+        keys += ["task.vocab_size"] * (
+            task.shape.vocab_size == config.task.vocab_size
+        )  # else the data decide it, if any
+        of_lanes = f" of {lanes} lanes" if lanes > 1 else ""
         raise ConfigError(
-            f"{count:,} parameters train in at least {needed / 1e9:.1f} GB, and this machine has {limit / 1e9:.1f}:"
-            " make model.d_model, model.num_layers or task.vocab_size smaller"
+            f"{count:,} parameters{of_lanes} train in at least {needed / 1e9:.1f} GB, and this machine has"
+            f" {limit / 1e9:.1f}: make {', '.join(keys[:-1])} or {keys[-1]} smaller"
         )

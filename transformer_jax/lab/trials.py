@@ -10,6 +10,7 @@ from pathlib import Path
 from transformer_jax import intervals
 from transformer_jax.config import Config, ConfigError
 from transformer_jax.lab import trained
+from transformer_jax.report.points import is_share
 from transformer_jax.tasks import registry
 from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.evaluate import texts
@@ -28,11 +29,7 @@ def read(folders: Iterable[Path], saved: bool = False) -> tuple[dict[Path, Confi
         table.
     """
     configs, left_out, folders = {}, [], list(folders)
-    for folder in folders:
-        if not folder.exists():
-            near = difflib.get_close_matches(folder.name, [path.name for path in folder.parent.glob("*")], n=1)
-            meant = f"; did you mean {folder.parent / near[0]}?" if near else ""
-            raise ConfigError(f"{folder} holds no run: there is no such folder{meant}")
+    require_there(folders)
     for folder in folders:
         try:
             config = read_config(folder)
@@ -50,6 +47,15 @@ def read(folders: Iterable[Path], saved: bool = False) -> tuple[dict[Path, Confi
         where = "; ".join(f"{task}: {' '.join(found)}" for task, found in tasks.items())
         raise ConfigError(f"runs of different tasks are no one table ({where}): name those of one task")
     return configs, left_out
+
+
+def require_there(folders: Iterable[Path]) -> None:
+    """Raises ConfigError where a folder is not there; the nearest one is named."""
+    for folder in folders:
+        if not folder.exists():
+            near = difflib.get_close_matches(folder.name, [path.name for path in folder.parent.glob("*")], n=1)
+            meant = f"; did you mean {folder.parent / near[0]}?" if near else ""
+            raise ConfigError(f"{folder} holds no run: there is no such folder{meant}")
 
 
 def evaluate(
@@ -88,7 +94,8 @@ def table(rows: Rows) -> list[dict[str, str]]:
 
 
 def means(lanes: Rows) -> dict[str, str]:
-    """The mean over lanes of each metric; of several lanes with its 95 % interval: "0.9812 [0.9741, 0.9883]".
+    """The mean over lanes of each metric; of several lanes with its 95 % interval: "0.9812 [0.9741, 0.9883]". That of a
+    share ends at 0 and 1.
 
     Of one lane a metric's own interval is kept, if it has one (BLEU, over the sentences).
     """
@@ -98,7 +105,8 @@ def means(lanes: Rows) -> dict[str, str]:
     found = {}
     for name in one:
         mean = intervals.mean([lane[name] for lane in lanes])
-        bounds = f" [{mean.low:.4f}, {mean.high:.4f}]" if math.isfinite(mean.low) else ""
+        low, high = (max(mean.low, 0.0), min(mean.high, 1.0)) if is_share(name) else (mean.low, mean.high)
+        bounds = f" [{low:.4f}, {high:.4f}]" if math.isfinite(mean.low) else ""
         found[name] = f"{mean.value:.4f}{bounds}"
     return found
 

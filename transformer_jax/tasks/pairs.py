@@ -123,7 +123,7 @@ def objective(label_smoothing: float, target: Codec, longest: int) -> Objective:
     tokens = objectives.cross_entropy(label_smoothing)
     return tokens._replace(
         judge=translation_quality.make_judge(target.decode),
-        decoding=Decoding(BEGIN, END, longest),
+        decoding=Decoding(BEGIN, END, longest, unwritten=(PADDING, BEGIN)),
         choices=(*tokens.choices, ("bleu", "max"), ("exact", "max")),
         signature=translation_quality.signature(),
     )

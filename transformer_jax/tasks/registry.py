@@ -146,7 +146,7 @@ def build(config: Config, files: Files = ()) -> Task:
         task = entry(config.task, files).build(config, *([files] if files else []))
         chosen_by(task.objective, config.train.best)
     except sets.MissingData as error:
-        raise sets.MissingData("\n".join([*problems, str(error)])) from None
+        raise sets.MissingData(*("\n".join([*problems, text]) for text in (str(error), error.of_run))) from None
     except ConfigError:
         if not problems:
             raise

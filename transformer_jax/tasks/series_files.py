@@ -3,6 +3,7 @@
 import calendar
 import csv
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
@@ -18,6 +19,9 @@ SHARES = {"train": 7, "test": 2}
 """Tenths of the steps, rounded down; the rest validates. Usual since Zeng et al. 2023 (arXiv 2205.13504)."""
 FEWEST = 10
 """Rows of which each part gets one at least."""
+
+OTHER_DATE = re.compile(r"\d{1,4}[/.]\d{1,2}[/.]\d{1,4}\b")
+"""01/31/2024, 31.1.24: which part is the month cannot be known."""
 
 Time = datetime | int
 
@@ -67,7 +71,8 @@ def layout(path: Path, time_column: str | None = None, columns: Sequence[str] | 
         raise BadSource(f"{where}: it must name two columns or more, with commas between them{hint}")
     if "" in names or len(set(names)) < len(names):
         wrong = next(name for name in names if name == "" or names.count(name) > 1)
-        raise BadSource(f"{where}: each column needs a name of its own, and {wrong!r} is none")
+        lacks = f"{names.count(wrong)} are called {wrong!r}" if wrong else f"column {names.index('') + 1} has no name"
+        raise BadSource(f"{where}: each column needs a name of its own, and {lacks}")
     if all(_as_number(name) is not None or _as_date(name) is not None for name in names):
         raise BadSource(f"{where} has no names of columns ({', '.join(names[:3])}): put a line with them first")
     for name in (*([time_column] if time_column is not None else []), *(columns or ())):
@@ -75,6 +80,11 @@ def layout(path: Path, time_column: str | None = None, columns: Sequence[str] | 
             raise BadSource(f"{where}: no column {name!r}{nearest(name, names)}; it has {', '.join(names)}")
     if time_column is None:
         dates = [name for name, cell in zip(names, first, strict=False) if _is_date(cell)]
+        if other := None if dates else next((cell for cell in first if OTHER_DATE.match(cell)), None):
+            raise BadSource(
+                f"{path}, line 2: {other!r} looks like a date, but times are read in ISO 8601 alone (2024-01-31 or"
+                " 2024-01-31 18:00): write them so"
+            )
         if len(dates) != 1:
             found = f"the first cells of {' and '.join(dates)} are dates" if dates else "no column begins with a date"
             raise BadSource(

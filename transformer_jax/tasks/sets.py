@@ -18,7 +18,12 @@ ALTERNATIVE = {
 
 
 class MissingData(FileNotFoundError):
-    """A set that is not there, or only in part; the message says what to run."""
+    """A set that is not there, or only in part; the message says what to run, to who wants to train."""
+
+    def __init__(self, message: str, of_run: str | None = None):
+        """of_run: the same to who has trained on it; None: the message."""
+        super().__init__(message)
+        self.of_run = of_run or message
 
 
 def own_names(folder: Path) -> list[str]:
@@ -37,19 +42,19 @@ def open_set(name: str, folder: Path):
 
     found = folders(name, folder)
     if not found:
-        raise MissingData(_how_to_get(name, f"no prepared set {name!r} in {folder}{_instead(folder)}", folder))
+        raise _missing(name, f"no prepared set {name!r} in {folder}{_instead(folder)}", folder)
     try:
         builder = tfds.builder_from_directory(found[-1])
         sizes = (builder.info.metadata or {}).get("bytes", {})
         paths = [Path(path) for split in builder.info.splits.values() for path in split.filepaths]
     except Exception as error:  # json, protobuf and tensorflow-datasets each have their own
-        raise MissingData(_how_to_get(name, f"{found[-1]} cannot be opened, remove it: {error}", folder)) from error
+        raise _missing(name, f"{found[-1]} cannot be opened, remove it: {error}", folder) from error
     for path in paths:
         size = path.stat().st_size if path.is_file() else 0
         if size == 0 or size != sizes.get(path.name, size):
             whole = f" of {sizes[path.name]}" if path.name in sizes else ""
             what = f"{found[-1]} is incomplete, remove it: {path.name} has {size}{whole} bytes"
-            raise MissingData(_how_to_get(name, what, folder))
+            raise _missing(name, what, folder)
     return builder
 
 
@@ -66,13 +71,13 @@ def records(builder, split: str, at_most: int | None = None, **options) -> list[
     """
     if (whole := split.partition("[")[0]) not in builder.info.splits:
         what = f"{builder.name!r} in {builder.data_path} was prepared without the {whole} split"
-        raise MissingData(_how_to_get(builder.name, what, _home(builder)))
+        raise _missing(builder.name, what, _home(builder))
     try:
         source = builder.as_data_source(split=split, **options)
         return source.__getitems__(list(range(len(source)))[:at_most])
     except Exception as error:  # array_record raises by the kind of damage: RuntimeError, ValueError, IndexError
         what = f"{builder.name!r} cannot be read in {builder.data_path}, split {split}: {error}"
-        raise MissingData(_how_to_get(builder.name, what, _home(builder))) from error
+        raise _missing(builder.name, what, _home(builder)) from error
 
 
 def digests(builder) -> dict[str, str]:
@@ -104,14 +109,15 @@ def _instead(folder: Path) -> str:
     return f", which holds {', '.join(held)}" if held else ""
 
 
-def _how_to_get(name: str, what: str, folder: Path) -> str:
+def _missing(name: str, what: str, folder: Path) -> MissingData:
     instead = ALTERNATIVE.get(name, "--task.name digits")
     where = "" if folder == data_dir(TaskConfig()) else f" --data-dir {shlex.quote(str(folder))}"
     published, command = "", f"KIND --from FILES --name {name}{where} (prepare --help has the kinds)"
     if name in ORIGINALS:
         published, command = f"\n  its original files: {ORIGINALS[name].address}", f"{name} --from FOLDER{where}"
-    return (
+    return MissingData(
         f"{what}{published}"
         f"\n  to prepare it from them: python run.py prepare {command}"
-        f"\n  to train on data that need no file: {instead}"
+        f"\n  to train on data that need no file: {instead}",
+        of_run=f"{what}{published}\n  to prepare it again: python run.py prepare {command}",
     )

@@ -37,6 +37,8 @@ class Decoding(NamedTuple):
     """The id after the last one."""
     max_len: int
     """The most tokens of an answer, its end included."""
+    unwritten: tuple[int, ...] = ()
+    """Ids that stand for no text, which no answer holds."""
 
 
 Write = Callable[[Batch], np.ndarray]
@@ -150,6 +152,8 @@ class Task(NamedTuple):
     encode: Callable[[str], np.ndarray] | None = None
     """Text to ids (int32); None where the task has no text."""
     decode: Callable[[Iterable[int]], str] | None = None
+    unwritten: tuple[int, ...] = ()
+    """Ids that stand for no text (unknown, padding): a model that continues a text does not write them."""
     translation: Translation | None = None
     """Where the shape has a source of text."""
     files: dict[str, bytes] = {}

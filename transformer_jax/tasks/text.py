@@ -10,6 +10,7 @@ import numpy as np
 
 from transformer_jax.config import Config, ConfigError, Shape
 from transformer_jax.tasks import objectives, place, sets, stream, tokenizer
+from transformer_jax.tasks.symbols import SPECIAL
 from transformer_jax.tasks.task import SPLITS, Batch, Files, Outline, Split, Task, check_split
 
 PARTS = {split: (split,) for split in SPLITS}
@@ -24,6 +25,8 @@ class Pieces(Protocol):
     size: int
     unknown: int | None
     """The id of what has none; None: everything has one."""
+    unwritten: tuple[int, ...]
+    """The ids that stand for no text."""
 
     def encode(self, text: str) -> np.ndarray:
         """int32 ids. Raises ValueError: the text holds what has no id."""
@@ -43,6 +46,7 @@ class Characters:
         self._symbols = [*symbols, UNKNOWN] if unknown else [*symbols]
         self._codes = np.array([ord(symbol) for symbol in symbols], np.uint32)
         self.size, self.unknown = len(self._symbols), len(symbols) if unknown else None
+        self.unwritten = (self.unknown,) if unknown else ()
 
     def encode(self, text: str) -> np.ndarray:
         ids, known = self._find(text)
@@ -71,6 +75,7 @@ class Subwords:
     """Byte-level subwords (`tasks/tokenizer.py`): every text has ids."""
 
     unknown = None
+    unwritten = tuple(range(len(SPECIAL)))
 
     def __init__(self, codec: tokenizer.Tokenizer):
         self.json, self.size = codec.json, codec.size
@@ -150,6 +155,7 @@ def build(
         next_token=True,
         encode=pieces.encode,
         decode=pieces.decode,
+        unwritten=pieces.unwritten,
         describe=describe,
         files=kept,
     )

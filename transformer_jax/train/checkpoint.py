@@ -11,6 +11,7 @@ import logging
 import math
 import shutil
 import warnings
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -175,30 +176,47 @@ class Checkpoints:
         return state, meta
 
     def restore_newest(
-        self, target: Any, allow_fallback: bool = False, regular: bool = False
+        self,
+        target: Any,
+        allow_fallback: bool = False,
+        regular: bool = False,
+        note: Callable[[str], None] = warnings.warn,
     ) -> tuple[Any, dict] | None:
-        """The newest step's (state, meta), or None; with `allow_fallback` a damaged step is put aside.
+        """The newest step's (state, meta), or None where there is no step.
 
-        With `regular` those that `every` divides are looked at alone.
+        With `allow_fallback` the newest that can be restored; once it is, the damaged ones are put aside, which `note`
+        is called with. With `regular` those that `every` divides are looked at alone.
 
         Raises:
-          CheckpointError: as `restore`; without `allow_fallback`, or when no step is left.
+          CheckpointError: as `restore`; without `allow_fallback`, or where no step can be restored. Nothing has moved
+            then.
         """
-        failure = None
+        failures: dict[int, CheckpointError] = {}
         for step in reversed([step for step in self.steps() if not regular or step % self._every == 0]):
             try:
-                return self.restore(step, target)
+                found = self.restore(step, target)
             except CheckpointError as error:
-                if not allow_fallback:
-                    raise CheckpointError(f"{error} (--allow-fallback takes an older one, if any)") from error
-                failure = error
+                failures[step] = error
+                if allow_fallback:
+                    continue
+                break
+            for step, failure in failures.items():
                 aside = self.folder.with_name(f"damaged-checkpoint-{step}")
-                warnings.warn(f"{error}; it is now {aside.name}, and an older one is used", stacklevel=2)
                 shutil.rmtree(aside, ignore_errors=True)
                 (self.folder / str(step)).rename(aside)
-        if failure is not None:
-            raise CheckpointError(f"{self.folder} holds no other checkpoint: {failure}")
+                note(f"{failure}; it is now {aside.name}, and an older one is used")
+            return found
+        if failures:
+            newest, failure = next(iter(failures.items()))
+            instead = "there is no older one to go on from: train anew in another --out, or remove that folder"
+            if not allow_fallback and (older := [step for step in self.whole() if step < newest]):
+                instead = f"--allow-fallback goes on from checkpoint {older[-1]}"
+            raise CheckpointError(f"{self.folder}: {failure}; {instead}")
         return None
+
+    def whole(self) -> list[int]:
+        """The steps whose files are what was written, oldest first."""
+        return [step for step in self.steps() if not manifest.damage(self.folder / str(step))]
 
     def restore_average(self, target: Any) -> tuple[list[int], Any]:
         """(the `regular` steps, the mean of their parameters): bit for bit what an unbroken run gives.

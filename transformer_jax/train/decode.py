@@ -27,7 +27,8 @@ def greedy(model, params, source_BxS: jax.Array, source_lengths_B: jax.Array, de
         at, tokens_BxN, last_B, state = carry
         logits_Bx1xV, state = model.extend(params, last_B[:, None], state)
         over_B = ((at > 0) & (last_B == decoding.end)) | (at == steps - 1)
-        likeliest_B = _top(logits_Bx1xV[:, 0], 1)[1][:, 0]  # on a CPU a third of argmax's time
+        logits_BxV = without(logits_Bx1xV[:, 0], decoding.unwritten)
+        likeliest_B = _top(logits_BxV, 1)[1][:, 0]  # on a CPU a third of argmax's time
         token_B = jnp.where(over_B, decoding.end, likeliest_B).astype(jnp.int32)
         return at + 1, tokens_BxN.at[:, at].set(token_B), token_B, state
 
@@ -68,7 +69,7 @@ def beam(
         at, live, finished, state = carry
         live_tokens_BxKxN, live_BxK, last_BxK = live
         logits_RxV, state = _next(model, params, last_BxK, state)
-        scores_BxC, parents_BxC, tokens_BxC = _candidates(logits_RxV, live_BxK, end, at == steps - 1)
+        scores_BxC, parents_BxC, tokens_BxC = _candidates(logits_RxV, live_BxK, decoding, at == steps - 1)
         histories_BxCxN = _rows(live_tokens_BxKxN, parents_BxC).at[:, :, at].set(tokens_BxC)
         ends_BxC = tokens_BxC == end
         final_BxC = jnp.where(
@@ -91,6 +92,11 @@ def beam(
     return jax.lax.while_loop(goes_on, step, (0, live, (empty_BxKxN, none_BxK), state))[2]
 
 
+def without(logits_RxV: jax.Array, unwritten: tuple[int, ...]) -> jax.Array:
+    """The logits, -inf for ids that are not to be written."""
+    return logits_RxV.at[:, list(unwritten)].set(-jnp.inf) if unwritten else logits_RxV
+
+
 def _all_end(decoding: Decoding, rows: int) -> jax.Array:
     return jnp.full((rows, decoding.max_len), decoding.end, jnp.int32)
 
@@ -100,14 +106,14 @@ def _next(model, params, last_BxK, state):
     return logits_Rx1xV[:, 0], state
 
 
-def _candidates(logits_RxV, live_BxK, end, must_end):
+def _candidates(logits_RxV, live_BxK, decoding, must_end):
     """(scores_BxC, parents_BxC, tokens_BxC): the C = 2 K best continuations, best first; K may be ends, so K are not.
 
     The log-probability of all V tokens is not needed to know the best of a row.
     """
-    rows, size = live_BxK.shape
+    (rows, size), end = live_BxK.shape, decoding.end
     before_Rx1 = live_BxK.reshape(-1, 1) - jax.nn.logsumexp(logits_RxV, -1, keepdims=True)
-    best_RxC, tokens_RxC = _top(logits_RxV, 2 * size)
+    best_RxC, tokens_RxC = _top(without(logits_RxV, decoding.unwritten), 2 * size)
     only_end_RxC = jnp.where(jnp.arange(best_RxC.shape[1]) == 0, logits_RxV[:, end, None], -jnp.inf)
     scores_RxC = before_Rx1 + jnp.where(must_end, only_end_RxC, best_RxC)
     tokens_BxKC = jnp.where(must_end, end, tokens_RxC).reshape(rows, -1)

@@ -6,6 +6,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from transformer_jax.train.decode import without
+
 
 def generate(
     model,
@@ -17,6 +19,7 @@ def generate(
     max_len: int,
     temperature: float = 1.0,
     top_k: int | None = None,
+    unwritten: tuple[int, ...] = (),
 ) -> jax.Array:
     """tokens_BxN that continue the prompts, N = num_tokens; the key of a token is folded from its number.
 
@@ -28,6 +31,7 @@ def generate(
       max_len: the most steps that the model reads at once.
       temperature: divides the logits; 0 takes the likeliest token.
       top_k: draw from so many of the likeliest tokens alone; None: from all.
+      unwritten: ids that stand for no text, which are not among those tokens.
 
     Raises:
       ValueError: as `check`.
@@ -38,7 +42,7 @@ def generate(
         if read.shape[1] >= max_len:
             read = read[:, -max(1, max_len // 2) :]
         steps = max(1, min(num_tokens - done, max_len - read.shape[1]))
-        parts.append(_continue(model, params, read, key, done, steps, temperature, top_k))
+        parts.append(_continue(model, params, read, key, done, steps, temperature, top_k, unwritten))
         read = jnp.concatenate([read, parts[-1]], axis=1)  # of few lengths, each of which is compiled for
         done += steps
     return jnp.concatenate(parts, axis=1)
@@ -54,12 +58,13 @@ def check(prompt_BxL: jax.Array, num_tokens: int, temperature: float = 1.0, top_
         raise ValueError(f"top_k={top_k}: must be at least 1")
 
 
-@partial(jax.jit, static_argnames=("model", "steps", "temperature", "top_k"))
-def _continue(model, params, tokens_BxL, key, first, steps, temperature, top_k):
+@partial(jax.jit, static_argnames=("model", "steps", "temperature", "top_k", "unwritten"))
+def _continue(model, params, tokens_BxL, key, first, steps, temperature, top_k, unwritten):
     """`steps` more tokens in one loop on the device; the first of them is number `first`."""
 
     def step(carry, index):
         logits_BxV, state = carry
+        logits_BxV = without(logits_BxV, unwritten)
         token_B = _choose(logits_BxV, jax.random.fold_in(key, index), temperature, top_k)
         logits_Bx1xV, state = model.extend(params, token_B[:, None], state)
         return (logits_Bx1xV[:, 0], state), token_B

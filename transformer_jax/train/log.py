@@ -148,10 +148,10 @@ def claim(folder: Path, config: Config) -> None:
             if not key.startswith(free) and before.get(key) != now[key]
         ]
         if differences:
-            raise ConfigError(
-                f"{folder} holds a run of another config ({'; '.join(differences)}): choose"
-                " another --out, or repeat the command that began it"
-            )
+            instead = "choose another --out, or repeat the command that began it"
+            if _ended_by_nan(folder):  # which would end so again
+                instead = "it ended by a number that is not finite; choose another --out, or remove that folder"
+            raise ConfigError(f"{folder} holds a run of another config ({'; '.join(differences)}): {instead}")
         if not longer:
             return
         every = found.train.checkpoint_every
@@ -166,6 +166,12 @@ def claim(folder: Path, config: Config) -> None:
     write_whole(path, json.dumps(flat, indent=1) + "\n")
 
 
+def _ended_by_nan(folder: Path) -> bool:
+    """Whether the last launch of a run, or of one of a stream's, ended so."""
+    launches = [read_launches(one) for one in (folder, *folder.glob("task_*"))]
+    return any(rows and rows[-1].get("status") == "nan" for rows in launches)
+
+
 def read_config(folder: Path) -> Config:
     """The config of a run, without axes of an experiment's own.
 
@@ -176,8 +182,10 @@ def read_config(folder: Path) -> Config:
     try:
         found = json.loads(path.read_text())
         found.keys()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(f"{folder} holds no run: {_instead(folder)}") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, AttributeError) as error:
         raise ConfigError(f"{path} is not the JSON of a config: {error}") from None
     base = of_kind(found)

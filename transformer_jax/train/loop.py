@@ -85,7 +85,7 @@ def fit(
     draw = partial(_draw, streams, examples is None or len(examples[0]) == 1)
     with Checkpoints(folder / "checkpoints", keep_last=train.keep_last, every=train.checkpoint_every) as checkpoints:
         progress.starting(max(checkpoints.steps(), default=0), train.num_steps)
-        begin = partial(_begin, checkpoints, run, task, start, allow_fallback)
+        begin = partial(_begin, checkpoints, run, task, start, allow_fallback, progress.note)
         state, step, meta = begin()
         run_folder.keep_files(folder, task.files, meta.get("files", {}) if meta else None)
         vectors.check_same(meta, task.vectors)
@@ -187,13 +187,19 @@ def next_stop(step: int, train: TrainConfig) -> int:
 
 
 def _begin(
-    checkpoints: Checkpoints, run: programs.Programs, task: Task, start: Callable, allow_fallback: bool, regular=False
+    checkpoints: Checkpoints,
+    run: programs.Programs,
+    task: Task,
+    start: Callable,
+    allow_fallback: bool,
+    note: Callable[[str], None],
+    regular: bool = False,
 ):
     """(state, step, what was saved beside it) of the newest checkpoint, or of the start, beside which there is nothing.
 
     A rollback asks for a `regular` step, which an unbroken run has saved as well.
     """
-    saved = checkpoints.restore_newest(jax.eval_shape(run.init), allow_fallback, regular)
+    saved = checkpoints.restore_newest(jax.eval_shape(run.init), allow_fallback, regular, note)
     if saved is None:
         state = run.init()
         return start(state.replace(params=vectors.placed(state.params, task.vectors))), 0, {}

@@ -25,6 +25,7 @@ class Progress:
         """A context around the loop, which goes from `step` to `num_steps`."""
         self.num_steps, self._at, self._since = num_steps, step, None
         self.began = step
+        self.seconds, self.steps = 0.0, 0  # of this training alone, where one follows another
         yield
         self.advanced = True  # what is left to do is quick
 
