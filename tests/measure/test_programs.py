@@ -33,6 +33,7 @@ def norm(tree):
 
 
 OTHER = {
+    "task.name": "parity",
     "task.batch_size": 6, "task.num_items": 3, "task.patch_size": 2, "task.bucket_lengths": (2, 3),
     "task.permute_patches": 1, "task.data_dir": "x", "task.workers": 2, "task.vectors": "x",
     "task.freeze_vectors": False, "train.num_steps": 7, "train.label_smoothing": 0.5,
@@ -50,7 +51,7 @@ def test_what_no_step_reads_changes_neither_program_nor_arguments(what):
     compiled, arguments = [], []
     # the batch must be even for micro-batches; patches are squares or rows, one of them
     known = {f"task.{field.name}" for field in dataclasses.fields(TaskConfig)}
-    read = {"task.name", "task.seq_len", "task.vocab_size"}  # by random_tokens, the task of a cost measurement
+    read = {"task.seq_len", "task.vocab_size"}  # by random_tokens, the task of a cost measurement
     assert {*OTHER, "task.patch_rows"} == {*NO_STEP_READS, *keys.FORECAST} | (known - read)
     for values in (OTHER, {"task.batch_size": 6}, {"task.batch_size": 6, "train.seed": 1}):
         program = programs.build(work(*what, **{key.replace(".", "__"): value for key, value in values.items()}))
