@@ -78,11 +78,11 @@ def report(rows: Rows) -> Report:
     """Any subset of rows will do; what is missing leaves the answer open."""
     length, growths = _read(rows), _growths(rows)
     over = {who: line["over"] for (cost, who), line in growths.items() if cost == "time"}
-    look, counted = {"x_label": "T, tokens in a sequence"}, {"pair": None}
+    look = {"x_label": "T, tokens in a sequence"}
     return Report(
         question="Is attention's cost quadratic in the length of the sequence, and a recurrence's linear?",
         setting="The op that mixes time steps, alone, forward and backward. Attention stores no score where it is in"
-        " blocks, and all T² of them as `reference`.",
+        " blocks, and all T² of them as “reference”.",
         answers=(
             Finding("Is attention quadratic in the sequence length, and a recurrence linear?",
                     "Exponents with which the cost of the op alone grows with T in a training step: attention as it is"
@@ -90,9 +90,12 @@ def report(rows: Rows) -> Report:
                     RULES["quadratic"], of="; ".join(f"{who}: T = {span}" for who, span in over.items())),
         ),
         figures=(
-            lines(length, T, "step_seconds", "who", name="time_by_length", title="Time of the op", **look),
-            lines(length, T, "memory_bytes", "who", name="memory_by_length", title="Its memory", **look | counted),
-            lines(length, T, "flops", "who", name="flops_by_length", title="Its FLOPs", **look | counted),
+            lines(length, T, "step_seconds", "who", name="time_by_length", title="Time of the op", y_label="time",
+                  **look),
+            lines(length, T, "memory_bytes", "who", name="memory_by_length", title="Its memory", y_label="memory",
+                  pair=None, **look),
+            lines(length, T, "flops", "who", name="flops_by_length", title="Its FLOPs", y_label="FLOPs", pair=None,
+                  **look),
         ),
         tables=(grid("Exponents of T, and time as a + bT + cT²", ("cost", "who"), growths),),
         limits=conditions(rows),

@@ -3,7 +3,7 @@
 from math import isfinite
 
 from transformer_jax.intervals import NOTHING, Estimate
-from transformer_jax.lab.in_seconds import how_timed, in_attentions_steps
+from transformer_jax.lab.in_seconds import equal_budgets, how_timed, in_attentions_steps
 from transformer_jax.report import AT_EDGE, SOONEST, Finding, Report, Rows, Rule, conditions, lines, note, table
 from transformer_jax.report.points import by_seed, is_number, mean, reached, select
 from transformer_jax.report.rules import of_at_least, sooner, soonest
@@ -80,7 +80,7 @@ def report(rows: Rows) -> Report:
     """Steps by task and side; accuracy by length of those who solve the task; what only the full size has is behind."""
     counted, whole = in_attentions_steps(rows), _read(rows)
     ok = select(whole, study=TASKS, status="ok")
-    short, far, flops = select(ok, longer=1), select(ok, longer=FAR), select(whole, study="flops", status="ok")
+    short, far = select(ok, longer=1), select(ok, longer=FAR)
     seconds = select(whole, study="seconds", longer=1, trained_steps=is_number)
     others = [row for row in whole if row.get("asked", TASKS[0]) not in TASKS]
     more, behind = dict.fromkeys(row["asked"] for row in others), {study for row in others for study in row["studies"]}
@@ -100,9 +100,7 @@ def report(rows: Rows) -> Report:
             Finding("Does attention copy what recurrences with as many parameters do not?",
                     learned, _copied(counted), RULES["only_attention_copies"],
                     of="four symbols, repeated after 50 blanks"),
-            Finding("And with as many training FLOPs?", learned, _solved(counted, "flops"), rule) if flops else None,
-            Finding("And with as many seconds of training?", f"{learned}, in attention's that take as long",
-                    _solved(counted, "seconds"), rule) if seconds else None,
+            *equal_budgets(counted, learned, lambda study: _solved(counted, study), rule),
             Finding("Who solves other tasks, and copies over longer delays?", learned, _solved(counted, behind, more))
             if more else None,
         ),

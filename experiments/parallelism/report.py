@@ -65,5 +65,5 @@ def report(rows: Rows) -> Report:
                 table(select(rows, study="generation"), ("mixer",), T, "generation_depth", None,
                       "Depth of writing T tokens")),
         limits=(*conditions(rows), "A sum of n numbers is log2 n operations deep, a loop its trips times its body.",
-                "What more processors make of it is asked by `experiment cores`."),
+                "What more processors make of it is asked by “experiment cores”."),
     )  # fmt: skip

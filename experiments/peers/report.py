@@ -49,7 +49,7 @@ def report(rows: Rows) -> Report:
                   title="Attention: our time over the others'", caption=caption),
             dots(layers, name="layers_and_steps", title="Layers and steps: our time over the others'", caption=caption),
         ),
-        tables=(grid("Who is faster where", ("problem", "T", "other"), pairs, "Ours is `auto`."),),
+        tables=(grid("Who is faster where", ("problem", "T", "other"), pairs, "Ours is “auto”."),),
         limits=conditions(rows),
     )  # fmt: skip
 

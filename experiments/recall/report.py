@@ -1,7 +1,7 @@
 """The report of `recall`: who learns to recall, at how many pairs and how far away, and in how many steps."""
 
 from transformer_jax.intervals import Estimate
-from transformer_jax.lab.in_seconds import how_timed, in_attentions_steps
+from transformer_jax.lab.in_seconds import equal_budgets, how_timed, in_attentions_steps
 from transformer_jax.report import AT_EDGE, SOONEST, Finding, Report, Rows, Rule, conditions, lines, note, table
 from transformer_jax.report.points import groups, is_number, mean, reached, select, values
 from transformer_jax.report.rules import of_at_least, sooner
@@ -37,13 +37,12 @@ def report(rows: Rows) -> Report:
     """Every lane's curve, and its last evaluation; what only the full size has stands behind."""
     counted = in_attentions_steps(rows)
     curve = select(rows, study="pairs", status="ok")
-    last, flops, length, state = (_last(rows, study) for study in ("pairs", "flops", "length", "state"))
+    last, length, state = (_last(rows, study) for study in ("pairs", "length", "state"))
     seconds = select(_last(rows, "seconds"), trained_steps=is_number)
     learned, rule = f"steps until {SHARE:.0%} of the seeds answer 99 %", RULES["only_attention_recalls"]
     n = max(values(select(last, num_items=PAIRS), "num_items") or values(last, "num_items"), default=max(PAIRS))
     most, pairs = select(last, num_items=n), f"{n} pair{'s' if n > 1 else ''}"
-    right = {f"{pairs}: {mixer}": mean(select(most, mixer=mixer), "accuracy", pair="lane")
-             for mixer in MIXERS}  # fmt: skip
+    right = {f"{pairs}: {mixer}": mean(select(most, mixer=mixer), "accuracy", pair="lane") for mixer in MIXERS}
     octaves = {name for row in most for name in row if name.startswith("accuracy_")}
     by_distance = [row | {"distance": int(name.split("_")[1]), "accuracy_there": row[name]}
                    for row in most for name in octaves if row.get(name) is not None]  # fmt: skip
@@ -55,10 +54,7 @@ def report(rows: Rows) -> Report:
                     learned, _steps(counted), rule),
             Finding(f"How much does each recall of {pairs} in the end?",
                     f"share of right answers; a guess among the values of a row gives {1 / n:.3g}", right),
-            Finding("And those with as many training FLOPs?", learned, _steps(counted, "flops"), rule)
-            if flops else None,
-            Finding("And those with as many seconds of training?", f"{learned}, in attention's that take as long",
-                    _steps(counted, "seconds"), rule) if seconds else None,
+            *equal_budgets(counted, learned, lambda study: _steps(counted, study), rule),
         ),
         figures=(
             lines(last, "num_items", "accuracy", "mixer", pair="lane", log="x", name="accuracy_by_pairs",

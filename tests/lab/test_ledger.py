@@ -45,3 +45,10 @@ def test_the_picture_has_a_line_for_each_claim_with_its_verdict(tmp_path):
     said = claims.sentence(claims.CLAIMS["complexity"], one.numbers, one.headers, intervals=True)
     assert "Struggles to capture" in svg and re.search(r"score grows as T\^2\.00 \[[\d.]{4}, [\d.]{4}\]", said)
     assert set(said.split()) <= set(re.split(r"[\s<>]+", svg))
+
+
+def test_what_makes_several_claims_doubtful_is_said_once(tmp_path):
+    found = complexity(tmp_path)
+    shared = {name: found[name]._replace(doubts=("An edge.",)) for name in ("context", "long_range")}
+    notes = ledger.ledger(found | shared | {"complexity": found["complexity"]._replace(doubts=("Another.",))}).notes
+    assert notes == ["context, long range: An edge.", "complexity: Another."]

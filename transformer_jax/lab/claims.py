@@ -68,7 +68,7 @@ class Claim(NamedTuple):
 
 _TIMED = (
     "Compiling and evaluating are not counted; attention has rotary positions alone. What one core and all of them make"
-    " of a step is asked by `experiment cores`; how either scales to more devices, and what cuDNN's kernel makes"
+    " of a step is asked by “experiment cores”; how either scales to more devices, and what cuDNN's kernel makes"
     " of an LSTM, is not measured."
 )
 _TOGETHER = (
@@ -88,7 +88,7 @@ CLAIMS = {
             "attention, writing": "attention, writing", "lstm, writing": "LSTM, writing",
         },
         holds="Of the op alone in training, and of the whole model in writing; whether a machine gains from it is asked"
-        " by `experiment cores`.",
+        " by “experiment cores”.",
     ),
     "context": Claim(
         {"RNN": 'Limited short-term memory, prone to "forgetting"',
@@ -144,7 +144,7 @@ CLAIMS = {
             "parity: attention": "parity, attention", "parity: recurrences": "parity, GRU or LSTM",
         },
         holds="Small models, five generated tasks, a few hundred steps: who does not solve a task in them may with"
-        " more. Digits and series that are read step by step are asked by `experiment series`; distances"
+        " more. Digits and series that are read step by step are asked by “experiment series”; distances"
         " beyond 200 steps and language are not measured.",
         holds_full="Models of width 64, five generated tasks, 20,000 steps, with as many parameters, training FLOPs or"
         " seconds of training: who does not solve a task in them may with more. Distances beyond 200 steps and language"

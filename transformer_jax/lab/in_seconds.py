@@ -1,8 +1,12 @@
-"""What a page says of recurrences that trained for as many seconds as attention: see `lab.equal_seconds`."""
+"""What a page says of recurrences that trained for as many FLOPs or seconds as attention: see `lab.equal_seconds`."""
 
 import math
+from collections.abc import Callable, Mapping
 
-from transformer_jax.report.points import Rows, is_number, values
+from transformer_jax.intervals import Estimate
+from transformer_jax.report.findings import Finding
+from transformer_jax.report.points import Rows, is_number, select, values
+from transformer_jax.report.rules import Rule
 
 
 def in_attentions_steps(rows: Rows) -> list[dict]:
@@ -14,6 +18,19 @@ def in_attentions_steps(rows: Rows) -> list[dict]:
         return row | {name: step * row["step_seconds_ratio"] for name, step in steps.items()}
 
     return [counted(row) if is_number(row.get("trained_steps")) else row for row in rows]
+
+
+def equal_budgets(rows: Rows, text: str, steps: Callable[[str], Mapping[str, Estimate]], rule: Rule) -> list[Finding]:
+    """The rule asked once more of the studies "flops" and "seconds", of those that have rows.
+
+    steps: of a study, where `text` says what they are; those of "seconds" by `in_attentions_steps`.
+    """
+    asked = {
+        "flops": ("And those with as many training FLOPs?", text),
+        "seconds": ("And those with as many seconds of training?", f"{text}, in attention's that take as long"),
+    }
+    return [Finding(question, of, steps(study), rule) for study, (question, of) in asked.items()
+            if select(rows, study=study, status="ok")]  # fmt: skip
 
 
 def how_timed(rows: Rows) -> list[str]:

@@ -48,7 +48,7 @@ def ledger(answers: Mapping[str, Answer]) -> Report:
         question="RNN versus transformer: which of the claims hold?",
         setting=f"Seven claims in the words of {DOCUMENT}, and the proposal at the end of that document. {WORDS}",
         answers=[one.finding for one in answers.values()],
-        notes=[f"{name}: {doubt}" for name, one in answers.items() for doubt in one.doubts],
+        notes=_doubts(answers),
         figures=[figure for one in measured.values() for figure in one.figures],
         tables=[*_beside(answers), _numbers(measured), _conditions(measured)],
         limits=[
@@ -57,6 +57,15 @@ def ledger(answers: Mapping[str, Answer]) -> Report:
             *(f"Rule of {name}: {rule}" for name, one in measured.items() for rule in dict.fromkeys(one.rules)),
         ],
     )  # fmt: skip
+
+
+def _doubts(answers: Mapping[str, Answer]) -> list[str]:
+    """What makes a claim doubtful, behind its name; what several share is said once."""
+    claims: dict[str, list[str]] = {}
+    for name, one in answers.items():
+        for doubt in one.doubts:
+            claims.setdefault(doubt, []).append(name.replace("_", " "))
+    return [f"{', '.join(names)}: {doubt}" for doubt, names in claims.items()]
 
 
 def _beside(answers: Mapping[str, Answer]) -> list[Table]:

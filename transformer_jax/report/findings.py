@@ -15,12 +15,12 @@ from transformer_jax.report.tables import Table, shown
 OPEN = ("undecided", "INCONCLUSIVE")
 """Words of verdicts that another run could make definite."""
 AT_EDGE = "The chosen rate is the lowest or highest that was tried"
+"""What is noted of rows with a `rate_at_edge`."""
 SOONEST = (
     "The learning rate is the one at which a seed that no answer uses is there soonest; among those that are at the"
     " same evaluation, or where none is, the one that is best in the end."
 )
 """How `lab.tuned` chose it where a rule asks how soon, for a report's limits."""
-"""What is noted of rows with a `rate_at_edge`."""
 
 
 @dataclass(frozen=True)
