@@ -1,5 +1,6 @@
 """Every experiment keeps the contract, and its first cell runs under a tiny config."""
 
+import json
 import math
 import os
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from transformer_jax.config import SAMPLING, ConfigError, canonical_json, flatten, with_overrides
-from transformer_jax.lab import plan
+from transformer_jax.lab import plan, rows
 from transformer_jax.lab.sweep import Job
 
 TINY = {"model.d_model": 16, "model.num_heads": 2, "model.num_layers": 1, "task.vocab_size": 16}
@@ -33,6 +34,16 @@ def test_the_full_size_has_a_config_for_every_cell_and_asks_all_that_the_quick_o
     planned = plan.plan(full.cells, studies=full.studies)
     assert set(full.studies) == {study for cell in planned for study in cell.studies} >= set(full.cells.STUDIES)
     assert {cell.config.train.lanes >= 5 for cell in planned} == {True}
+
+
+@pytest.mark.parametrize("name", plan.names())
+def test_a_row_is_read_back_as_that_of_its_cell(name):
+    """It holds the header's base and the cell's overrides: what a config works out itself must be among them."""
+    experiment = plan.load(name)
+    for size in ("quick", "full")[: 2 if name in plan.with_full() else 1]:
+        for cell in plan.plan(experiment.cells, studies=plan.load(name, size=size).studies):
+            base = json.loads(json.dumps(flatten(experiment.base)))
+            assert rows.identity(base | json.loads(json.dumps(cell.overrides)), {"base": base}) == cell.identity
 
 
 @pytest.mark.parametrize("name", MEASURING)

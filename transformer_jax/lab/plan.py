@@ -85,7 +85,7 @@ class Experiment:
 class Cell:
     """One configuration of a plan."""
 
-    overrides: dict[str, Any]  # what the studies set
+    overrides: dict[str, Any]  # what the studies set, and what follows from it
     config: Config  # all of it
     identity: str  # the config as text, without measure.rounds
     studies: tuple[str, ...] = ()  # those that it is in
@@ -252,7 +252,7 @@ def plan(
     if impossible:
         count, are = ("1 cell", "is") if len(impossible) == 1 else (f"{len(impossible)} cells", "are")
         note(f"{count} cannot be with these options and {are} left out: {impossible[0][1]}")
-    return list(found.values())[:limit]
+    return _with_what_follows(list(found.values())[:limit], {k: v for k, v in flatten(base).items() if k not in given})
 
 
 def _config(base: Config, cells: ModuleType, overrides: Override) -> Config:
@@ -297,6 +297,16 @@ def _cell(config: Config, overrides: Override, studies: Sequence[str]) -> Cell:
     flat = flatten(config)
     identity = canonical_json(config, without=NOT_IN_KEY)
     return Cell({key: flat[key] for key in overrides}, config, identity, tuple(studies))
+
+
+def _with_what_follows(cells: list[Cell], known: Mapping[str, Any]) -> list[Cell]:
+    """The cells with what their config works out itself among the overrides: a row holds nothing else of its own, and
+    would be read as that of another cell. known: what the header says of all."""
+    flat = [flatten(cell.config) for cell in cells]
+    follows = {key for cell, values in zip(cells, flat, strict=True) for key in known
+               if key not in cell.overrides and values[key] != known[key]}  # fmt: skip
+    return [replace(cell, overrides=cell.overrides | {key: values[key] for key in sorted(follows)})
+            for cell, values in zip(cells, flat, strict=True)]  # fmt: skip
 
 
 def _merged(one: Cell, other: Cell) -> Cell:
