@@ -488,6 +488,14 @@ def test_a_rule_that_was_changed_after_the_rows_is_said_of_every_claim(measured)
     assert any("was changed" in doubt for doubt in one.doubts)
 
 
+def test_a_claim_rests_on_the_launch_that_measured_not_on_one_that_found_all_there(measured):
+    path = measured / "complexity" / rows.FILE
+    again = json.loads(path.read_text().splitlines()[0]) | {"id": "h2", "commit": "9999999999"}
+    rows.append(path, again)
+    one = claims.answer("complexity", claims.CLAIMS["complexity"], measured)
+    assert [header["commit"] for header in one.headers] == ["abcdef0123"]
+
+
 @pytest.mark.parametrize("seed", ["-1", "99999999999999"])
 def test_a_seed_that_cannot_be_is_one_error_and_writes_nothing(tmp_path, capsys, seed):
     assert main(["claims", "--only", "architecture", "--seed", seed, "--out", str(tmp_path / "new")]) == 2
