@@ -7,7 +7,7 @@ from math import inf
 from transformer_jax.intervals import ABOUT_POWER, NOTHING, Estimate
 from transformer_jax.report import Finding, Report, Rows, Rule, Verdict, conditions, lines, select
 from transformer_jax.report.costs import flops, memory_bytes
-from transformer_jax.report.points import groups, growth
+from transformer_jax.report.points import NO_LAW, groups, growth
 from transformer_jax.report.rules import of_at_least
 from transformer_jax.report.tables import grid
 from transformer_jax.report.variants import formed
@@ -32,8 +32,8 @@ def _growths(rows: Rows) -> dict[tuple[str, str], dict]:
 
 
 def _exponents(rows: Rows) -> dict[str, Estimate]:
-    """Of attention's costs, and of an LSTM's time; nothing where one is not measured."""
-    found = {key: line["exponent"] for key, line in _growths(rows).items()}
+    """Of attention's costs, and of an LSTM's time; nothing where one is not measured at three lengths or more."""
+    found = {key: line["exponent"] for key, line in _growths(rows).items() if line["growth"] != NO_LAW}
     attention = {f"attention's {cost}{how}": found.get((cost, who), NOTHING)
                  for who, how in FORMS.items() for cost in COSTS}  # fmt: skip
     return attention | {"LSTM's time": found.get(("time", "lstm"), NOTHING)}
@@ -66,8 +66,8 @@ RULES = {
         "SUPPORTED if time, FLOPs and memory of attention's op in training, as it is picked and with every score"
         f" stored, all grow with T by an exponent that lies above {2 - ABOUT_POWER:g} with its interval, and the time"
         f" of an LSTM's by one within {ABOUT_POWER} of 1; TASK-DEPENDENT if the LSTM's does and only some of"
-        " attention's; REFUTED if the LSTM's does not, or none of attention's; INCONCLUSIVE where one is not measured,"
-        " or is left open by its interval and the others do not decide without it.",
+        " attention's; REFUTED if the LSTM's does not, or none of attention's; INCONCLUSIVE where one is not measured"
+        " at three lengths, or is left open by its interval and the others do not decide without it.",
         of_at_least(1, _quadratic_and_linear),
         reads=(_exponents,),
     )

@@ -30,12 +30,13 @@ def _rule(where: str) -> Rule:
     )
 
 
-APART = {"mixer": ("reader",), "stack": ("reader", "norm"), "start": ("start",), "trained": ("reader", "when")}
+APART = {"mixer": ("reader",), "stack": ("reader", "norm"), "start": ("start",), "trained": ("reader", "trained")}
 """By study what tells its slopes apart."""
 EVERY = ("attention", "rnn", "gru", "lstm", "min_gru")
 ASKED_OF = {
     "mixer": EVERY, "stack": [f"{reader}, {norm}" for reader in EVERY for norm in ("pre", "post")],
-    "start": ("attention", "lstm", "rnn"),
+    "start": ["attention", *(f"lstm, forget bias {bias}" for bias in ("0", "1", "3", "5.5")),
+              *(f"rnn, matrix × {scale}" for scale in (1, 2, 3))],
     "trained": [f"{reader}, {when}" for reader in ("attention", "gru", "lstm") for when in ("before", "after")],
 }  # fmt: skip
 """By study those without whom its rule is open."""
@@ -68,7 +69,8 @@ def _flows(rows: Rows) -> list[dict]:
         order = (column, row.get(column, 0), row["model.norm"] == "post", step)
         found.append((order, row | {
             "reader": mixer, "value": value, "start": f"{mixer}, {value}" if value else mixer,
-            "when": f"after {step} steps" if step else "before", "decades": None if slope is None else 100 * slope,
+            "trained": "after" if step else "before", "when": f"after {step} steps" if step else "before",
+            "decades": None if slope is None else 100 * slope,
             "through": THROUGH.get(row["measure.level"], f"two blocks, {row['model.norm']}-norm"),
             "share_of_lost": row.get("lost"),
         }))  # fmt: skip

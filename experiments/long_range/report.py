@@ -94,13 +94,13 @@ def report(rows: Rows) -> Report:
         answers=(
             Finding("Does attention learn dependencies that recurrences with as many parameters do not?",
                     learned, _solved(counted), rule),
+            *equal_budgets(counted, learned, lambda study: _solved(counted, study), rule),
             Finding(f"Who keeps it at {FAR} times the trained length?",
                     f"accuracy there of the seeds that solved the task; kept: above {KEPT}, lost: below", kept,
                     judge=lambda e: "kept" if e.low > KEPT else "lost" if e.high < KEPT else "undecided"),
             Finding("Does attention copy what recurrences with as many parameters do not?",
                     learned, _copied(counted), RULES["only_attention_copies"],
                     of="four symbols, repeated after 50 blanks"),
-            *equal_budgets(counted, learned, lambda study: _solved(counted, study), rule),
             Finding("Who solves other tasks, and copies over longer delays?", learned, _solved(counted, behind, more))
             if more else None,
         ),

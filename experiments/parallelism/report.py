@@ -21,11 +21,11 @@ def _sequential(exponent: Estimate) -> bool | None:
 
 def _depth(rows: Rows) -> dict[str, Estimate]:
     depth = [row | {"contender": formed(row)} for row in select(rows, study="depth")]
-    return {name: slope(select(depth, contender=name), T, "train_depth", None) for name in SHALLOWEST}
+    return {name: slope(select(depth, contender=name), T, "train_depth", None, least=3) for name in SHALLOWEST}
 
 
 def _written(rows: Rows) -> dict[str, Estimate]:
-    found = {f"{name}, writing": slope(part, T, "generation_depth", None)
+    found = {f"{name}, writing": slope(part, T, "generation_depth", None, least=3)
              for (name,), part in groups(select(rows, study="generation"), "mixer").items()}  # fmt: skip
     return with_missing(found, (f"{name}, writing" for name in WRITERS))
 
@@ -36,7 +36,7 @@ RULES = {
         " over T is log T deep, which has 0.2 over these lengths). SUPPORTED if attention is parallel and every"
         " recurrence, in its least deep form, sequential; REFUTED if attention is sequential or every recurrence"
         " parallel; TASK-DEPENDENT if attention and some recurrences are parallel and others sequential; else, or"
-        " where one is not measured, INCONCLUSIVE.",
+        " where one is not measured, at three lengths or more, INCONCLUSIVE.",
         only_recurrences(_sequential),
         reads=(_depth, _written),
     ),

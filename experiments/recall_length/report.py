@@ -59,7 +59,8 @@ def report(rows: Rows) -> Report:
         answers=(
             Finding("Does attention recall more than a recurrence beyond the trained distances?",
                     f"attention's accuracy less the recurrence's at {LONGER} times the length, as many parameters",
-                    _gaps(rows), RULES["attention_recalls_more"]),
+                    _gaps(rows), RULES["attention_recalls_more"],
+                    lacking="not compared, as one of the two is not measured or had not learned it"),
             Finding("What does each lose beyond the trained distances?", f"accuracy there, at {LONGER} times the"
                     " length, less that at the trained length, of those who had learned it there", lost),
             Finding("Who had learned it at the trained length?", "accuracy there", trained,

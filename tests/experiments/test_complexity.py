@@ -57,6 +57,8 @@ def test_planted_exponents_are_found_and_judged():
     (other,) = page.report(rows_of([{"model.mixer": "attention"}, *planted.REFERENCE])).answers
     assert other.estimates["LSTM's time"] == NOTHING and other.verdict == "INCONCLUSIVE"
     assert page.report([]).answers[0].verdict == "INCONCLUSIVE"
+    two = page.report([row for row in rows_of() if row["task.seq_len"] in (1024, 4096)]).answers[0]
+    assert two.verdict == "INCONCLUSIVE" and {*two.estimates.values()} == {NOTHING}  # any two lie on some power
 
 
 def test_the_page_has_its_figures(tmp_path):

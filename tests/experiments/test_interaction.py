@@ -77,6 +77,10 @@ def test_the_rules_decide():
     for recurrence in page.RECURRENCES:  # where one is not measured the rules are open
         left = [row for row in planted() if row["model.mixer"] != recurrence]
         assert verdicts(left) == ["INCONCLUSIVE", "", "INCONCLUSIVE"]
+    for bias in (3.0, 5.5):
+        left = [row for row in planted() if row["measure.forget_bias"] != bias]
+        assert verdicts(left) == ["SUPPORTED", "", "INCONCLUSIVE"]
+    assert {f"over {start}" for start in page.STARTS} == page.report(planted()).answers[2].estimates.keys()
     assert verdicts(planted(direct=False))[0] == "REFUTED"
     assert verdicts(planted(recurrent=5.0))[2] == "REFUTED"
     assert verdicts(planted(opened=5.0))[2] == "TASK-DEPENDENT"

@@ -88,6 +88,8 @@ def test_the_rule_decides():
     assert verdicts(planted(depth=DEPTH | {"min_gru": 0.5}))[0] == "INCONCLUSIVE"
     assert verdicts(planted(depth=DEPTH | {"attention": 0.5}))[0] == "INCONCLUSIVE"
     assert verdicts([]) == ["INCONCLUSIVE"] * 2
+    two = [row for row in planted() if row["task.seq_len"] in (16, 4096)]  # any two lie on some power
+    assert verdicts(two) == ["INCONCLUSIVE"] * 2
     for recurrence in page.WRITERS[1:]:
         assert verdicts([row for row in planted() if row["model.mixer"] != recurrence]) == ["INCONCLUSIVE"] * 2
 

@@ -84,6 +84,7 @@ def test_the_rule_decides_at_four_times_the_length():
 def test_who_has_learned_nothing_loses_nothing_and_is_not_compared():
     guessing = page.report(planted(lambda p: 0.9, 0.25, first=0.25))
     assert guessing.answers[0].verdict == "INCONCLUSIVE"
+    assert guessing.answers[0].missing.startswith("not compared, as one of the two is not measured or had not")
     assert set(guessing.answers[1].estimates) == {f"attention, {p}" for p in page.POSITIONS}
     assert "lstm: 0.25" in " ".join(guessing.answers[2].numbers) and "not learned" in guessing.answers[2].verdict
 

@@ -1,6 +1,7 @@
 """Warm-up: a cell gives the last loss of every lane, and the rule decides from planted ones."""
 
 import importlib.util
+import itertools
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,11 @@ def test_a_cell_gives_the_last_loss_of_every_lane(tmp_path):
 
 def test_its_plan():
     assert len(plan.plan(cells)) == 8 and len(plan.plan(cells, studies=cells.FULL)) == 16
-    swept = plan.plan(cells, swept=parse("--sweep", ["mixer=gru", "warmup_steps=0,50"]))
-    assert {(c.config.model.mixer, c.config.train.warmup_steps) for c in swept} == {("gru", 0), ("gru", 50)}
+    swept = plan.plan(cells, swept=parse("--sweep", ["mixer=gru"]))
+    assert {(c.config.model.mixer, c.config.train.warmup_steps) for c in swept} == {("gru", 0), ("gru", 100)}
+    for axis in ("warmup_steps=0,50", "num_layers=1,2"):  # the report has one warm-up and one depth
+        with pytest.raises(ConfigError, match="compares along mixer, norm, peak_lr alone"):
+            plan.plan(cells, swept=parse("--sweep", [axis]))
     with pytest.raises(ConfigError, match="task.name=parity: this experiment runs on copy_memory alone"):
         plan.plan(cells, {"task.name": "parity"})
 
@@ -69,6 +73,11 @@ def test_the_rule_decides():
     assert verdict(post_needs, lanes=1) == "INCONCLUSIVE" and page.report([]).answers[0].verdict == "INCONCLUSIVE"
     alone = [row for row in planted(post_needs) if row["model.norm"] == "post"]
     assert page.report(alone).answers[0].verdict == "INCONCLUSIVE"
+    for norm, rate in itertools.product(("pre", "post"), page.RATES):
+        left = [row for row in planted(post_needs) if (row["model.norm"], row["train.peak_lr"]) != (norm, rate)]
+        assert page.report(left).answers[0].verdict == "INCONCLUSIVE"
+    once = [row for row in planted(post_needs) if row["train.peak_lr"] > 2e-3]
+    assert page.report(once).answers[0].verdict == "INCONCLUSIVE"
 
 
 def test_a_seed_whose_loss_is_no_number_has_failed(tmp_path):
@@ -78,6 +87,7 @@ def test_a_seed_whose_loss_is_no_number_has_failed(tmp_path):
         if row["model.norm"] == "post" and not row["train.warmup_steps"] and row["lane"] < 2:
             row["loss"] = (2.0, None)[row["lane"]]
     report = page.report(rows)
+    assert report.answers[0].of == "nats a symbol; guessing costs 2.08"
     failed = report.answers[1].estimates
     assert failed["attention, post, warm-up 0, 0.003"][::3] == (0.4, 5)
     assert failed["attention, pre, warm-up 0, 0.001"].value == 0 and len(failed) == 8

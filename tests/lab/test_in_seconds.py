@@ -41,4 +41,6 @@ def test_a_rule_is_asked_once_more_of_each_budget_that_has_rows():
     )
     assert "seconds" in seconds.question and "in attention's that take as long" in seconds.text
     assert found(rows[:1]) == [] and [one.question for one in found(rows[:2])] == [flops.question]
-    assert found([rows[0], rows[1] | {"status": "timeout"}]) == []
+    assert [one.question for one in found([rows[0], rows[1] | {"status": "nan"}])] == [
+        flops.question
+    ]  # a lane may be ok

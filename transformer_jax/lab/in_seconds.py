@@ -30,7 +30,7 @@ def equal_budgets(rows: Rows, text: str, steps: Callable[[str], Mapping[str, Est
         "seconds": ("And those with as many seconds of training?", f"{text}, in attention's that take as long"),
     }
     return [Finding(question, of, steps(study), rule) for study, (question, of) in asked.items()
-            if select(rows, study=study, status="ok")]  # fmt: skip
+            if select(rows, study=study)]  # fmt: skip
 
 
 def how_timed(rows: Rows) -> list[str]:

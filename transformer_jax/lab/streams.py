@@ -129,7 +129,8 @@ class _Learner(NamedTuple):
         try:
             return Checkpoints(_of(self.folder, k) / "checkpoints").restore(newest, self.shapes)[0]
         except CheckpointError as error:
-            raise CheckpointError(f"{_of(self.folder, k)}: {error}") from None
+            again = "if it is damaged, the training, repeated with --allow-fallback, goes on from an older one"
+            raise CheckpointError(f"{_of(self.folder, k)}: {error}; {again}") from None
 
     def begin(self, k: int, state: TrainState) -> TrainState:
         """The first state of a task: what the one before ended with, drawn to it, with an optimizer that knows nothing

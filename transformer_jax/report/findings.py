@@ -17,8 +17,8 @@ OPEN = ("undecided", "INCONCLUSIVE")
 AT_EDGE = "The chosen rate is the lowest or highest that was tried"
 """What is noted of rows with a `rate_at_edge`."""
 SOONEST = (
-    "The learning rate is the one at which a seed that no answer uses is there soonest; among those that are at the"
-    " same evaluation, or where none is, the one that is best in the end."
+    "The learning rate is the one at which a seed that no answer uses reaches what is asked in the fewest steps; among"
+    " rates that reach it at the same evaluation, or where none does, the one that is best in the end."
 )
 """How `lab.tuned` chose it where a rule asks how soon, for a report's limits."""
 
@@ -28,7 +28,8 @@ class Finding:
     """A question, what was found in one line, and the numbers that it rests on.
 
     The rule judges them together; without one, `judge` says a word of each, or `word` one of all. of: what was
-    measured, under the question. bounded: the word gives bounds, between which another run could decide.
+    measured, under the question. bounded: the word gives bounds, between which another run could decide. lacking: why
+    an estimate has no number.
     """
 
     question: str
@@ -39,6 +40,7 @@ class Finding:
     word: str = ""
     of: str = ""
     bounded: bool = False
+    lacking: str = "not measured, or too little"
 
     @property
     def verdict(self) -> str:
@@ -64,7 +66,7 @@ class Finding:
     def missing(self) -> str:
         """The names of the estimates that the rows do not give, in one line; empty where they give all."""
         names = "; ".join(name for name, estimate in self.estimates.items() if not estimate.n)
-        return f"not measured, or too little: {names}" if names else ""
+        return f"{self.lacking}: {names}" if names else ""
 
     @property
     def answer(self) -> str:

@@ -225,8 +225,9 @@ def _marks(one, marks: Mapping[str, Estimate], styles: Mapping[str, dict]) -> No
 
 
 def _walls(one, rows: Rows, x: str, color: str) -> None:
-    """Cells that failed: a cross in the line's colour near the top, and what happened there."""
-    failed = {(row[x], row["status"]) for row in rows if row.get("status", "ok") != "ok"}
+    """Cells that failed: a cross in the line's colour near the top, and what happened there. One without an x, which
+    would have measured it, has no place."""
+    failed = {(row[x], row["status"]) for row in rows if row.get("status", "ok") != "ok" and row.get(x) is not None}
     for at, status in sorted(failed):
         one.axvline(at, color="#999999", linewidth=0.8, linestyle=(0, (2, 2)), zorder=0)
         one.plot([at], [0.95], "x", markeredgewidth=2, color=color, transform=one.get_xaxis_transform())

@@ -24,12 +24,15 @@ from transformer_jax.config import MIXERS, SAMPLING
 from transformer_jax.intervals import NOTHING, Estimate
 
 Rows = Sequence[dict[str, Any]]
+NO_LAW = "two points show no law"
+"""Any two lie on some power (docs/notes/verdicts.md)."""
 ALIKE = 0.8
 """From which share of common letters on (difflib's ratio) a name that no row has is taken for another, misspelt."""
 
 
 def column(rows: Rows, name: str) -> str:
-    """The column that `name` stands for; a name that no row has, and that is like none, is one not measured yet.
+    """The column that `name` stands for; a name that no row has, and that is like none, is one not measured yet, and so
+    is any where every row is of a cell that failed.
 
     Raises:
       ValueError: several dotted columns end in the name; or no row has it, and it is nearly that of a column.
@@ -40,7 +43,7 @@ def column(rows: Rows, name: str) -> str:
     dotted = [c for c in rows[0] if c.endswith(ending) and c.rpartition(".")[2] == name] if rows else []
     if len(dotted) > 1:
         raise ValueError(f"{name} may be any of {', '.join(dotted)}: write which")
-    if not dotted:
+    if not dotted and any(row.get("status", "ok") == "ok" for row in rows):
         columns = dict.fromkeys(itertools.chain.from_iterable(rows))
         _refuse_misspelt("column", name, [*columns, *(c.rpartition(".")[2] for c in columns)])
     return dotted[0] if dotted else name
@@ -220,10 +223,10 @@ def added(rows: Rows, y: str, axis: str, pair: str | None = "round") -> dict[str
             for (a, b), both in found.items() if both is not None}  # fmt: skip
 
 
-def slope(rows: Rows, x: str, y: str, pair: str | None = "round") -> Estimate:
-    """The exponent with which y grows with x."""
+def slope(rows: Rows, x: str, y: str, pair: str | None = "round", least: int = 2) -> Estimate:
+    """The exponent with which y grows with x; NOTHING with fewer than `least` x."""
     points, found = _along(rows, x, y, pair)
-    return intervals.slope(points, found) if len(points) > 1 else NOTHING
+    return intervals.slope(points, found) if len(points) >= least else NOTHING
 
 
 def _along(rows: Rows, x: str, y: str, pair: str | None) -> tuple[list, np.ndarray]:
@@ -249,7 +252,7 @@ def growth(rows: Rows, x: str, y: str, pair: str | None = "round", *, first: flo
     span, exponent, (points, found) = values(fitted, x), slope(fitted, x, y, pair), _along(rows, x, y, pair)
     if len(span) < 2 or exponent.n == 0:
         return {}
-    word = intervals.growth_word(exponent) if len(span) > 2 else "two points show no law"
+    word = intervals.growth_word(exponent) if len(span) > 2 else NO_LAW
     line = {"exponent": exponent, "over": f"{span[0]:,}–{span[-1]:,}", "growth": word}
     if points:
         local = intervals.local_slopes(points, found)

@@ -88,10 +88,8 @@ def only_recurrences(loses: Callable[[Estimate], bool | None]) -> Decide:
 
 
 def with_missing(found: Mapping[str, Estimate], names: Iterable[str]) -> dict[str, Estimate]:
-    """The estimates, and NOTHING under each of the names with which none of theirs begins: a rule asks for it, and it
-    was not measured."""
-    missing = [name for name in names if not any(label.startswith(name) for label in found)]
-    return dict(found) | dict.fromkeys(missing, NOTHING)
+    """The estimates, and NOTHING under each of the names that has none: a rule asks for it, and it was not measured."""
+    return dict(found) | {name: NOTHING for name in names if name not in found}
 
 
 def of_at_least(n: int, decide: Decide, estimates: int = 1) -> Decide:
