@@ -38,10 +38,11 @@ def _seconds(rows: Rows) -> dict[str, list[float]]:
 
 def _behind(rows: Rows, axis: str) -> dict[str, Estimate]:
     """By model its loss less that of its rival, seed by seed; the intervals hold together. A model without a rival is
-    left out; all are where a mixer lacks seeds."""
+    left out; all are where a mixer lacks seeds, or was measured at one width alone."""
     trained, seconds = _trained(rows), _seconds(rows)
     ready = {who: part[0] for (who,), part in groups(trained, "who").items() if mean(part, "loss", "lane").n >= SEEDS}
-    if not {first["model.mixer"] for first in ready.values()} >= {*MIXERS}:
+    measured = [first["model.mixer"] for first in ready.values()]
+    if any(measured.count(mixer) < 2 for mixer in MIXERS):
         return {}
 
     def is_rival(other: str, who: str) -> bool:
@@ -70,7 +71,8 @@ RULES = {
         f" letter, with its whole interval over at least {SEEDS} seeds: of 1 - 0.05/k, of k models compared, so that"
         " all hold together with 95 %. The sides are attention, and GRU, LSTM and minGRU. SUPPORTED if a model of each"
         " recurrence is beaten and none with attention; REFUTED if one with attention is beaten and no recurrence's;"
-        " TASK-DEPENDENT if some of both are; else, or where a mixer is not measured, INCONCLUSIVE.",
+        " TASK-DEPENDENT if some of both are; else, or where a mixer is not measured at two widths or more,"
+        " INCONCLUSIVE.",
         _decide,
         reads=(_behind,),
     )

@@ -581,3 +581,28 @@ def test_a_folder_that_is_no_run_is_named_for_what_it_is(tmp_path, capsys):
         for words in (["evaluate"], ["generate", "--prompt", "a"]):
             assert command_here(*words, tmp_path / folder) == 2
             assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "more"),
+    [
+        ("digits_vit", "attention", ()),
+        ("digits_vit", "recurrence", ("--model.mixer", "lstm")),
+        ("numbers_en_fr", "attention", ()),
+        ("digits_stream", "attention", ()),
+    ],
+)
+def test_what_cannot_run_here_is_an_error_before_anything_is_written(tmp_path, capsys, name, key, more):
+    assert command_here("train", name, f"--model.{key}", "cudnn", *more, "--out", tmp_path / "run") == 2
+    assert f"error: model.{key}=cudnn cannot run here: " in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_whose_checkpoints_are_gone_says_that_it_begins_anew(tmp_path, capsys):
+    assert command_here(*train(tmp_path / "run", 20)[2:]) == 0
+    first = trial.curve(tmp_path / "run", "validation")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    assert "begins anew" not in capsys.readouterr().err
+    assert command_here(*train(tmp_path / "run", 20)[2:]) == 0
+    assert "no checkpoint is there any more: the run begins anew at step 0" in capsys.readouterr().err
+    assert trial.curve(tmp_path / "run", "validation") == first

@@ -8,6 +8,7 @@ import pytest
 from scipy.optimize import brentq
 
 from tests.experiments.planted import BASE, CONTENDERS, LENGTHS, STUDIES, attention_cost, law, line, make_rows, over
+from transformer_jax.report.findings import chance
 from transformer_jax.report.plots import render
 from transformer_jax.report.tables import shown
 
@@ -122,6 +123,7 @@ def test_a_line_is_explained_where_one_is_drawn_and_chance_counted_where_there_a
     two = over([{"model.mixer": "attention"}, {"model.mixer": "lstm"}], task_seq_len=(64,), measure_level=("op",))
     report, _ = seven(make_rows({"length": two}))
     assert report.notes[0].endswith("one in twenty does so by chance.")
+    assert "by chance: 0.1, were all 2 ratios" in chance(2) and "by chance: 5, were all 95 ratios" in chance(95)
 
 
 def test_attention_that_becomes_the_cheaper_one_is_not_called_slower():

@@ -9,6 +9,7 @@ from transformer_jax.config import Config, ConfigError, MeasureConfig, TaskConfi
 from transformer_jax.lab import plan
 from transformer_jax.lab.sweep import chain, grid
 from transformer_jax.tasks import keys
+from transformer_jax.typed import require
 
 SOURCE = '''"""Tiny."""
 from transformer_jax.config import Config
@@ -193,6 +194,13 @@ def check(config):
         plan.plan(module, {"task.batch_size": 1})
     swept = plan.plan(module, swept={"seq_len": ["32"]}, note=notes.append)
     assert {cell.config.model.num_heads for cell in swept} == {2, 4} and len(notes) == 2
+
+
+def test_a_config_that_the_check_refuses_may_be_mended_by_what_is_given(path):
+    module = cells_of(path)
+    module.check = lambda config: require(config.task.batch_size > 1, "at least two")
+    narrow = with_overrides(module.BASE, {"task.batch_size": 1})
+    assert {c.config.task.batch_size for c in plan.plan(module, {"task.batch_size": 3}, base=narrow)} == {3}
 
 
 def test_cells_that_cannot_be_with_the_given_values_are_left_out_with_a_note(path):

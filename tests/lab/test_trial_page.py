@@ -50,6 +50,8 @@ def test_an_extension_stands_above_all_else_and_once(tmp_path):
         log.write("train", 2, [{"loss": 1.0}])
     text = trial_page.write(tmp_path).read_text()
     assert text.count('<p class="warning">This run was extended from 2 to 4 steps: cosine.</p>') == 1
+    record(tmp_path, "start", step=0)  # its checkpoints were gone
+    assert "This run was extended" not in trial_page.write(tmp_path).read_text()
 
 
 def test_octaves_of_distance_stand_by_their_number():

@@ -29,6 +29,7 @@ def train(
 
     from transformer_jax.host import compilation
     from transformer_jax.lab import rows, streams, trial, trial_display
+    from transformer_jax.measure.closed_form import require_runs
     from transformer_jax.measure.matching import matched
     from transformer_jax.train.log import read_launches
 
@@ -38,6 +39,7 @@ def train(
     compilation.use_cache()
     stream = _stream(config, build)
     config = matched(config, stream.tasks[0].shape, matching)
+    require_runs(config, stream.tasks[0].shape)
     at = [folder / "task_0", None, ""]
 
     def progress(k: int):

@@ -297,6 +297,7 @@ def _train(config: Config, folder: Path, build: Callable, options: Train):
 
     from transformer_jax.host import compilation
     from transformer_jax.lab import forecasts, inside, rows, tracking, trial, trial_display, trial_page
+    from transformer_jax.measure.closed_form import require_runs
     from transformer_jax.measure.matching import matched
 
     if (folder / rows.FILE).exists():
@@ -307,6 +308,7 @@ def _train(config: Config, folder: Path, build: Callable, options: Train):
     compilation.use_cache()
     task = build(config)
     config = matched(config, task.shape, options.matching)
+    require_runs(config, task.shape)
     model = trial.build_model(config, task)
     shown = None
 

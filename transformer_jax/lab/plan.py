@@ -227,7 +227,7 @@ def plan(
     axes.require_read(given, own, getattr(cells, "UNREAD", ()), getattr(cells, "SWEEPS", None))
     named = {key: value for key, value in given.items() if key in ("task.name", "task.data_dir")}
     config_of = partial(_config, base, cells)
-    keys.require_read(config_of(named).task, [*given, *own])
+    keys.require_read(_of_task(base, cells, named).task, [*given, *own])
     studies = _varied(studies, given, own, base, config_of, note)
     chosen = only(chain(*studies.values()), wanted or {})
     strict = base is cells.BASE and not own and not (given and _can_be(config_of, given))
@@ -257,13 +257,19 @@ def plan(
 
 def _config(base: Config, cells: ModuleType, overrides: Override) -> Config:
     """The base with the overrides; what a recurrence's width is matched to must be possible as well."""
+    config = _of_task(base, cells, overrides)
+    getattr(cells, "check", lambda config: None)(config)
+    if getattr(config.measure, "matching", "width") != "width":
+        with_overrides(config, {"model.mixer": "attention"})
+    return config
+
+
+def _of_task(base: Config, cells: ModuleType, overrides: Override) -> Config:
+    """The base with the overrides, of a task that the experiment runs on."""
     config = with_overrides(base, overrides)
     name, tasks = config.task.name, getattr(cells, "TASKS", (cells.BASE.task.name,))
     possible = tasks is None or name in tasks
     require(possible, f"task.name={name}: this experiment runs on {', '.join(tasks or ())} alone")
-    getattr(cells, "check", lambda config: None)(config)
-    if getattr(config.measure, "matching", "width") != "width":
-        with_overrides(config, {"model.mixer": "attention"})
     return config
 
 

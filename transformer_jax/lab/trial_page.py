@@ -130,8 +130,10 @@ def _measured(folder: Path) -> list[dict]:
 
 
 def _extensions(launches: Rows) -> list[str]:
-    """What was written down of each extension, once: after a launch that was killed early the next finds it again."""
-    return list(dict.fromkeys(launch["text"] for launch in launches if launch.get("kind") == "extended"))
+    """What was written down of each extension, once: after a launch that was killed early the next finds it again. What
+    came before the last launch from step 0 is no part of the run."""
+    begun = max((i for i, one in enumerate(launches) if one.get("kind") == "start" and not one.get("step")), default=0)
+    return list(dict.fromkeys(one["text"] for one in launches[begun:] if one.get("kind") == "extended"))
 
 
 def _names(rows: Rows) -> list[str]:

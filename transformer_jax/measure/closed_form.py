@@ -7,7 +7,7 @@ own term kept), an LSTM layer 16 T D^2 where attention has 8 T D^2 + 4 T^2 D.
 
 import jax.numpy as jnp
 
-from transformer_jax.config import Config, ConfigError, ModelConfig, Shape
+from transformer_jax.config import MIXERS, Config, ConfigError, ModelConfig, Shape
 from transformer_jax.measure.work import Level, Work, form
 from transformer_jax.ops.mixers import Mixer, mixer
 
@@ -62,6 +62,13 @@ def refusal(work: Work) -> str | None:
     model = work.config.model
     sizes = work.batch_size, work.steps, work.context
     return record(model).refusal(form(model), *sizes, model.dtype, model.causal)
+
+
+def require_runs(config: Config, shape: Shape) -> None:
+    """Raises ConfigError where the implementation that the config names cannot run on this platform."""
+    if reason := refusal(Work(config, shape)):
+        key = "attention" if "attention" in MIXERS[config.model.mixer].reads else "recurrence"
+        raise ConfigError(f"model.{key}={getattr(config.model, key)} cannot run here: {reason}")
 
 
 def _has_cls(model: ModelConfig, shape: Shape) -> bool:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil, isfinite
+from math import isfinite
 from statistics import median
 
 from transformer_jax.intervals import Estimate
@@ -106,7 +106,8 @@ def note(what: str, where: Iterable[str]) -> list[str]:
 
 def chance(ratios: int) -> str:
     """How to read the words of a report with so many ratios, and how many of them are chance, where there are some."""
-    many = f": {ceil(ratios / 20)}, were all {ratios} ratios here of equal ones" if ratios > 1 else ""
+    count = f"{ratios / 20:.0f}" if ratios >= 20 else f"{ratios / 20:.1g}"
+    many = f": {count}, were all {ratios} ratios here of equal ones" if ratios > 1 else ""
     return (
         "[95 % interval over the passes of this run; under another load of the machine ratios differ by more.] Slower,"
         f" faster: the interval excludes 1. For equal programs one in twenty does so by chance{many}."

@@ -157,8 +157,8 @@ def is_positive(value) -> bool:
 
 
 def is_share(name: str) -> bool:
-    """Whether a column holds shares, which lie in 0 .. 1: accuracies, stability, the share_of_ something."""
-    return "accuracy" in name or name == "stability" or name.startswith("share_of_")
+    """Whether a column holds shares, which lie in 0 .. 1: accuracies, the share_of_ something."""
+    return "accuracy" in name or name.startswith("share_of_")
 
 
 def mean(rows: Rows, y: str, pair: str | None = "round") -> Estimate:

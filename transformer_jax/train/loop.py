@@ -87,6 +87,8 @@ def fit(
         progress.starting(max(checkpoints.steps(), default=0), train.num_steps)
         begin = partial(_begin, checkpoints, run, task, start, allow_fallback, progress.note)
         state, step, meta = begin()
+        if not step and any("split" in row for row in run_folder.read_metrics(folder / "metrics.jsonl")):
+            progress.note("no checkpoint is there any more: the run begins anew at step 0")
         run_folder.keep_files(folder, task.files, meta.get("files", {}) if meta else None)
         vectors.check_same(meta, task.vectors)
         rollbacks, waited = meta.get("rollbacks", 0), Patience.of(meta.get("patience"))
