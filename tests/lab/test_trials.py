@@ -9,7 +9,7 @@ from transformer_jax.lab import trials
     ("name", "values", "text"),
     [
         ("average_accuracy", (0.99, 1.0, 0.92), "0.9700 [0.8617, 1.0000]"),
-        ("stability", (0.01, 0.0, 0.09), "0.0333 [0.0000, 0.1559]"),
+        ("stability", (1.01, 1.0, 1.09), "1.0333 [0.9108, 1.1559]"),  # a task that helps the ones before
         ("forgetting", (0.01, 0.0, 0.09), "0.0333 [-0.0892, 0.1559]"),
         ("accuracy", (0.5,), "0.500000"),
     ],
